@@ -1,0 +1,116 @@
+"""Atomic files: a reader sees the old content or the new one, never half.
+
+Everything `mmal` writes goes through :func:`atomic_write`, so that a process
+killed at any moment, or a full disk, leaves every earlier file as it was.
+"""
+import contextlib
+import errno
+import json
+import os
+import os.path as osp
+import tempfile
+from typing import Any, BinaryIO, Iterator
+
+_OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def atomic_write(path: str) -> Iterator[BinaryIO]:
+    """Open a temporary file that takes the name ``path`` when all went well.
+
+    Args:
+        path (str): The file to write. Missing folders are made.
+
+    Yields:
+        BinaryIO: A binary file in the folder of ``path``.
+
+    Raises:
+        OSError: If the file cannot be written. ``path`` is then unchanged and
+            the message names it.
+
+    Examples:
+        >>> with atomic_write('/tmp/mmal_doc/a.txt') as f:
+        ...     _ = f.write(b'whole or not at all')
+    """
+    folder = osp.dirname(osp.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    tmp = None
+    try:
+        with tempfile.NamedTemporaryFile(
+                dir=folder, prefix=f'.{osp.basename(path)}.', suffix='.tmp',
+                delete=False) as f:
+            tmp = f.name
+            os.chmod(tmp, 0o666 & ~_umask())
+            yield f
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(tmp, path)
+        _sync_folder(folder)
+    except OSError as e:
+        _discard(tmp)
+        raise _explain(e, path) from e
+    except BaseException:
+        _discard(tmp)
+        raise
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Write ``content`` to ``path`` atomically."""
+    with atomic_write(path) as f:
+        f.write(content)
+
+
+def write_text(path: str, text: str) -> None:
+    """Write ``text`` to ``path`` atomically, as UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str, obj: Any, indent: int = None) -> None:
+    """Write ``obj`` to ``path`` atomically, as JSON; NaN is an error."""
+    write_text(path, json.dumps(obj, indent=indent, allow_nan=False))
+
+
+def read_json(path: str) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not valid JSON; the message gives the position.
+    """
+    with open(path, encoding='utf-8') as f:
+        try:
+            return json.load(f)
+        except (json.JSONDecodeError, UnicodeDecodeError) as e:
+            raise ValueError(
+                f'{path} is not valid JSON ({e}). It may be cut off or not a '
+                'JSON file: restore it or download it again.') from e
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: str) -> None:
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _discard(tmp: str) -> None:
+    if tmp is not None:
+        with contextlib.suppress(OSError):
+            os.unlink(tmp)
+
+
+def _explain(error: OSError, path: str) -> OSError:
+    if error.errno not in _OUT_OF_SPACE:
+        return error
+    return OSError(
+        error.errno, f'{os.strerror(error.errno)} while writing {path}. '
+        'Nothing was lost: free some space and run the same command with '
+        '--resume')
