@@ -1,0 +1,86 @@
+"""Stand-ins for the compiled operators that mmcv-lite lacks.
+
+mmdet imports ``mmcv.ops`` everywhere, and ``mmcv.ops`` imports the compiled
+module ``mmcv._ext``. Where that module is missing, :func:`register` puts a
+module with the same calling conventions in its place: mmcv passes output
+tensors, and the operator fills them in place.
+"""
+import importlib.machinery
+import importlib.util
+import sys
+import types
+from typing import Any, Callable, List
+
+from .nms import nms
+
+_NAME = 'mmcv._ext'
+_OPERATORS = {'nms': nms}
+
+
+class MissingOperatorError(NotImplementedError):
+    """An operator of mmcv was called that has no stand-in."""
+
+
+class StandIn(types.ModuleType):
+    """The module registered as ``mmcv._ext``.
+
+    ``mmcv`` asserts with ``hasattr`` that every operator exists, so any
+    public name resolves; calling one without a stand-in raises
+    :class:`MissingOperatorError`. The spec has no loader, by which mmengine
+    and mmcv see that this is not the full mmcv.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_NAME, 'Stand-ins of mmal for mmcv operators.')
+        self.__spec__ = importlib.machinery.ModuleSpec(_NAME, loader=None)
+        self.__package__ = 'mmcv'
+        vars(self).update(_OPERATORS)
+
+    def __getattr__(self, name: str) -> Callable:
+        if name.startswith('_'):
+            raise AttributeError(f'module {_NAME!r} has no {name!r}')
+        return _missing(name)
+
+    def __dir__(self) -> List[str]:
+        return sorted(vars(self))
+
+
+def _missing(name: str) -> Callable:
+
+    def operator(*args: Any, **kwargs: Any) -> None:
+        raise MissingOperatorError(
+            f'mmcv operator {name!r} needs the compiled mmcv, and mmcv-lite '
+            f'is installed. Replace it: pip uninstall -y mmcv-lite && '
+            f'mim install "mmcv>=2.0.0,<2.2.0" (without a wheel for this '
+            f'torch, mmcv is built from source and needs a compiler).')
+
+    operator.__name__ = operator.__qualname__ = name
+    return operator
+
+
+def has_compiled_ops() -> bool:
+    """Whether the installed mmcv carries compiled operators.
+
+    Looks for the file without importing mmcv.
+    """
+    mmcv = importlib.util.find_spec('mmcv')
+    if mmcv is None or mmcv.submodule_search_locations is None:
+        return False
+    spec = importlib.machinery.PathFinder.find_spec(
+        _NAME, mmcv.submodule_search_locations)
+    return spec is not None
+
+
+def register() -> bool:
+    """Register the stand-in where ``mmcv._ext`` is missing.
+
+    Returns:
+        bool: whether the stand-in is in use. A compiled mmcv, or a module
+        somebody else has put there, is left alone.
+    """
+    if _NAME in sys.modules:
+        return isinstance(sys.modules[_NAME], StandIn)
+    if has_compiled_ops():
+        return False
+    sys.modules[_NAME] = StandIn()
+    return True
