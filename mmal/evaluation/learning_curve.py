@@ -1,0 +1,116 @@
+"""Numbers that sum up a learning curve: its area, and the cost of a target.
+
+Costs are boxes or images, values are AP in [0, 1]; both are plain sequences
+ordered by round. Between two rounds a curve is taken as a straight line.
+"""
+from typing import Optional, Sequence, Tuple
+
+import numpy as np
+
+
+def area_under_curve(costs: Sequence[float],
+                     values: Sequence[float],
+                     low: Optional[float] = None,
+                     high: Optional[float] = None) -> float:
+    """Mean height of a learning curve over an interval of costs.
+
+    The trapezoid area divided by the length of the interval, so that it has
+    the unit of ``values``. To compare two methods give both the same
+    interval, inside the costs of both.
+
+    Args:
+        costs (Sequence[float]): Boxes or images of each round, never falling;
+            N values, N >= 1.
+        values (Sequence[float]): AP of each round; N values.
+        low (float, optional): Start of the interval. Default: first cost.
+        high (float, optional): End of the interval. Default: last cost.
+
+    Returns:
+        float: The mean height; the value itself where ``low == high``.
+
+    Raises:
+        ValueError: If the curve is empty, holds NaN, its costs fall, or the
+            interval is not inside its costs.
+
+    Examples:
+        >>> area_under_curve([100, 200, 400], [0.1, 0.3, 0.3])
+        0.26666666666666666
+        >>> area_under_curve([100, 200, 400], [0.1, 0.3, 0.3], high=200)
+        0.2
+    """
+    x, y = _check(costs, values)
+    low = x[0] if low is None else low
+    high = x[-1] if high is None else high
+    if not x[0] <= low <= high <= x[-1]:
+        raise ValueError(
+            f'the interval {low} to {high} is not inside the costs of the '
+            f'curve, {x[0]} to {x[-1]}')
+    if low == high:
+        return float(np.interp(low, x, y))
+    inside = (x > low) & (x < high)
+    grid = np.concatenate(([low], x[inside], [high]))
+    heights = np.concatenate(
+        ([_value_after(x, y, low)], y[inside], [_value_before(x, y, high)]))
+    area = np.sum(np.diff(grid) * (heights[1:] + heights[:-1]) / 2)
+    return float(area / (high - low))
+
+
+def cost_needed(costs: Sequence[float], values: Sequence[float],
+                target: float) -> Optional[float]:
+    """The least cost at which a curve reaches ``target``.
+
+    Args:
+        costs (Sequence[float]): Boxes or images of each round, never falling.
+        values (Sequence[float]): AP of each round.
+        target (float): The value to reach.
+
+    Returns:
+        float | None: Linearly interpolated between two rounds; the first cost
+        where the first round is already there; None if never reached.
+
+    Raises:
+        ValueError: If the curve is empty, holds NaN or its costs fall.
+
+    Examples:
+        >>> cost_needed([100, 200, 400], [0.1, 0.3, 0.2], 0.2)
+        150.0
+        >>> cost_needed([100, 200, 400], [0.1, 0.3, 0.2], 0.4) is None
+        True
+    """
+    x, y = _check(costs, values)
+    reached = np.flatnonzero(y >= target)
+    if not len(reached):
+        return None
+    i = reached[0]
+    if i == 0:
+        return float(x[0])
+    share = (target - y[i - 1]) / (y[i] - y[i - 1])
+    return float(x[i - 1] + share * (x[i] - x[i - 1]))
+
+
+def _check(costs: Sequence[float],
+           values: Sequence[float]) -> Tuple[np.ndarray, np.ndarray]:
+    x = np.asarray(costs, dtype=float)
+    y = np.asarray(values, dtype=float)
+    if x.ndim != 1 or x.shape != y.shape or not len(x):
+        raise ValueError(
+            'a learning curve needs as many costs as values and at least '
+            f'one, got {x.shape} and {y.shape}')
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError(f'a learning curve holds NaN or infinity: costs '
+                         f'{x.tolist()}, values {y.tolist()}')
+    if (np.diff(x) < 0).any():
+        raise ValueError(
+            f'the costs of a learning curve fall: {x.tolist()}')
+    return x, y
+
+
+def _value_after(x: np.ndarray, y: np.ndarray, at: float) -> float:
+    """Height just right of ``at``: rounds may share a cost."""
+    same = np.flatnonzero(x == at)
+    return y[same[-1]] if len(same) else np.interp(at, x, y)
+
+
+def _value_before(x: np.ndarray, y: np.ndarray, at: float) -> float:
+    same = np.flatnonzero(x == at)
+    return y[same[0]] if len(same) else np.interp(at, x, y)

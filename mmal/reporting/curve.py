@@ -1,0 +1,195 @@
+"""The learning curve of one run: ``curve.json`` in its work folder."""
+import math
+import numbers
+import os.path as osp
+from dataclasses import asdict, dataclass, field
+from typing import Any, Dict, List, Optional, Tuple
+
+from mmal.evaluation import area_under_curve, cost_needed
+from mmal.fileio import read_json, write_json
+
+FILE_NAME = 'curve.json'
+
+# The first key found in a round's metrics is shown under the short name.
+METRIC_KEYS = {
+    'AP': ('coco/bbox_mAP', 'pascal_voc/mAP'),
+    'AP50': ('coco/bbox_mAP_50', 'pascal_voc/AP50'),
+    'AP75': ('coco/bbox_mAP_75', 'pascal_voc/AP75'),
+}
+COSTS = ('images', 'boxes')
+STOPPED = (None, 'rounds', 'target', 'exhausted')
+
+
+@dataclass
+class Record:
+    """What one round cost and brought.
+
+    Args:
+        round (int): The round, counted from 0.
+        images (int): Labelled images the model was trained on.
+        boxes (int): Their boxes.
+        metrics (dict): Name -> value of the validation; values that are no
+            finite number become None.
+        train_seconds (float, optional): Wall time of training.
+        query_seconds (float, optional): Wall time of scoring and selecting
+            at the end of the round; None if the round had no query.
+    """
+    round: int
+    images: int
+    boxes: int
+    metrics: Dict[str, Optional[float]] = field(default_factory=dict)
+    train_seconds: Optional[float] = None
+    query_seconds: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        self.metrics = {k: _finite(v) for k, v in self.metrics.items()}
+
+    def value(self, name: str) -> Optional[float]:
+        """A metric by its key, or by the short name AP, AP50 or AP75."""
+        for key in (name, *METRIC_KEYS.get(name, ())):
+            if key in self.metrics:
+                return self.metrics[key]
+        return None
+
+    @property
+    def efficiency(self) -> Optional[float]:
+        """``10k·AP / boxes``, as in ISAL, tables 8 to 11; AP in [0, 1].
+
+        None without an AP or without boxes.
+        """
+        ap = self.value('AP')
+        return None if ap is None or not self.boxes else 1e4 * ap / self.boxes
+
+    def to_dict(self) -> Dict[str, Any]:
+        """The record as it stands in ``curve.json``."""
+        return dict(asdict(self), efficiency=self.efficiency)
+
+    @classmethod
+    def from_dict(cls, entry: Dict[str, Any]) -> 'Record':
+        """Inverse of :meth:`to_dict`; the efficiency is computed anew."""
+        names = cls.__dataclass_fields__
+        return cls(**{k: v for k, v in entry.items() if k in names})
+
+
+@dataclass
+class Curve:
+    """The rounds of one run, ordered.
+
+    Args:
+        records (list[Record]): One a round.
+        stopped (str, optional): Why the run ended: 'rounds', 'target' or
+            'exhausted'; None while it goes on.
+        note (str): A remark for the reader of the report.
+        img_prefix (str, optional): Folder of the pool's images.
+    """
+    records: List[Record] = field(default_factory=list)
+    stopped: Optional[str] = None
+    note: str = ''
+    img_prefix: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        if self.stopped not in STOPPED:
+            raise ValueError(
+                f'stopped must be one of {STOPPED}, got {self.stopped!r}')
+        self.records = sorted(self.records, key=lambda r: r.round)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def add(self, record: Record) -> None:
+        """Append a round; one that is there already is replaced."""
+        others = [r for r in self.records if r.round != record.round]
+        self.records = sorted([*others, record], key=lambda r: r.round)
+
+    def series(self,
+               by: str = 'boxes',
+               metric: str = 'AP') -> Tuple[List[float], List[float]]:
+        """Costs and values of the rounds that have this metric.
+
+        Args:
+            by (str): 'images' or 'boxes'.
+            metric (str): 'AP', 'AP50', 'AP75' or a key of the metrics.
+
+        Returns:
+            tuple[list[float], list[float]]: As many costs as values.
+        """
+        if by not in COSTS:
+            raise ValueError(f'by must be one of {COSTS}, got {by!r}')
+        pairs = [(getattr(r, by), r.value(metric)) for r in self.records]
+        pairs = [(cost, value) for cost, value in pairs if value is not None]
+        return [p[0] for p in pairs], [p[1] for p in pairs]
+
+    def area(self, by: str = 'boxes', metric: str = 'AP',
+             **interval) -> Optional[float]:
+        """See :func:`mmal.evaluation.area_under_curve`; None if empty."""
+        costs, values = self.series(by, metric)
+        return area_under_curve(costs, values, **interval) if costs else None
+
+    def boxes_needed(self, ap: float, metric: str = 'AP') -> Optional[float]:
+        """Boxes at which AP is reached, interpolated; None if never."""
+        costs, values = self.series('boxes', metric)
+        return cost_needed(costs, values, ap) if costs else None
+
+    def to_dict(self) -> Dict[str, Any]:
+        """The content of ``curve.json``."""
+        out = {
+            'rounds': [r.to_dict() for r in self.records],
+            'stopped': self.stopped,
+            'note': self.note
+        }
+        if self.img_prefix is not None:
+            out['img_prefix'] = self.img_prefix
+        return out
+
+    def save(self, path: str) -> str:
+        """Write the curve atomically.
+
+        Args:
+            path (str): A json file, or the work folder it goes into.
+
+        Returns:
+            str: The file written.
+        """
+        path = _file(path)
+        write_json(path, self.to_dict(), indent=1)
+        return path
+
+    @classmethod
+    def load(cls, path: str, missing_ok: bool = False) -> 'Curve':
+        """Read a curve.
+
+        Args:
+            path (str): A json file, or the work folder it is in.
+            missing_ok (bool): Give an empty curve where there is no file.
+
+        Raises:
+            FileNotFoundError: If there is no file.
+            ValueError: If it is no JSON or not a curve.
+        """
+        path = _file(path)
+        if missing_ok and not osp.exists(path):
+            return cls()
+        content = read_json(path)
+        try:
+            return cls(
+                records=[Record.from_dict(r) for r in content['rounds']],
+                stopped=content.get('stopped'),
+                note=content.get('note') or '',
+                img_prefix=content.get('img_prefix'))
+        except (KeyError, TypeError, AttributeError, ValueError) as e:
+            raise ValueError(
+                f'{path} is no learning curve ({type(e).__name__}: {e}). '
+                'Delete it: the next run with --resume writes it again '
+                'from round to round.') from e
+
+
+def _file(path: str) -> str:
+    return path if path.endswith('.json') else osp.join(path, FILE_NAME)
+
+
+def _finite(value: Any) -> Optional[float]:
+    is_number = isinstance(value, numbers.Real) or hasattr(value, 'item')
+    if not is_number:
+        return None
+    value = float(value)
+    return value if math.isfinite(value) else None
