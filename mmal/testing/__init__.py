@@ -1,0 +1,4 @@
+"""Small data sets and detectors for the demo and for tests."""
+from .tiny import tiny_coco, tiny_config, tiny_fcos, tiny_fcos_config
+
+__all__ = ['tiny_coco', 'tiny_config', 'tiny_fcos', 'tiny_fcos_config']
