@@ -1,0 +1,360 @@
+"""Which images are labelled: the one truth that a run resumes from."""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Optional
+
+from mmal.fileio import read_json, write_json
+from mmal.pool.coco import ImageId, some
+from mmal.pool.images import BadImage
+from mmal.randomness import seeded_order
+
+STATE_VERSION = 1
+
+
+class Pool:
+    """The image ids of a data set and the rounds they were labelled in.
+
+    Every image is in exactly one of three sets: labelled, unlabelled, set
+    aside. Images only leave the unlabelled set. It knows ids alone: no
+    models, no scores, no annotations.
+
+    Args:
+        ids (Iterable[int | str]): All image ids, in the order of the file.
+
+    Raises:
+        ValueError: If there is no id, or one comes twice.
+
+    Examples:
+        >>> pool = Pool([11, 12, 13, 14])
+        >>> pool.commit([13])
+        0
+        >>> pool.commit([14, 11])
+        1
+        >>> pool.labelled(0), pool.labelled(), pool.unlabelled()
+        ([13], [11, 13, 14], [12])
+    """
+
+    def __init__(self, ids: Iterable[ImageId]) -> None:
+        self._ids = list(ids)
+        self._known = {i: i for i in self._ids}
+        if not self._ids:
+            raise ValueError('the pool is empty: its COCO file lists no '
+                             'images. Give one with at least one image.')
+        if len(self._known) != len(self._ids):
+            raise ValueError('the pool holds an image id more than once: '
+                             'give every image its own id.')
+        self._rounds: list[list[ImageId]] = []
+        self._seeds: list[Optional[int]] = []
+        self._round_of: dict[ImageId, int] = {}
+        self._aside: dict[ImageId, BadImage] = {}
+
+    @property
+    def ids(self) -> list[ImageId]:
+        """All ids, in the order of the file."""
+        return list(self._ids)
+
+    @property
+    def rounds(self) -> list[list[ImageId]]:
+        """The ids that each round added, in the order they were chosen."""
+        return [list(r) for r in self._rounds]
+
+    @property
+    def num_rounds(self) -> int:
+        """Rounds committed; the initial set is the first one."""
+        return len(self._rounds)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing is left to label."""
+        return len(self._round_of) + len(self._aside) == len(self._ids)
+
+    @property
+    def bad_images(self) -> list[BadImage]:
+        """The images set aside and why, in the order that happened."""
+        return list(self._aside.values())
+
+    def labelled(self, round: Optional[int] = None) -> list[ImageId]:
+        """Ids labelled at the start of a round: rounds 0 to ``round``.
+
+        Args:
+            round (int, optional): From 0. Default: the latest.
+
+        Returns:
+            list[int | str]: In the order of the file.
+
+        Raises:
+            IndexError: If that round was not committed yet.
+        """
+        last = self._check_round(round)
+        return [
+            i for i in self._ids if self._round_of.get(i, last + 1) <= last
+        ]
+
+    def unlabelled(self, round: Optional[int] = None) -> list[ImageId]:
+        """Ids that were left at the start of a round, without those set aside.
+
+        Args:
+            round (int, optional): From 0. Default: the latest.
+
+        Returns:
+            list[int | str]: In the order of the file.
+        """
+        last = self._check_round(round)
+        return [
+            i for i in self._ids
+            if i not in self._aside and self._round_of.get(i, last + 1) > last
+        ]
+
+    def round_of(self, id: ImageId) -> Optional[int]:
+        """The round that labelled an image, or None."""
+        return self._round_of.get(self._lookup([id])[0])
+
+    def commit(self,
+               ids: Iterable[ImageId],
+               seed: Optional[int] = None) -> int:
+        """Move images to the labelled set as a new round, all or none.
+
+        Args:
+            ids (Iterable[int | str]): Unlabelled ids, in the order chosen.
+            seed (int, optional): The seed they were chosen with.
+
+        Returns:
+            int: The number of the new round.
+
+        Raises:
+            ValueError: If there is none, one comes twice, or one is unknown,
+                labelled already or set aside. Nothing is changed then.
+        """
+        ids = self._lookup(ids)
+        new = len(self._rounds)
+        if not ids:
+            raise ValueError(f'round {new} would add no image to the pool: '
+                             'select at least one.')
+        if len(set(ids)) != len(ids):
+            raise ValueError(f'round {new} holds an image twice: '
+                             f'{some(i for i in ids if ids.count(i) > 1)}.')
+        self._check_unlabelled(ids, f'cannot be labelled in round {new}')
+        self._rounds.append(ids)
+        self._seeds.append(None if seed is None else int(seed))
+        self._round_of.update(dict.fromkeys(ids, new))
+        return new
+
+    def set_aside(self, bad: Iterable[BadImage]) -> None:
+        """Take unreadable images out of the pool; they keep their reason.
+
+        Args:
+            bad (Iterable[BadImage]): Unlabelled images. One that was set
+                aside before is passed over.
+
+        Raises:
+            ValueError: If an id is unknown or labelled already. Nothing is
+                changed then.
+        """
+        new = {self._lookup([b.id])[0]: b for b in bad}
+        new = {i: b for i, b in new.items() if i not in self._aside}
+        self._check_unlabelled(list(new), 'cannot be set aside')
+        self._aside.update(new)
+
+    def to_state(self,
+                 config_hash: str,
+                 seed: int,
+                 stopped: Optional[str] = None,
+                 **meta: Any) -> State:
+        """Everything a resumed run needs; see :class:`State`."""
+        rounds = [{
+            'ids': list(ids),
+            'seed': drawn_with
+        } for ids, drawn_with in zip(self._rounds, self._seeds)]
+        return State(config_hash, int(seed), pool_hash(self._ids),
+                     len(self._ids), rounds,
+                     [asdict(b) for b in self._aside.values()], stopped, meta)
+
+    @classmethod
+    def from_state(cls, state: State, ids: Iterable[ImageId]) -> Pool:
+        """The pool a state was made of.
+
+        Args:
+            state (State): A saved state.
+            ids (Iterable[int | str]): All ids of the same COCO file.
+
+        Raises:
+            ValueError: If the file's images are not those of the state, or
+                the state contradicts itself.
+        """
+        pool = cls(ids)
+        if pool_hash(pool._ids) != state.pool_hash:
+            raise ValueError(
+                f'the state was made with a pool of {state.num_images} '
+                f'images, but the COCO file now lists {len(pool._ids)} '
+                'or other ids. Restore the file as it was, or start again in '
+                'another work folder.')
+        try:
+            for r in state.rounds:
+                pool.commit(r['ids'], r['seed'])
+            pool.set_aside(BadImage(**b) for b in state.set_aside)
+        except (TypeError, ValueError) as e:
+            raise _corrupt('the state of the pool', str(e)) from e
+        return pool
+
+    def save(self,
+             path: str,
+             config_hash: str,
+             seed: int,
+             stopped: Optional[str] = None,
+             **meta: Any) -> None:
+        """Write :meth:`to_state` to ``path`` atomically."""
+        self.to_state(config_hash, seed, stopped, **meta).save(path)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __repr__(self) -> str:
+        return (f'Pool({len(self._ids)} images: {len(self._round_of)} '
+                f'labelled in {len(self._rounds)} rounds, '
+                f'{len(self._aside)} set aside)')
+
+    def _check_round(self, round: Optional[int]) -> int:
+        if round is None:
+            return len(self._rounds) - 1
+        if not 0 <= round < len(self._rounds):
+            raise IndexError(f'there is no round {round} yet: '
+                             f'{len(self._rounds)} were committed.')
+        return round
+
+    def _lookup(self, ids: Iterable[ImageId]) -> list[ImageId]:
+        """The pool's own ids, so that numpy integers do not get into it."""
+        ids = list(ids)
+        unknown = [i for i in ids if i not in self._known]
+        if unknown:
+            raise ValueError(
+                f'the pool has no images with the ids {some(unknown)}. Ids '
+                'are those of the COCO file, not positions in a data set.')
+        return [self._known[i] for i in ids]
+
+    def _check_unlabelled(self, ids: Sequence[ImageId], problem: str) -> None:
+        done = [i for i in ids if i in self._round_of]
+        if done:
+            raise ValueError(
+                f'images {some(done)} {problem}: they are labelled since '
+                f'round {self._round_of[done[0]]}.')
+        aside = [i for i in ids if i in self._aside]
+        if aside:
+            raise ValueError(f'images {some(aside)} {problem}: they were set '
+                             f'aside ({self._aside[aside[0]].reason}).')
+
+
+@dataclass
+class State:
+    """The content of ``state.json``.
+
+    Args:
+        config_hash (str): Hash of the config the run was started with.
+        seed (int): The run's seed.
+        pool_hash (str): Hash of all image ids, in no order.
+        num_images (int): How many there are.
+        rounds (list[dict]): Per round ``ids``, in the order chosen, and the
+            ``seed`` they were chosen with (or None).
+        set_aside (list[dict]): id, file_name, path and reason of images that
+            cannot be used.
+        stopped (str, optional): Why the run is over ('rounds', 'target',
+            'exhausted'), or None while it goes on.
+        meta (dict): What else the writer wants to keep; JSON types.
+    """
+    config_hash: str
+    seed: int
+    pool_hash: str
+    num_images: int
+    rounds: list[dict]
+    set_aside: list[dict] = field(default_factory=list)
+    stopped: Optional[str] = None
+    meta: dict = field(default_factory=dict)
+
+    def save(self, path: str) -> None:
+        """Write to ``path`` atomically."""
+        write_json(path, dict(version=STATE_VERSION, **asdict(self)))
+
+    @classmethod
+    def load(cls, path: str) -> State:
+        """Read a ``state.json``.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it is corrupt, or of a newer version.
+        """
+        try:
+            raw = read_json(path)
+        except ValueError as e:
+            raise _corrupt(path, 'it is not valid JSON') from e
+        if not isinstance(raw, dict) or 'version' not in raw:
+            raise _corrupt(path, 'it is no state of mmal')
+        if raw.pop('version') != STATE_VERSION:
+            raise ValueError(f'{path} was written by another version of mmal '
+                             '(its format is not '
+                             f'{STATE_VERSION}). Use that version, or start '
+                             'again in another work folder.')
+        _check_state(raw, path)
+        return cls(**raw)
+
+
+def draw_initial(ids: Sequence[ImageId], size: int,
+                 seed: int) -> list[ImageId]:
+    """Draw the first images to label at random.
+
+    The draw depends on the seed and the set of ids, not on their order or on
+    the platform; a larger one begins with the smaller one.
+
+    Args:
+        ids (Sequence[int | str]): The pool.
+        size (int): How many, in [1, len(ids)].
+        seed (int): The run's seed.
+
+    Raises:
+        ValueError: If ``size`` is out of range.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ValueError(f'active_learning.initial.size is {size!r}: it must '
+                         'be a number of images above 0.')
+    if size > len(ids):
+        raise ValueError(
+            f'active_learning.initial.size is {size} but the pool has only '
+            f'{len(ids)} usable images. Lower it.')
+    return seeded_order(ids, 'initial', seed)[:size]
+
+
+def pool_hash(ids: Iterable[ImageId]) -> str:
+    """A hash of a set of ids, whatever their order."""
+    h = hashlib.blake2b(digest_size=16)
+    for name in sorted(repr(i) for i in ids):
+        h.update(name.encode('utf-8', 'backslashreplace') + b'\n')
+    return h.hexdigest()
+
+
+def _check_state(raw: Mapping, path: str) -> None:
+    types = {
+        'config_hash': str, 'seed': int, 'pool_hash': str, 'num_images': int,
+        'rounds': list, 'set_aside': list, 'stopped': (str, type(None)),
+        'meta': dict
+    }
+    wrong = set(raw) ^ set(types)
+    wrong |= {k for k in set(raw) & set(types)
+              if not isinstance(raw[k], types[k])}
+    if wrong:
+        raise _corrupt(path, f'wrong or missing keys {some(sorted(wrong))}')
+    if not all(isinstance(r, dict) and set(r) == {'ids', 'seed'}
+               and isinstance(r['ids'], list) for r in raw['rounds']):
+        raise _corrupt(path, 'a round is not of the form {ids, seed}')
+    fields = set(BadImage.__dataclass_fields__)
+    if not all(isinstance(b, dict) and set(b) == fields
+               for b in raw['set_aside']):
+        raise _corrupt(path, f'"set_aside" entries need {sorted(fields)}')
+
+
+def _corrupt(path: str, problem: str) -> ValueError:
+    return ValueError(
+        f'{path} is corrupt: {problem}. mmal writes this file as a whole or '
+        'not at all, so something else changed it. Restore it from a backup, '
+        'or remove the work folder (or choose another --work-dir) and start '
+        'again.')
