@@ -1,0 +1,4 @@
+"""Detector parts, in the folders mmdet uses."""
+from .backbones import EfficientNetLite
+
+__all__ = ['EfficientNetLite']
