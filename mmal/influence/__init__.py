@@ -1,0 +1,1 @@
+"""Influence of images on a loss."""

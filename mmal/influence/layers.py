@@ -1,0 +1,351 @@
+"""The layers whose parameters an influence is taken over.
+
+:func:`find_layers` finds them by name, :class:`LayerRecorder` captures their
+inputs and outputs while a batch passes through the model.
+"""
+import difflib
+from collections import OrderedDict
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+AFFINE_TYPES: Set[type] = {nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d}
+
+
+def register_affine(layer_type: type) -> type:
+    """Treat a subclass of ``nn.Linear`` or ``nn.Conv*d`` as its base class.
+
+    Only for wrappers whose output is that of the base class, such as those of
+    mmcv. A layer that changes its weight or input before use (a normalised
+    convolution) must not be registered.
+
+    Args:
+        layer_type (type): The class. Instances of its own subclasses are not
+            included.
+
+    Returns:
+        type: ``layer_type``, so that it serves as a decorator.
+
+    Raises:
+        TypeError: The class is no kind of linear or convolution layer.
+    """
+    bases = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    if not (isinstance(layer_type, type) and issubclass(layer_type, bases)):
+        raise TypeError(f'{layer_type!r} is no subclass of nn.Linear or '
+                        'nn.Conv1d/2d/3d and cannot be treated as one.')
+    AFFINE_TYPES.add(layer_type)
+    return layer_type
+
+
+def is_affine(module: nn.Module) -> bool:
+    """Whether the output is linear in ``weight`` and ``bias``, its params."""
+    own = {k for k, p in module._parameters.items() if p is not None}
+    return type(module) in AFFINE_TYPES and 'weight' in own and own <= {
+        'weight', 'bias'
+    }
+
+
+def find_layers(model: nn.Module,
+                names: Union[str, Sequence[str]]) -> 'OrderedDict':
+    """Modules by name.
+
+    Args:
+        model (nn.Module): The model.
+        names (str | Sequence[str]): Names as ``model.named_modules()`` gives
+            them, or fnmatch patterns of them. A container stands for all
+            modules in it that own parameters.
+
+    Returns:
+        OrderedDict[str, nn.Module]: Name to module, in the model's order. A
+        module reached under several names appears once.
+
+    Raises:
+        ValueError: A name matches no module, or only modules without
+            parameters. The message has the closest names.
+
+    Example:
+        >>> list(find_layers(nn.Sequential(nn.Linear(1, 2), nn.ReLU()), '*'))
+        ['0']
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    if not names:
+        raise ValueError('no layer names given: name at least one layer.')
+    modules = dict(model.named_modules(remove_duplicate=False))
+    wanted: Set[int] = set()
+    for name in names:
+        wanted |= {id(m) for m in _match(modules, name)}
+    found, seen = OrderedDict(), set()
+    for name, module in modules.items():
+        if id(module) in wanted and id(module) not in seen:
+            seen.add(id(module))
+            found[name] = module
+    return found
+
+
+def _match(modules: Dict[str, nn.Module], name: str) -> List[nn.Module]:
+    matched = [m for n, m in modules.items() if fnmatchcase(n, name)]
+    owners = [m for top in matched for m in top.modules() if _owns(m)]
+    if owners:
+        return owners
+    what = 'has no parameters' if matched else 'matches no module'
+    choices = [n for n, m in modules.items() if n and _owns(m)]
+    close = difflib.get_close_matches(name, choices, n=5, cutoff=0.3)
+    close = close or choices[-5:]
+    raise ValueError(f"layer '{name}' {what} of the model. Closest names: "
+                     f"{', '.join(close) or 'none, it has no layers'}.")
+
+
+def _owns(module: nn.Module) -> bool:
+    return any(p is not None for p in module._parameters.values())
+
+
+@dataclass(eq=False)
+class Layer:
+    """One chosen layer.
+
+    Attributes:
+        name (str): Its name in the model.
+        module (nn.Module): The module.
+        index (dict[str, int]): The place of each of its own parameters in the
+            parameter vector.
+        affine (bool): Whether it is a plain convolution or linear layer.
+    """
+    name: str
+    module: nn.Module
+    index: Dict[str, int]
+    affine: bool
+
+    def pieces(
+            self,
+            vector: Sequence[Tensor]) -> Tuple[Tensor, Optional[Tensor]]:
+        """An affine layer's (weight, bias) piece of a parameter vector."""
+        bias = self.index.get('bias')
+        return (vector[self.index['weight']],
+                None if bias is None else vector[bias])
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of one affine layer.
+
+    Attributes:
+        layer (Layer): The layer.
+        input (Tensor): Its input, detached.
+        output (Tensor): Its output, with the graph that led to it.
+        source: The graph node that made the input, None if it is a constant.
+        batched (bool): Whether dim 0 counts samples or rows.
+    """
+    layer: Layer
+    input: Tensor
+    output: Tensor
+    source: object
+    batched: bool
+    version: int
+
+    def check(self) -> None:
+        """Raise RuntimeError if the input was changed in place since."""
+        if self.input._version != self.version:
+            raise RuntimeError(
+                f"the input of layer '{self.layer.name}' was changed in place "
+                'after the call, so its gradient cannot be computed. Set '
+                'inplace=False in the operation that follows.')
+
+
+class LayerRecorder:
+    """Captures what goes in and out of the chosen layers.
+
+    Inside the ``with`` block only the chosen parameters require grad, so
+    autograd records nothing of the trunk before them; gradients are enabled.
+    On leaving, every ``requires_grad`` flag is what it was. Entering again
+    forgets the calls of the last time.
+
+    Affine layers (``nn.Linear``, ``nn.Conv1d/2d/3d`` and types given to
+    :func:`register_affine`) are recorded call by call. All other layers (norm
+    layers, custom ones) are only unfrozen; their products are computed by
+    per-image autograd.
+
+    Args:
+        model (nn.Module): The model, in eval mode.
+        names (str | Sequence[str]): See :func:`find_layers`.
+        bias (bool): Whether biases are among the chosen parameters.
+
+    Attributes:
+        layers (list[Layer]): The layers, in the model's order.
+        params (list[nn.Parameter]): The chosen parameters, each once. A
+            parameter vector follows this order.
+        calls (list[Call]): The calls of affine layers, in time's order.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> recorder = LayerRecorder(model.eval(), '2')
+        >>> with recorder:
+        ...     losses = model(torch.ones(5, 3)).square().sum(1)
+        >>> [tuple(c.input.shape) for c in recorder.calls]
+        [(5, 4)]
+    """
+
+    def __init__(self,
+                 model: nn.Module,
+                 names: Union[str, Sequence[str]],
+                 bias: bool = True) -> None:
+        self.model = model
+        self.bias = bias
+        self.params: List[nn.Parameter] = []
+        self.layers: List[Layer] = []
+        self.calls: List[Call] = []
+        self._hooks: List = []
+        self._flags: List[Tuple[nn.Parameter, bool]] = []
+        self._grad_mode: Optional[torch.enable_grad] = None
+        for name, module in find_layers(model, names).items():
+            self._add(name, module)
+        if not self.params:
+            raise ValueError(f'layers {names} have no parameters left once '
+                             'biases are dropped; set bias=True.')
+
+    def _add(self, name: str, module: nn.Module) -> None:
+        index = {}
+        for key, param in module._parameters.items():
+            if param is None or (key == 'bias' and not self.bias):
+                continue
+            place = next(
+                (i for i, p in enumerate(self.params) if p is param), None)
+            if place is None:
+                place = len(self.params)
+                self.params.append(param)
+            index[key] = place
+        if index:
+            affine = is_affine(module) and 'weight' in index
+            self.layers.append(Layer(name, module, index, affine))
+
+    @property
+    def num_params(self) -> int:
+        """P, the number of chosen parameters."""
+        return sum(p.numel() for p in self.params)
+
+    def __enter__(self) -> 'LayerRecorder':
+        if self._grad_mode is not None:
+            raise RuntimeError('a LayerRecorder cannot be entered twice.')
+        self.calls = []
+        self._flags = [(p, p.requires_grad) for p in self.model.parameters()]
+        self._grad_mode = torch.enable_grad()
+        self._grad_mode.__enter__()
+        for param, _ in self._flags:
+            param.requires_grad_(False)
+        for param in self.params:
+            param.requires_grad_(True)
+        for layer in self.layers:
+            if layer.affine:
+                self._hooks.append(
+                    layer.module.register_forward_hook(
+                        self._hook_of(layer), with_kwargs=True))
+        return self
+
+    def __exit__(self, *exc) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        for param, flag in self._flags:
+            param.requires_grad_(flag)
+        self._flags = []
+        self._grad_mode.__exit__(*exc)
+        self._grad_mode = None
+
+    def clear(self) -> None:
+        """Forget the recorded calls, and with them their graph."""
+        self.calls = []
+
+    @contextmanager
+    def unfrozen(self) -> Iterator[None]:
+        """Let the chosen parameters require grad for a moment.
+
+        Autograd refuses to differentiate with respect to a frozen parameter,
+        even through a graph made before it was frozen.
+        """
+        flags = [p.requires_grad for p in self.params]
+        try:
+            for param in self.params:
+                param.requires_grad_(True)
+            with torch.enable_grad():
+                yield
+        finally:
+            for param, flag in zip(self.params, flags):
+                param.requires_grad_(flag)
+
+    def _hook_of(self, layer: Layer):
+
+        def record(module, args, kwargs, output):
+            x = args[0] if args else kwargs.get('input')
+            if not (isinstance(x, Tensor) and isinstance(output, Tensor)):
+                return None
+            self.calls.append(
+                Call(layer, x.detach(), output, _source(x),
+                     _is_batched(module, x), x._version))
+            # An in-place activation must not change the recorded output.
+            return output.clone()
+
+        return record
+
+
+def _source(x: Tensor) -> object:
+    if x.grad_fn is None and x.requires_grad:
+        return x
+    return x.grad_fn
+
+
+def _is_batched(module: nn.Module, x: Tensor) -> bool:
+    if isinstance(module, nn.Linear):
+        return x.dim() >= 2
+    return x.dim() == module.weight.dim()
+
+
+def apply_affine(module: nn.Module, x: Tensor, weight: Tensor,
+                 bias: Optional[Tensor]) -> Tensor:
+    """The layer's output with other parameters than its own.
+
+    Args:
+        module (nn.Module): A linear or convolution layer; gives stride,
+            padding (any mode), dilation and groups.
+        x (Tensor): Input, cast to the dtype of ``weight``.
+        weight (Tensor): Weight; may have more output channels than the
+            layer's own.
+        bias (Tensor, optional): Bias.
+
+    Returns:
+        Tensor: ``[B, C_out, *positions]``, or ``[..., C_out]`` if linear.
+    """
+    x = x.to(weight.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        if isinstance(module, nn.Linear):
+            return F.linear(x, weight, bias)
+        return module._conv_forward(x, weight, bias)
+
+
+def apply_affine_many(module: nn.Module, x: Tensor, weights: Sequence[Tensor],
+                      biases: Optional[Sequence[Tensor]]) -> Tensor:
+    """:func:`apply_affine` for M sets of parameters in one call.
+
+    Returns:
+        Tensor: ``[M, *output shape]``.
+    """
+    count, groups = len(weights), getattr(module, 'groups', 1)
+    weight = _interleave(torch.stack(list(weights)), groups)
+    bias = None
+    if biases is not None:
+        bias = _interleave(torch.stack(list(biases)), groups)
+    out = apply_affine(module, x, weight, bias)
+    if isinstance(module, nn.Linear):
+        return out.unflatten(-1, (count, -1)).movedim(-2, 0)
+    dim = out.dim() - (module.weight.dim() - 1)
+    out = out.unflatten(dim, (groups, count, -1)).movedim(dim + 1, 0)
+    return out.flatten(dim + 1, dim + 2)
+
+
+def _interleave(stacked: Tensor, groups: int) -> Tensor:
+    """[M, C, ...] to [M * C, ...] so that each group keeps its inputs."""
+    grouped = stacked.unflatten(1, (groups, -1)).transpose(0, 1)
+    return grouped.flatten(0, 2)
