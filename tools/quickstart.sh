@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Installs everything (into .venv, or into the active environment) and runs
+# four rounds of active learning on a small data set.
+#
+#   bash tools/quickstart.sh [arguments of tools/al_train.py]
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
+
+cd "$ROOT"
+exec "$PYTHON" tools/al_train.py configs/al/fcos_isal_digits.py "$@"

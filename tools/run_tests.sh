@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Installs everything (into .venv, or into the active environment) and runs
+# the test suite with two processes of one thread each.
+#
+#   bash tools/run_tests.sh [arguments of pytest, paths from the root]
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
+
+cd "$ROOT"
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+exec "$PYTHON" -m pytest -q -n 2 "$@"
