@@ -1,7 +1,16 @@
 """The only place that knows of versions of other packages."""
-from . import ops
+from . import versions
 
 
 def setup() -> None:
-    """Check versions and register what is missing."""
+    """Check versions and register what is missing.
+
+    Raises:
+        ImportError: a package is missing or of a version mmal does not
+            work with.
+    """
+    versions.check()
+    # Below the check, which must speak first where torch or mmcv is missing.
+    from . import ops, resources
+    resources.register()
     ops.register()

@@ -3,6 +3,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .gpu import torchvision_ops
+
 _BLOCK = 256
 
 
@@ -31,6 +33,11 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
     boxes = boxes.detach()
     if boxes.dtype != torch.float64:
         boxes = boxes.float()
+    tv = torchvision_ops(boxes)
+    if tv is not None:
+        shift = boxes.new_tensor([0, 0, offset, offset])
+        return tv.nms(boxes + shift, scores.detach().to(boxes),
+                      float(iou_threshold))
     order = scores.detach().sort(0, descending=True)[1]
     return order[_greedy(boxes[order], float(iou_threshold), int(offset))]
 

@@ -11,10 +11,22 @@ import sys
 import types
 from typing import Any, Callable, List
 
+from .focal_loss import (sigmoid_focal_loss_backward,
+                         sigmoid_focal_loss_forward)
 from .nms import nms
+from .roi_align import roi_align_backward, roi_align_forward
+from .soft_nms import softnms
+from .versions import COMPILED_MMCV
 
 _NAME = 'mmcv._ext'
-_OPERATORS = {'nms': nms}
+_OPERATORS = {
+    'nms': nms,
+    'softnms': softnms,
+    'roi_align_forward': roi_align_forward,
+    'roi_align_backward': roi_align_backward,
+    'sigmoid_focal_loss_forward': sigmoid_focal_loss_forward,
+    'sigmoid_focal_loss_backward': sigmoid_focal_loss_backward,
+}
 
 
 class MissingOperatorError(NotImplementedError):
@@ -49,10 +61,10 @@ def _missing(name: str) -> Callable:
 
     def operator(*args: Any, **kwargs: Any) -> None:
         raise MissingOperatorError(
-            f'mmcv operator {name!r} needs the compiled mmcv, and mmcv-lite '
-            f'is installed. Replace it: pip uninstall -y mmcv-lite && '
-            f'mim install "mmcv>=2.0.0,<2.2.0" (without a wheel for this '
-            f'torch, mmcv is built from source and needs a compiler).')
+            f'mmcv operator {name!r} needs the compiled mmcv, but mmcv-lite '
+            f'is installed, for which mmal supplies only '
+            f'{", ".join(sorted(_OPERATORS))}. Replace it: pip uninstall -y '
+            f'mmcv-lite; {COMPILED_MMCV}')
 
     operator.__name__ = operator.__qualname__ = name
     return operator
