@@ -1,0 +1,30 @@
+"""What is labelled, what is left, and who labels it."""
+from .budget import BUDGETS, BaseBudget, BoxBudget, ImageBudget, build_budget
+from .coco import (
+                   CocoData,
+                   check_classes,
+                   load_coco,
+                   merge_annotations,
+                   write_split,
+)
+from .images import BadImage, BadImagesError, check_images, verify_image
+from .initial import Initial, initial_ids
+from .oracle import (
+                   BaseOracle,
+                   CocoOracle,
+                   LabelsPending,
+                   ManualOracle,
+                   build_oracle,
+                   count_boxes,
+)
+from .pool import Pool, State, draw_initial
+from .splits import write_round_splits
+
+__all__ = [
+    'BUDGETS', 'BadImage', 'BadImagesError', 'BaseBudget', 'BaseOracle',
+    'BoxBudget', 'CocoData', 'CocoOracle', 'ImageBudget', 'Initial',
+    'LabelsPending', 'ManualOracle', 'Pool', 'State', 'build_budget',
+    'build_oracle', 'check_classes', 'check_images', 'count_boxes',
+    'draw_initial', 'initial_ids', 'load_coco', 'merge_annotations',
+    'verify_image', 'write_round_splits', 'write_split'
+]

@@ -1,0 +1,75 @@
+"""The first labelled set."""
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Optional
+
+from mmal.pool.coco import CocoData, ImageId, load_coco
+from mmal.pool.oracle import (
+    BaseOracle,
+    InitialOracle,
+    check_same_images,
+    translate,
+)
+from mmal.pool.pool import draw_initial
+
+_KEY = 'active_learning.initial'
+
+
+@dataclass(frozen=True)
+class Initial:
+    """The first labelled set.
+
+    Args:
+        ids (list[int | str]): Its images.
+        annotations (list[dict], optional): Theirs, or None when the oracle
+            has to be asked.
+    """
+    ids: list[ImageId]
+    annotations: Optional[list[dict]] = None
+
+    def before(self, oracle: BaseOracle) -> BaseOracle:
+        """The oracle of the run: given annotations first, if there are."""
+        if self.annotations is None:
+            return oracle
+        return InitialOracle(self.annotations, self.ids, oracle)
+
+
+def initial_ids(cfg: Mapping,
+                coco: CocoData,
+                seed: int,
+                data_root: str = '',
+                exclude: Iterable[ImageId] = ()) -> Initial:
+    """The first images to label.
+
+    Args:
+        cfg (Mapping): ``active_learning.initial``. Either ``size``: so many
+            images drawn at random (:func:`~mmal.pool.pool.draw_initial`), or
+            ``ann_file``: the images of a COCO file with their annotations.
+            Its images must be in the pool under the same id and file name;
+            categories are matched by name.
+        coco (CocoData): The pool.
+        seed (int): The run's seed.
+        data_root (str): The folder ``ann_file`` is relative to.
+        exclude (Iterable[int | str]): Images that are set aside.
+
+    Raises:
+        FileNotFoundError, ValueError: If the config or the file is wrong.
+    """
+    if set(cfg) not in ({'size'}, {'ann_file'}):
+        raise ValueError(f'{_KEY} is {dict(cfg)}: it needs either size (a '
+                         'number of images) or ann_file (a COCO json), and '
+                         'nothing else.')
+    aside = set(exclude)
+    if 'size' in cfg:
+        usable = [i for i in coco.ids if i not in aside]
+        return Initial(draw_initial(usable, cfg['size'], seed))
+    labels = load_coco(osp.join(data_root, cfg['ann_file']))
+    check_same_images(coco, labels, labels.ids)
+    ids = [i for i in labels.ids if i not in aside]
+    if not ids:
+        raise ValueError(f'{_KEY}.ann_file: every image of {labels.path} is '
+                         'set aside as unusable. Repair them or give others.')
+    return Initial(ids, translate(labels, coco, {i: i for i in ids}))

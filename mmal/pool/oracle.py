@@ -1,0 +1,419 @@
+"""Oracles: who is asked for annotations. Nobody else sees them in advance."""
+from __future__ import annotations
+
+import os.path as osp
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Optional
+
+import numpy as np
+
+from mmal.fileio import write_json, write_text
+from mmal.pool.coco import (
+    CocoData,
+    ImageId,
+    load_coco,
+    merge_annotations,
+    some,
+    write_split,
+)
+from mmal.registry import TASK_UTILS
+
+
+class LabelsPending(Exception):
+    """People have to label images before the run can go on.
+
+    Args:
+        message (str): What to do.
+        ids (Sequence[int | str]): The images to label.
+    """
+
+    def __init__(self, message: str, ids: Sequence[ImageId]) -> None:
+        super().__init__(message)
+        self.ids = list(ids)
+
+
+class BaseOracle(ABC):
+    """Gives annotations for image ids, not knowing why they were chosen.
+
+    Args:
+        pool (CocoData, optional): The images; annotations come back with
+            its image and category ids.
+        work_dir (str, optional): The run's folder.
+    """
+
+    #: Whether boxes can be counted before an image is labelled.
+    knows_counts: bool = True
+
+    def __init__(self,
+                 pool: Optional[CocoData] = None,
+                 work_dir: Optional[str] = None) -> None:
+        self.pool = pool
+        self.work_dir = work_dir
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return type(self).__name__
+
+    @abstractmethod
+    def annotate(self, ids: Iterable[ImageId]) -> list[dict]:
+        """Label images.
+
+        Args:
+            ids (Iterable[int | str]): Images of the pool.
+
+        Returns:
+            list[dict]: COCO annotations with unique ids, image by image;
+            none for an empty image.
+
+        Raises:
+            ValueError: If an image is unknown.
+            LabelsPending: If people must label first.
+        """
+
+    def count_boxes(self, ids: Iterable[ImageId]) -> np.ndarray:
+        """What labelling would cost, see :func:`count_boxes`.
+
+        Args:
+            ids (Iterable[int | str]): N images of the pool.
+
+        Returns:
+            np.ndarray: int64 of shape [N].
+        """
+        ids = list(ids)
+        return count_boxes(self.annotate(ids), ids)
+
+
+@TASK_UTILS.register_module()
+class CocoOracle(BaseOracle):
+    """Looks annotations up in a fully labelled file: a simulation.
+
+    Args:
+        ann_file (str, optional): The file. Default: the pool's own. Images
+            are matched by id and file name, categories by name.
+        pool (CocoData, optional): The images, if not those of ``ann_file``.
+        work_dir (str, optional): Not used.
+        backend_args (dict, optional): mmengine's file backend.
+
+    Raises:
+        ValueError: If neither is given, the file lacks images of the pool,
+            or nothing in it is annotated.
+    """
+
+    def __init__(self,
+                 ann_file: Optional[str] = None,
+                 pool: Optional[CocoData] = None,
+                 work_dir: Optional[str] = None,
+                 backend_args: Optional[dict] = None) -> None:
+        if ann_file is None and pool is None:
+            raise ValueError('CocoOracle needs ann_file, the fully labelled '
+                             'COCO json.')
+        labels = pool
+        if ann_file is not None:
+            labels = load_coco(ann_file, backend_args=backend_args)
+        pool = labels if pool is None else pool
+        super().__init__(pool, work_dir)
+        if not labels.annotations:
+            raise ValueError(
+                f'CocoOracle: {labels.path} holds no annotations to look up. '
+                'Give the fully labelled file as '
+                'active_learning.oracle.ann_file, or use '
+                "oracle=dict(type='mmal.ManualOracle') for images that "
+                'nobody has labelled.')
+        self._annotations = labels.annotations
+        if labels is not pool:
+            check_same_images(pool, labels, pool.ids)
+            self._annotations = _by_image(
+                translate(labels, pool, {i: i for i in pool.ids}))
+
+    def annotate(self, ids: Iterable[ImageId]) -> list[dict]:
+        return [a for i in _known(ids, self.pool)
+                for a in self._annotations.get(i, ())]
+
+    def count_boxes(self, ids: Iterable[ImageId]) -> np.ndarray:
+        return np.array([
+            sum(map(_is_box, self._annotations.get(i, ())))
+            for i in _known(ids, self.pool)], dtype=np.int64)
+
+
+@TASK_UTILS.register_module()
+class ManualOracle(BaseOracle):
+    """Asks people, through files, for images that nobody has labelled yet.
+
+    It writes ``to_label.json`` (a COCO file with the images and categories
+    and no annotations, for labelling tools) and ``to_label.txt`` (the file
+    names) and stops the run with :class:`LabelsPending` until a
+    ``labels.json`` in the same folder has these images. What is taken over
+    goes to ``accepted.json``, so ``labels.json`` may be replaced for the
+    next round or grow from round to round; labels of images accepted before
+    are not read again.
+
+    Images are matched by ``file_name`` and categories by name, because
+    labelling tools number both anew. An image that ``labels.json`` lists
+    without annotations is empty; if all of a request are, the file must say
+    ``"confirm_empty": true``, or an untouched copy of ``to_label.json``
+    would pass for labels.
+
+    Args:
+        pool (CocoData): The images.
+        folder (str, optional): Default: ``labels`` in the work folder.
+        work_dir (str, optional): The run's folder.
+    """
+
+    knows_counts = False
+
+    def __init__(self,
+                 pool: CocoData,
+                 folder: Optional[str] = None,
+                 work_dir: Optional[str] = None) -> None:
+        super().__init__(pool, work_dir)
+        if folder is None and work_dir is None:
+            raise ValueError('ManualOracle needs folder, where the files for '
+                             'labelling go.')
+        self.folder = folder or osp.join(work_dir, 'labels')
+        _unique_names(pool)
+
+    @property
+    def labels(self) -> str:
+        """The file that people fill."""
+        return osp.join(self.folder, 'labels.json')
+
+    @property
+    def accepted(self) -> str:
+        """The labels taken over so far."""
+        return osp.join(self.folder, 'accepted.json')
+
+    def annotate(self, ids: Iterable[ImageId]) -> list[dict]:
+        ids = _known(ids, self.pool)
+        done = self._load_accepted()
+        pending = [i for i in ids if i not in done.images]
+        if pending:
+            self._take_over(done, pending)
+            done = self._load_accepted()
+        return done.annotations_of(ids)
+
+    def count_boxes(self, ids: Iterable[ImageId]) -> np.ndarray:
+        ids = _known(ids, self.pool)
+        done = self._load_accepted()
+        unknown = [i for i in ids if i not in done.images]
+        if unknown:
+            raise ValueError(
+                f'nobody has labelled the images {some(unknown)} yet, so '
+                'their boxes cannot be counted. Use '
+                "active_learning.budget.unit='images' with ManualOracle.")
+        return count_boxes(done.annotations_of(ids), ids)
+
+    def _load_accepted(self) -> CocoData:
+        if osp.exists(self.accepted):
+            return load_coco(self.accepted)
+        return CocoData(self.accepted, {}, {}, self.pool.categories)
+
+    def _take_over(self, done: CocoData, pending: list[ImageId]) -> None:
+        if not osp.exists(self.labels):
+            raise self._ask(pending, '')
+        labels = load_coco(self.labels)
+        theirs = _unique_names(labels)
+        missing = [i for i in pending if self._name(i) not in theirs]
+        if missing:
+            names = some(map(self._name, missing))
+            raise self._ask(
+                pending, f'It lacks {len(missing)} of them: {names}. (Names '
+                'must be as in to_label.json, folders included.) ')
+        match = {theirs[self._name(i)]: i for i in pending}
+        _check_sizes(labels, self.pool, match)
+        new = translate(labels, self.pool, match)
+        if not new and labels.header.get('confirm_empty') is not True:
+            raise ValueError(
+                f'{self.labels} has no annotation for any of the '
+                f'{len(pending)} images asked for. Label them; if they are '
+                'all empty, add "confirm_empty": true to its top level.')
+        old = done.annotations_of(done.images)
+        write_split(self.accepted, self.pool, [*done.images, *pending],
+                    merge_annotations(old, new))
+
+    def _ask(self, pending: list[ImageId], detail: str) -> LabelsPending:
+        request = osp.join(self.folder, 'to_label.json')
+        write_json(request, self.pool.subset(pending))
+        write_text(
+            osp.join(self.folder, 'to_label.txt'),
+            ''.join(f'{self._name(i)}\n' for i in pending))
+        return LabelsPending(
+            f'{len(pending)} images wait for labels. They are listed in '
+            f'{request} (names alone: to_label.txt). Save their boxes as '
+            f'COCO json in {self.labels}; list images without objects there '
+            f'too. {detail}Then run again with --resume.', pending)
+
+    def _name(self, id: ImageId) -> str:
+        return self.pool.images[id]['file_name']
+
+
+class InitialOracle(BaseOracle):
+    """Answers for a labelled first set and passes on all other questions.
+
+    Args:
+        annotations (Iterable[dict]): Those of the first set.
+        ids (Iterable[int | str]): Its images, empty ones too.
+        oracle (BaseOracle): For the rest of the pool.
+    """
+
+    def __init__(self, annotations: Iterable[Mapping],
+                 ids: Iterable[ImageId], oracle: BaseOracle) -> None:
+        super().__init__(oracle.pool, oracle.work_dir)
+        self.oracle = oracle
+        self.knows_counts = oracle.knows_counts
+        self._given = {i: [] for i in ids}
+        for a in annotations:
+            self._given[a['image_id']].append(dict(a))
+
+    @property
+    def name(self) -> str:
+        return self.oracle.name
+
+    def annotate(self, ids: Iterable[ImageId]) -> list[dict]:
+        ids = list(ids)
+        given = [a for i in ids for a in self._given.get(i, ())]
+        rest = [i for i in ids if i not in self._given]
+        asked = self.oracle.annotate(rest) if rest else []
+        return merge_annotations(given, asked)
+
+    def count_boxes(self, ids: Iterable[ImageId]) -> np.ndarray:
+        ids = list(ids)
+        given = [a for i in ids for a in self._given.get(i, ())]
+        counts = count_boxes(given, ids)
+        rest = [n for n, i in enumerate(ids) if i not in self._given]
+        if rest:
+            counts[rest] = self.oracle.count_boxes([ids[n] for n in rest])
+        return counts
+
+
+def build_oracle(cfg: Mapping, pool: CocoData, work_dir: str) -> BaseOracle:
+    """Build ``active_learning.oracle``; its pool and work folder are filled
+    in."""
+    return TASK_UTILS.build(
+        dict(cfg), default_args={'pool': pool, 'work_dir': work_dir})
+
+
+def count_boxes(annotations: Iterable[Mapping],
+                ids: Sequence[ImageId]) -> np.ndarray:
+    """Count the boxes that people draw on each image.
+
+    A box is an annotation of one object. Crowd regions (``iscrowd``) and
+    those marked ``ignore`` are not counted: they outline no single object,
+    and no detector trains on them as one.
+
+    Args:
+        annotations (Iterable[dict]): COCO annotations.
+        ids (Sequence[int | str]): N images.
+
+    Returns:
+        np.ndarray: int64 of shape [N].
+    """
+    position = {i: n for n, i in enumerate(ids)}
+    at = [position[a['image_id']] for a in annotations
+          if _is_box(a) and a['image_id'] in position]
+    return np.bincount(
+        np.array(at, dtype=np.int64), minlength=len(ids)).astype(np.int64)
+
+
+def check_same_images(pool: CocoData, labels: CocoData,
+                      ids: Iterable[ImageId]) -> None:
+    """Check that ids mean the same image (by file name) in two files.
+
+    Raises:
+        ValueError: If one of the files lacks an id, or names differ.
+    """
+    ids = list(ids)
+    for a, b in ((pool, labels), (labels, pool)):
+        lacking = [i for i in ids if i not in a.images]
+        if lacking:
+            raise ValueError(
+                f'{a.path} lacks images of {b.path}: the ids {some(lacking)}. '
+                'Both must describe the same images under the same ids.')
+    differ = [i for i in ids if pool.images[i]['file_name'] !=
+              labels.images[i]['file_name']]
+    if differ:
+        i = differ[0]
+        raise ValueError(
+            f'{labels.path} and {pool.path} mean different images by the ids '
+            f'{some(differ)}: {labels.images[i]["file_name"]!r} and '
+            f'{pool.images[i]["file_name"]!r}. Give the same image the same '
+            'id in both.')
+
+
+def translate(labels: CocoData, pool: CocoData,
+              match: Mapping[ImageId, ImageId]) -> list[dict]:
+    """Annotations of another file with the pool's image and category ids.
+
+    Args:
+        labels (CocoData): The other file.
+        pool (CocoData): The pool.
+        match (Mapping): Image id in ``labels`` to image id in the pool.
+
+    Returns:
+        list[dict]: Copies, for the matched images only.
+
+    Raises:
+        ValueError: If an annotation uses a category that the pool lacks.
+    """
+    rows = labels.annotations_of(match)
+    ours = {c['name']: c['id'] for c in pool.categories}
+    names = {c['id']: c['name'] for c in labels.categories}
+    strange = {names[a['category_id']] for a in rows}.difference(ours)
+    if strange:
+        raise ValueError(
+            f'{labels.path} uses categories that {pool.path} does not have: '
+            f'{some(sorted(strange), 10)}. Rename or remove them; known are '
+            f'{some(ours, 10)}.')
+    return [
+        dict(a, image_id=match[a['image_id']],
+             category_id=ours[names[a['category_id']]]) for a in rows
+    ]
+
+
+def _is_box(annotation: Mapping) -> bool:
+    return not (annotation.get('iscrowd') or annotation.get('ignore'))
+
+
+def _known(ids: Iterable[ImageId], pool: CocoData) -> list[ImageId]:
+    ids = list(ids)
+    unknown = [i for i in ids if i not in pool.images]
+    if unknown:
+        raise ValueError(f'{pool.path} has no images with the ids '
+                         f'{some(unknown)} that the oracle was asked for.')
+    return ids
+
+
+def _by_image(annotations: Iterable[dict]) -> dict[ImageId, list[dict]]:
+    grouped: dict[ImageId, list[dict]] = {}
+    for a in annotations:
+        grouped.setdefault(a['image_id'], []).append(a)
+    return grouped
+
+
+def _unique_names(coco: CocoData) -> dict[str, ImageId]:
+    """Image ids by file name."""
+    names: dict[str, ImageId] = {}
+    twice = []
+    for i, image in coco.images.items():
+        if names.setdefault(image['file_name'], i) != i:
+            twice.append(image['file_name'])
+    if twice:
+        raise ValueError(f'{coco.path} lists files more than once: '
+                         f'{some(twice)}. ManualOracle knows images by their '
+                         'file_name: list each one once.')
+    return names
+
+
+def _check_sizes(labels: CocoData, pool: CocoData,
+                 match: Mapping[ImageId, ImageId]) -> None:
+    def size(coco, i):
+        return coco.images[i]['width'], coco.images[i]['height']
+
+    wrong = [t for t, o in match.items() if size(labels, t) != size(pool, o)]
+    if wrong:
+        raise ValueError(
+            f'{labels.path} gives other sizes than {pool.path} for the '
+            f'images {some(labels.images[i]["file_name"] for i in wrong)}. '
+            'Boxes must be in pixels of the original images: label those, '
+            'unscaled and not rotated.')
