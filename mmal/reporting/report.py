@@ -1,0 +1,147 @@
+"""``report.html``: one page that shows what a run did."""
+import base64
+import os.path as osp
+from typing import Any, Dict, List, Optional
+
+import jinja2
+
+from mmal.fileio import write_text
+
+from .curve import Curve
+from .plots import draw_curves, plot_curves
+from .tables import HEADER, number, round_row
+from .thumbnails import thumbnail
+from .work_folder import Chosen, Contents, read_work_folder
+
+FILE_NAME = 'report.html'
+PICTURE_NAME = 'curve.png'
+LISTED = 200
+
+_TEMPLATES = osp.join(osp.dirname(osp.abspath(__file__)), 'templates')
+_ENDINGS = {
+    'rounds': 'all rounds are done',
+    'target': 'the target is reached',
+    'exhausted': 'every image of the pool is labelled',
+    None: 'not finished yet'
+}
+
+
+def write_report(work_dir: str,
+                 img_prefix: Optional[str] = None,
+                 thumbnails: int = 12) -> str:
+    """Write ``report.html`` and ``curve.png`` into a work folder.
+
+    The page is one file without scripts, and depends on the files of the
+    folder and on the images alone. Whatever is missing is left out.
+
+    Args:
+        work_dir (str): The work folder of a run, finished or not.
+        img_prefix (str, optional): Folder of the pool's images. Default:
+            ``img_prefix`` of ``curve.json``; without either the page has no
+            pictures of images.
+        thumbnails (int): Most pictures to show per query.
+
+    Returns:
+        str: The path of the page.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        OSError: If the page cannot be written.
+    """
+    contents = read_work_folder(work_dir)
+    if img_prefix is None:
+        img_prefix = contents.curve.img_prefix
+    if len(contents.curve):
+        plot_curves(contents.curve, osp.join(work_dir, PICTURE_NAME))
+    path = osp.join(work_dir, FILE_NAME)
+    write_text(path, render(contents, img_prefix, thumbnails))
+    return path
+
+
+def render(contents: Contents,
+           img_prefix: Optional[str] = None,
+           thumbnails: int = 12) -> str:
+    """The page as text; see :func:`write_report`."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined)
+    curve = contents.curve
+    return environment.get_template(FILE_NAME).render(
+        name=contents.name,
+        summary=summarise(curve),
+        notes=_notes(contents),
+        picture=_picture(curve),
+        header=HEADER,
+        rows=[round_row(r) for r in curve.records],
+        queries=[_query(c, img_prefix, thumbnails) for c in contents.chosen],
+        set_aside=contents.set_aside,
+        settings=contents.settings,
+        listed=LISTED)
+
+
+def summarise(curve: Curve) -> str:
+    """One sentence on a run.
+
+    Examples:
+        >>> from mmal.reporting import Record
+        >>> summarise(Curve([Record(0, 40, 123, {'coco/bbox_mAP': 0.05})]))
+        '1 round, 40 images, 123 boxes; AP 0.050; not finished yet.'
+    """
+    if not len(curve):
+        return 'No round is finished yet.'
+    first, last = curve.records[0], curve.records[-1]
+    rounds = '1 round' if len(curve) == 1 else f'{len(curve)} rounds'
+    parts = [
+        f'{rounds}, {_from_to(first.images, last.images, 0)} images, '
+        f'{_from_to(first.boxes, last.boxes, 0)} boxes'
+    ]
+    for name in ('AP', 'AP50'):
+        values = curve.series(metric=name)[1]
+        if values:
+            parts.append(f'{name} {_from_to(values[0], values[-1], 3)}')
+    return '; '.join([*parts, _ENDINGS[curve.stopped]]) + '.'
+
+
+def _from_to(first: float, last: float, digits: int) -> str:
+    first, last = number(first, digits), number(last, digits)
+    return first if first == last else f'{first} → {last}'
+
+
+def _notes(contents: Contents) -> List[str]:
+    notes = [contents.curve.note] if contents.curve.note else []
+    for chosen in contents.chosen:
+        if chosen.note and chosen.note not in notes:
+            notes.append(f'Round {chosen.round}: {chosen.note}')
+    notes += [f'Could not be read: {p}' for p in contents.problems]
+    return notes
+
+
+def _picture(curve: Curve) -> Optional[str]:
+    if not len(curve):
+        return None
+    return ('data:image/png;base64,' +
+            base64.b64encode(draw_curves(curve)).decode())
+
+
+def _query(chosen: Chosen, img_prefix: Optional[str],
+           thumbnails: int) -> Dict[str, Any]:
+    images = [{
+        'id': image.id,
+        'file_name': image.file_name or '–',
+        'score': '–' if image.score is None else f'{image.score:.4g}',
+        'boxes': '–' if image.labels is None else len(image.labels)
+    } for image in chosen.images]
+    for image, shown in zip(chosen.images[:thumbnails], images):
+        if img_prefix is not None and image.file_name:
+            path = osp.join(img_prefix, image.file_name)
+            shown['picture'] = thumbnail(path, image.labels or [])
+    return {
+        'round': chosen.round,
+        'images': images,
+        'boxes': number(chosen.boxes, 0),
+        'classes': chosen.classes,
+        'pictures': [i for i in images if i.get('picture')]
+    }

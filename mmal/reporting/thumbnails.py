@@ -1,0 +1,80 @@
+"""Small pictures of images with their labelled boxes."""
+import base64
+import zlib
+from typing import List, Optional, Tuple
+
+import cv2
+import numpy as np
+
+# BGR, bright enough for a box on a photo.
+_COLOURS = ((77, 77, 255), (80, 200, 60), (255, 150, 40), (0, 200, 255),
+            (230, 90, 230), (220, 220, 0), (40, 130, 255), (180, 255, 120))
+
+
+def thumbnail(path: str,
+              labels: List[Tuple[str, List[float]]],
+              height: int = 150,
+              max_width: int = 300,
+              quality: int = 80) -> Optional[str]:
+    """An image as a small JPEG with its boxes drawn.
+
+    Args:
+        path (str): The image file.
+        labels (list[tuple[str, list[float]]]): Class name and box
+            ``[x, y, w, h]`` in pixels of the image.
+        height (int): Height of the picture in pixels.
+        max_width (int): Its largest width; wider images become lower.
+        quality (int): JPEG quality, 1 to 100.
+
+    Returns:
+        str | None: A ``data:`` address for an ``img`` tag; None if the image
+        cannot be read.
+    """
+    picture = _read(path)
+    if picture is None:
+        return None
+    full_height, full_width = picture.shape[:2]
+    scale = min(height / full_height, max_width / full_width)
+    size = (max(1, round(full_width * scale)),
+            max(1, round(full_height * scale)))
+    shrinks = scale < 1
+    picture = cv2.resize(
+        picture,
+        size,
+        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST)
+    for name, box in labels:
+        _draw_box(picture, name, np.asarray(box, dtype=float) * scale)
+    jpeg = cv2.imencode('.jpg', picture,
+                        [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return 'data:image/jpeg;base64,' + base64.b64encode(jpeg).decode()
+
+
+def colour_of(name: str) -> Tuple[int, int, int]:
+    """The BGR colour of a class, the same in every run."""
+    return _COLOURS[zlib.crc32(name.encode()) % len(_COLOURS)]
+
+
+def _read(path: str) -> Optional[np.ndarray]:
+    # cv2.imread warns on stderr about every file it cannot read.
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+        if not len(content):
+            return None
+        return cv2.imdecode(content, cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):
+        return None
+
+
+def _draw_box(picture: np.ndarray, name: str, box: np.ndarray) -> None:
+    x, y, w, h = box
+    colour = colour_of(name)
+    left, top = round(x), round(y)
+    cv2.rectangle(picture, (left, top), (round(x + w), round(y + h)), colour,
+                  1, cv2.LINE_AA)
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.33
+    (width, tall), _ = cv2.getTextSize(name, font, size, 1)
+    bottom = max(top, tall + 3)
+    cv2.rectangle(picture, (left, bottom - tall - 3),
+                  (left + width + 2, bottom), colour, cv2.FILLED)
+    cv2.putText(picture, name, (left + 1, bottom - 2), font, size, (0, 0, 0),
+                1, cv2.LINE_AA)
