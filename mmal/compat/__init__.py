@@ -11,6 +11,7 @@ def setup() -> None:
     """
     versions.check()
     # Below the check, which must speak first where torch or mmcv is missing.
-    from . import ops, resources
+    from . import checkpoints, ops, resources
     resources.register()
     ops.register()
+    checkpoints.register()

@@ -11,8 +11,7 @@ import sys
 import types
 from typing import Any, Callable, List
 
-from .focal_loss import (sigmoid_focal_loss_backward,
-                         sigmoid_focal_loss_forward)
+from .focal_loss import sigmoid_focal_loss_backward, sigmoid_focal_loss_forward
 from .nms import nms
 from .roi_align import roi_align_backward, roi_align_forward
 from .soft_nms import softnms

@@ -122,7 +122,8 @@ def _widened(tensor: Tensor) -> Tensor:
 
 
 def _axes(rois: Tensor, maps: Tensor, bins: Tuple[int, int], scale: float,
-          ratio: int, aligned: bool) -> Iterator[Tuple[int, int, _Axis, _Axis]]:
+          ratio: int,
+          aligned: bool) -> Iterator[Tuple[int, int, _Axis, _Axis]]:
     """Number, image and the two axes of every box that has samples."""
     # mmcv passes the scale as float32.
     corners = rois[:, 1:].detach().to(maps) * float(np.float32(scale))

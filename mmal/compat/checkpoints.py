@@ -1,0 +1,270 @@
+"""Loading of checkpoints without running what is pickled in them.
+
+A checkpoint is a pickle, and unpickling runs code of whoever wrote it. torch
+loads with ``weights_only=True`` only types from a list. That list lacks the
+log history and the numpy values that every checkpoint of mmengine's Runner
+contains; :func:`register` adds exactly those.
+"""
+import functools
+import pickle
+import re
+import types
+import zipfile
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Union
+
+import numpy as np
+import torch
+from mmengine.config import ConfigDict
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from packaging.version import Version
+
+PathLike = Union[str, Path]
+
+# From here on torch can allow a name that is not the object's own.
+_NATIVE = Version(torch.__version__) >= Version('2.6.0.dev0')
+
+_REFUSED = (
+    re.compile(r'GLOBAL (\S+) was not an allowed global'),
+    re.compile(r'unsupported GLOBAL (\S+) whose module'),
+)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used."""
+
+
+class CorruptCheckpointError(CheckpointError):
+    """A checkpoint is damaged, incomplete, or no checkpoint at all."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """A checkpoint holds objects that are not data; nothing was run."""
+
+
+def load_checkpoint(path: PathLike,
+                    map_location: Any = 'cpu') -> Dict[str, Any]:
+    """Load a checkpoint; code pickled in it is never run.
+
+    Args:
+        path (str | Path): the file.
+        map_location: as :func:`torch.load`.
+
+    Returns:
+        dict: what was saved: weights, or mmengine's ``meta``,
+        ``state_dict``, ``message_hub``, ``optimizer``, ``param_schedulers``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnsafeCheckpointError: objects other than tensors, numbers,
+            containers and mmengine's log history are pickled in it.
+        CorruptCheckpointError: the file is truncated, damaged, or no
+            checkpoint.
+    """
+    checkpoint = _load(path, map_location)
+    if not isinstance(checkpoint, dict):
+        raise CorruptCheckpointError(
+            f'{path}: holds a {type(checkpoint).__name__}, and a checkpoint '
+            f'is a dict. Give the .pth file of a training run, or weights.')
+    return checkpoint
+
+
+def is_readable_checkpoint(path: PathLike) -> bool:
+    """Whether a file can be loaded by :func:`load_checkpoint`, undamaged.
+
+    Meant for the choice of a checkpoint to resume from: False where the
+    file is missing, incomplete or refused. Reads the whole file, since
+    torch does not compare checksums when it loads.
+    """
+    try:
+        load_checkpoint(path)
+    except (OSError, CheckpointError):
+        return False
+    return _damage(path) is None
+
+
+def register() -> None:
+    """Let torch and mmengine load mmengine's checkpoints, and only those.
+
+    Afterwards ``torch.load(weights_only=True)`` accepts them, and mmengine
+    loads local files (``load_from``, ``resume``) by
+    :func:`load_checkpoint`'s rules and with its errors.
+    """
+    if _NATIVE:
+        torch.serialization.add_safe_globals(
+            [(value, name) for name, value in _allowed().items()])
+    CheckpointLoader.register_scheme(
+        prefixes='', loader=load_from_local, force=True)
+
+
+def load_from_local(filename: str, map_location: Any = None) -> Any:
+    """mmengine's loader of local files; its name is part of a log line."""
+    return _load(Path(filename).expanduser(), map_location)
+
+
+def _load(path: PathLike, map_location: Any) -> Any:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such checkpoint.')
+    try:
+        if _NATIVE:
+            return torch.load(
+                path, map_location=map_location, weights_only=True)
+        return _load_restricted(path, map_location)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _explained(path, error) from error
+
+
+def _explained(path: Path, error: Exception) -> Exception:
+    """The error to raise: a clearer one where the file is to blame."""
+    refused = _refused_names(path, str(error))
+    if refused:
+        return UnsafeCheckpointError(
+            f'{path}: refused, since it holds pickled objects that are not '
+            f'plain data: {", ".join(refused)}. Nothing of it was run. Save '
+            f'only the weights where the file comes from '
+            f"(torch.save({{'state_dict': model.state_dict()}}, ...)); or, "
+            f'if you trust these classes, allow them before loading: '
+            f'torch.serialization.add_safe_globals([...]).')
+    damage = _damage(path)
+    if damage is None and _is_surroundings(error):
+        return error
+    return CorruptCheckpointError(
+        f'{path}: cannot be read as a checkpoint '
+        f'({damage or _first_line(error)}). It is incomplete, damaged, or '
+        f'was not written by torch.save; use another checkpoint, or train '
+        f'again.')
+
+
+def _is_surroundings(error: Exception) -> bool:
+    """Whether an error is of memory, device or rights, not of content."""
+    return (isinstance(error, (OSError, RuntimeError))
+            and 'PytorchStreamReader' not in str(error))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def _refused_names(path: Path, message: str) -> List[str]:
+    """Every refused global of a file, or the one that a message names."""
+    found = [match.group(1) for pattern in _REFUSED
+             for match in pattern.finditer(message)]
+    if not found or not _NATIVE:
+        return found
+    try:
+        every = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # the list is a convenience; older formats have none
+        return found[:1]
+    return sorted({*every, found[0]})
+
+
+def _damage(path: PathLike) -> Optional[str]:
+    """What is wrong with the file itself, None if nothing is seen."""
+    path = Path(path)
+    if path.stat().st_size == 0:
+        return 'the file is empty'
+    if not zipfile.is_zipfile(path):
+        with path.open('rb') as file:
+            is_zip = file.read(4) == b'PK\x03\x04'
+        return 'the file ends too early' if is_zip else _legacy_damage(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        return str(error)
+    return None if bad is None else f'wrong checksum in {bad}'
+
+
+def _legacy_damage(path: Path) -> Optional[str]:
+    """A file of torch < 1.6 starts with a pickled magic number."""
+    with path.open('rb') as file:
+        head = file.read(16)
+    magic = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
+    return None if head.startswith(magic) else 'not a file of torch.save'
+
+
+@functools.lru_cache(maxsize=1)
+def _allowed() -> Dict[str, Any]:
+    """Objects that mmengine's checkpoints need, by pickled name.
+
+    numpy's come under the names of numpy 1 and of numpy 2, so that one can
+    load what the other wrote.
+    """
+    reconstruct, scalar = _numpy_functions()
+    allowed = {
+        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+        'mmengine.config.config.ConfigDict': ConfigDict,
+        'builtins.getattr': _history_method,
+        'numpy.ndarray': np.ndarray,
+        'numpy.dtype': np.dtype,
+    }
+    for core in ('numpy.core', 'numpy._core'):
+        allowed[f'{core}.multiarray._reconstruct'] = reconstruct
+        allowed[f'{core}.multiarray.scalar'] = scalar
+    for kind in map(type, map(np.dtype, '?bBhHiIlLqQefdgFDUS')):
+        allowed[f'{kind.__module__}.{kind.__name__}'] = kind
+    return allowed
+
+
+def _numpy_functions() -> List[Callable]:
+    array = np.zeros(1).__reduce__()[0]
+    return [array, np.float64(0).__reduce__()[0]]
+
+
+def _history_method(owner: type, name: str) -> Callable:
+    """What ``getattr`` is to a checkpoint: a statistic of the log history.
+
+    mmengine pickles these as ``getattr(HistoryBuffer, 'mean')``. The real
+    ``getattr`` would lead from there to any code.
+    """
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean',
+                                                  'current'):
+        raise pickle.UnpicklingError(
+            f'GLOBAL getattr({getattr(owner, "__name__", owner)},{name}) '
+            f'was not an allowed global')
+    return getattr(HistoryBuffer, name)
+
+
+
+
+_TORCH_NAMES = re.compile(
+    r'collections\.OrderedDict|_codecs\.encode|torch\.(Size|device)|'
+    r'torch\._utils\._rebuild_(tensor|tensor_v2|parameter|qtensor)|'
+    r'torch\.(bool|uint8|u?int(8|16|32|64)|b?float(16|32|64)|'
+    r'complex(64|128))|torch\.serialization\._get_layout')
+_STORAGES = re.compile(r'torch(\.storage)?\.\w+Storage')
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    """Finds what :func:`_allowed` lists, and what tensors are made of."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        # torch pickles by protocol 2, with Python 2's names of builtins.
+        if module == '__builtin__':
+            module = 'builtins'
+        full = f'{module}.{name}'
+        if full in _allowed():
+            return _allowed()[full]
+        if _STORAGES.fullmatch(full) or _TORCH_NAMES.fullmatch(full):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(
+            f'GLOBAL {full} was not an allowed global')
+
+
+def _load_restricted(path: Path, map_location: Any) -> Any:
+    """Load as ``weights_only=True`` does, with our own list.
+
+    torch < 2.6 has either no such list to extend or none that can hold
+    numpy's old names and the stand-in for ``getattr``.
+    """
+    module = types.SimpleNamespace(
+        __name__='restricted', Unpickler=_RestrictedUnpickler,
+        load=lambda file, **options: _RestrictedUnpickler(
+            file, **options).load())
+    return torch.load(path, map_location=map_location, pickle_module=module,
+                      weights_only=False)
