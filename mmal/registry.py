@@ -18,10 +18,7 @@ SCOPE = 'mmal'
 MODELS = Registry(
     'model', parent=MMENGINE_MODELS, scope=SCOPE, locations=['mmal.models'])
 DATASETS = Registry(
-    'dataset',
-    parent=MMENGINE_DATASETS,
-    scope=SCOPE,
-    locations=['mmal.testing'])
+    'dataset', parent=MMENGINE_DATASETS, scope=SCOPE, locations=[])
 HOOKS = Registry(
     'hook', parent=MMENGINE_HOOKS, scope=SCOPE, locations=['mmal.engine'])
 METRICS = Registry(
@@ -33,7 +30,7 @@ FUNCTIONS = Registry(
     'function',
     parent=MMENGINE_FUNCTIONS,
     scope=SCOPE,
-    locations=['mmal.engine'])
+    locations=['mmal.engine', 'mmal.testing'])
 DATA_SAMPLERS = Registry(
     'data sampler',
     parent=MMENGINE_DATA_SAMPLERS,

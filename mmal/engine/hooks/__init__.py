@@ -1,0 +1,4 @@
+"""Runner hooks."""
+from .active_learning_hook import ActiveLearningHook
+
+__all__ = ['ActiveLearningHook']

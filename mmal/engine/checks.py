@@ -1,0 +1,113 @@
+"""Everything that can be found wrong before the first training step."""
+from __future__ import annotations
+
+import copy
+import os.path as osp
+from typing import TYPE_CHECKING
+
+from mmengine.config import Config
+from mmdet.registry import MODELS
+from torch import nn
+
+from mmal.pool import CocoData, check_classes, load_coco
+from mmal.scoring import ScoringData
+from mmal.scoring.data import innermost_dataset
+from .round_config import classes_of, scoring_splits
+from .settings import Settings, absolute
+
+if TYPE_CHECKING:
+    from .query import Query
+    from .workdir import RoundDir
+
+
+def check_config(cfg: Config, settings: Settings) -> None:
+    """Check what needs neither data nor a model.
+
+    Raises:
+        ValueError: Naming the key.
+    """
+    if settings.target and not cfg.get('val_dataloader'):
+        raise ValueError(
+            'active_learning.target is set but the config has no '
+            'val_dataloader: without validation no target is ever reached.')
+    if cfg.get('train_cfg') is None:
+        raise ValueError('the config has no train_cfg: give the training '
+                         'schedule of one round.')
+    if cfg.get('load_from') and not _exists(cfg.load_from):
+        raise FileNotFoundError(f'load_from: there is no {cfg.load_from}.')
+
+
+def check_pool(full: CocoData, dataset: dict) -> None:
+    """Check that a pool's categories are the classes of the data set."""
+    check_classes(full, classes_of(dataset),
+                  'train_dataloader.dataset.metainfo.classes')
+
+
+def check_val(cfg: Config) -> None:
+    """Check the validation file and its categories.
+
+    Raises:
+        FileNotFoundError, ValueError: Naming the file and the key.
+    """
+    if not cfg.get('val_dataloader'):
+        return
+    dataset = innermost_dataset(cfg.val_dataloader.dataset)
+    coco = load_coco(absolute(dataset, dataset['ann_file']))
+    check_classes(coco, classes_of(dataset),
+                  'val_dataloader.dataset.metainfo.classes')
+    evaluators = cfg.val_evaluator
+    if isinstance(evaluators, dict):
+        evaluators = [evaluators]
+    for evaluator in evaluators:
+        path = evaluator.get('ann_file')
+        if path and not _exists(path):
+            raise FileNotFoundError(
+                f'val_evaluator.ann_file: there is no {path}.')
+
+
+def check_model(cfg: Config, dataset: dict) -> nn.Module:
+    """Build the detector on the CPU and compare it with the classes.
+
+    Args:
+        cfg (Config): The run's config.
+        dataset (dict): The pool's data set.
+
+    Returns:
+        nn.Module: The detector with random weights, in eval mode.
+
+    Raises:
+        ValueError: If a head has another number of classes.
+    """
+    model = MODELS.build(copy.deepcopy(cfg.model)).eval()
+    classes = classes_of(dataset)
+    for name, module in model.named_modules():
+        number = getattr(module, 'num_classes', None)
+        if name.endswith('rpn_head') or not isinstance(number, int):
+            continue
+        if name.endswith('bbox_head') and number != len(classes):
+            raise ValueError(
+                f'model.{name}.num_classes is {number}, but the data set has '
+                f'{len(classes)} classes: make them equal.')
+    return model
+
+
+def check_scorer(query: Query, model: nn.Module, cfg: Config,
+                 settings: Settings, folder: RoundDir) -> None:
+    """Let the scorer find mistakes in its settings."""
+    splits = scoring_splits(cfg, settings, folder, [])
+    data = ScoringData(splits, seed=settings.seed,
+                       **settings.score_dataloader)
+    query.scorer.check(model, data)
+
+
+def check_first_round(boxes: int, images: int) -> None:
+    """Raise ValueError if the first round has no box to train on."""
+    if not boxes:
+        raise ValueError(
+            f'none of the {images} images of active_learning.initial has a '
+            'box, so the first round has nothing to train on: enlarge it or '
+            'change active_learning.seed.')
+
+
+def _exists(path: str) -> bool:
+    return '://' in path or osp.exists(path)

@@ -1,0 +1,83 @@
+"""What the command line tools share."""
+from __future__ import annotations
+
+import argparse
+import os
+import os.path as osp
+import sys
+import traceback
+from typing import Any, Callable
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+from mmal.pool import LabelsPending
+
+EXPECTED = (ValueError, OSError, FloatingPointError)
+
+
+def prepare_config(cfg: Config, args: argparse.Namespace) -> None:
+    """Put the command line's options into a config.
+
+    Args:
+        cfg (Config): Changed in place.
+        args (argparse.Namespace): ``cfg_options``, ``work_dir``, ``seed``,
+            ``amp`` and ``launcher``.
+
+    Raises:
+        ValueError: If mixed precision is asked for without a GPU.
+    """
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    name = osp.splitext(osp.basename(args.config))[0]
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join(
+        'work_dirs', name)
+    cfg.launcher = args.launcher
+    if args.seed is not None:
+        cfg.setdefault('active_learning', {})['seed'] = args.seed
+    if args.amp:
+        _use_amp(cfg)
+
+
+def _use_amp(cfg: Config) -> None:
+    if not torch.cuda.is_available():
+        raise ValueError('--amp needs a GPU: leave it out on this machine.')
+    if cfg.optim_wrapper.get('type') not in ('OptimWrapper', None):
+        raise ValueError(
+            f'--amp cannot replace optim_wrapper.type '
+            f'{cfg.optim_wrapper.type}: use AmpOptimWrapper in the config.')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.loss_scale = 'dynamic'
+
+
+def run_or_explain(work: Callable[[], Any], name: str) -> int:
+    """Run a tool; say in one message what a user can put right.
+
+    The traceback is shown as well if the environment variable ``MMAL_DEBUG``
+    is set.
+
+    Args:
+        work (callable): Takes nothing.
+        name (str): The tool's name.
+
+    Returns:
+        int: The exit status: 0, 1 after an error, 3 when people must label
+        images before it can go on.
+    """
+    try:
+        work()
+        return 0
+    except LabelsPending as e:
+        _say(f'{name}: {e}')
+        return 3
+    except EXPECTED as e:
+        if os.environ.get('MMAL_DEBUG'):
+            traceback.print_exc()
+        _say(f'{name}: error: {e}\n(MMAL_DEBUG=1 shows where it came from.)')
+        return 1
+
+
+def _say(message: str) -> None:
+    if is_main_process():
+        print(message, file=sys.stderr, flush=True)

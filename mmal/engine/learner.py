@@ -1,0 +1,276 @@
+"""The controller: one fresh Runner per round."""
+from __future__ import annotations
+
+import gc
+import os.path as osp
+import time
+from typing import Optional
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.logging import MMLogger
+from mmengine.registry import FUNCTIONS, init_default_scope
+from mmengine.runner import Runner
+
+from mmal.fileio import read_json, write_text
+from mmal.pool import (BadImage, BadImagesError, BaseOracle, CocoData,
+                       Initial, Pool, build_oracle, check_images, count_boxes,
+                       initial_ids, load_coco, write_round_splits)
+from mmal.reporting import Curve, Record, round_table, write_report
+from .checks import (check_config, check_first_round, check_model, check_pool,
+                     check_scorer, check_val)
+from .dist import on_main, setup_dist
+from .hooks import ActiveLearningHook
+from .identity import digest, identity
+from .query import Query
+from .round_config import round_config, scoring_splits
+from .run_state import RunState, claim
+from .settings import Settings, image_prefix, pool_dataset
+from .workdir import RoundDir, WorkDir
+
+
+class ActiveLearner:
+    """Cycles train, test, score and select until it is time to stop.
+
+    Each round is a pure function of the config, the pool's state and the
+    seed. ``state.json`` is written when a round is committed, so that a run
+    killed anywhere goes on with ``resume=True`` and ends with the same images
+    in every round.
+
+    Args:
+        cfg (Config): An mmdet config with an ``active_learning`` block and a
+            ``work_dir``.
+        resume (bool): Go on with the run in ``work_dir``, if there is one.
+
+    Raises:
+        ValueError: If a setting makes no sense, or ``work_dir`` holds another
+            run; see :class:`Settings`.
+    """
+
+    def __init__(self, cfg: Config, resume: bool = False) -> None:
+        self.cfg = cfg
+        self.settings = Settings.from_config(cfg)
+        self.work = WorkDir(osp.abspath(cfg.work_dir))
+        self.resume = resume
+
+    def run(self) -> str:
+        """Run to the end.
+
+        Returns:
+            str: The path of ``report.html``.
+
+        Raises:
+            LabelsPending: If people must label images first.
+        """
+        self.prepare()
+        self._open()
+        while self.state.stopped is None:
+            self._run_round(self.state.round)
+        return self._report()
+
+    def prepare(self) -> None:
+        """Read and check config and data; only ``prepare_data`` writes.
+
+        Raises:
+            FileNotFoundError, ValueError: Naming the file or the key.
+        """
+        setup_dist(self.cfg.get('launcher', 'none'))
+        init_default_scope(self.cfg.get('default_scope', 'mmdet'))
+        settings = self.settings
+        check_config(self.cfg, settings)
+        if settings.prepare_data:
+            on_main(lambda: _call(settings.prepare_data))
+        self.dataset = pool_dataset(self.cfg, settings)
+        self.coco = on_main(self._read_pool)
+        self.query = Query(settings, self.coco, image_prefix(self.dataset),
+                           self._oracle())
+        self.initial_ids = on_main(self._check)
+
+    def _read_pool(self) -> CocoData:
+        """Only process 0 keeps annotations, for the oracle."""
+        path = self.dataset['ann_file']
+        source = self.settings.data.get('source')
+        try:
+            self._full = load_coco(path, need_annotations=False)
+        except FileNotFoundError as e:
+            where = f' Get the data from {source}.' if source else ''
+            raise FileNotFoundError(f'{e}.{where}') from e
+        check_pool(self._full, self.dataset)
+        return self._full.without_annotations()
+
+    def _oracle(self) -> Optional[BaseOracle]:
+        """Process 0 asks for labels; the others never see any."""
+        if not is_main_process():
+            return None
+        return build_oracle(self.settings.oracle, self._full, self.work.path)
+
+    def _check(self) -> list:
+        """Draw the first images and look for everything else wrong."""
+        check_val(self.cfg)
+        initial = self._draw_initial()
+        self.query.oracle = oracle = initial.before(self.query.oracle)
+        rest = set(self.coco.ids).difference(initial.ids)
+        total = int(oracle.count_boxes(rest).sum()) if \
+            oracle.knows_counts and rest else None
+        self.query.budget.check(len(self.coco.ids), len(initial.ids), total)
+        model = check_model(self.cfg, self.dataset)
+        check_scorer(self.query, model, self.cfg, self.settings,
+                     self.work.round(0))
+        return initial.ids
+
+    def _draw_initial(self) -> Initial:
+        """Draw again while there are unreadable images among the first."""
+        self._bad: list[BadImage] = check_images(
+            self.coco, image_prefix(self.dataset))
+        while True:
+            self._refuse_bad()
+            initial = initial_ids(
+                self.settings.initial,
+                self.coco,
+                self.settings.seed,
+                data_root=self.dataset.get('data_root') or '',
+                exclude=[b.id for b in self._bad])
+            bad = self._broken(initial.ids)
+            if not bad:
+                return initial
+            self._bad += bad
+
+    def _broken(self, ids: list) -> list[BadImage]:
+        if osp.exists(self.work.state):  # they were looked at before
+            return []
+        return check_images(
+            self.coco, image_prefix(self.dataset), ids, decode=True)
+
+    def _refuse_bad(self) -> None:
+        if self._bad and self.settings.on_bad_image != 'skip':
+            raise BadImagesError(self._bad)
+
+    def _open(self) -> None:
+        """Go on with the run in the work folder, or start one."""
+        content = identity(self.cfg)
+        text = self.cfg.pretty_text
+        found = on_main(
+            lambda: claim(self.work, content, self.resume, text))
+        if found:
+            self.state = RunState.load(self.work, self.coco.ids)
+            self._reconsider_stop()
+        else:
+            self.state = RunState(self.work, Pool(self.coco.ids),
+                                  digest(content), self.settings.seed)
+            bad = on_main(lambda: self._bad)
+            self.state.commit(self.initial_ids, bad, '')
+            on_main(self.state.save)
+        self.logger = MMLogger.get_instance(
+            'mmal', logger_name='mmal', log_file=self.work.log, file_mode='a')
+
+    def _reconsider_stop(self) -> None:
+        """A finished run goes on if it was given more rounds."""
+        if self.state.stopped is None:
+            return
+        metrics = on_main(lambda: self._metrics(self.state.round))
+        self.state.stopped = self._stop_reason(metrics)
+
+    def _metrics(self, round: int) -> dict:
+        path = self.work.round(round).metrics
+        return read_json(path) if osp.exists(path) else {}
+
+    def _run_round(self, round: int) -> None:
+        folder = self.work.round(round)
+        boxes = on_main(lambda: self._write_splits(folder))
+        checkpoint = on_main(folder.latest_checkpoint)
+        cfg = round_config(self.cfg, self.settings, round, folder, checkpoint)
+        on_main(lambda: write_text(folder.config, cfg.pretty_text))
+        self.logger.info(
+            f'Round {round}: training on {len(self.state.pool.labelled()):,} '
+            f'images with {boxes:,} boxes in {folder.path}' +
+            (f', resumed from {checkpoint}' if checkpoint else ''))
+
+        def finish(runner, model, metrics):
+            seconds = None if checkpoint else hook.train_seconds
+            self._finish_round(round, model, metrics, boxes, seconds)
+
+        runner = Runner.from_cfg(cfg)
+        hook = ActiveLearningHook(on_round_end=finish)
+        runner.register_hook(hook)
+        runner.train()
+        del runner
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _write_splits(self, folder: RoundDir) -> int:
+        ids = self.state.pool.labelled()
+        annotations = self.query.oracle.annotate(ids)
+        boxes = int(count_boxes(annotations, ids).sum())
+        check_first_round(boxes, len(ids))
+        write_round_splits(folder.path, self.coco, self.state.pool,
+                           annotations)
+        return boxes
+
+    def _finish_round(self, round: int, model, metrics: dict, boxes: int,
+                      seconds: Optional[float]) -> None:
+        record = Record(round, len(self.state.pool.labelled()), boxes,
+                        metrics, seconds)
+        self.state.stopped = self._stop_reason(metrics)
+        if self.state.stopped is None:
+            start = time.perf_counter()
+            self._make_query(model, round)
+            record.query_seconds = time.perf_counter() - start
+        on_main(lambda: self._write_curve(record))
+        # the state comes last: a kill before it repeats the end of the round
+        on_main(self.state.save)
+
+    def _make_query(self, model, round: int) -> None:
+        folder = self.work.round(round)
+        splits = scoring_splits(self.cfg, self.settings, folder,
+                                self.state.pool.labelled(0))
+        chosen = self.query.run(model, splits, round, folder)
+        self.state.commit(chosen.ids, chosen.set_aside, chosen.note)
+        counted = '' if chosen.boxes is None else \
+            f' with {chosen.boxes:,} boxes'
+        self.logger.info(
+            f'Round {round}: selected {len(chosen.ids):,} images{counted}.')
+        if chosen.note:
+            self.logger.warning(f'Round {round}: {chosen.note}.')
+        for bad in chosen.set_aside:
+            self.logger.warning(f'Set aside: {bad}')
+
+    def _stop_reason(self, metrics: dict) -> Optional[str]:
+        target = self.settings.target
+        if target and metrics.get(target['metric'], -1) >= target['value']:
+            return 'target'
+        if not self.state.pool.unlabelled():
+            return 'exhausted'
+        if self.state.pool.num_rounds >= self.settings.rounds:
+            return 'rounds'
+        return None
+
+    def _write_curve(self, record: Record) -> None:
+        curve = Curve.load(self.work.curve, missing_ok=True)
+        before = {r.round: r for r in curve.records}.get(record.round)
+        if before and record.train_seconds is None:
+            record.train_seconds = before.train_seconds
+        curve.add(record)
+        curve.stopped = self.state.stopped
+        curve.note = '; '.join(self.state.notes)
+        curve.img_prefix = image_prefix(self.dataset)
+        curve.save(self.work.curve)
+        self.logger.info('\n' + round_table(curve))
+
+    def _report(self) -> str:
+        path = on_main(lambda: write_report(self.work.path))
+        self.logger.info(
+            f'Stopped: {_STOPPED[self.state.stopped]}. Report: {path}')
+        return path
+
+
+_STOPPED = dict(
+    rounds='all rounds are done',
+    target='the target metric is reached',
+    exhausted='every image of the pool is labelled')
+
+
+def _call(cfg: dict) -> None:
+    cfg = dict(cfg)
+    FUNCTIONS.get(cfg.pop('type'))(**cfg)

@@ -1,0 +1,177 @@
+"""One query: score the unlabelled images, choose, and say what was chosen."""
+from __future__ import annotations
+
+import os.path as osp
+import time
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Optional
+
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
+from torch import nn
+
+from mmal.fileio import write_json
+from mmal.pool import (BadImage, BadImagesError, BaseOracle, CocoData,
+                       build_budget, check_images, verify_image)
+from mmal.registry import TASK_UTILS
+from mmal.scoring import BaseScorer, ScoringData, Scores, score_pool
+from mmal.selection import BaseSelector
+from .dist import on_main
+from .settings import Settings
+from .workdir import RoundDir
+
+_KINDS = dict(scorer=BaseScorer, selector=BaseSelector, oracle=BaseOracle)
+
+
+@dataclass
+class Selection:
+    """What a query chose.
+
+    Args:
+        ids (list[int | str]): The images, the most wanted first.
+        scores (list[float]): Their scores.
+        boxes (int, optional): Boxes on them; None if nobody knows yet.
+        note (str): What a reader should know, e.g. that the pool is empty.
+        seconds (float): Wall time of scoring and selecting.
+        set_aside (list[BadImage]): Images that cannot be read.
+    """
+    ids: list
+    scores: list[float]
+    boxes: Optional[int]
+    note: str = ''
+    seconds: float = 0.0
+    set_aside: list[BadImage] = field(default_factory=list)
+
+    def save(self, path: str) -> None:
+        """Write ``selected.json``; an infinite score becomes None."""
+        content = asdict(self)
+        content['scores'] = [
+            s if abs(s) != float('inf') else None for s in self.scores
+        ]
+        write_json(path, content, indent=1)
+
+
+def build_part(settings: Settings, name: str, **kwargs):
+    """Build the scorer, selector or oracle of a config.
+
+    Raises:
+        ValueError: If the config cannot be built or is of another kind; the
+            message names its key.
+    """
+    cfg = dict(getattr(settings, name))
+    try:
+        part = TASK_UTILS.build({**kwargs, **cfg})
+    except (KeyError, TypeError) as e:
+        raise ValueError(
+            f'active_learning.{name} cannot be built from {cfg}: {e}') from e
+    if not isinstance(part, _KINDS[name]):
+        raise ValueError(
+            f'active_learning.{name}.type is {cfg["type"]}, which is no '
+            f'{name}: give the name of a registered {name}.')
+    return part
+
+
+class Query:
+    """Scores, selects and checks, the same in every process.
+
+    Args:
+        settings (Settings): The ``active_learning`` block.
+        coco (CocoData): The pool without annotations.
+        img_prefix (str): The folder of its images.
+        oracle (BaseOracle): Counts boxes for a budget in boxes.
+    """
+
+    def __init__(self, settings: Settings, coco: CocoData, img_prefix: str,
+                 oracle: BaseOracle) -> None:
+        self.settings = settings
+        self.coco = coco
+        self.img_prefix = img_prefix
+        self.oracle = oracle
+        self.scorer: BaseScorer = build_part(settings, 'scorer')
+        self.selector: BaseSelector = build_part(settings, 'selector')
+        self.budget = build_budget(settings.budget)
+
+    def data(self, splits: dict, round: int) -> ScoringData:
+        """The images for the scorer."""
+        return ScoringData(
+            splits,
+            seed=self.settings.seed,
+            round=round,
+            check_image=verify_image,
+            **self.settings.score_dataloader)
+
+    def run(self, model: nn.Module, splits: dict, round: int,
+            folder: RoundDir) -> Selection:
+        """Score and choose; ``scores.npz`` and ``selected.json`` are written.
+
+        Scores that an interrupted query has written are used again.
+
+        Args:
+            model (nn.Module): The trained detector.
+            splits (dict[str, Split]): See :func:`scoring_splits`.
+            round (int): The round, from 0.
+            folder (RoundDir): Where the files go.
+
+        Returns:
+            Selection: The same in every process.
+        """
+        start = time.perf_counter()
+        scores = self._scores(model, splits, round, folder)
+        selection = on_main(lambda: self._choose(scores))
+        selection.seconds = time.perf_counter() - start
+        if is_main_process():
+            selection.save(folder.selected)
+        return selection
+
+    def _scores(self, model, splits, round, folder) -> Scores:
+        found = on_main(lambda: _load_scores(folder.scores))
+        if found is not None:
+            print_log(f'Using the scores in {folder.scores}.', 'current')
+            return found
+        scores = score_pool(
+            model,
+            self.scorer,
+            self.data(splits, round),
+            on_bad_image=self.settings.on_bad_image)
+        on_main(lambda: scores.save(folder.scores))
+        return scores
+
+    def _choose(self, scores: Scores) -> Selection:
+        bad = [self._bad_image(i, r) for i, r in scores.unreadable.items()]
+        while True:
+            if not len(scores):
+                raise BadImagesError(bad)
+            taken = self.budget.take(
+                partial(self._rank, scores), self.oracle, len(scores))
+            broken = self._check(taken.ids)
+            if not broken:
+                return Selection(
+                    taken.ids, scores.of(taken.ids), taken.boxes, taken.note,
+                    set_aside=bad)
+            bad += broken
+            scores = scores.without([b.id for b in broken])
+
+    def _rank(self, scores: Scores, n: int) -> list:
+        return self.selector.select(scores, n, scores.embeddings)
+
+    def _check(self, ids: list) -> list[BadImage]:
+        """Chosen images a scorer without eyes has not looked at."""
+        if self.scorer.needs_images:
+            return []
+        bad = check_images(self.coco, self.img_prefix, ids, decode=True)
+        if bad and self.settings.on_bad_image != 'skip':
+            raise BadImagesError(bad)
+        return bad
+
+    def _bad_image(self, image_id, reason: str) -> BadImage:
+        name = self.coco.images[image_id]['file_name']
+        return BadImage(image_id, name, osp.join(self.img_prefix, name),
+                        reason)
+
+
+def _load_scores(path: str) -> Optional[Scores]:
+    try:
+        return Scores.load(path)
+    except FileNotFoundError:
+        return None

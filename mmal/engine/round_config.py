@@ -1,0 +1,138 @@
+"""From the config of a run to the mmdet config of one round."""
+from __future__ import annotations
+
+import copy
+import os.path as osp
+from typing import Optional
+
+import torch
+from mmengine.config import Config
+from mmdet.registry import DATASETS
+
+from mmal.scoring.data import Split, innermost_dataset
+from .reproducible import BACKEND, derive_seed
+from .settings import Settings, pool_dataset
+from .workdir import RoundDir
+
+
+def round_config(cfg: Config, settings: Settings, number: int,
+                 folder: RoundDir, checkpoint: Optional[str]) -> Config:
+    """The config of one round: its data, names and seed.
+
+    Args:
+        cfg (Config): The config of the run; it is not changed.
+        settings (Settings): Its ``active_learning`` block.
+        number (int): The round, from 0.
+        folder (RoundDir): Where the round lives.
+        checkpoint (str, optional): Where to resume from.
+
+    Returns:
+        Config: Ready for ``Runner.from_cfg``.
+    """
+    cfg = copy.deepcopy(cfg)
+    cfg.work_dir = folder.path
+    _train_on(cfg, pool_dataset(cfg, settings), folder.labelled)
+    _name_singletons(cfg, number)
+    _make_reproducible(cfg, settings.seed, number)
+    cfg.resume = checkpoint is not None
+    if checkpoint is not None:
+        cfg.load_from = checkpoint
+    if cfg.get('launcher', 'none') != 'none' and not torch.cuda.is_available():
+        cfg.setdefault('model_wrapper_cfg',
+                       dict(type='MMDistributedDataParallel'))
+    return cfg
+
+
+def _train_on(cfg: Config, pool: dict, labelled: str) -> None:
+    dataset = innermost_dataset(cfg.train_dataloader.dataset)
+    for key in ('data_root', 'data_prefix'):
+        if key in pool:
+            dataset[key] = pool[key]
+    dataset['ann_file'] = osp.abspath(labelled)
+
+
+def _name_singletons(cfg: Config, number: int) -> None:
+    stem = osp.splitext(osp.basename(cfg.filename or 'mmal'))[0]
+    name = f'{cfg.get("experiment_name") or stem}_round_{number:02d}'
+    cfg.experiment_name = name
+    if cfg.get('visualizer'):
+        cfg.visualizer['name'] = name
+
+
+def _make_reproducible(cfg: Config, seed: int, number: int) -> None:
+    seed = derive_seed(seed, number)
+    cfg.randomness = {**cfg.get('randomness', {}), 'seed': seed}
+    cfg.custom_hooks = [
+        *cfg.get('custom_hooks', []),
+        dict(type='mmal.EpochSeedHook', seed=seed)
+    ]
+    loader = cfg.train_dataloader
+    loader['worker_init_fn'] = dict(type='mmal.seed_worker')
+    if _by_iter(cfg):
+        loader['num_workers'] = max(1, loader.get('num_workers', 0))
+    else:
+        loader['persistent_workers'] = False
+    checkpoint = cfg.setdefault('default_hooks', {}).setdefault(
+        'checkpoint', dict(type='CheckpointHook', interval=1))
+    checkpoint.setdefault('backend_args', dict(backend=BACKEND))
+
+
+def _by_iter(cfg: Config) -> bool:
+    train_cfg = cfg.train_cfg
+    return (train_cfg.get('type') == 'IterBasedTrainLoop'
+            or train_cfg.get('by_epoch') is False)
+
+
+def scoring_splits(cfg: Config, settings: Settings, folder: RoundDir,
+                   initial_ids: list) -> dict[str, Split]:
+    """The images a scorer may see in a round.
+
+    Args:
+        cfg (Config): The config of the run or of a round.
+        settings (Settings): Its ``active_learning`` block.
+        folder (RoundDir): The round; its split files are read.
+        initial_ids (list): The images labelled in the first round.
+
+    Returns:
+        dict[str, Split]: ``unlabelled`` (without labels), ``labelled``,
+        ``initial`` and, where the config has one, ``val``.
+    """
+    pipeline = _test_pipeline(cfg)
+    pool = dict(pool_dataset(cfg, settings), pipeline=pipeline)
+    labelled = dict(pool, ann_file=osp.abspath(folder.labelled))
+    unlabelled = dict(pool, ann_file=osp.abspath(folder.unlabelled))
+    splits = dict(
+        unlabelled=Split(unlabelled, labels=False),
+        labelled=Split(labelled, labels=True),
+        initial=Split(labelled, labels=True, ids=initial_ids))
+    if cfg.get('val_dataloader'):
+        val = dict(
+            innermost_dataset(cfg.val_dataloader.dataset), pipeline=pipeline)
+        splits['val'] = Split(val, labels=True)
+    return splits
+
+
+def _test_pipeline(cfg: Config) -> list:
+    for key in ('test_dataloader', 'val_dataloader'):
+        if cfg.get(key):
+            return innermost_dataset(cfg[key].dataset)['pipeline']
+    raise ValueError(
+        'the config has neither test_dataloader nor val_dataloader: a scorer '
+        "needs a test pipeline to read the pool's images.")
+
+
+def classes_of(dataset: dict) -> tuple[str, ...]:
+    """The class names of a data set config.
+
+    Raises:
+        ValueError: If the data set is not in COCO format.
+    """
+    from mmdet.datasets import CocoDataset
+    kind = DATASETS.get(dataset['type'])
+    if kind is None or not issubclass(kind, CocoDataset):
+        raise ValueError(
+            f'train_dataloader.dataset.type is {dataset["type"]}, but the '
+            'pool must be a COCO json: use CocoDataset (tools/dataset/'
+            'voc2coco.py converts PASCAL VOC).')
+    metainfo = dataset.get('metainfo') or {}
+    return tuple(metainfo.get('classes') or kind.METAINFO['classes'])

@@ -1,0 +1,113 @@
+"""The pool of a run and its file."""
+from __future__ import annotations
+
+import os.path as osp
+from typing import Optional
+
+from mmal.fileio import read_json, write_json, write_text
+from mmal.pool import BadImage, Pool, State
+from .identity import differences, digest
+from .workdir import WorkDir
+
+
+class RunState:
+    """What is committed; written as a whole after every change.
+
+    Args:
+        work (WorkDir): The work folder.
+        pool (Pool): The pool.
+        config_hash (str): Hash of the run's config.
+        seed (int): The run's seed.
+        stopped (str, optional): Why the run is over.
+        notes (list[str], optional): Remarks for the report.
+    """
+
+    def __init__(self,
+                 work: WorkDir,
+                 pool: Pool,
+                 config_hash: str,
+                 seed: int,
+                 stopped: Optional[str] = None,
+                 notes: Optional[list[str]] = None) -> None:
+        self.work = work
+        self.pool = pool
+        self.config_hash = config_hash
+        self.seed = seed
+        self.stopped = stopped
+        self.notes = notes or []
+
+    @property
+    def round(self) -> int:
+        """The round to train next or now."""
+        return self.pool.num_rounds - 1
+
+    def commit(self, ids: list, bad: list[BadImage], note: str) -> None:
+        """Add a round to the pool in memory; :meth:`save` makes it last."""
+        self.pool.set_aside(bad)
+        new = self.pool.commit(ids, self.seed)
+        if note:
+            self.notes.append(f'round {new}: {note}')
+
+    def save(self) -> None:
+        """Write ``state.json``."""
+        self.pool.save(
+            self.work.state,
+            self.config_hash,
+            self.seed,
+            self.stopped,
+            notes=self.notes)
+
+    @classmethod
+    def load(cls, work: WorkDir, ids: list) -> RunState:
+        """Read ``state.json``.
+
+        Args:
+            work (WorkDir): The work folder.
+            ids (list[int | str]): All ids of the pool file.
+        """
+        state = State.load(work.state)
+        return cls(work, Pool.from_state(state, ids), state.config_hash,
+                   state.seed, state.stopped, state.meta.get('notes'))
+
+
+def claim(work: WorkDir, identity: dict, resume: bool, text: str) -> bool:
+    """Make sure a work folder belongs to a config.
+
+    Args:
+        work (WorkDir): The folder.
+        identity (dict): See :func:`mmal.engine.identity.identity`.
+        resume (bool): Whether ``--resume`` was given.
+        text (str): The config as text, kept for the reader.
+
+    Returns:
+        bool: Whether there is a run to go on with.
+
+    Raises:
+        ValueError: If the folder holds a run and ``resume`` is False, or a
+            run of another config; the message lists the keys that differ.
+    """
+    if osp.exists(work.state):
+        if not resume:
+            raise ValueError(
+                f'{work.path} already holds a run. Go on with it by --resume, '
+                'or choose another folder with --work-dir.')
+        _check_same(work, identity)
+        return True
+    write_json(work.identity, identity, indent=1)
+    write_text(work.config, text)
+    return False
+
+
+def _check_same(work: WorkDir, identity: dict) -> None:
+    old = State.load(work.state).config_hash
+    if old == digest(identity):
+        return
+    changed = ['its identity.json is missing']
+    if osp.exists(work.identity):
+        changed = differences(read_json(work.identity), identity)
+    shown = '\n  '.join(changed[:10])
+    more = f'\n  … {len(changed) - 10} more' if len(changed) > 10 else ''
+    raise ValueError(
+        f'{work.path} was made by another config:\n  {shown}{more}\nUndo '
+        'these changes to resume it, or choose another folder with '
+        '--work-dir.')

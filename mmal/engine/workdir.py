@@ -1,0 +1,117 @@
+"""The work folder: which file is where."""
+from __future__ import annotations
+
+import os.path as osp
+import re
+from dataclasses import dataclass
+from glob import glob
+from typing import Optional
+
+from mmal.compat.checkpoints import is_readable_checkpoint
+
+_STEP = re.compile(r'^(?:epoch|iter)_(\d+)\.pth$')
+
+
+@dataclass(frozen=True)
+class RoundDir:
+    """The files of one round.
+
+    Args:
+        path (str): The folder.
+    """
+    path: str
+
+    @property
+    def labelled(self) -> str:
+        """COCO file the round trains on."""
+        return osp.join(self.path, 'labelled.json')
+
+    @property
+    def unlabelled(self) -> str:
+        """COCO file of the images to score; it has no annotations."""
+        return osp.join(self.path, 'unlabelled.json')
+
+    @property
+    def initial(self) -> str:
+        """COCO file of the first round's images, for a scorer's reference."""
+        return osp.join(self.path, 'initial.json')
+
+    @property
+    def config(self) -> str:
+        """The mmdet config of the round."""
+        return osp.join(self.path, 'config.py')
+
+    @property
+    def metrics(self) -> str:
+        """Validation metrics after training."""
+        return osp.join(self.path, 'metrics.json')
+
+    @property
+    def scores(self) -> str:
+        """Scores of the unlabelled images."""
+        return osp.join(self.path, 'scores.npz')
+
+    @property
+    def selected(self) -> str:
+        """What was chosen for the next round."""
+        return osp.join(self.path, 'selected.json')
+
+    def latest_checkpoint(self) -> Optional[str]:
+        """The newest checkpoint that is whole, or None.
+
+        mmengine's ``last_checkpoint`` is not trusted: a kill can leave it
+        empty, or pointing to a file that is gone.
+        """
+        found = []
+        for path in glob(osp.join(glob_escape(self.path), '*.pth')):
+            match = _STEP.match(osp.basename(path))
+            if match:
+                found.append((int(match.group(1)), path))
+        for _, path in sorted(found, reverse=True):
+            if is_readable_checkpoint(path):
+                return path
+        return None
+
+
+def glob_escape(path: str) -> str:
+    """A path in which glob finds no wildcard."""
+    return re.sub(r'([*?[])', r'[\1]', path)
+
+
+@dataclass(frozen=True)
+class WorkDir:
+    """The files of a run.
+
+    Args:
+        path (str): The folder.
+    """
+    path: str
+
+    @property
+    def state(self) -> str:
+        """The pool; the only truth on resume."""
+        return osp.join(self.path, 'state.json')
+
+    @property
+    def config(self) -> str:
+        """The config of the run."""
+        return osp.join(self.path, 'config.py')
+
+    @property
+    def identity(self) -> str:
+        """What the config hash was made of, to name differences."""
+        return osp.join(self.path, 'identity.json')
+
+    @property
+    def curve(self) -> str:
+        """Images, boxes and metrics of each round."""
+        return osp.join(self.path, 'curve.json')
+
+    @property
+    def log(self) -> str:
+        """The log of the active learning, beside the rounds' own."""
+        return osp.join(self.path, 'active_learning.log')
+
+    def round(self, number: int) -> RoundDir:
+        """The folder of a round, counted from 0."""
+        return RoundDir(osp.join(self.path, f'round_{number:02d}'))

@@ -1,0 +1,79 @@
+"""The base class of scorers."""
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .data import Batch, ScoringData
+
+
+class BaseScorer(metaclass=ABCMeta):
+    """Gives every unlabelled image one number: higher, label it first.
+
+    The loop :func:`mmal.scoring.score_pool` calls :meth:`prepare` once, then
+    :meth:`process` for each batch, gathers the rows of all processes and
+    calls :meth:`compute` once over the whole pool. A subclass writes
+    :meth:`process`, and :meth:`compute` where an image's score depends on
+    the others (z-scores).
+
+    Class attributes tell the loop what a scorer needs:
+
+    - ``needs_images``: False if it scores without looking (random).
+    - ``needs_labels``: it reads annotated images in :meth:`prepare`.
+    - ``needs_committee``: it compares several opinions.
+    - ``needs_embeddings``: :meth:`process` returns ``embedding`` rows.
+    """
+
+    needs_images: bool = True
+    needs_labels: bool = False
+    needs_committee: bool = False
+    needs_embeddings: bool = False
+
+    def check(self, model: nn.Module, data: ScoringData) -> None:  # noqa: B027
+        """Find mistakes in the settings before any training.
+
+        Args:
+            model (nn.Module): The detector, with any weights.
+            data (ScoringData): The images; none are read.
+
+        Raises:
+            ValueError: If the scorer cannot work with this model or data.
+        """
+
+    def prepare(self, model: nn.Module,  # noqa: B027
+                data: ScoringData) -> None:
+        """Compute once what all images share, e.g. s_test.
+
+        Args:
+            model (nn.Module): The trained detector in eval mode.
+            data (ScoringData): The images it may read.
+        """
+
+    @abstractmethod
+    def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Score one batch with one forward pass.
+
+        Args:
+            model (nn.Module): The trained detector in eval mode.
+            batch (Batch): B images of one shape, on the model's device.
+
+        Returns:
+            dict[str, Tensor]: Columns of B rows each; ``score`` is the score
+            unless :meth:`compute` is overridden.
+        """
+
+    def compute(self, columns: dict[str, np.ndarray]) -> np.ndarray:
+        """Turn the gathered columns of all N images into N scores.
+
+        Args:
+            columns (dict[str, np.ndarray]): The columns of :meth:`process`,
+                N rows each, in the order of the pool file.
+
+        Returns:
+            np.ndarray: [N], higher = label it first.
+        """
+        return columns['score']

@@ -1,0 +1,309 @@
+"""The images a scorer may read, in batches that every process agrees on.
+
+A score must not depend on the batch size or the number of processes. mmdet
+pads the images of a batch to one shape, so only images of equal size share a
+batch; and the batches are planned over the whole pool before they are dealt
+out to the processes.
+"""
+from __future__ import annotations
+
+import copy
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Callable, Optional, Union
+
+import torch
+from mmengine.config import ConfigDict
+from mmengine.dist import get_dist_info
+from mmdet.registry import DATASETS
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+ImageId = Union[int, str]
+
+_WRAPPED = 'dataset'
+_LOADERS = ('LoadImageFromFile', )
+
+
+@dataclass
+class Split:
+    """A named set of images.
+
+    Args:
+        dataset (dict): Config of a COCO dataset, its pipeline the detector's
+            test pipeline.
+        labels (bool): Whether annotations are loaded.
+        ids (sequence, optional): Only these images; all when None.
+    """
+    dataset: dict
+    labels: bool
+    ids: Optional[Sequence[ImageId]] = None
+
+
+@dataclass
+class Batch:
+    """B images of one shape, ready for the detector.
+
+    Args:
+        ids (list[int | str]): Their image ids.
+        inputs (Tensor): [B, 3, H, W], normalised and padded, on the device
+            of the model.
+        samples (list[DetDataSample]): Their meta data, and ``gt_instances``
+            in the coordinates of ``inputs`` if the split has labels.
+    """
+    ids: list[ImageId]
+    inputs: Optional[Tensor] = None
+    samples: list = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass
+class _Unreadable:
+    index: int
+    reason: str
+
+
+class ScoringData:
+    """Gives a scorer batches of the splits it may see.
+
+    Args:
+        splits (dict[str, Split]): E.g. ``unlabelled``, ``labelled``,
+            ``initial`` and ``val``. ``unlabelled`` never has labels.
+        seed (int): The seed of the active learning run.
+        round (int): The round, from 0.
+        batch_size (int): Images of a forward pass.
+        num_workers (int): Processes that load images.
+        check_image (callable, optional): Takes a path and ``size``, a
+            (width, height), and returns why the file cannot be used, or None.
+        progress (bool): Whether process 0 shows a progress bar.
+    """
+
+    def __init__(self,
+                 splits: dict[str, Split],
+                 seed: int = 0,
+                 round: int = 0,
+                 batch_size: int = 8,
+                 num_workers: int = 2,
+                 check_image: Optional[Callable] = None,
+                 progress: bool = True) -> None:
+        self.splits = splits
+        self.seed = seed
+        self.round = round
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.check_image = check_image
+        self.progress = progress
+        self.unreadable: dict[ImageId, str] = {}
+        self._datasets: dict[str, Dataset] = {}
+
+    def ids(self, split: str) -> list[ImageId]:
+        """Image ids of a split in the order of its file."""
+        dataset = self._dataset(split)
+        infos = (dataset.get_data_info(i) for i in range(len(dataset)))
+        ids = [info['img_id'] for info in infos]
+        keep = self.splits[split].ids
+        if keep is None:
+            return ids
+        wanted = set(keep)
+        return [i for i in ids if i in wanted]
+
+    def num_batches(self, split: str, ids=None) -> int:
+        """How many batches a split makes over all processes."""
+        return len(self._plan(split, ids))
+
+    def batches(self,
+                split: str,
+                model: nn.Module,
+                ids: Optional[Iterable[ImageId]] = None,
+                shard: bool = True,
+                desc: Optional[str] = None) -> Iterator[Batch]:
+        """Iterate over a split.
+
+        Images that cannot be read are left out and noted in
+        ``self.unreadable``.
+
+        Args:
+            split (str): The name of the split.
+            model (nn.Module): The detector; its data preprocessor is used.
+            ids (iterable, optional): Only these images.
+            shard (bool): Only this process' share of the batches.
+            desc (str, optional): What the progress bar says.
+
+        Yields:
+            Batch: Batches of images of one size, largest images first.
+        """
+        dataset = self._dataset(split)
+        plan = self._plan(split, ids)
+        rank, world_size = get_dist_info()
+        if shard:
+            plan = plan[rank::world_size]
+        loader = DataLoader(
+            _Checked(dataset, self.check_image),
+            batch_sampler=plan,
+            num_workers=min(self.num_workers, len(plan)),
+            collate_fn=list)
+        with self._bar(sum(map(len, plan)), desc, rank) as bar:
+            for items in loader:
+                yield from self._to_batches(dataset, items, model)
+                bar.update(len(items))
+
+    def id_batches(self, split: str) -> Iterator[Batch]:
+        """This process' share of a split without its images."""
+        ids = self.ids(split)
+        rank, world_size = get_dist_info()
+        for start in range(0, len(ids), 1024):
+            if start // 1024 % world_size == rank:
+                yield Batch(ids[start:start + 1024])
+
+    def _dataset(self, name: str) -> Dataset:
+        if name not in self.splits:
+            raise KeyError(f'there is no split {name!r}; there are '
+                           f'{", ".join(self.splits)}.')
+        if name not in self._datasets:
+            self._datasets[name] = build_dataset(self.splits[name])
+        return self._datasets[name]
+
+    def _plan(self, split: str, ids=None) -> list[list[int]]:
+        wanted = self.splits[split].ids if ids is None else list(ids)
+        return plan_batches(self._dataset(split), self.batch_size, wanted)
+
+    def _to_batches(self, dataset, items, model) -> Iterator[Batch]:
+        groups = defaultdict(list)
+        for item in items:
+            if isinstance(item, _Unreadable):
+                info = dataset.get_data_info(item.index)
+                self.unreadable[info['img_id']] = item.reason
+            else:
+                groups[item['inputs'].shape].append(item)
+        for group in groups.values():
+            yield _collate(group, model)
+
+    def _bar(self, total: int, desc: Optional[str], rank: int) -> tqdm:
+        return tqdm(
+            total=total,
+            desc=desc,
+            unit='img',
+            disable=not self.progress or rank != 0 or desc is None,
+            mininterval=0.5 if sys.stderr.isatty() else 10)
+
+
+def build_dataset(split: Split) -> Dataset:
+    """Build the mmdet dataset of a split, with or without annotations."""
+    cfg = ConfigDict(copy.deepcopy(split.dataset))
+    cfg.test_mode = True
+    cfg.filter_cfg = None
+    cfg.pipeline = scoring_pipeline(cfg.pipeline, split.labels)
+    return DATASETS.build(cfg)
+
+
+def scoring_pipeline(pipeline: Sequence[dict], labels: bool) -> list[dict]:
+    """A test pipeline that loads boxes early, or never.
+
+    mmdet's test pipelines load annotations after resizing, where the boxes
+    stay in the coordinates of the original image. A loss needs them in those
+    of the network's input, so they are loaded right after the image.
+
+    Args:
+        pipeline (sequence[dict]): The detector's test pipeline.
+        labels (bool): Whether boxes are loaded.
+
+    Returns:
+        list[dict]: The new pipeline.
+
+    Raises:
+        ValueError: If the pipeline has no step that loads the image.
+    """
+    steps = [s for s in pipeline if 'LoadAnnotations' not in s['type']]
+    if not labels:
+        return steps
+    for i, step in enumerate(steps):
+        if step['type'].split('.')[-1].startswith(_LOADERS):
+            load = dict(type='mmdet.LoadAnnotations', with_bbox=True)
+            return [*steps[:i + 1], load, *steps[i + 1:]]
+    raise ValueError(
+        'the test pipeline has no LoadImageFromFile, so boxes cannot be '
+        'loaded beside the image: give test_dataloader.dataset.pipeline one.')
+
+
+def plan_batches(dataset: Dataset,
+                 batch_size: int,
+                 ids: Optional[Sequence[ImageId]] = None) -> list[list[int]]:
+    """Deal the images into batches of equal size in pixels.
+
+    The plan depends on the images alone, not on the process that asks.
+
+    Args:
+        dataset (Dataset): An mmdet dataset of N images.
+        batch_size (int): At most so many images in a batch.
+        ids (sequence, optional): Only these images.
+
+    Returns:
+        list[list[int]]: Dataset indices; the largest images come first, so
+        that memory runs out at once or never.
+    """
+    wanted = None if ids is None else set(ids)
+    groups = defaultdict(list)
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        if wanted is None or info['img_id'] in wanted:
+            groups[info['width'], info['height']].append(i)
+    sizes = sorted(groups, key=lambda wh: (-wh[0] * wh[1], wh))
+    return [
+        groups[size][start:start + batch_size] for size in sizes
+        for start in range(0, len(groups[size]), batch_size)
+    ]
+
+
+def innermost_dataset(cfg: dict) -> dict:
+    """The dataset inside wrappers such as RepeatDataset.
+
+    Raises:
+        ValueError: If several datasets are joined.
+    """
+    while _WRAPPED in cfg:
+        cfg = cfg[_WRAPPED]
+    if 'datasets' in cfg:
+        raise ValueError(
+            f'{cfg["type"]} joins several datasets, but active learning needs '
+            'one pool: merge their json files into one COCO file.')
+    return cfg
+
+
+class _Checked(Dataset):
+    """Returns a note instead of an image that cannot be read."""
+
+    def __init__(self, dataset: Dataset,
+                 check_image: Optional[Callable]) -> None:
+        self.dataset = dataset
+        self.check_image = check_image
+
+    def __getitem__(self, index: int):
+        if self.check_image is not None:
+            info = self.dataset.get_data_info(index)
+            reason = self.check_image(
+                info['img_path'], size=(info['width'], info['height']))
+            if reason is not None:
+                return _Unreadable(index, reason)
+        return self.dataset[index]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
+def _collate(items: list[dict], model: nn.Module) -> Batch:
+    data = dict(
+        inputs=[item['inputs'] for item in items],
+        data_samples=[item['data_samples'] for item in items])
+    data = model.data_preprocessor(data, training=False)
+    samples = data['data_samples']
+    return Batch([s.img_id for s in samples], data['inputs'], samples)
+
+
+def single_device(model: nn.Module) -> torch.device:
+    """The device of a model's parameters."""
+    return next(model.parameters()).device

@@ -1,0 +1,148 @@
+"""One forward pass of a detector, and what can be read from it.
+
+The adaptor between mmdet's single-stage detectors and the influence maths:
+predictions and the loss of each image come from the same head outputs.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmdet.models.dense_heads import FCOSHead
+from mmdet.models.detectors import SingleStageDetector
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+Outputs = tuple[list[Tensor], ...]
+
+
+def check_single_stage(model: nn.Module) -> None:
+    """Raise a ValueError unless losses can be taken from head outputs."""
+    head = getattr(model, 'bbox_head', None)
+    if not isinstance(model, SingleStageDetector) or not hasattr(
+            head, 'loss_by_feat'):
+        raise ValueError(
+            f'{type(model).__name__} is not a single-stage detector with a '
+            'bbox_head that has loss_by_feat (FCOS, RetinaNet, ATSS, …): '
+            'choose another scorer for it.')
+
+
+def head_outputs(model: nn.Module, inputs: Tensor) -> Outputs:
+    """The raw outputs of the head of a single-stage detector.
+
+    Args:
+        model (nn.Module): A single-stage detector.
+        inputs (Tensor): [B, 3, H, W].
+
+    Returns:
+        tuple[list[Tensor]]: What ``bbox_head.forward`` returns.
+    """
+    return model.bbox_head(model.extract_feat(inputs))
+
+
+@torch.no_grad()
+def predictions(model: nn.Module, outputs: Outputs,
+                samples: Sequence) -> list[InstanceData]:
+    """Final detections, in the coordinates of the network's input.
+
+    Args:
+        model (nn.Module): A single-stage detector.
+        outputs (Outputs): From :func:`head_outputs`.
+        samples (sequence[DetDataSample]): B samples with meta data.
+
+    Returns:
+        list[InstanceData]: ``bboxes``, ``scores`` and ``labels`` of each.
+    """
+    outputs = _map(lambda t: t.detach(), outputs)
+    metas = [s.metainfo for s in samples]
+    return model.bbox_head.predict_by_feat(
+        *outputs, batch_img_metas=metas, rescale=False)
+
+
+def pseudo_labels(detections: Sequence[InstanceData],
+                  score_thr: float) -> list[InstanceData]:
+    """Detections sure enough to stand for labels.
+
+    Args:
+        detections (sequence[InstanceData]): B sets of detections.
+        score_thr (float): The lowest score that counts.
+
+    Returns:
+        list[InstanceData]: B sets of ``bboxes`` [n, 4] and ``labels`` [n].
+    """
+    return [_pseudo_label(d, score_thr) for d in detections]
+
+
+def _pseudo_label(d: InstanceData, score_thr: float) -> InstanceData:
+    x1, y1, x2, y2 = d.bboxes.unbind(-1)
+    keep = (d.scores >= score_thr) & (x2 > x1) & (y2 > y1)
+    return InstanceData(bboxes=d.bboxes[keep], labels=d.labels[keep])
+
+
+def image_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
+                 labels: Sequence[InstanceData]) -> Tensor:
+    """The loss of each image as if it were alone in its batch.
+
+    mmdet divides a loss by the positives of the whole batch, so each image's
+    slice of the outputs goes through the head's loss on its own; the forward
+    pass is shared.
+
+    Args:
+        model (nn.Module): A single-stage detector.
+        outputs (Outputs): From :func:`head_outputs`, B images.
+        samples (sequence[DetDataSample]): B samples with meta data.
+        labels (sequence[InstanceData]): B sets of ``bboxes`` and ``labels``.
+
+    Returns:
+        Tensor: [B], the sum of all loss terms with their weights.
+    """
+    outputs = training_outputs(model.bbox_head, outputs)
+    losses = []
+    singles = _split(outputs, len(samples))
+    for one, sample, label in zip(singles, samples, labels):
+        terms = model.bbox_head.loss_by_feat(
+            *one, batch_gt_instances=[label], batch_img_metas=[
+                sample.metainfo
+            ], batch_gt_instances_ignore=_ignored(sample))
+        losses.append(model.parse_losses(terms)[0])
+    return torch.stack(losses) if losses else torch.zeros(0)
+
+
+def training_outputs(head: nn.Module, outputs: Outputs) -> Outputs:
+    """Outputs of a head in eval mode as its loss expects them.
+
+    FCOS with ``norm_on_bbox`` multiplies its distances by the stride in eval
+    mode only.
+    """
+    if isinstance(head, FCOSHead) and head.norm_on_bbox:
+        cls_scores, bbox_preds, *rest = outputs
+        bbox_preds = [b / s for b, s in zip(bbox_preds, head.strides)]
+        return (cls_scores, bbox_preds, *rest)
+    return outputs
+
+
+def _ignored(sample) -> list[InstanceData]:
+    ignored = getattr(sample, 'ignored_instances', None)
+    return None if ignored is None else [ignored]
+
+
+def _split(outputs: Any, batch: int) -> list:
+    """Nested outputs of a batch as one nested output an image.
+
+    ``Tensor.split`` rather than slices: its backward is one concatenation.
+    """
+    if torch.is_tensor(outputs):
+        return outputs.split(1)
+    if isinstance(outputs, (list, tuple)):
+        parts = [_split(o, batch) for o in outputs]
+        return [type(outputs)(p[i] for p in parts) for i in range(batch)]
+    return [outputs] * batch
+
+
+def _map(fn, outputs: Any) -> Any:
+    if torch.is_tensor(outputs):
+        return fn(outputs)
+    if isinstance(outputs, (list, tuple)):
+        return type(outputs)(_map(fn, o) for o in outputs)
+    return outputs

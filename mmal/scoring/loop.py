@@ -1,0 +1,128 @@
+"""The loop over the pool: every image once, whatever the processes."""
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object
+from torch import nn
+
+from mmal.compat.losses import local_losses
+from mmal.randomness import seeded_uniform
+from .base import BaseScorer
+from .data import Batch, ScoringData
+from .scores import ImageId, Scores
+
+EMBEDDING = 'embedding'
+
+
+class UnreadableImagesError(ValueError):
+    """Some images of the pool cannot be read.
+
+    Args:
+        reasons (dict): Image id -> what is wrong.
+    """
+
+    def __init__(self, reasons: dict[ImageId, str]) -> None:
+        self.reasons = reasons
+        shown = '\n  '.join(f'image {k}: {v}'
+                            for k, v in list(reasons.items())[:10])
+        more = '' if len(reasons) <= 10 else f'\n  … {len(reasons) - 10} more'
+        super().__init__(
+            f'{len(reasons)} images of the pool cannot be read:\n  {shown}'
+            f'{more}\nRepair them and run again with --resume, or set '
+            "active_learning.on_bad_image='skip' to leave them out.")
+
+
+def score_pool(model: nn.Module,
+               scorer: BaseScorer,
+               data: ScoringData,
+               split: str = 'unlabelled',
+               on_bad_image: str = 'raise') -> Scores:
+    """Score every image of a split.
+
+    Cost: one forward pass per image (plus what the scorer prepares), shared
+    over the processes. All processes return the same scores.
+
+    Args:
+        model (nn.Module): The trained detector, not wrapped for distributed
+            training. It is in eval mode inside and restored after.
+        scorer (BaseScorer): Gives one value per image.
+        data (ScoringData): The images.
+        split (str): Which split to score.
+        on_bad_image (str): 'raise', or 'skip' to leave unreadable images out;
+            they are then found in ``Scores.unreadable``.
+
+    Returns:
+        Scores: In the order of the pool file.
+
+    Raises:
+        UnreadableImagesError: If images cannot be read and on_bad_image is
+            'raise'. Every image has been looked at first, so that the
+            message names all of them.
+        ValueError: If a score is NaN.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with local_losses():
+            scorer.prepare(model, data)
+            rows = _score_shard(model, scorer, data, split)
+    finally:
+        model.train(was_training)
+    parts = all_gather_object((rows, data.unreadable))
+    unreadable = {k: v for _, bad in parts for k, v in bad.items()}
+    if unreadable and on_bad_image != 'skip':
+        raise UnreadableImagesError(unreadable)
+    scores = _assemble(scorer, data, split, [rows for rows, _ in parts])
+    scores.unreadable = unreadable
+    return scores
+
+
+def _score_shard(model, scorer, data, split) -> dict[str, list]:
+    rows = defaultdict(list)
+    if scorer.needs_images:
+        batches = data.batches(split, model, desc='scoring')
+    else:
+        batches = data.id_batches(split)
+    for batch in batches:
+        _add(rows, batch, scorer.process(model, batch))
+    return dict(rows)
+
+
+def _add(rows: dict[str, list], batch: Batch, columns: dict) -> None:
+    rows['ids'].extend(batch.ids)
+    for name, column in columns.items():
+        if len(column) != len(batch):
+            raise ValueError(
+                f'the scorer returned {len(column)} rows of {name!r} for '
+                f'{len(batch)} images: it must return one for each.')
+        rows[name].append(_to_numpy(column))
+
+
+def _to_numpy(column) -> np.ndarray:
+    if torch.is_tensor(column):
+        column = column.detach().cpu().numpy()
+    return np.asarray(column)
+
+
+def _assemble(scorer, data, split, parts: list[dict]) -> Scores:
+    parts = [p for p in parts if p]
+    found = [i for p in parts for i in p['ids']]
+    order = {image: n for n, image in enumerate(data.ids(split))}
+    index = np.argsort([order[i] for i in found], kind='stable')
+    names = [k for k in parts[0] if k != 'ids'] if parts else ['score']
+    columns = {}
+    for name in names:
+        arrays = [a for p in parts for a in p[name]]
+        columns[name] = np.concatenate(arrays)[index] if arrays else \
+            np.zeros(0)
+    embeddings = columns.pop(EMBEDDING, None)
+    ids = [found[i] for i in index]
+    return Scores(
+        ids=ids,
+        values=scorer.compute(columns),
+        tiebreak=seeded_uniform(ids, data.seed, data.round, 'tie'),
+        columns=columns,
+        embeddings=embeddings)
