@@ -1,0 +1,88 @@
+"""Linear operators that are means over images."""
+from typing import List, Optional, Protocol, Sequence
+
+import torch
+
+from ..vectors import ParamVector, ParamVectors, as_vectors, axpy
+
+
+class OperatorBatch(Protocol):
+    """What an operator keeps of one batch of images.
+
+    Attributes:
+        num_images (int): B.
+        nbytes (int | None): Memory it holds, None to have it measured.
+    """
+    num_images: int
+    nbytes: Optional[int]
+
+    def product(self, vectors: List[ParamVector]) -> List[ParamVector]:
+        """The products **summed** over the images of the batch."""
+
+
+class BatchedOperator:
+    r"""A symmetric operator :math:`\frac1N \sum_i H_i` over N images.
+
+    Args:
+        batches (Sequence[OperatorBatch]): The images' parts by batch, a list
+            or a :class:`CachedBatches`.
+
+    Raises:
+        ValueError: There is no batch.
+    """
+
+    def __init__(self, batches: Sequence[OperatorBatch]) -> None:
+        if len(batches) == 0:
+            raise ValueError('an operator needs at least one batch of images; '
+                             'is the labelled set empty?')
+        self.batches = batches
+        self._num_images: Optional[int] = None
+
+    @property
+    def num_batches(self) -> int:
+        """Number of batches."""
+        return len(self.batches)
+
+    @property
+    def num_images(self) -> int:
+        """N; the first use passes through all batches, unless product did."""
+        if self._num_images is None:
+            self._num_images = sum(self.batches[i].num_images
+                                   for i in range(self.num_batches))
+        return self._num_images
+
+    def batch_product(self, index: int, vectors: ParamVectors) -> ParamVectors:
+        """Product of one batch, summed over its images.
+
+        Args:
+            index (int): The batch.
+            vectors (ParamVectors): One parameter vector or a list of M.
+
+        Returns:
+            ParamVectors: As many vectors as given.
+        """
+        vectors, single = as_vectors(vectors)
+        found = self.batches[index].product(vectors)
+        return found[0] if single else found
+
+    def product(self, vectors: ParamVectors) -> ParamVectors:
+        """Product with the mean over all images, one pass over the batches.
+
+        Args:
+            vectors (ParamVectors): One parameter vector or a list of M.
+
+        Returns:
+            ParamVectors: As many vectors as given.
+        """
+        vectors, single = as_vectors(vectors)
+        totals = [[torch.zeros_like(t) for t in v] for v in vectors]
+        images = 0
+        for index in range(self.num_batches):
+            batch = self.batches[index]
+            images += batch.num_images
+            totals = [
+                axpy(1., p, t) for p, t in zip(batch.product(vectors), totals)
+            ]
+        self._num_images = images
+        means = [[t / images for t in v] for v in totals]
+        return means[0] if single else means

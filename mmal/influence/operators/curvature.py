@@ -1,0 +1,309 @@
+r"""The curvature of per-image losses with respect to a layer's outputs.
+
+Losses of dense predictors are sums over positions, so
+:math:`\partial^2 l / \partial z^2` is block-diagonal by position, and often
+finer: C numbers for sigmoid classes, one for a centerness, a 4 x 4 block for
+the box of a positive, ``w (diag(p) - p p^T)`` for a softmax.
+:func:`form_curvatures` finds out which by Hessian-vector products with a few
+probes, and keeps the positive semi-definite part. Curvature between positions,
+between calls and between layers (box and centerness, say) is left out.
+"""
+import warnings
+from typing import Callable, List, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from .cache import unique_bytes
+
+# Relative misfit below which a form counts as found.
+TOLERANCE = 1e-3
+
+
+class Curvature:
+    """A positive semi-definite operator on the outputs ``z`` of one call.
+
+    Args:
+        channel_dim (int): The dim of ``z`` that holds the C channels.
+    """
+
+    def __init__(self, channel_dim: int) -> None:
+        self.channel_dim = channel_dim
+
+    def apply(self, z: Tensor) -> Tensor:
+        """Multiply ``[M, *output shape]``."""
+        raise NotImplementedError
+
+    def tensors(self) -> List[Tensor]:
+        """The tensors held."""
+        raise NotImplementedError
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return unique_bytes(self.tensors())
+
+
+class DiagonalCurvature(Curvature):
+    """One number an output, ``values`` shaped like the outputs."""
+
+    def __init__(self, channel_dim: int, values: Tensor) -> None:
+        super().__init__(channel_dim)
+        self.values = values
+
+    def apply(self, z: Tensor) -> Tensor:
+        return self.values.to(z.dtype) * z
+
+    def tensors(self) -> List[Tensor]:
+        return [self.values]
+
+
+class _RowCurvature(Curvature):
+    """Acts on single positions; those without curvature are not kept."""
+
+    def __init__(self, channel_dim: int, rows: Tensor) -> None:
+        super().__init__(channel_dim)
+        self.rows = rows
+
+    def apply(self, z: Tensor) -> Tensor:
+        dim = self.channel_dim + 1
+        moved = z.movedim(dim, -1)
+        flat = moved.reshape(len(z), -1, moved.size(-1))
+        out = torch.zeros_like(flat)
+        out[:, self.rows] = self.apply_rows(flat[:, self.rows])
+        return out.view(moved.shape).movedim(-1, dim)
+
+    def apply_rows(self, z: Tensor) -> Tensor:
+        """Multiply ``[M, rows, C]``."""
+        raise NotImplementedError
+
+
+class BlockCurvature(_RowCurvature):
+    """A k x k block for each group of k channels of a position.
+
+    Args:
+        channel_dim (int): See :class:`Curvature`.
+        rows (Tensor): ``[R]`` the positions with curvature.
+        blocks (Tensor): ``[R, C / k, k, k]``.
+    """
+
+    def __init__(self, channel_dim: int, rows: Tensor,
+                 blocks: Tensor) -> None:
+        super().__init__(channel_dim, rows)
+        self.blocks = blocks
+
+    def apply_rows(self, z: Tensor) -> Tensor:
+        grouped = z.unflatten(-1, self.blocks.shape[1:3])
+        out = torch.einsum('rgij,mrgj->mrgi', self.blocks.to(z.dtype), grouped)
+        return out.flatten(-2)
+
+    def tensors(self) -> List[Tensor]:
+        return [self.rows, self.blocks]
+
+
+class SoftmaxCurvature(_RowCurvature):
+    """``w (diag(p) - p p^T)`` for each group of k channels of a position.
+
+    Args:
+        channel_dim (int): See :class:`Curvature`.
+        rows (Tensor): ``[R]`` the positions with curvature.
+        weights (Tensor): ``[R, C / k]`` the weights w >= 0.
+        probs (Tensor): ``[R, C / k, k]`` the probabilities.
+    """
+
+    def __init__(self, channel_dim: int, rows: Tensor, weights: Tensor,
+                 probs: Tensor) -> None:
+        super().__init__(channel_dim, rows)
+        self.weights = weights
+        self.probs = probs
+
+    def apply_rows(self, z: Tensor) -> Tensor:
+        out = _softmax_product(
+            self.probs.to(z.dtype), z.unflatten(-1, self.probs.shape[1:]))
+        return (self.weights.to(z.dtype).unsqueeze(-1) * out).flatten(-2)
+
+    def tensors(self) -> List[Tensor]:
+        return [self.rows, self.weights, self.probs]
+
+
+def _softmax_product(probs: Tensor, z: Tensor) -> Tensor:
+    moved = probs * z
+    return moved - probs * moved.sum(-1, keepdim=True)
+
+
+def form_curvatures(outputs: Sequence[Tensor],
+                    hvp: Callable[[List[Tensor]], List[Tensor]],
+                    channel_dim: int,
+                    name: str,
+                    max_block: int = 16) -> List[Optional[Curvature]]:
+    """Find and keep the curvature at the outputs of all calls of one layer.
+
+    In this order, the first form that reproduces two random products is taken:
+    a diagonal (2 products), softmax over groups of k channels (no more),
+    dense k x k blocks for the divisors k <= ``max_block`` of C (k more each).
+    Where none does, because the loss couples positions or more channels than
+    that, the diagonal is estimated from ``max_block`` random signs (Bekas et
+    al., 2007) with a warning. Negative parts are dropped.
+
+    Args:
+        outputs (Sequence[Tensor]): The outputs of the calls.
+        hvp (Callable): Second derivative times a list shaped like them.
+        channel_dim (int): The dim that holds the channels, 1 or -1.
+        name (str): The layer, for the warning.
+        max_block (int): Largest dense block.
+
+    Returns:
+        list[Curvature | None]: One a call, None where it is zero.
+    """
+    probe = _Probe(outputs, hvp, channel_dim)
+    if probe.scale == 0:
+        return [None] * len(outputs)
+    channels = outputs[0].size(channel_dim)
+    sizes = [k for k in range(2, channels + 1) if channels % k == 0]
+    found = _try_diagonal(probe)
+    for size in sizes:
+        found = found or _try_softmax(probe, size)
+    for size in sizes:
+        if size <= max_block:
+            found = found or _try_blocks(probe, size)
+    return found or _estimate_diagonal(probe, name, max_block)
+
+
+class _Probe:
+    """Products with two seeded sign vectors, as rows ``[positions, C]``."""
+
+    def __init__(self, outputs, hvp, channel_dim) -> None:
+        self.outputs = [y.detach() for y in outputs]
+        self.channel_dim = channel_dim
+        self._hvp = hvp
+        self._generator = torch.Generator().manual_seed(0)
+        self.signs = self.random_signs()
+        self.products = self.hvp(self.signs)
+        self.signs2 = self.random_signs()
+        self.products2 = self.hvp(self.signs2)
+        self.scale = max(
+            (float(p.abs().max()) for p in self.products + self.products2
+             if p.numel()), default=0.)
+
+    def random_signs(self) -> List[Tensor]:
+        return [(torch.randint(
+            0, 2, y.shape, generator=self._generator) * 2 - 1).to(y)
+                for y in self.outputs]
+
+    def hvp(self, probes: List[Tensor]) -> List[Tensor]:
+        return self._hvp(probes)
+
+    def rows(self, tensors: List[Tensor]) -> List[Tensor]:
+        moved = [t.movedim(self.channel_dim, -1) for t in tensors]
+        return [t.reshape(-1, t.size(-1)) for t in moved]
+
+    def fits(self, predicted: List[Tensor], products: List[Tensor]) -> bool:
+        return all(
+            bool((p - q).abs().max() <= TOLERANCE * self.scale)
+            for p, q in zip(predicted, products) if p.numel())
+
+
+def _try_diagonal(probe: _Probe) -> Optional[List[Optional[Curvature]]]:
+    values = [p * s for p, s in zip(probe.products, probe.signs)]
+    predicted = [v * s for v, s in zip(values, probe.signs2)]
+    if not probe.fits(predicted, probe.products2):
+        return None
+    return [_diagonal(probe, v) for v in values]
+
+
+def _diagonal(probe: _Probe, values: Tensor) -> Optional[Curvature]:
+    values = values.clamp(min=0)
+    if not bool(values.any()):
+        return None
+    return DiagonalCurvature(probe.channel_dim, values)
+
+
+def _try_softmax(probe: _Probe,
+                 size: int) -> Optional[List[Optional[Curvature]]]:
+    found, predicted = [], []
+    parts = zip(
+        probe.rows(probe.outputs), probe.rows(probe.signs),
+        probe.rows(probe.products), probe.rows(probe.signs2))
+    for y, sign, product, sign2 in parts:
+        group = (-1, size)
+        probs = y.unflatten(1, group).softmax(-1)
+        sign, product = sign.unflatten(1, group), product.unflatten(1, group)
+        base = (sign * _softmax_product(probs, sign)).sum(-1)
+        tiny = torch.finfo(y.dtype).tiny
+        weights = (sign * product).sum(-1) / base.clamp(min=tiny)
+        weights = weights.where(base > tiny, torch.zeros_like(base))
+        other = _softmax_product(probs, sign2.unflatten(1, group))
+        predicted.append((weights.unsqueeze(-1) * other).flatten(1))
+        found.append((weights.clamp(min=0), probs))
+    if not probe.fits(predicted, probe.rows(probe.products2)):
+        return None
+    return [_softmax(probe, w, p) for w, p in found]
+
+
+def _softmax(probe: _Probe, weights: Tensor,
+             probs: Tensor) -> Optional[Curvature]:
+    rows = weights.any(1).nonzero().flatten()
+    if len(rows) == 0:
+        return None
+    return SoftmaxCurvature(probe.channel_dim, rows, weights[rows],
+                            probs[rows])
+
+
+def _try_blocks(probe: _Probe,
+                size: int) -> Optional[List[Optional[Curvature]]]:
+    columns = [_column(probe, size, j) for j in range(size)]
+    blocks = [torch.stack(c, -1) for c in zip(*columns)]
+    signs = [s.unflatten(1, (-1, size)) for s in probe.rows(probe.signs)]
+    predicted = [
+        torch.einsum('rgij,rgj->rgi', b, s).flatten(1)
+        for b, s in zip(blocks, signs)
+    ]
+    if not probe.fits(predicted, probe.rows(probe.products)):
+        return None
+    return [_block(probe, b) for b in blocks]
+
+
+def _column(probe: _Probe, size: int, j: int) -> List[Tensor]:
+    """Column j of every block at once, ``[rows, C / size, size]`` a call."""
+    shape = [1] * probe.outputs[0].dim()
+    shape[probe.channel_dim] = -1
+    ones = []
+    for y in probe.outputs:
+        channel = torch.arange(y.size(probe.channel_dim), device=y.device)
+        mask = (channel % size == j).to(y.dtype).view(shape)
+        ones.append(mask.expand_as(y).contiguous())
+    return [p.unflatten(1, (-1, size)) for p in probe.rows(probe.hvp(ones))]
+
+
+def _block(probe: _Probe, blocks: Tensor) -> Optional[Curvature]:
+    rows = blocks.flatten(1).any(1).nonzero().flatten()
+    if len(rows) == 0:
+        return None
+    kept = positive_part(blocks[rows])
+    return BlockCurvature(probe.channel_dim, rows, kept)
+
+
+def positive_part(blocks: Tensor) -> Tensor:
+    """Symmetrise ``[..., k, k]`` and drop negative eigenvalues.
+
+    Example:
+        >>> positive_part(torch.diag(torch.tensor([2., -1.])))
+        tensor([[2., 0.],
+                [0., 0.]])
+    """
+    values, vectors = torch.linalg.eigh((blocks + blocks.mT) / 2)
+    return (vectors * values.clamp(min=0).unsqueeze(-2)) @ vectors.mT
+
+
+def _estimate_diagonal(probe: _Probe, name: str,
+                       count: int) -> List[Optional[Curvature]]:
+    warnings.warn(
+        f"the loss couples outputs of layer '{name}' across positions or "
+        f'across more than {count} channels; Gauss-Newton uses an estimate of '
+        'the diagonal of its curvature. Use the exact Hessian to avoid this.',
+        stacklevel=2)
+    total = [p * s for p, s in zip(probe.products, probe.signs)]
+    for _ in range(count - 1):
+        signs = probe.random_signs()
+        total = [t + p * s for t, p, s in zip(total, probe.hvp(signs), signs)]
+    return [_diagonal(probe, t / count) for t in total]

@@ -1,0 +1,95 @@
+r"""The Hessian of the loss: :math:`\frac1N \sum_i \nabla^2_\theta l_i`."""
+from typing import List
+
+import torch
+
+from ..layers import LayerRecorder
+from ..products import Losses, as_losses
+from ..vectors import ParamVector, check_shapes
+from .base import BatchedOperator
+
+
+class ExactHessianBatch:
+    """The twice differentiable graph of one batch's losses.
+
+    A product is one backward pass through the kept graph of the gradient,
+    which reaches back to the first chosen layer. Any kind of layer works.
+
+    Args:
+        losses (Losses): ``[B]``, computed inside the recorder.
+        recorder (LayerRecorder): The chosen layers.
+
+    Raises:
+        RuntimeError: An operation of the loss has no second derivative.
+    """
+    nbytes = None
+
+    def __init__(self, losses: Losses, recorder: LayerRecorder) -> None:
+        losses = as_losses(losses)
+        self.num_images = len(losses)
+        self.recorder = recorder
+        self.grads = [None] * len(recorder.params)
+        if losses.requires_grad and self.num_images:
+            with recorder.unfrozen():
+                self.grads = torch.autograd.grad(
+                    losses.sum(),
+                    recorder.params,
+                    create_graph=True,
+                    allow_unused=True)
+
+    def product(self, vectors: List[ParamVector]) -> List[ParamVector]:
+        """See :class:`OperatorBatch`."""
+        with self.recorder.unfrozen():
+            return [self._product(v) for v in vectors]
+
+    def _product(self, vector: ParamVector) -> ParamVector:
+        params = self.recorder.params
+        check_shapes(vector, params)
+        zeros = [torch.zeros_like(v) for v in vector]
+        used = [(g, v) for g, v in zip(self.grads, vector)
+                if g is not None and g.requires_grad]
+        if not used:
+            return zeros
+        try:
+            found = torch.autograd.grad([g for g, _ in used],
+                                        params,
+                                        [v.to(g) for g, v in used],
+                                        retain_graph=True,
+                                        allow_unused=True)
+        except RuntimeError as error:
+            raise RuntimeError(second_derivative_help(error)) from error
+        return [z if f is None else f.to(z) for f, z in zip(found, zeros)]
+
+
+class ExactHessian(BatchedOperator):
+    r"""The Hessian :math:`H = \frac1N \sum_i \nabla^2_\theta l_i`.
+
+    It may be indefinite: on a trained FCOS it strongly is, so conjugate
+    gradients and LiSSA need :class:`GaussNewton` or a large damping.
+
+    Args:
+        batches (Sequence[ExactHessianBatch]): The images by batch.
+
+    Example:
+        >>> model = torch.nn.Linear(1, 1, bias=False).eval()
+        >>> recorder = LayerRecorder(model, '*')
+        >>> with recorder:
+        ...     losses = model(torch.tensor([[1.], [3.]])).square().sum(1)
+        >>> hessian = ExactHessian.from_batch(losses, recorder)
+        >>> hessian.product([torch.ones(1, 1)])  # mean of 2 * x ** 2
+        [tensor([[10.]])]
+    """
+
+    @classmethod
+    def from_batch(cls, losses: Losses,
+                   recorder: LayerRecorder) -> 'ExactHessian':
+        """The operator of a single batch."""
+        return cls([ExactHessianBatch(losses, recorder)])
+
+
+def second_derivative_help(error: Exception) -> str:
+    """What to tell a user whose loss cannot be differentiated twice."""
+    return (f'the second derivative of the loss failed: {error} '
+            'Losses from compiled operators (such as the sigmoid focal loss '
+            'of mmcv) have none; use their Python versions, or '
+            "solver=dict(type='mmal.Identity'), which needs no curvature.")

@@ -1,0 +1,193 @@
+r"""Generalised Gauss-Newton: :math:`\frac1N \sum_i J_i^T [H_{z,i}]_+ J_i`."""
+from typing import Dict, List, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import Call, Layer, LayerRecorder, apply_affine_many
+from ..products import Losses, _backward, _used_around_calls, as_losses
+from ..vectors import ParamVector, check_shapes
+from .base import BatchedOperator
+from .cache import unique_bytes
+from .curvature import Curvature, form_curvatures
+from .exact_hessian import second_derivative_help
+
+
+class GaussNewtonBatch:
+    """Inputs of the layers and curvature at their outputs, for one batch.
+
+    The curvature is formed once, here; the graph of the losses is not kept. A
+    product applies every layer twice, with all vectors at once, and needs no
+    model.
+
+    Args:
+        losses (Losses): ``[B]``, computed inside the recorder.
+        recorder (LayerRecorder): Holds the calls of the batch.
+        max_block (int): See :func:`form_curvatures`.
+
+    Raises:
+        ValueError: A layer is no affine one, one chosen layer feeds another,
+            or a parameter is used without calling its layer.
+        RuntimeError: An operation of the loss has no second derivative.
+    """
+
+    def __init__(self,
+                 losses: Losses,
+                 recorder: LayerRecorder,
+                 max_block: int = 16) -> None:
+        losses = as_losses(losses)
+        self.num_images = len(losses)
+        self.params_like = [p.detach() for p in recorder.params]
+        self.terms: List[Tuple[Layer, Tensor, Curvature]] = []
+        _check_layers(losses, recorder)
+        if self.num_images == 0 or not losses.requires_grad:
+            return
+        with recorder.unfrozen():
+            self._form(losses, recorder, max_block)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held: inputs (shared ones once) and curvature."""
+        tensors = [x for _, x, _ in self.terms]
+        for _, _, curvature in self.terms:
+            tensors += curvature.tensors()
+        return unique_bytes(tensors)
+
+    def _form(self, losses: Tensor, recorder: LayerRecorder,
+              max_block: int) -> None:
+        calls = [c for c in recorder.calls if c.output.requires_grad]
+        reached = _backward(losses.sum(), calls)
+        calls = [c for c in calls if reached[c] is not None]
+        if not calls:
+            return
+        for call in calls:
+            _check_call(call)
+        grads = torch.autograd.grad(
+            losses.sum(), [c.output for c in calls], create_graph=True)
+        by_layer: Dict[Layer, List[int]] = {}
+        for i, call in enumerate(calls):
+            by_layer.setdefault(call.layer, []).append(i)
+        for layer, indices in by_layer.items():
+            mine = [calls[i] for i in indices]
+            self._add_layer(layer, mine, [grads[i] for i in indices],
+                            max_block)
+
+    def _add_layer(self, layer: Layer, calls: List[Call], grads: List[Tensor],
+                   max_block: int) -> None:
+        outputs = [c.output for c in calls]
+        channel_dim = -1 if isinstance(layer.module, nn.Linear) else 1
+        channel_dim %= outputs[0].dim()
+        curvatures = form_curvatures(
+            outputs, lambda probes: _second(outputs, grads, probes),
+            channel_dim, layer.name, max_block)
+        self.terms += [(layer, call.input, curvature)
+                       for call, curvature in zip(calls, curvatures)
+                       if curvature is not None]
+
+    def product(self, vectors: List[ParamVector]) -> List[ParamVector]:
+        """See :class:`OperatorBatch`."""
+        for vector in vectors:
+            check_shapes(vector, self.params_like)
+        totals = [[torch.zeros_like(t) for t in v] for v in vectors]
+        for layer, x, curvature in self.terms:
+            _add_product(totals, vectors, layer, x, curvature)
+        return totals
+
+
+class GaussNewton(BatchedOperator):
+    r"""Generalised Gauss-Newton matrix over the chosen layers.
+
+    .. math:: G = \frac1N \sum_i \sum_c J_{ic}^T
+        \left[\frac{\partial^2 l_i}{\partial z_{ic}^2}\right]_+ J_{ic}
+
+    with z the outputs of the layers' calls c and J their Jacobian. Unlike the
+    Hessian it is positive semi-definite. What it leaves out: negative
+    curvature of the loss, and curvature between calls or positions (of box
+    and centerness, say). The layers must be convolutions or linear, none
+    feeding another: the last layers of a head, as a rule.
+
+    Args:
+        batches (Sequence[GaussNewtonBatch]): The images by batch.
+
+    Example:
+        >>> model = torch.nn.Linear(1, 1, bias=False).eval()
+        >>> recorder = LayerRecorder(model, '*')
+        >>> with recorder:
+        ...     losses = model(torch.tensor([[1.], [3.]])).square().sum(1)
+        >>> gauss_newton = GaussNewton.from_batch(losses, recorder)
+        >>> gauss_newton.product([torch.ones(1, 1)])  # mean of 2 * x ** 2
+        [tensor([[10.]])]
+    """
+
+    @classmethod
+    def from_batch(cls,
+                   losses: Losses,
+                   recorder: LayerRecorder,
+                   max_block: int = 16) -> 'GaussNewton':
+        """The operator of a single batch."""
+        return cls([GaussNewtonBatch(losses, recorder, max_block)])
+
+
+def _check_layers(losses: Tensor, recorder: LayerRecorder) -> None:
+    wrong = [la.name for la in recorder.layers if not la.affine]
+    if not wrong and losses.requires_grad:
+        around = _used_around_calls(
+            losses, recorder,
+            [c for c in recorder.calls if c.output.requires_grad])
+        wrong = [la.name for la in recorder.layers if id(la) in around]
+    if wrong:
+        raise ValueError(
+            'Gauss-Newton needs convolution or linear layers that are used by '
+            f"calling them; layers {wrong} are not. Leave them out, or set "
+            "hessian='exact'.")
+
+
+def _check_call(call: Call) -> None:
+    call.check()
+    name = call.layer.name
+    if call.source is not None:
+        raise ValueError(
+            f"the input of layer '{name}' depends on another chosen layer, "
+            'but Gauss-Newton takes the inputs as constants. Choose last '
+            "layers only, or set hessian='exact'.")
+    if not call.batched:
+        raise ValueError(f"layer '{name}' was called without a batch "
+                         "dimension; Gauss-Newton needs one.")
+
+
+def _second(outputs: List[Tensor], grads: List[Tensor],
+            probes: List[Tensor]) -> List[Tensor]:
+    """Second derivative of the summed losses times the probes."""
+    used = [(g, p) for g, p in zip(grads, probes) if g.requires_grad]
+    if not used:
+        return [torch.zeros_like(y) for y in probes]
+    try:
+        found = torch.autograd.grad([g for g, _ in used],
+                                    outputs, [p for _, p in used],
+                                    retain_graph=True,
+                                    allow_unused=True)
+    except RuntimeError as error:
+        raise RuntimeError(second_derivative_help(error)) from error
+    return [
+        torch.zeros_like(p) if f is None else f
+        for f, p in zip(found, probes)
+    ]
+
+
+def _add_product(totals: List[ParamVector], vectors: List[ParamVector],
+                 layer: Layer, x: Tensor, curvature: Curvature) -> None:
+    places = [layer.index[k] for k in ('weight', 'bias') if k in layer.index]
+    with torch.enable_grad():
+        # The layer is linear in its parameters, so the graph of J s serves
+        # for J^T as well.
+        leaves = [
+            torch.stack([v[p].detach() for v in vectors]).requires_grad_()
+            for p in places
+        ]
+        biases = leaves[1] if len(leaves) > 1 else None
+        z = apply_affine_many(layer.module, x, leaves[0], biases)
+        moved = curvature.apply(z.detach())
+        found = torch.autograd.grad(z, leaves, moved)
+    for place, pieces in zip(places, found):
+        for total, piece in zip(totals, pieces):
+            total[place] = total[place] + piece

@@ -1,0 +1,161 @@
+"""What all solvers of ``(H + damping * I) x = v`` share."""
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Callable, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from ..operators.base import BatchedOperator
+from ..vectors import ParamVector, check_shapes, flatten, unflatten
+
+Progress = Callable[[int, int], None]
+
+
+class SolverError(RuntimeError):
+    """A system has no usable solution; the message says what to change."""
+
+
+@dataclass
+class Solution:
+    """What a solver found.
+
+    Attributes:
+        x (ParamVector): The solution.
+        residual (float | None): ``|(H + damping I) x - v| / |v|``, None where
+            no system is solved.
+        iterations (int): Steps in all.
+        seconds (float): Wall time.
+        converged (bool): Whether the tolerance was met.
+        scale (float | None): LiSSA's scale.
+    """
+    x: ParamVector
+    residual: Optional[float] = None
+    iterations: int = 0
+    seconds: float = 0.
+    converged: bool = True
+    scale: Optional[float] = None
+
+
+class DampedSystem:
+    """``H + damping * I`` on flat vectors, and its single steps.
+
+    Args:
+        operator (BatchedOperator): H.
+        like (ParamVector): Gives shapes, dtype and device.
+        damping (float): Added to the diagonal.
+    """
+
+    def __init__(self, operator: BatchedOperator, like: ParamVector,
+                 damping: float) -> None:
+        self.operator = operator
+        self.like = like
+        self.damping = damping
+
+    def product(self, x: Tensor) -> Tensor:
+        """``(H + damping I) x``, a pass over all images."""
+        found = self.operator.product(unflatten(x, self.like))
+        return flatten(found) + self.damping * x
+
+    def estimate(self, indices, x: Tensor) -> Tensor:
+        """An unbiased estimate of :meth:`product` from a few batches.
+
+        Drawn uniformly, each batch weighs by its number of images.
+        """
+        vector = unflatten(x, self.like)
+        total = sum(
+            flatten(self.operator.batch_product(int(i), vector))
+            for i in indices)
+        share = len(indices) / self.operator.num_batches
+        images = self.operator.num_images * share
+        return total / images + self.damping * x
+
+    def residual(self, x: Tensor, v: Tensor) -> float:
+        """``|(H + damping I) x - v| / |v|``."""
+        return float((self.product(x) - v).norm() / v.norm())
+
+
+class BaseSolver(ABC):
+    """Solves ``(H + damping * I) x = v`` for a :class:`BatchedOperator` H.
+
+    A subclass implements :meth:`_solve` on flat vectors.
+
+    Args:
+        damping (float): Added to the diagonal of H, >= 0.
+    """
+
+    def __init__(self, damping: float = 0.01) -> None:
+        if not damping >= 0:
+            raise ValueError(f'solver.damping is {damping}, must be >= 0.')
+        self.damping = damping
+
+    def solve(self,
+              operator: BatchedOperator,
+              v: ParamVector,
+              progress: Optional[Progress] = None) -> Solution:
+        """Solve the system.
+
+        Args:
+            operator (BatchedOperator): H.
+            v (ParamVector): Right-hand side, finite.
+            progress (Callable, optional): Called with (steps done, steps at
+                most).
+
+        Returns:
+            Solution: Always finite. The same whatever the global random
+            state.
+
+        Raises:
+            ValueError: ``v`` is not finite.
+            SolverError: The system is unfit for this solver.
+        """
+        start = time.perf_counter()
+        flat = check_right_side(v)
+        if not bool(flat.any()):
+            return Solution([torch.zeros_like(t) for t in v], 0.)
+        system = DampedSystem(operator, v, self.damping)
+        with torch.no_grad():
+            x, info = self._solve(system, flat, progress or _silent)
+            residual = system.residual(x, flat)
+        if not torch.isfinite(x).all() or not residual < float('inf'):
+            raise SolverError(
+                f'{type(self).__name__} gave non-finite values: the curvature '
+                'of the loss itself is not finite. Look for NaN or infinite '
+                'losses or weights.')
+        solution = Solution(unflatten(x, v), residual, **info)
+        solution.seconds = time.perf_counter() - start
+        return solution
+
+    @abstractmethod
+    def _solve(self, system: DampedSystem, v: Tensor,
+               progress: Progress) -> Tuple[Tensor, dict]:
+        """Return x and the fields of :class:`Solution` that are known."""
+
+
+def check_right_side(v: ParamVector) -> Tensor:
+    """``v`` flattened.
+
+    Raises:
+        ValueError: It has NaN or infinite entries.
+    """
+    check_shapes(v, v)
+    flat = flatten([t.detach() for t in v])
+    if not bool(torch.isfinite(flat).all()):
+        raise ValueError(
+            'the gradient of the reference loss has NaN or infinite entries; '
+            'the model diverged in training, or a reference image is broken.')
+    return flat
+
+
+def negative_curvature_help(value: float, damping: float) -> str:
+    """What to do about curvature ``value`` <= 0 of the damped operator."""
+    least = 2 * (damping - value) or 1e-3
+    return (f'the damped curvature is not positive (found {value:.3g}), so '
+            f'this solver does not apply. Use Gauss-Newton curvature '
+            f"(hessian='gauss_newton'), or raise solver.damping, now "
+            f'{damping:g}, to {least:.2g} or more.')
+
+
+def _silent(done: int, total: int) -> None:
+    pass
