@@ -1,0 +1,223 @@
+import json
+import os.path as osp
+
+import pytest
+
+from mmal.fileio import read_json, write_json
+from mmal.pool.coco import load_coco, parse_coco
+from mmal.pool.oracle import (
+    CocoOracle,
+    InitialOracle,
+    LabelsPending,
+    ManualOracle,
+    build_oracle,
+    count_boxes,
+)
+
+
+def _image(id, name=None, width=64):
+    return {'id': id, 'file_name': name or f'{id}.jpg', 'width': width,
+            'height': 48}
+
+
+def _box(id, image_id, category_id=1, **kwargs):
+    return {'id': id, 'image_id': image_id, 'category_id': category_id,
+            'bbox': [1, 2, 3, 4], **kwargs}
+
+
+CATEGORIES = [{'id': 1, 'name': 'cat'}, {'id': 2, 'name': 'dog'}]
+
+
+def _raw(images, annotations=(), categories=CATEGORIES, **header):
+    return dict(header, images=list(images), annotations=list(annotations),
+                categories=list(categories))
+
+
+@pytest.fixture
+def full():
+    return parse_coco(_raw(
+        map(_image, [5, 'b', 3]),
+        [_box(1, 3), _box(2, 5, 2), _box(3, 3, iscrowd=1), _box(4, 3),
+         _box(5, 5, ignore=True)]), 'full.json')
+
+
+def test_counting(full):
+    boxes = full.annotations_of(full.ids)
+    counts = count_boxes(boxes, ['b', 3, 5])
+    assert counts.tolist() == [0, 2, 1]
+    assert counts.dtype == 'int64'
+    assert count_boxes(boxes, [5]).tolist() == [1]
+    assert count_boxes([], []).tolist() == []
+
+
+class TestCocoOracle:
+
+    def test_of_the_pool_itself(self, full):
+        oracle = build_oracle({'type': 'mmal.CocoOracle'}, full, '/w')
+        assert oracle.knows_counts and oracle.name == 'CocoOracle'
+        assert [a['id'] for a in oracle.annotate([3, 'b', 5])] == [
+            1, 3, 4, 2, 5]
+        assert oracle.count_boxes([5, 3, 'b']).tolist() == [1, 2, 0]
+        assert oracle.annotate([]) == []
+
+    def test_of_another_file(self, full, tmp_path):
+        """Categories go by name, images by id and name; it may have more."""
+        path = str(tmp_path / 'labels.json')
+        write_json(path, _raw(
+            map(_image, [3, 5, 'b', 99]), [_box(7, 3, 8), _box(8, 99, 9)],
+            [{'id': 8, 'name': 'dog'}, {'id': 9, 'name': 'cow'}]))
+        pool = full.without_annotations()
+        got = CocoOracle(path, pool).annotate([3, 5])
+        assert [(a['id'], a['category_id']) for a in got] == [(7, 2)]
+        with pytest.raises(ValueError, match=r'full\.json has no .* 99'):
+            CocoOracle(path, pool).annotate([99])
+
+    def test_unknown_image(self, full):
+        with pytest.raises(ValueError, match=r"full\.json has no .* 'z'"):
+            CocoOracle(pool=full).annotate([5, 'z'])
+        with pytest.raises(ValueError, match="'z'"):
+            CocoOracle(pool=full).count_boxes(['z'])
+
+    def test_without_annotations(self, full):
+        with pytest.raises(ValueError, match='no annotations.*ManualOracle'):
+            CocoOracle(pool=full.without_annotations())
+
+    def test_without_a_file(self):
+        with pytest.raises(ValueError, match='needs ann_file'):
+            CocoOracle()
+
+    def test_file_of_other_images(self, full, tmp_path):
+        path = str(tmp_path / 'labels.json')
+        write_json(path, _raw([_image(5), _image('b')], [_box(1, 5)]))
+        with pytest.raises(ValueError, match=r'labels\.json lacks.*ids 3'):
+            CocoOracle(path, full)
+        write_json(path, _raw([_image(5), _image('b'), _image(3, 'z.jpg')],
+                              [_box(1, 5)]))
+        with pytest.raises(ValueError, match="different images.*'z.jpg'"):
+            CocoOracle(path, full)
+
+
+class TestManualOracle:
+
+    @pytest.fixture
+    def pool(self):
+        return parse_coco(
+            _raw([_image(5, 's/a.jpg'), _image('b'), _image(3), _image(4)]),
+            'pool.json')
+
+    @pytest.fixture
+    def oracle(self, pool, tmp_path):
+        return build_oracle({'type': 'mmal.ManualOracle'}, pool,
+                            str(tmp_path))
+
+    def _label(self, oracle, images, annotations, **kwargs):
+        write_json(oracle.labels, _raw(images, annotations, **kwargs))
+
+    def test_asks_with_files(self, oracle, tmp_path):
+        assert not oracle.knows_counts
+        with pytest.raises(LabelsPending, match='--resume') as e:
+            oracle.annotate([4, 5])
+        assert e.value.ids == [4, 5]
+        assert oracle.labels in str(e.value)
+        request = load_coco(str(tmp_path / 'labels' / 'to_label.json'))
+        assert request.ids == [5, 4] and not request.annotations
+        assert request.class_names == ('cat', 'dog')
+        names = (tmp_path / 'labels' / 'to_label.txt').read_text()
+        assert names == '4.jpg\ns/a.jpg\n'
+
+    def test_takes_labels_whatever_their_numbers(self, oracle):
+        self._label(
+            oracle, [_image(1, '4.jpg'), _image(2, 's/a.jpg')],
+            [_box(9, 2, 1), _box(7, 2, 2)],
+            categories=[{'id': 1, 'name': 'dog'}, {'id': 2, 'name': 'cat'}])
+        got = oracle.annotate([4, 5])
+        assert [(a['image_id'], a['category_id']) for a in got] == [
+            (5, 2), (5, 1)]
+        assert oracle.count_boxes([5, 4]).tolist() == [2, 0]
+
+    def test_next_round_replaces_the_file(self, oracle, pool, tmp_path):
+        self._label(oracle, [_image(4)], [_box(1, 4)])
+        oracle.annotate([4])
+        self._label(oracle, [_image(3), _image('b')], [_box(1, 3)])
+        # as a resumed run, which has only the files
+        oracle = ManualOracle(pool, work_dir=str(tmp_path))
+        got = oracle.annotate([4, 3, 'b'])
+        assert [(a['id'], a['image_id']) for a in got] == [(1, 4), (2, 3)]
+        with pytest.raises(LabelsPending):
+            oracle.annotate([4, 5])
+        assert read_json(oracle.accepted)['annotations'][0]['id'] == 1
+
+    def test_some_images_are_missing(self, oracle):
+        self._label(oracle, [_image(4)], [_box(1, 4)])
+        with pytest.raises(LabelsPending, match="lacks 1 .*'s/a.jpg'"):
+            oracle.annotate([4, 5])
+        assert not osp.exists(oracle.accepted)
+
+    def test_an_untouched_request_is_no_answer(self, oracle):
+        with pytest.raises(LabelsPending):
+            oracle.annotate([4])
+        request = read_json(osp.join(oracle.folder, 'to_label.json'))
+        write_json(oracle.labels, request)
+        with pytest.raises(ValueError, match='confirm_empty'):
+            oracle.annotate([4])
+        write_json(oracle.labels, dict(request, confirm_empty=True))
+        assert oracle.annotate([4]) == []
+
+    @pytest.mark.parametrize('images, boxes, kwargs, message', [
+        ([_image(4)], [_box(1, 4, 3)], {}, 'unknown category'),
+        ([_image(4)], [_box(1, 5)], {}, 'unknown image'),
+        ([_image(4)], [_box(1, 4, 3)],
+         {'categories': [*CATEGORIES, {'id': 3, 'name': 'cow'}]},
+         "does not have: 'cow'"),
+        ([_image(4, width=32)], [_box(1, 4)], {}, "other sizes.*'4.jpg'"),
+        ([_image(4), _image(5, '4.jpg')], [_box(1, 4)], {},
+         'more than once'),
+    ])
+    def test_bad_labels(self, oracle, images, boxes, kwargs, message):
+        self._label(oracle, images, boxes, **kwargs)
+        with pytest.raises(ValueError, match=message) as e:
+            oracle.annotate([4])
+        assert oracle.labels in str(e.value)
+        assert not osp.exists(oracle.accepted)
+
+    def test_broken_file(self, oracle, tmp_path):
+        self._label(oracle, [_image(4)], [_box(1, 4)])
+        with open(oracle.labels, 'r+') as f:
+            f.truncate(60)
+        with pytest.raises(ValueError, match='labels.json is not valid JSON'):
+            oracle.annotate([4])
+
+    def test_boxes_nobody_drew_cannot_be_counted(self, oracle):
+        with pytest.raises(ValueError, match="unit='images'"):
+            oracle.count_boxes([4])
+
+    def test_names_must_tell_images_apart(self):
+        pool = parse_coco(_raw([_image(1, 'a'), _image(2, 'a')]), 'p.json')
+        with pytest.raises(ValueError, match="p.json.*'a'"):
+            ManualOracle(pool, 'folder')
+
+    def test_needs_a_folder(self, full):
+        with pytest.raises(ValueError, match='needs folder'):
+            ManualOracle(full)
+
+
+def test_initial_annotations_come_first(full):
+    oracle = InitialOracle([_box(1, 5, 2), _box(2, 5)], [5, 'b'],
+                           CocoOracle(pool=full))
+    got = oracle.annotate([3, 5, 'b'])
+    assert [(a['image_id'], a['id']) for a in got] == [
+        (5, 1), (5, 2), (3, 5), (3, 3), (3, 4)]
+    assert oracle.count_boxes([3, 'b', 5]).tolist() == [2, 0, 2]
+    assert oracle.knows_counts and oracle.name == 'CocoOracle'
+    json.dumps(got)
+
+
+def test_initial_labels_suffice_for_an_unlabelled_rest(full, tmp_path):
+    manual = ManualOracle(full.without_annotations(), str(tmp_path))
+    oracle = InitialOracle([_box(1, 5)], [5], manual)
+    assert [a['id'] for a in oracle.annotate([5])] == [1]
+    assert oracle.count_boxes([5]).tolist() == [1]
+    assert not oracle.knows_counts
+    with pytest.raises(LabelsPending) as e:
+        oracle.annotate([5, 3])
+    assert e.value.ids == [3]
