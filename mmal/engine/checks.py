@@ -5,8 +5,8 @@ import copy
 import os.path as osp
 from typing import TYPE_CHECKING
 
-from mmengine.config import Config
 from mmdet.registry import MODELS
+from mmengine.config import Config
 from torch import nn
 
 from mmal.pool import CocoData, check_classes, load_coco

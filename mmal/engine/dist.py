@@ -7,8 +7,12 @@ from typing import Any, Callable
 
 import torch
 import torch.distributed as torch_dist
-from mmengine.dist import (broadcast_object_list, init_dist, is_distributed,
-                           is_main_process)
+from mmengine.dist import (
+    broadcast_object_list,
+    init_dist,
+    is_distributed,
+    is_main_process,
+)
 
 # process 0 writes reports and counts boxes while the others wait
 TIMEOUT = timedelta(hours=12)

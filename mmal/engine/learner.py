@@ -14,12 +14,29 @@ from mmengine.registry import FUNCTIONS, init_default_scope
 from mmengine.runner import Runner
 
 from mmal.fileio import read_json, write_text
-from mmal.pool import (BadImage, BadImagesError, BaseOracle, CocoData,
-                       Initial, Pool, build_oracle, check_images, count_boxes,
-                       initial_ids, load_coco, write_round_splits)
+from mmal.pool import (
+    BadImage,
+    BadImagesError,
+    BaseOracle,
+    CocoData,
+    Initial,
+    Pool,
+    build_oracle,
+    check_images,
+    count_boxes,
+    initial_ids,
+    load_coco,
+    write_round_splits,
+)
 from mmal.reporting import Curve, Record, round_table, write_report
-from .checks import (check_config, check_first_round, check_model, check_pool,
-                     check_scorer, check_val)
+from .checks import (
+    check_config,
+    check_first_round,
+    check_model,
+    check_pool,
+    check_scorer,
+    check_val,
+)
 from .dist import on_main, setup_dist
 from .hooks import ActiveLearningHook
 from .identity import digest, identity

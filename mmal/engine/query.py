@@ -12,10 +12,17 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmal.fileio import write_json
-from mmal.pool import (BadImage, BadImagesError, BaseOracle, CocoData,
-                       build_budget, check_images, verify_image)
+from mmal.pool import (
+    BadImage,
+    BadImagesError,
+    BaseOracle,
+    CocoData,
+    build_budget,
+    check_images,
+    verify_image,
+)
 from mmal.registry import TASK_UTILS
-from mmal.scoring import BaseScorer, ScoringData, Scores, score_pool
+from mmal.scoring import BaseScorer, Scores, ScoringData, score_pool
 from mmal.selection import BaseSelector
 from .dist import on_main
 from .settings import Settings

@@ -6,8 +6,8 @@ import os.path as osp
 from typing import Optional
 
 import torch
-from mmengine.config import Config
 from mmdet.registry import DATASETS
+from mmengine.config import Config
 
 from mmal.scoring.data import Split, innermost_dataset
 from .reproducible import BACKEND, derive_seed

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Callable, Optional, Union
 
 import torch
+from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.dist import get_dist_info
-from mmdet.registry import DATASETS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -100,6 +100,7 @@ class ScoringData:
         self.progress = progress
         self.unreadable: dict[ImageId, str] = {}
         self._datasets: dict[str, Dataset] = {}
+        self._plans: dict[tuple, list[list[int]]] = {}
 
     def ids(self, split: str) -> list[ImageId]:
         """Image ids of a split in the order of its file."""
@@ -152,6 +153,28 @@ class ScoringData:
                 yield from self._to_batches(dataset, items, model)
                 bar.update(len(items))
 
+    def batch(self, split: str, model: nn.Module, index: int,
+              ids: Optional[Sequence[ImageId]] = None) -> Batch:
+        """One batch of a split by its number, without workers.
+
+        Args:
+            split (str): The name of the split.
+            model (nn.Module): The detector; its data preprocessor is used.
+            index (int): In [0, :meth:`num_batches`).
+            ids (sequence, optional): Only these images.
+
+        Raises:
+            ValueError: If the pipeline gives images of equal size different
+                shapes.
+        """
+        dataset = self._dataset(split)
+        items = [dataset[i] for i in self._plan(split, ids)[index]]
+        if len({item['inputs'].shape for item in items}) > 1:
+            raise ValueError(
+                'the test pipeline gives images of the same size different '
+                'shapes: remove what is random in it.')
+        return _collate(items, model)
+
     def id_batches(self, split: str) -> Iterator[Batch]:
         """This process' share of a split without its images."""
         ids = self.ids(split)
@@ -169,8 +192,12 @@ class ScoringData:
         return self._datasets[name]
 
     def _plan(self, split: str, ids=None) -> list[list[int]]:
-        wanted = self.splits[split].ids if ids is None else list(ids)
-        return plan_batches(self._dataset(split), self.batch_size, wanted)
+        wanted = self.splits[split].ids if ids is None else ids
+        key = (split, None if wanted is None else tuple(wanted))
+        if key not in self._plans:
+            self._plans[key] = plan_batches(
+                self._dataset(split), self.batch_size, wanted)
+        return self._plans[key]
 
     def _to_batches(self, dataset, items, model) -> Iterator[Batch]:
         groups = defaultdict(list)

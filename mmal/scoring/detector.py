@@ -5,12 +5,17 @@ predictions and the loss of each image come from the same head outputs.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Optional
 
 import torch
+import torch.nn.functional as F
 from mmdet.models.dense_heads import FCOSHead
 from mmdet.models.detectors import SingleStageDetector
+from mmdet.models.losses import FocalLoss
+from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -120,6 +125,42 @@ def training_outputs(head: nn.Module, outputs: Outputs) -> Outputs:
         bbox_preds = [b / s for b, s in zip(bbox_preds, head.strides)]
         return (cls_scores, bbox_preds, *rest)
     return outputs
+
+
+@contextmanager
+def twice_differentiable(head: nn.Module) -> Iterator[None]:
+    """Let the focal losses of a head be differentiated twice inside.
+
+    mmcv's compiled focal loss, which mmdet takes on GPUs, has no second
+    derivative; the same formula in torch operations has.
+    """
+    losses = [m for m in head.modules() if type(m) is FocalLoss]
+    for loss in losses:
+        loss.forward = partial(_focal_loss, loss)
+    try:
+        yield
+    finally:
+        for loss in losses:
+            del loss.forward
+
+
+def _focal_loss(loss: FocalLoss,
+                pred: Tensor,
+                target: Tensor,
+                weight: Optional[Tensor] = None,
+                avg_factor: Optional[float] = None,
+                reduction_override: Optional[str] = None) -> Tensor:
+    if pred.dim() != target.dim():
+        classes = pred.size(1)
+        target = F.one_hot(target, num_classes=classes + 1)[:, :classes]
+    return loss.loss_weight * py_sigmoid_focal_loss(
+        pred,
+        target,
+        weight,
+        gamma=loss.gamma,
+        alpha=loss.alpha,
+        reduction=reduction_override or loss.reduction,
+        avg_factor=avg_factor)
 
 
 def _ignored(sample) -> list[InstanceData]:

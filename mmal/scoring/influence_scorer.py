@@ -1,8 +1,221 @@
-"""placeholder until operators land"""
+"""ISAL: label the image that is expected to lower the reference loss most."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional, Union
+
+import mmcv.cnn
+import torch
+from mmengine.dist import all_reduce
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mmal.influence import (
+    CachedBatches,
+    ExactHessian,
+    ExactHessianBatch,
+    GaussNewton,
+    GaussNewtonBatch,
+    LayerRecorder,
+    image_products,
+    mean_gradient,
+    register_affine,
+)
+from mmal.influence.solvers import BaseSolver, SolverError
+from mmal.influence.vectors import flatten, unflatten
+from mmal.randomness import seeded_order
 from mmal.registry import TASK_UTILS
 from .base import BaseScorer
+from .data import Batch, ScoringData
+from .detector import (
+    check_single_stage,
+    head_outputs,
+    image_losses,
+    predictions,
+    pseudo_labels,
+    twice_differentiable,
+)
+
+for _wrapper in (mmcv.cnn.Conv2d, mmcv.cnn.Linear):
+    register_affine(_wrapper)
+
+REFERENCES = ('val', 'initial', 'labelled')
+HESSIANS = {
+    'gauss-newton': (GaussNewton, GaussNewtonBatch),
+    'exact': (ExactHessian, ExactHessianBatch),
+}
+EMPTY = ('last', 'background')
 
 
 @TASK_UTILS.register_module()
 class InfluenceScorer(BaseScorer):
-    def process(self, model, batch): ...
+    r"""The influence of an unlabelled image on the loss of a reference set.
+
+    Implements *Influence Selection for Active Learning* (ISAL), algorithms 1
+    to 3. With s_test = (H + damping I)^-1 ∇l(R), the influence of image z is
+    I = -s_test · ∇l(z, pseudo-labels of z) (eq. 4); the more negative, the
+    better, so the score is -I.
+
+    Detections, losses and gradient products come from one forward pass of a
+    batch. Each loss is the one the image has alone, in eval mode. Cost: one
+    forward and about two backward passes of the head per pool image; one
+    forward pass per reference image and per image of the Hessian sample; the
+    solver's steps act on cached layer inputs.
+
+    Args:
+        layers (str | sequence[str]): Names (or patterns) of the modules whose
+            parameters count, e.g. the last layers of the head.
+        reference (str): The reference set R: 'val' (paper), 'initial', the
+            first labelled set (ISAL_v2), or 'labelled', the current one
+            (ISAL_v3).
+        solver (dict): Config of a solver for s_test.
+        hessian (str): 'gauss-newton', which is positive semi-definite, or
+            'exact', which for detectors is not.
+        hessian_images (int, optional): So many labelled images, drawn at
+            random, stand for all of them in H; None for all. The paper takes
+            at most 5,000.
+        score_thr (float): Detections with at least this score become
+            pseudo-labels.
+        empty (str): What to do with an image without pseudo-labels: 'last'
+            puts it behind all others, at random among its like; 'background'
+            scores it against an empty image.
+        bias (bool): Whether biases count.
+        cache_gib (float): GiB of memory for the inputs of the layers on the
+            Hessian's images; beyond it they are computed again each time.
+    """
+
+    needs_labels = True
+
+    def __init__(self,
+                 layers: Union[str, Sequence[str]],
+                 reference: str = 'val',
+                 solver: Optional[dict] = None,
+                 hessian: str = 'gauss-newton',
+                 hessian_images: Optional[int] = 5000,
+                 score_thr: float = 0.1,
+                 empty: str = 'last',
+                 bias: bool = True,
+                 cache_gib: float = 4.0) -> None:
+        _choose('reference', reference, REFERENCES)
+        _choose('hessian', hessian, tuple(HESSIANS))
+        _choose('empty', empty, EMPTY)
+        self.layers = layers
+        self.reference = reference
+        self.solver: BaseSolver = TASK_UTILS.build(
+            dict(solver or dict(type='mmal.LiSSA', repeats=4)))
+        self.hessian = hessian
+        self.hessian_images = hessian_images
+        self.score_thr = score_thr
+        self.empty = empty
+        self.bias = bias
+        self.cache_bytes = int(cache_gib * 2**30)
+
+    def check(self, model: nn.Module, data: ScoringData) -> None:
+        """See :meth:`BaseScorer.check`."""
+        check_single_stage(model)
+        try:
+            LayerRecorder(model, self.layers, self.bias)
+        except ValueError as e:
+            raise ValueError(f'active_learning.scorer.layers: {e}') from e
+        if self.reference not in data.splits:
+            raise ValueError(
+                f"active_learning.scorer.reference is '{self.reference}', but "
+                'the config has no val_dataloader: add one, or choose '
+                "'initial' or 'labelled'.")
+
+    def prepare(self, model: nn.Module, data: ScoringData) -> None:
+        """Compute s_test for this round's model."""
+        self.recorder = LayerRecorder(model, self.layers, self.bias)
+        gradient = self._reference_gradient(model, data)
+        operator = self._operator(model, data)
+        try:
+            solution = self.solver.solve(operator, gradient)
+        except SolverError as e:
+            raise ValueError(f'active_learning.scorer.solver: {e}') from e
+        self.s_test = solution.x
+        print_log(
+            f's_test by {type(self.solver).__name__} over '
+            f'{self.recorder.num_params:,} parameters: {_describe(solution)}',
+            'current')
+
+    def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Scores of a batch and the number of its pseudo-labels, both [B]."""
+        with self.recorder:
+            outputs = head_outputs(model, batch.inputs)
+            labels = pseudo_labels(
+                predictions(model, outputs, batch.samples), self.score_thr)
+            losses = image_losses(model, outputs, batch.samples, labels)
+        score = image_products(losses, self.recorder, self.s_test).detach()
+        self.recorder.clear()
+        count = torch.tensor([len(label) for label in labels],
+                             device=score.device)
+        if self.empty == 'last':
+            score = score.masked_fill(count == 0, -float('inf'))
+        return dict(score=score, pseudo_labels=count)
+
+    def _losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        """True-label losses [B] of a batch, its calls recorded."""
+        with self.recorder:
+            outputs = head_outputs(model, batch.inputs)
+            labels = [s.gt_instances for s in batch.samples]
+            return image_losses(model, outputs, batch.samples, labels)
+
+    def _reference_gradient(self, model, data) -> list[Tensor]:
+        """v = the mean over R of ∇l, summed in float64 over processes."""
+        params = self.recorder.params
+        total = torch.zeros(
+            self.recorder.num_params + 1,
+            dtype=torch.float64,
+            device=params[0].device)
+        for batch in data.batches(
+                self.reference, model, desc=f'gradient of {self.reference}'):
+            mean = mean_gradient(self._losses(model, batch), self.recorder)
+            total[:-1] += flatten(mean).double() * len(batch)
+            total[-1] += len(batch)
+        self.recorder.clear()
+        all_reduce(total)
+        if not total[-1]:
+            raise ValueError(
+                f"the reference set '{self.reference}' of "
+                'active_learning.scorer has no readable image.')
+        return unflatten((total[:-1] / total[-1]).to(params[0].dtype), params)
+
+    def _operator(self, model, data):
+        """H over a sample of the labelled images, the same everywhere."""
+        operator_type, batch_type = HESSIANS[self.hessian]
+        ids = self._sample(data)
+
+        def build(index):
+            batch = data.batch('labelled', model, index, ids)
+            with twice_differentiable(model.bbox_head):
+                losses = self._losses(model, batch)
+            part = batch_type(losses, self.recorder)
+            self.recorder.clear()
+            return part
+
+        return operator_type(
+            CachedBatches(build, data.num_batches('labelled', ids),
+                          self.cache_bytes))
+
+    def _sample(self, data: ScoringData) -> list:
+        ids = data.ids('labelled')
+        if self.hessian_images is None or len(ids) <= self.hessian_images:
+            return ids
+        order = seeded_order(ids, data.seed, data.round, 'hessian')
+        return order[:self.hessian_images]
+
+
+def _choose(name: str, value: str, choices: tuple) -> None:
+    if value not in choices:
+        raise ValueError(
+            f'active_learning.scorer.{name} is {value!r}: choose one of '
+            f'{", ".join(map(repr, choices))}.')
+
+
+def _describe(solution) -> str:
+    text = f'{solution.iterations} steps, {solution.seconds:.1f} s'
+    if solution.residual is not None:
+        text += f', residual {solution.residual:.2g}'
+    if solution.scale is not None:
+        text += f', scale {solution.scale:.3g}'
+    return text if solution.converged else text + ', not converged'

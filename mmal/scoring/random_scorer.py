@@ -1,6 +1,7 @@
 """The baseline that every method must beat."""
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mmal.randomness import seeded_uniform
@@ -25,6 +26,5 @@ class RandomScorer(BaseScorer):
 
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """One number for each image of the batch, shape [B]."""
-        import torch
-        return dict(score=torch.from_numpy(seeded_uniform(batch.ids,
-                                                          *self._key)))
+        numbers = seeded_uniform(batch.ids, *self._key)
+        return dict(score=torch.from_numpy(numbers))

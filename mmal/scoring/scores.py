@@ -91,7 +91,7 @@ class Scores:
                 values=z['values'],
                 tiebreak=z['tiebreak'],
                 columns=columns,
-                embeddings=z['embeddings'] if 'embeddings' in z.files else None,
+                embeddings=z.get('embeddings'),
                 unreadable=dict(
                     zip(z['bad_ids'].tolist(), z['bad_reasons'].tolist())))
 
