@@ -12,12 +12,12 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
         offset: int = 0) -> Tensor:
     """Exact greedy NMS.
 
-    Boxes are visited by descending score, in the order of
-    ``scores.sort(descending=True)``, which is also mmcv's (on CPU equal
-    scores keep their input order). A visited box drops every later box
-    whose IoU with it is greater than the threshold; an undefined IoU (0/0)
-    drops nothing. Arithmetic is float32, as mmcv's; float64 boxes stay
-    float64, where mmcv raises.
+    Boxes are visited by descending score, equal scores in input order. (So
+    does mmcv, except that with torch >= 2.6 its sort is unstable on CPUs
+    with AVX-512: there the order of equal scores depends on the machine.)
+    A visited box drops every later box whose IoU with it is greater than
+    the threshold; an undefined IoU (0/0) drops nothing. Arithmetic is
+    float32, as mmcv's; float64 boxes stay float64, where mmcv raises.
 
     Args:
         boxes (Tensor): (N, 4), x1, y1, x2, y2 in pixels.
@@ -38,7 +38,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
         shift = boxes.new_tensor([0, 0, offset, offset])
         return tv.nms(boxes + shift, scores.detach().to(boxes),
                       float(iou_threshold))
-    order = scores.detach().sort(0, descending=True)[1]
+    order = scores.detach().sort(dim=0, descending=True, stable=True)[1]
     return order[_greedy(boxes[order], float(iou_threshold), int(offset))]
 
 

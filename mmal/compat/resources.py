@@ -2,6 +2,7 @@
 import importlib.machinery
 import importlib.util
 import sys
+import warnings
 from pathlib import Path
 from typing import Optional
 
@@ -25,6 +26,12 @@ class Finder:
 
 
 def register() -> None:
-    """Append the finder once."""
+    """Append the finder once.
+
+    setuptools 80 and 81 warn a user that the module will go, whom this
+    finder spares the consequence; the warning is silenced.
+    """
+    warnings.filterwarnings('ignore', category=UserWarning,
+                            message='pkg_resources is deprecated as an API')
     if Finder not in sys.meta_path:
         sys.meta_path.append(Finder)

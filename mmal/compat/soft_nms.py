@@ -34,9 +34,9 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
     rows = np.empty((len(boxes), 6), dtype=kind)
     rows[:, :4] = boxes.detach().cpu().numpy()
     rows[:, 4] = scores.detach().cpu().numpy()
-    rows[:, 5] = _areas(rows, offset)
     decay = _decay(method, kind(iou_threshold), kind(sigma))
-    with np.errstate(invalid='ignore', divide='ignore', over='ignore'):
+    with np.errstate(all='ignore'):
+        rows[:, 5] = _areas(rows, offset)
         order = _take_all(rows, decay, kind(min_score), offset)
     dets[:len(order)] = torch.from_numpy(rows[:len(order), :5]).to(dets)
     return torch.tensor(order, dtype=torch.long, device=boxes.device)
