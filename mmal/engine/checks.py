@@ -26,6 +26,10 @@ def check_config(cfg: Config, settings: Settings) -> None:
     Raises:
         ValueError: Naming the key.
     """
+    if not settings.initial:
+        raise ValueError(
+            'active_learning.initial must be set: size (a number of images '
+            'drawn at random) or ann_file (a COCO json).')
     if settings.target and not cfg.get('val_dataloader'):
         raise ValueError(
             'active_learning.target is set but the config has no '

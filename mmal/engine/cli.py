@@ -17,13 +17,16 @@ from mmal.pool import LabelsPending
 EXPECTED = (ValueError, OSError, FloatingPointError)
 
 
-def prepare_config(cfg: Config, args: argparse.Namespace) -> None:
+def prepare_config(cfg: Config,
+                   args: argparse.Namespace,
+                   default_suffix: str = '') -> None:
     """Put the command line's options into a config.
 
     Args:
         cfg (Config): Changed in place.
         args (argparse.Namespace): ``cfg_options``, ``work_dir``, ``seed``,
             ``amp`` and ``launcher``.
+        default_suffix (str): Ends the name of the default work folder.
 
     Raises:
         ValueError: If mixed precision is asked for without a GPU.
@@ -32,7 +35,7 @@ def prepare_config(cfg: Config, args: argparse.Namespace) -> None:
         cfg.merge_from_dict(args.cfg_options)
     name = osp.splitext(osp.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join(
-        'work_dirs', name)
+        'work_dirs', name + default_suffix)
     cfg.launcher = args.launcher
     if args.seed is not None:
         cfg.setdefault('active_learning', {})['seed'] = args.seed

@@ -8,12 +8,12 @@ from typing import Optional
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.registry import FUNCTIONS, init_default_scope
 from mmengine.runner import Runner
 
-from mmal.fileio import read_json, write_text
+from mmal.fileio import read_json
 from mmal.pool import (
     BadImage,
     BadImagesError,
@@ -40,6 +40,7 @@ from .checks import (
 from .dist import on_main, setup_dist
 from .hooks import ActiveLearningHook
 from .identity import digest, identity
+from .plan import plan_rounds, plan_table
 from .query import Query
 from .round_config import round_config, scoring_splits
 from .run_state import RunState, claim
@@ -86,6 +87,33 @@ class ActiveLearner:
             self._run_round(self.state.round)
         return self._report()
 
+    def plan(self) -> str:
+        """Check config and data and say what the rounds will be.
+
+        Nothing is trained, and nothing written but by ``prepare_data``.
+
+        Returns:
+            str: A table of rounds, images, boxes and training iterations,
+            which is printed as well.
+        """
+        self.prepare()
+        table = on_main(self._plan)
+        if is_main_process():
+            print(table)
+        return table
+
+    def _plan(self) -> str:
+        oracle = self.query.oracle
+        total, first = None, None
+        if oracle.knows_counts:
+            total = int(oracle.count_boxes(self.coco.ids).sum())
+            first = int(oracle.count_boxes(self.initial_ids).sum())
+        rows = plan_rounds(self.cfg, self.settings.rounds,
+                           self.settings.budget, len(self.coco.ids),
+                           len(self.initial_ids), first, total,
+                           get_world_size())
+        return plan_table(rows)
+
     def prepare(self) -> None:
         """Read and check config and data; only ``prepare_data`` writes.
 
@@ -102,7 +130,7 @@ class ActiveLearner:
         self.coco = on_main(self._read_pool)
         self.query = Query(settings, self.coco, image_prefix(self.dataset),
                            self._oracle())
-        self.initial_ids = on_main(self._check)
+        self.initial_ids: list = on_main(self._check)
 
     def _read_pool(self) -> CocoData:
         """Only process 0 keeps annotations, for the oracle."""
@@ -197,7 +225,6 @@ class ActiveLearner:
         boxes = on_main(lambda: self._write_splits(folder))
         checkpoint = on_main(folder.latest_checkpoint)
         cfg = round_config(self.cfg, self.settings, round, folder, checkpoint)
-        on_main(lambda: write_text(folder.config, cfg.pretty_text))
         self.logger.info(
             f'Round {round}: training on {len(self.state.pool.labelled()):,} '
             f'images with {boxes:,} boxes in {folder.path}' +

@@ -40,7 +40,9 @@ def round_config(cfg: Config, settings: Settings, number: int,
     if cfg.get('launcher', 'none') != 'none' and not torch.cuda.is_available():
         cfg.setdefault('model_wrapper_cfg',
                        dict(type='MMDistributedDataParallel'))
-    return cfg
+    # the Runner saves a copy under this name in the round's folder
+    return Config(
+        cfg.to_dict(), cfg_text=cfg.pretty_text, filename=folder.config)
 
 
 def _train_on(cfg: Config, pool: dict, labelled: str) -> None:
@@ -97,7 +99,7 @@ def scoring_splits(cfg: Config, settings: Settings, folder: RoundDir,
         dict[str, Split]: ``unlabelled`` (without labels), ``labelled``,
         ``initial`` and, where the config has one, ``val``.
     """
-    pipeline = _test_pipeline(cfg)
+    pipeline = test_pipeline(cfg)
     pool = dict(pool_dataset(cfg, settings), pipeline=pipeline)
     labelled = dict(pool, ann_file=osp.abspath(folder.labelled))
     unlabelled = dict(pool, ann_file=osp.abspath(folder.unlabelled))
@@ -112,7 +114,12 @@ def scoring_splits(cfg: Config, settings: Settings, folder: RoundDir,
     return splits
 
 
-def _test_pipeline(cfg: Config) -> list:
+def test_pipeline(cfg: Config) -> list:
+    """The detector's test pipeline.
+
+    Raises:
+        ValueError: If the config has no data set to test on.
+    """
     for key in ('test_dataloader', 'val_dataloader'):
         if cfg.get(key):
             return innermost_dataset(cfg[key].dataset)['pipeline']

@@ -22,10 +22,11 @@ class Settings:
             the training data set, and optionally other ``data_root`` and
             ``data_prefix``, and ``source``, where to get the data if it is
             missing.
-        initial (dict): The first labelled images: ``size`` images drawn at
-            random, or those of a COCO file ``ann_file``.
         budget (dict): What a query may label: ``size`` and ``unit``, 'images'
             or 'boxes'.
+        initial (dict, optional): The first labelled images: ``size`` images
+            drawn at random, or those of a COCO file ``ann_file``. A single
+            query needs none.
         scorer (dict): Config of a scorer.
         selector (dict): Config of a selector.
         oracle (dict): Config of an oracle.
@@ -39,8 +40,8 @@ class Settings:
             data, called before anything else.
     """
     data: dict
-    initial: dict
     budget: dict
+    initial: Optional[dict] = None
     scorer: dict = field(default_factory=lambda: dict(
         type='mmal.RandomScorer'))
     selector: dict = field(default_factory=lambda: dict(type='mmal.TopN'))
@@ -88,7 +89,7 @@ class Settings:
         known = [f.name for f in fields(cls)]
         for key in block:
             _require(key in known, f'{key} is not known.' + _hint(key, known))
-        missing = [k for k in ('data', 'initial', 'budget') if k not in block]
+        missing = [k for k in ('data', 'budget') if k not in block]
         _require(not missing, f'{", ".join(missing)} must be set.')
         return cls(**block)
 

@@ -198,7 +198,7 @@ def build_budget(cfg: Mapping) -> BaseBudget:
     if set(cfg) != {'size'}:
         raise ValueError(f'{_KEY} has the keys {sorted(cfg)}: it needs size '
                          'and unit.')
-    return BUDGETS.build({'type': unit, 'size': _positive(cfg['size'], unit)})
+    return BUDGETS.get(unit)(_positive(cfg['size'], unit))
 
 
 def _positive(size, unit: str) -> int:

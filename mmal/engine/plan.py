@@ -1,0 +1,126 @@
+"""What a run will do, without doing it."""
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from typing import Optional
+
+from mmengine.config import Config
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from mmal.scoring.data import innermost_dataset
+
+# after so many rounds of a run that has no end but a target, or a huge one
+MAX_ROWS = 50
+
+
+@dataclass(frozen=True)
+class PlannedRound:
+    """One row of a plan.
+
+    Args:
+        round (int): The round, from 0.
+        images (int): Labelled images.
+        boxes (int, optional): Their boxes; None where nobody knows.
+        exact (bool): Whether images and boxes are known or expected.
+        iterations (int): Training steps.
+        note (str): E.g. that the pool is used up.
+    """
+    round: int
+    images: int
+    boxes: Optional[int]
+    exact: bool
+    iterations: int
+    note: str = ''
+
+
+def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
+                initial: int, initial_boxes: Optional[int],
+                total_boxes: Optional[int],
+                world_size: int = 1) -> list[PlannedRound]:
+    """Expect what each round will label and train.
+
+    Later rounds are expected to find as many boxes on an image as the rest
+    of the pool has.
+
+    Args:
+        cfg (Config): The run's config, for the training schedule.
+        rounds (int): How many rounds.
+        budget (dict): ``size`` and ``unit``.
+        pool (int): Images in the pool.
+        initial (int): Images labelled first.
+        initial_boxes (int, optional): Their boxes, if known.
+        total_boxes (int, optional): Boxes in the pool, if known.
+        world_size (int): Training processes.
+
+    Returns:
+        list[PlannedRound]: At most as many as the pool lasts.
+    """
+    rest = pool - initial
+    density = None
+    if total_boxes is not None and rest:
+        density = (total_boxes - initial_boxes) / rest
+    rows, images = [], initial
+    for number in range(rounds):
+        boxes = initial_boxes
+        if number and density is not None:
+            boxes = round(initial_boxes + density * (images - initial))
+        note = 'the pool is used up' if images == pool else ''
+        rows.append(
+            PlannedRound(number, images, boxes, number == 0,
+                         iterations(cfg, images, world_size), note))
+        if images == pool:
+            break
+        images = min(pool, images + _step(budget, density, rest))
+    return rows
+
+
+def _step(budget: dict, density: Optional[float], rest: int) -> int:
+    if budget.get('unit', 'images') == 'images':
+        return budget['size']
+    return max(1, int(budget['size'] / density)) if density else rest
+
+
+def iterations(cfg: Config, images: int, world_size: int = 1) -> int:
+    """Training steps of a round on so many images.
+
+    Images that the data set leaves out (``filter_cfg``) are counted.
+    """
+    if cfg.train_cfg.get('max_iters'):
+        return cfg.train_cfg.max_iters
+    batch = cfg.train_dataloader.get('batch_size', 1)
+    repeats = _repeats(cfg.train_dataloader.dataset)
+    steps = math.ceil(
+        math.ceil(images * repeats / world_size) / batch)
+    return steps * cfg.train_cfg.max_epochs
+
+
+def _repeats(dataset: dict) -> int:
+    times = 1
+    while dataset is not innermost_dataset(dataset):
+        times *= dataset.get('times', 1)
+        dataset = dataset['dataset']
+    return times
+
+
+def plan_table(rows: list[PlannedRound]) -> str:
+    """The plan as text; expected numbers begin with ``~``."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in ('round', 'images', 'boxes', 'training iterations'):
+        table.add_column(name, justify='right')
+    table.add_column('')
+    for row in rows[:MAX_ROWS]:
+        about = '' if row.exact else '~'
+        boxes = '?' if row.boxes is None else f'{about}{row.boxes:,}'
+        table.add_row(str(row.round), f'{row.images:,}', boxes,
+                      f'{row.iterations:,}', row.note)
+    if len(rows) > MAX_ROWS:
+        table.add_row('…', f'up to {rows[-1].images:,}', '', '',
+                      f'{len(rows)} rounds at most')
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    console.print(table)
+    return '\n'.join(
+        line.rstrip() for line in console.file.getvalue().splitlines())

@@ -1,0 +1,130 @@
+"""One query with a trained model, outside a run."""
+from __future__ import annotations
+
+import os
+import os.path as osp
+from typing import Optional
+
+from mmengine.config import Config
+from torch import nn
+
+from mmal.fileio import write_text
+from mmal.pool import BaseOracle, CocoData, CocoOracle, load_coco, write_split
+from mmal.scoring.data import Split, innermost_dataset
+from .checks import check_pool
+from .dist import on_main
+from .query import Query, Selection
+from .round_config import test_pipeline
+from .settings import Settings, absolute, image_prefix, pool_dataset
+from .workdir import RoundDir
+
+
+class UnlabelledOracle(BaseOracle):
+    """Stands for a pool that nobody has labelled: it knows nothing."""
+
+    knows_counts = False
+
+    def annotate(self, ids) -> list[dict]:
+        """Always an error."""
+        raise ValueError('nobody has labelled these images yet.')
+
+
+def query_once(cfg: Config,
+               model: nn.Module,
+               folder: str,
+               labelled: Optional[str] = None) -> Selection:
+    """Score the images of a pool that are not labelled yet and choose.
+
+    Writes ``unlabelled.json``, ``scores.npz``, ``selected.json`` and
+    ``selected.txt`` (file names, best first).
+
+    Args:
+        cfg (Config): An mmdet config with an ``active_learning`` block; its
+            ``data``, ``budget``, ``scorer`` and ``selector`` are used.
+        model (nn.Module): The trained detector.
+        folder (str): Where the files go.
+        labelled (str, optional): COCO file of the labelled images. Those of
+            the pool with the same file name are no candidates. Without it
+            every image of the pool is one, and scorers that need labels
+            cannot be used.
+
+    Returns:
+        Selection: The same in every process.
+
+    Raises:
+        FileNotFoundError, ValueError: If a file or a setting is wrong.
+    """
+    settings = Settings.from_config(cfg)
+    dataset = pool_dataset(cfg, settings)
+    files = RoundDir(osp.abspath(folder))
+    pool, oracle = on_main(lambda: _prepare(dataset, labelled, files))
+    query = Query(settings, pool, image_prefix(dataset), oracle)
+    if labelled is None and query.scorer.needs_labels:
+        raise ValueError(
+            f'{type(query.scorer).__name__} needs labelled images: name '
+            'their COCO file with --labelled.')
+    splits = _splits(cfg, dataset, files, labelled)
+    query.scorer.check(model, query.data(splits, 0))
+    selection = query.run(model, splits, 0, files)
+    on_main(lambda: _write_names(pool, selection, files))
+    return selection
+
+
+def query_after_training(cfg: Config, model: nn.Module,
+                         folder: str) -> Selection:
+    """:func:`query_once` with the images trained on as the labelled ones."""
+    dataset = innermost_dataset(cfg.train_dataloader.dataset)
+    labelled = absolute(dataset, dataset['ann_file'])
+    return query_once(cfg, model, folder, labelled)
+
+
+def _prepare(dataset: dict, labelled: Optional[str],
+             files: RoundDir) -> tuple[CocoData, BaseOracle]:
+    full = load_coco(dataset['ann_file'], need_annotations=False)
+    check_pool(full, dataset)
+    done = set()
+    if labelled is not None:
+        coco = load_coco(labelled)
+        done = {image['file_name'] for image in coco.images.values()}
+    left = [
+        i for i, image in full.images.items() if image['file_name'] not in done
+    ]
+    if not left:
+        raise ValueError(
+            f'every image of {full.path} is in {labelled}: nothing is left '
+            'to select. Name another pool in active_learning.data.ann_file.')
+    os.makedirs(files.path, exist_ok=True)
+    if osp.exists(files.scores):  # of another model, perhaps
+        os.unlink(files.scores)
+    write_split(files.unlabelled, full, left)
+    oracle = CocoOracle(pool=full) if full.annotations else \
+        UnlabelledOracle(full)
+    return full.without_annotations(), oracle
+
+
+def _splits(cfg: Config, dataset: dict, files: RoundDir,
+            labelled: Optional[str]) -> dict[str, Split]:
+    pipeline = test_pipeline(cfg)
+    splits = dict(
+        unlabelled=Split(
+            dict(dataset, pipeline=pipeline, ann_file=files.unlabelled),
+            labels=False))
+    if labelled is not None:
+        trained = dict(
+            innermost_dataset(cfg.train_dataloader.dataset),
+            pipeline=pipeline,
+            ann_file=osp.abspath(labelled))
+        splits['labelled'] = splits['initial'] = Split(trained, labels=True)
+    if cfg.get('val_dataloader'):
+        val = dict(
+            innermost_dataset(cfg.val_dataloader.dataset), pipeline=pipeline)
+        splits['val'] = Split(val, labels=True)
+    return splits
+
+
+def _write_names(pool: CocoData, selection: Selection,
+                 files: RoundDir) -> None:
+    names = [pool.images[i]['file_name'] for i in selection.ids]
+    write_text(
+        osp.join(files.path, 'selected.txt'),
+        ''.join(f'{name}\n' for name in names))

@@ -1,0 +1,90 @@
+"""Choose the images to label next with a trained checkpoint, no training."""
+import argparse
+import os
+import os.path as osp
+import sys
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.dist import is_main_process
+from mmengine.registry import init_default_scope
+from mmengine.runner import load_checkpoint
+
+import mmal  # noqa: F401  before mmdet: it supplies missing operators
+from mmal.engine.cli import prepare_config, run_or_explain
+from mmal.engine.dist import setup_dist
+from mmal.engine.single_query import query_once
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='mmdet config with active_learning')
+    parser.add_argument('checkpoint', help='the trained detector')
+    parser.add_argument(
+        '--labelled',
+        help='COCO json of the labelled images; they are no candidates')
+    parser.add_argument(
+        '--pool', help='COCO json of the pool (default: the config\'s)')
+    parser.add_argument('--budget', type=int, help='how many to choose')
+    parser.add_argument(
+        '--out-dir',
+        help='where selected.json goes (default: work_dirs/<config>_select)')
+    parser.add_argument('--seed', type=int, help='sets active_learning.seed')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='overrides, e.g. active_learning.budget.unit=boxes')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='who started the processes')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args(argv)
+    args.amp, args.work_dir = False, args.out_dir
+    return args
+
+
+def load_config(args):
+    for path in (args.config, args.checkpoint):
+        if not osp.isfile(path):
+            raise FileNotFoundError(f'there is no {path}.')
+    cfg = Config.fromfile(args.config)
+    prepare_config(cfg, args, default_suffix='_select')
+    if args.pool:
+        cfg.active_learning.data.ann_file = osp.abspath(args.pool)
+    if args.budget:
+        cfg.active_learning.budget.size = args.budget
+    return cfg
+
+
+def load_model(cfg, checkpoint):
+    from mmdet.registry import MODELS
+    model = MODELS.build(cfg.model)
+    load_checkpoint(model, checkpoint, map_location='cpu')
+    if torch.cuda.is_available():
+        model = model.cuda()
+    return model.eval()
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+
+    def work():
+        cfg = load_config(args)
+        setup_dist(args.launcher)
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        model = load_model(cfg, args.checkpoint)
+        chosen = query_once(cfg, model, cfg.work_dir, args.labelled)
+        if is_main_process():
+            boxes = '' if chosen.boxes is None else f', {chosen.boxes} boxes'
+            print(f'{len(chosen.ids)} images{boxes}: '
+                  f'{osp.join(cfg.work_dir, "selected.json")}')
+
+    return run_or_explain(work, osp.basename(sys.argv[0]))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
