@@ -166,8 +166,8 @@ def output_gradients(
         return [], []
     calls = [c for c in recorder.calls if c.output.requires_grad]
     bad = {id(la) for la in recorder.layers if not la.affine}
-    bad |= _used_around_calls(losses, recorder, calls)
-    grads = _backward(losses.sum(), calls)
+    bad |= used_around_calls(losses, recorder, calls)
+    grads = backward_to(losses.sum(), calls)
     calls = [c for c in calls if grads[c] is not None]
     bad |= {
         id(c.layer)
@@ -183,7 +183,8 @@ def output_gradients(
     return pairs, [la for la in recorder.layers if id(la) in bad]
 
 
-def _backward(loss: Tensor, calls: Sequence[Call]) -> Dict[Call, Tensor]:
+def backward_to(loss: Tensor, calls: Sequence[Call]) -> Dict[Call, Tensor]:
+    """Gradients at the outputs of calls, None where there is no path."""
     if not calls:
         return {}
     grads = torch.autograd.grad(
@@ -191,7 +192,7 @@ def _backward(loss: Tensor, calls: Sequence[Call]) -> Dict[Call, Tensor]:
     return dict(zip(calls, grads))
 
 
-def _used_around_calls(losses: Tensor, recorder: LayerRecorder,
+def used_around_calls(losses: Tensor, recorder: LayerRecorder,
                        calls: Sequence[Call]) -> Set[int]:
     """Layers whose parameters the losses reach other than by a call.
 
@@ -230,7 +231,7 @@ def _not_split_by_image(losses: Tensor, calls: Sequence[Call],
     generator = torch.Generator().manual_seed(0)
     weights = torch.rand(len(losses), generator=generator) + 0.5
     weights = weights.to(losses)
-    mixed = _backward((losses * weights).sum(), calls)
+    mixed = backward_to((losses * weights).sum(), calls)
     bad = set()
     for call in calls:
         grad = grads[call]

@@ -7,6 +7,7 @@ from ..layers import LayerRecorder
 from ..products import Losses, as_losses
 from ..vectors import ParamVector, check_shapes
 from .base import BatchedOperator
+from .twice import check_twice_differentiable, second_derivative_help
 
 
 class ExactHessianBatch:
@@ -30,6 +31,7 @@ class ExactHessianBatch:
         self.recorder = recorder
         self.grads = [None] * len(recorder.params)
         if losses.requires_grad and self.num_images:
+            check_twice_differentiable(losses)
             with recorder.unfrozen():
                 self.grads = torch.autograd.grad(
                     losses.sum(),
@@ -85,11 +87,3 @@ class ExactHessian(BatchedOperator):
                    recorder: LayerRecorder) -> 'ExactHessian':
         """The operator of a single batch."""
         return cls([ExactHessianBatch(losses, recorder)])
-
-
-def second_derivative_help(error: Exception) -> str:
-    """What to tell a user whose loss cannot be differentiated twice."""
-    return (f'the second derivative of the loss failed: {error} '
-            'Losses from compiled operators (such as the sigmoid focal loss '
-            'of mmcv) have none; use their Python versions, or '
-            "solver=dict(type='mmal.Identity'), which needs no curvature.")

@@ -5,12 +5,12 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import Call, Layer, LayerRecorder, apply_affine_many
-from ..products import Losses, _backward, _used_around_calls, as_losses
+from ..products import Losses, as_losses, backward_to, used_around_calls
 from ..vectors import ParamVector, check_shapes
 from .base import BatchedOperator
 from .cache import unique_bytes
 from .curvature import Curvature, form_curvatures
-from .exact_hessian import second_derivative_help
+from .twice import check_twice_differentiable, second_derivative_help
 
 
 class GaussNewtonBatch:
@@ -42,6 +42,7 @@ class GaussNewtonBatch:
         _check_layers(losses, recorder)
         if self.num_images == 0 or not losses.requires_grad:
             return
+        check_twice_differentiable(losses)
         with recorder.unfrozen():
             self._form(losses, recorder, max_block)
 
@@ -56,7 +57,7 @@ class GaussNewtonBatch:
     def _form(self, losses: Tensor, recorder: LayerRecorder,
               max_block: int) -> None:
         calls = [c for c in recorder.calls if c.output.requires_grad]
-        reached = _backward(losses.sum(), calls)
+        reached = backward_to(losses.sum(), calls)
         calls = [c for c in calls if reached[c] is not None]
         if not calls:
             return
@@ -131,7 +132,7 @@ class GaussNewton(BatchedOperator):
 def _check_layers(losses: Tensor, recorder: LayerRecorder) -> None:
     wrong = [la.name for la in recorder.layers if not la.affine]
     if not wrong and losses.requires_grad:
-        around = _used_around_calls(
+        around = used_around_calls(
             losses, recorder,
             [c for c in recorder.calls if c.output.requires_grad])
         wrong = [la.name for la in recorder.layers if id(la) in around]

@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from mmal.registry import TASK_UTILS
-
 from .base import (
     BaseSolver,
     DampedSystem,

@@ -5,7 +5,6 @@ from typing import Optional
 import torch
 
 from mmal.registry import TASK_UTILS
-
 from ..operators.base import BatchedOperator
 from ..vectors import ParamVector
 from .base import BaseSolver, Progress, Solution, check_right_side
