@@ -11,6 +11,7 @@ import os.path as osp
 import tempfile
 from typing import Any, BinaryIO, Iterator
 
+_SUFFIX = '.mmal.tmp'
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -33,11 +34,11 @@ def atomic_write(path: str) -> Iterator[BinaryIO]:
         ...     _ = f.write(b'whole or not at all')
     """
     folder = osp.dirname(osp.abspath(path))
-    os.makedirs(folder, exist_ok=True)
     tmp = None
     try:
+        os.makedirs(folder, exist_ok=True)
         with tempfile.NamedTemporaryFile(
-                dir=folder, prefix=f'.{osp.basename(path)}.', suffix='.tmp',
+                dir=folder, prefix=f'.{osp.basename(path)}.', suffix=_SUFFIX,
                 delete=False) as f:
             tmp = f.name
             os.chmod(tmp, 0o666 & ~_umask())
@@ -48,7 +49,9 @@ def atomic_write(path: str) -> Iterator[BinaryIO]:
         _sync_folder(folder)
     except OSError as e:
         _discard(tmp)
-        raise _explain(e, path) from e
+        if e.errno in _OUT_OF_SPACE:
+            raise _explain(e, path) from e
+        raise
     except BaseException:
         _discard(tmp)
         raise
@@ -66,8 +69,17 @@ def write_text(path: str, text: str) -> None:
 
 
 def write_json(path: str, obj: Any, indent: int = None) -> None:
-    """Write ``obj`` to ``path`` atomically, as JSON; NaN is an error."""
-    write_text(path, json.dumps(obj, indent=indent, allow_nan=False))
+    """Write ``obj`` to ``path`` atomically, as JSON.
+
+    Raises:
+        TypeError, ValueError: If JSON cannot hold it (an object of another
+            type, NaN, an infinity). ``path`` is then unchanged.
+    """
+    try:
+        text = json.dumps(obj, indent=indent, allow_nan=False)
+    except (TypeError, ValueError) as e:
+        raise type(e)(f'{path} cannot be written as JSON: {e}') from e
+    write_text(path, text)
 
 
 def read_json(path: str) -> Any:
@@ -84,6 +96,18 @@ def read_json(path: str) -> Any:
             raise ValueError(
                 f'{path} is not valid JSON ({e}). It may be cut off or not a '
                 'JSON file: restore it or download it again.') from e
+
+
+def discard_leftovers(folder: str) -> None:
+    """Remove what killed processes left half written in ``folder``.
+
+    Only for a folder that no other process writes to at the time. Folders
+    below it are not searched; a missing one is fine.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            if name.startswith('.') and name.endswith(_SUFFIX):
+                _discard(osp.join(folder, name))
 
 
 def _umask() -> int:
@@ -108,8 +132,6 @@ def _discard(tmp: str) -> None:
 
 
 def _explain(error: OSError, path: str) -> OSError:
-    if error.errno not in _OUT_OF_SPACE:
-        return error
     return OSError(
         error.errno, f'{os.strerror(error.errno)} while writing {path}. '
         'Nothing was lost: free some space and run the same command with '

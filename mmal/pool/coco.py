@@ -1,7 +1,8 @@
 """COCO files: read with every check, cut into splits, written atomically.
 
-The checks go column by column over all entries, so that the 860,000
-annotations of COCO train2017 take about two seconds beyond parsing.
+The checks go column by column over all entries, so that a file as large as
+COCO's train2017 (118,287 images, 860,001 annotations) takes about three seconds beyond
+parsing.
 """
 from __future__ import annotations
 
@@ -9,9 +10,11 @@ import contextlib
 import gc
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress
+from operator import itemgetter
 from typing import Any, Optional, Union
 
 import numpy as np
@@ -23,6 +26,7 @@ ImageId = Union[int, str]
 _MISSING = object()
 _ID_TYPES = frozenset({int, str})
 _NUMBERS = frozenset({int, float})
+_LARGEST = sys.float_info.max
 
 
 @dataclass
@@ -277,7 +281,10 @@ def _rows(raw: Mapping, key: str, path: str) -> list[dict]:
 def _column(rows: Sequence[dict], key: str, types: frozenset, path: str,
             kind: str) -> list:
     """The values of one key; all present and of the given types."""
-    column = [r.get(key, _MISSING) for r in rows]
+    try:
+        column = list(map(itemgetter(key), rows))
+    except KeyError:
+        column = [r.get(key, _MISSING) for r in rows]
     wrong = set(map(type, column)) - types
     if wrong:
         at = [n for n, v in enumerate(column) if type(v) in wrong]
@@ -369,7 +376,13 @@ def _check_boxes(rows: list[dict], ids: list, path: str) -> None:
     if set(map(type, chain.from_iterable(boxes))) - _NUMBERS:
         wrong = [bool(set(map(type, b)) - _NUMBERS) for b in boxes]
         raise _bad_boxes(path, ids, wrong, boxes)
-    values = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    try:
+        values = np.fromiter(chain.from_iterable(boxes), np.float64)
+    except OverflowError:  # an int beyond every float
+        raise _bad_boxes(
+            path, ids, [max(map(abs, b)) > _LARGEST for b in boxes],
+            boxes) from None
+    values = values.reshape(-1, 4)
     wrong = ~np.isfinite(values).all(1) | (values[:, 2:] < 0).any(1)
     if wrong.any():
         raise _bad_boxes(path, ids, wrong, boxes)

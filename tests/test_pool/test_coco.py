@@ -175,6 +175,9 @@ BAD = {
                        'malformed boxes'),
     'bbox infinite': (_set('annotations', 2, 'bbox', [1, 2, 3, np.inf]),
                       'malformed boxes'),
+    'bbox beyond all floats': (
+        _set('annotations', 2, 'bbox', [1, 2, 10**400, 3]),
+        "malformed boxes in the annotations 'c'"),
     'bbox NaN': (_set('annotations', 2, 'bbox', [np.nan, 2, 3, 3]),
                  'malformed boxes'),
     'bbox negative': (_set('annotations', 0, 'bbox', [1, 2, -3, 3]),
