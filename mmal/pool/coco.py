@@ -1,8 +1,8 @@
 """COCO files: read with every check, cut into splits, written atomically.
 
 The checks go column by column over all entries, so that a file as large as
-COCO's train2017 (118,287 images, 860,001 annotations) takes about three seconds beyond
-parsing.
+COCO's train2017 (118,287 images, 860,001 annotations) takes about three
+seconds beyond parsing.
 """
 from __future__ import annotations
 
