@@ -3,7 +3,6 @@ import io
 from typing import Dict, Union
 
 from mmal.fileio import write_bytes
-
 from .curve import COSTS, Curve
 
 _DASHES = {'AP': '-', 'AP50': '--'}

@@ -6,10 +6,9 @@ from typing import Any, Dict, List, Optional
 import jinja2
 
 from mmal.fileio import write_text
-
 from .curve import Curve
 from .plots import draw_curves, plot_curves
-from .tables import HEADER, number, round_row
+from .tables import HEADER, amount, number, round_row
 from .thumbnails import thumbnail
 from .work_folder import Chosen, Contents, read_work_folder
 
@@ -79,6 +78,7 @@ def render(contents: Contents,
         queries=[_query(c, img_prefix, thumbnails) for c in contents.chosen],
         set_aside=contents.set_aside,
         settings=contents.settings,
+        amount=amount,
         listed=LISTED)
 
 
@@ -93,21 +93,21 @@ def summarise(curve: Curve) -> str:
     if not len(curve):
         return 'No round is finished yet.'
     first, last = curve.records[0], curve.records[-1]
-    rounds = '1 round' if len(curve) == 1 else f'{len(curve)} rounds'
-    parts = [
-        f'{rounds}, {_from_to(first.images, last.images, 0)} images, '
-        f'{_from_to(first.boxes, last.boxes, 0)} boxes'
+    sizes = [
+        amount(len(curve), 'round'),
+        _from_to(amount(first.images, 'image'), amount(last.images, 'image')),
+        _from_to(amount(first.boxes, 'box'), amount(last.boxes, 'box'))
     ]
+    parts = [', '.join(sizes)]
     for name in ('AP', 'AP50'):
-        values = curve.series(metric=name)[1]
+        values = [number(v, 3) for v in curve.series(metric=name)[1]]
         if values:
-            parts.append(f'{name} {_from_to(values[0], values[-1], 3)}')
+            parts.append(f'{name} {_from_to(values[0], values[-1])}')
     return '; '.join([*parts, _ENDINGS[curve.stopped]]) + '.'
 
 
-def _from_to(first: float, last: float, digits: int) -> str:
-    first, last = number(first, digits), number(last, digits)
-    return first if first == last else f'{first} → {last}'
+def _from_to(first: str, last: str) -> str:
+    return last if first == last else f'{first.split()[0]} → {last}'
 
 
 def _notes(contents: Contents) -> List[str]:
@@ -132,7 +132,7 @@ def _query(chosen: Chosen, img_prefix: Optional[str],
         'id': image.id,
         'file_name': image.file_name or '–',
         'score': '–' if image.score is None else f'{image.score:.4g}',
-        'boxes': '–' if image.labels is None else len(image.labels)
+        'boxes': None if image.labels is None else len(image.labels)
     } for image in chosen.images]
     for image, shown in zip(chosen.images[:thumbnails], images):
         if img_prefix is not None and image.file_name:
@@ -141,7 +141,7 @@ def _query(chosen: Chosen, img_prefix: Optional[str],
     return {
         'round': chosen.round,
         'images': images,
-        'boxes': number(chosen.boxes, 0),
+        'boxes': chosen.boxes,
         'classes': chosen.classes,
         'pictures': [i for i in images if i.get('picture')]
     }

@@ -85,6 +85,12 @@ def number(value: Optional[float], digits: int) -> str:
     return '–' if value is None else f'{value:,.{digits}f}'
 
 
+def amount(value: Optional[float], noun: str) -> str:
+    """A count with its noun: ``1 box``, ``2,000 images``, ``– boxes``."""
+    plural = f'{noun}es' if noun.endswith('x') else f'{noun}s'
+    return f'{number(value, 0)} {noun if value == 1 else plural}'
+
+
 def duration(seconds: Optional[float]) -> str:
     """Seconds as ``42 s``, ``3:07`` or ``1:02:03``; a dash for None."""
     if seconds is None:

@@ -7,7 +7,6 @@ from glob import escape, glob
 from typing import Any, Dict, List, Optional, Tuple
 
 from mmal.fileio import read_json
-
 from .curve import FILE_NAME, Curve
 
 
@@ -193,7 +192,8 @@ def _labelled_images(coco: Dict) -> Dict:
     }
     for ann in coco.get('annotations', []):
         image = images.get(ann['image_id'])
-        if image is not None and not ann.get('iscrowd'):
+        is_box = not (ann.get('iscrowd') or ann.get('ignore'))
+        if image is not None and is_box:
             label = names.get(ann['category_id'], str(ann['category_id']))
             image.labels.append((label, ann['bbox']))
     return images
