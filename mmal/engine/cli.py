@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mmal.pool import LabelsPending
+from .dist import close_dist
 
 EXPECTED = (ValueError, OSError, FloatingPointError)
 
@@ -79,6 +80,8 @@ def run_or_explain(work: Callable[[], Any], name: str) -> int:
             traceback.print_exc()
         _say(f'{name}: error: {e}\n(MMAL_DEBUG=1 shows where it came from.)')
         return 1
+    finally:
+        close_dist()
 
 
 def _say(message: str) -> None:

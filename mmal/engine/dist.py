@@ -35,6 +35,12 @@ def setup_dist(launcher: str) -> None:
     os.environ.setdefault('LOCAL_RANK', '0')
 
 
+def close_dist() -> None:
+    """Leave the process group, if there is one."""
+    if torch_dist.is_available() and torch_dist.is_initialized():
+        torch_dist.destroy_process_group()
+
+
 def on_main(work: Callable[[], Any]) -> Any:
     """Do something in process 0 and give every process its result.
 

@@ -38,11 +38,19 @@ def round_config(cfg: Config, settings: Settings, number: int,
     if checkpoint is not None:
         cfg.load_from = checkpoint
     if cfg.get('launcher', 'none') != 'none' and not torch.cuda.is_available():
-        cfg.setdefault('model_wrapper_cfg',
-                       dict(type='MMDistributedDataParallel'))
+        cfg.setdefault('model_wrapper_cfg', _wrap_on_cpu(cfg))
     # the Runner saves a copy under this name in the round's folder
     return Config(
         cfg.to_dict(), cfg_text=cfg.pretty_text, filename=folder.config)
+
+
+def _wrap_on_cpu(cfg: Config) -> dict:
+    """mmengine's default, but for the device ids that only GPUs have."""
+    return dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False))
 
 
 def _train_on(cfg: Config, pool: dict, labelled: str) -> None:

@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, broadcast
 from torch import nn
 
 from mmal.compat.losses import local_losses
@@ -65,6 +65,7 @@ def score_pool(model: nn.Module,
     """
     was_training = model.training
     model.eval()
+    _share_buffers(model)
     try:
         with local_losses():
             scorer.prepare(model, data)
@@ -78,6 +79,16 @@ def score_pool(model: nn.Module,
     scores = _assemble(scorer, data, split, [rows for rows, _ in parts])
     scores.unreadable = unreadable
     return scores
+
+
+def _share_buffers(model: nn.Module) -> None:
+    """Give every process the batch norm statistics of process 0.
+
+    Distributed training leaves each process its own, and only those of
+    process 0 are in the checkpoint.
+    """
+    for buffer in model.buffers():
+        broadcast(buffer)
 
 
 def _score_shard(model, scorer, data, split) -> dict[str, list]:
