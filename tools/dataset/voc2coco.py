@@ -13,7 +13,7 @@ protocol. With ``--difficult keep`` they are objects like all others.
 import argparse
 import os.path as osp
 import xml.etree.ElementTree as ElementTree
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 from tqdm import tqdm
 
@@ -121,7 +121,7 @@ def _annotation(item: ElementTree.Element, path: str, difficult: str) -> Dict:
     }
 
 
-def main() -> None:
+def main(argv: Optional[List[str]] = None) -> None:
     """Command line; see the module's text."""
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument('--out-dir', help='default: annotations beside it')
     parser.add_argument(
         '--difficult', choices=('ignore', 'keep'), default='ignore')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     voc_dir = osp.abspath(args.voc_dir)
     out_dir = args.out_dir or osp.join(osp.dirname(voc_dir), 'annotations')
     for split in args.split:
