@@ -141,8 +141,9 @@ def _explained(path: Path, error: Exception) -> Exception:
 
 def _is_surroundings(error: Exception) -> bool:
     """Whether an error is of memory, device or rights, not of content."""
+    reader = ('PytorchStreamReader', 'inline_container')
     return (isinstance(error, (OSError, RuntimeError))
-            and 'PytorchStreamReader' not in str(error))
+            and not any(name in str(error) for name in reader))
 
 
 def _first_line(error: Exception) -> str:
@@ -160,7 +161,8 @@ def _refused_names(path: Path, message: str) -> List[str]:
         every = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # the list is a convenience; older formats have none
         return found[:1]
-    return sorted({*every, found[0]})
+    return sorted({name.removeprefix('builtins.')
+                   for name in (*every, found[0])})
 
 
 def _damage(path: PathLike) -> Optional[str]:
@@ -200,6 +202,7 @@ def _allowed() -> Dict[str, Any]:
         'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
         'mmengine.config.config.ConfigDict': ConfigDict,
         'builtins.getattr': _history_method,
+        'builtins.bytes': _no_bytes,
         'numpy.ndarray': np.ndarray,
         'numpy.dtype': np.dtype,
     }
@@ -230,6 +233,12 @@ def _history_method(owner: type, name: str) -> Callable:
     return getattr(HistoryBuffer, name)
 
 
+def _no_bytes(*content: Any) -> bytes:
+    """What ``bytes`` is to a checkpoint: the content of an empty array."""
+    if content:
+        raise pickle.UnpicklingError(
+            'GLOBAL bytes(...) was not an allowed global')
+    return b''
 
 
 _TORCH_NAMES = re.compile(

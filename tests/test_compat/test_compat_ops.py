@@ -11,7 +11,8 @@ import types
 import pytest
 import torch
 from mmcv.utils.ext_loader import load_ext
-from mmengine.utils.dl_utils.parrots_wrapper import is_cuda_available
+from mmengine.config import ConfigDict
+from mmengine.utils.dl_utils import mmcv_full_available
 
 from mmal.compat import ops
 from mmal.compat.gpu import torchvision_ops
@@ -30,7 +31,7 @@ def test_mmdet_imports_and_a_detector_predicts():
     from mmdet.structures import DetDataSample
     from mmdet.utils import register_all_modules
     register_all_modules(init_default_scope=True)
-    model = MODELS.build(dict(
+    model = MODELS.build(ConfigDict(
         type='FCOS',
         backbone=dict(type='ResNet', depth=18, out_indices=(3, )),
         neck=dict(type='FPN', in_channels=[512], out_channels=8, num_outs=1),
@@ -71,7 +72,6 @@ def test_special_names_are_missing(module, name):
 
 def test_it_bears_inspection(module):
     assert isinstance(module, types.ModuleType)
-    assert 'stand-in' in repr(ops.StandIn).lower()
     assert 'nms' in dir(module) and 'mmcv._ext' in repr(module)
     assert inspect.getmodule(ops.register) is ops
     assert inspect.unwrap(module) is module
@@ -85,7 +85,7 @@ def test_it_is_not_taken_for_the_full_mmcv(module):
     assert importlib.import_module('mmcv._ext') is module
     if sys.version_info < (3, 12):
         assert pkgutil.find_loader('mmcv._ext') is None
-    assert not is_cuda_available() or torch.cuda.is_available()
+        assert not mmcv_full_available()
 
 
 def test_registering_again_keeps_the_module(module):
