@@ -138,7 +138,7 @@ def pip(*args: str) -> None:
     command = [
         sys.executable, '-m', 'pip', *args, '--disable-pip-version-check'
     ]
-    if '-y' not in args:
+    if not sys.stdout.isatty():
         command.append('--quiet')
     if subprocess.call(command):
         sys.exit('Failed: ' + ' '.join(command) +
