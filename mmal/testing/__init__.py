@@ -1,4 +1,7 @@
 """Small data sets and detectors for the demo and for tests."""
+from .digits import make_digits
 from .tiny import tiny_coco, tiny_config, tiny_fcos, tiny_fcos_config
 
-__all__ = ['tiny_coco', 'tiny_config', 'tiny_fcos', 'tiny_fcos_config']
+__all__ = [
+    'make_digits', 'tiny_coco', 'tiny_config', 'tiny_fcos', 'tiny_fcos_config'
+]

@@ -86,6 +86,17 @@ def test_every_weight_comes_from_the_package(raw, backbone):
         assert torch.equal(value, loaded[key]), key
 
 
+def test_shallower_backbone_loads_without_leftovers(raw):
+    model = EfficientNetLite(out_indices=(3, 4))
+    loaded = CheckpointLoader.load_checkpoint(CHECKPOINT, map_location='cpu')
+    assert any(key.startswith('layers.5.') for key in loaded)
+    result = model.load_state_dict(loaded, strict=False)
+    assert not result.missing_keys and not result.unexpected_keys
+    result = model.load_state_dict(dict(loaded, odd=torch.zeros(1)),
+                                   strict=False)
+    assert result.unexpected_keys == ['odd']
+
+
 @pytest.mark.parametrize('shape', [(64, 64), (65, 47), (128, 96)])
 def test_features_equal_the_published_network(raw, backbone, shape):
     x = torch.randn(2, 3, *shape, generator=torch.manual_seed(0))

@@ -76,6 +76,15 @@ class EfficientNetLite(EfficientNet):
         super().train(mode)
         return self
 
+    def _load_from_state_dict(self, state_dict: dict, prefix: str,
+                              *args) -> None:
+        # Weights of stages after the last one used are not unexpected.
+        for stage in range(len(self.layers), len(BLOCKS_PER_STAGE) + 1):
+            start = f'{prefix}layers.{stage}.'
+            for key in [key for key in state_dict if key.startswith(start)]:
+                del state_dict[key]
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
 
 def _check(arch: str, out_indices: Sequence[int]) -> None:
     if arch != 'lite0':
