@@ -26,7 +26,10 @@ train_cfg = dict(val_interval=12)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
 
 active_learning = dict(
-    data=dict(ann_file='annotations/instances_train2017.json'),
+    data=dict(
+        ann_file='annotations/instances_train2017.json',
+        source='https://cocodataset.org/#download (2017 train and val images '
+        'and annotations, unpacked into data/coco)'),
     initial=dict(size=5000),
     rounds=30,
     target=dict(metric='coco/bbox_mAP', value=0.22),

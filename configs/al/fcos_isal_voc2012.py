@@ -45,7 +45,11 @@ val_evaluator = dict(ann_file=data_root + 'annotations/voc2012_val.json')
 test_evaluator = val_evaluator
 
 active_learning = dict(
-    data=dict(ann_file='annotations/voc2012_train.json'),
+    data=dict(
+        ann_file='annotations/voc2012_train.json',
+        source='http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ (unpacked '
+        'into data/VOCdevkit), then python tools/dataset/voc2coco.py '
+        'data/VOCdevkit/VOC2012'),
     initial=dict(size=500),
     rounds=10,
     target=None,

@@ -111,9 +111,10 @@ def _from_to(first: str, last: str) -> str:
 
 
 def _notes(contents: Contents) -> List[str]:
-    notes = [contents.curve.note] if contents.curve.note else []
+    known = contents.curve.note
+    notes = [known] if known else []
     for chosen in contents.chosen:
-        if chosen.note and chosen.note not in notes:
+        if chosen.note and chosen.note not in known:
             notes.append(f'Round {chosen.round}: {chosen.note}')
     notes += [f'Could not be read: {p}' for p in contents.problems]
     return notes

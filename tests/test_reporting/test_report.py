@@ -123,6 +123,13 @@ def test_page_is_a_function_of_the_files(run):
     assert page(run) == first
 
 
+def test_a_note_that_the_curve_has_is_not_repeated(run):
+    curve = Curve.load(run)
+    curve.note = 'round 1: the pool is exhausted: took the 1 image left'
+    curve.save(run)
+    assert page(run).count('took the 1 image left') == 1
+
+
 def test_curve_picture_lies_beside_the_page(run):
     text = page(run)
     with open(os.path.join(run, 'curve.png'), 'rb') as f:
