@@ -179,6 +179,9 @@ class LayerRecorder:
         params (list[nn.Parameter]): The chosen parameters, each once. A
             parameter vector follows this order.
         calls (list[Call]): The calls of affine layers, in time's order.
+        proven (set[int]): Ids of the layers whose calls were seen to have a
+            row per image.
+        suspect (set[int]): Ids of the layers that were seen without.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -198,6 +201,8 @@ class LayerRecorder:
         self.params: List[nn.Parameter] = []
         self.layers: List[Layer] = []
         self.calls: List[Call] = []
+        self.proven: Set[int] = set()
+        self.suspect: Set[int] = set()
         self._hooks: List = []
         self._flags: List[Tuple[nn.Parameter, bool]] = []
         self._grad_mode: Optional[torch.enable_grad] = None

@@ -40,9 +40,10 @@ def image_products(losses: Losses,
             recorder.
         recorder (LayerRecorder): Holds the calls of the batch.
         vectors (ParamVectors): One parameter vector or a list of M.
-        check (bool): Verify with a second backward pass that the loss of
-            image i depends on row i of a layer's calls alone (a layer called
-            on B regions of B images would pass the shape test by chance).
+        check (bool): Verify, the first time, with a second backward pass that
+            the loss of image i depends on row i of a layer's calls alone. (A
+            layer called on B regions of B images would pass the shape test by
+            chance; a layer ever found to have other calls is checked always.)
 
     Returns:
         Tensor: ``[B]``, or ``[B, M]`` for a list of vectors; zero where a loss
@@ -175,7 +176,9 @@ def output_gradients(
     }
     if check and len(losses) > 1:
         kept = [c for c in calls if id(c.layer) not in bad]
-        bad |= _not_split_by_image(losses, kept, grads)
+        bad |= _not_split_by_image(losses, _unproven(recorder, kept, bad),
+                                   grads)
+        recorder.proven |= {id(c.layer) for c in kept} - bad
     bad = _spread_over_shared(recorder.layers, bad)
     pairs = [(c, grads[c]) for c in calls if id(c.layer) not in bad]
     for call, _ in pairs:
@@ -222,12 +225,25 @@ def used_around_calls(losses: Tensor, recorder: LayerRecorder,
     }
 
 
+def _unproven(recorder: LayerRecorder, calls: Sequence[Call],
+              bad: Set[int]) -> List[Call]:
+    """The calls of layers that have not passed the check before.
+
+    A layer that once failed is checked each time.
+    """
+    recorder.suspect |= bad
+    recorder.proven -= recorder.suspect
+    return [c for c in calls if id(c.layer) not in recorder.proven]
+
+
 def _not_split_by_image(losses: Tensor, calls: Sequence[Call],
                         grads: Dict[Call, Tensor]) -> Set[int]:
     """Layers with a row that depends on the loss of another image.
 
     If row i belongs to image i alone, weighting the losses weights the rows.
     """
+    if not calls:
+        return set()
     generator = torch.Generator().manual_seed(0)
     weights = torch.rand(len(losses), generator=generator) + 0.5
     weights = weights.to(losses)
@@ -287,8 +303,9 @@ def _call_products(call: Call, grad: Tensor,
     with torch.no_grad():
         moved = apply_affine_many(module, call.input, [w for w, _ in pieces],
                                   biases)
-        grad = grad.to(moved.dtype).flatten(1)
-        return torch.einsum('mbx,bx->bm', moved.flatten(2), grad)
+        grad = grad.to(moved.dtype)
+        # sum() adds pairwise; a matrix product loses two digits here.
+        return torch.stack([(m * grad).flatten(1).sum(1) for m in moved], 1)
 
 
 def _add_call_gradient(row: ParamVector, call: Call, grad: Tensor, i: int,

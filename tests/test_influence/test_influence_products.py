@@ -212,6 +212,21 @@ def test_calls_on_regions_fall_back(owners):
     assert_close(found, truth, 1e-5)
 
 
+def test_a_layer_seen_on_regions_is_never_trusted():
+    torch.manual_seed(0)
+    model = Regions(None).eval()
+    recorder = LayerRecorder(model, 'fc')
+    images = torch.randn(3, 4, 2, 2)
+    # One region each looks like a row per image, the second batch does not.
+    for owners in ([0, 1, 2], [0, 0, 1, 2], [1, 1, 2], [2, 1, 0]):
+        model.owners = torch.tensor(owners)
+        with recorder:
+            losses = model(images)
+        with recorder.unfrozen():
+            _, layers = output_gradients(losses, recorder)
+        assert bool(layers) == (owners != [0, 1, 2])
+
+
 class Around(nn.Module):
     """Uses a weight by a call and directly as well."""
 

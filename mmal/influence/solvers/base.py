@@ -153,7 +153,7 @@ def negative_curvature_help(value: float, damping: float) -> str:
     least = 2 * (damping - value) or 1e-3
     return (f'the damped curvature is not positive (found {value:.3g}), so '
             f'this solver does not apply. Use Gauss-Newton curvature '
-            f"(hessian='gauss_newton'), or raise solver.damping, now "
+            f"(hessian='gauss-newton'), or raise solver.damping, now "
             f'{damping:g}, to {least:.2g} or more.')
 
 

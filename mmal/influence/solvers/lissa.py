@@ -57,7 +57,7 @@ class LiSSA(BaseSolver):
                  repeats: int = 4,
                  batch_size: Optional[int] = None,
                  tol: float = 1e-3,
-                 max_passes: int = 50,
+                 max_passes: int = 10,
                  seed: int = 0) -> None:
         super().__init__(damping)
         given = {
