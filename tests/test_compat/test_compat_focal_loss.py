@@ -120,14 +120,16 @@ def test_equals_the_python_version_of_mmdet():
     torch.testing.assert_close(ours, theirs)
 
 
-def test_equal_to_compiled_mmcv_on_cuda():
-    from mmal.compat import ops
-    if not (ops.has_compiled_ops() and torch.cuda.is_available()):
+def test_equal_to_compiled_mmcv(compiled):
+    if not torch.cuda.is_available():
         pytest.skip('mmcv has this operator for CUDA only')
     logits = torch.randn(200, 5, device='cuda') * 4
     target = torch.randint(0, 6, (200, ), device='cuda')
-    theirs = sigmoid_focal_loss(logits, target, 2., .25, None, 'none')
-    ours = torch.zeros_like(logits)
-    sigmoid_focal_loss_forward(logits, target, logits.new_empty(0), ours,
-                               gamma=2., alpha=.25)
-    torch.testing.assert_close(ours, theirs)
+    for ours, theirs in (
+        (sigmoid_focal_loss_forward, compiled.sigmoid_focal_loss_forward),
+        (sigmoid_focal_loss_backward, compiled.sigmoid_focal_loss_backward)):
+        results = torch.zeros(2, 200, 5, device='cuda')
+        for function, result in zip((ours, theirs), results):
+            function(logits, target, logits.new_empty(0), result, gamma=2.,
+                     alpha=.25)
+        torch.testing.assert_close(*results)

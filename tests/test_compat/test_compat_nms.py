@@ -1,6 +1,5 @@
 """nms and softnms against plain loops over pairs of boxes."""
 import math
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmal.compat import nms as nms_module
-from mmal.compat import ops
 from mmal.compat.nms import nms
 from mmal.compat.soft_nms import softnms
 
@@ -253,11 +251,8 @@ def test_softnms_refuses_an_unknown_method():
                 0.5, 0., 3, 0)
 
 
-@pytest.mark.skipif(not ops.has_compiled_ops(),
-                    reason='needs the compiled mmcv')
 @pytest.mark.parametrize('offset', [0, 1])
-def test_equal_to_compiled_mmcv(offset):
-    compiled = sys.modules['mmcv._ext']
+def test_equal_to_compiled_mmcv(compiled, offset):
     for seed in range(20):
         boxes, scores = random_boxes(500, seed)
         ours = nms(boxes, scores, 0.4, offset)

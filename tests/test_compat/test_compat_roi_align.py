@@ -1,6 +1,5 @@
 """RoIAlign against loops over boxes, channels, bins and samples."""
 import math
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.ops import roi_align
 
-from mmal.compat import ops
 from mmal.compat import roi_align as module
 from mmal.compat.roi_align import roi_align_backward, roi_align_forward
 
@@ -222,13 +220,10 @@ def test_torchvision_is_called_by_its_convention(monkeypatch, aligned):
         torch.autograd.grad(theirs, maps, grad)[0], wanted)
 
 
-@pytest.mark.skipif(not ops.has_compiled_ops(),
-                    reason='needs the compiled mmcv')
 @pytest.mark.parametrize('aligned', [True, False])
 @pytest.mark.parametrize('ratio', [0, 2])
 @pytest.mark.parametrize('mode', MODES)
-def test_equal_to_compiled_mmcv(mode, ratio, aligned):
-    compiled = sys.modules['mmcv._ext']
+def test_equal_to_compiled_mmcv(compiled, mode, ratio, aligned):
     maps, rois = maps_and_rois(7)
     rois = rois[:4]
     options = dict(aligned_height=3, aligned_width=2, spatial_scale=0.5,
