@@ -32,6 +32,7 @@ from .detector import (
     head_outputs,
     image_losses,
     predictions,
+    pseudo_label_losses,
     pseudo_labels,
     twice_differentiable,
 )
@@ -144,7 +145,8 @@ class InfluenceScorer(BaseScorer):
             outputs = head_outputs(model, batch.inputs)
             labels = pseudo_labels(
                 predictions(model, outputs, batch.samples), self.score_thr)
-            losses = image_losses(model, outputs, batch.samples, labels)
+            losses = pseudo_label_losses(model, outputs, batch.samples,
+                                         labels)
         score = image_products(losses, self.recorder, self.s_test).detach()
         self.recorder.clear()
         count = torch.tensor([len(label) for label in labels],

@@ -65,7 +65,7 @@ def score_pool(model: nn.Module,
     """
     was_training = model.training
     model.eval()
-    _share_buffers(model)
+    share_buffers(model)
     try:
         with local_losses():
             scorer.prepare(model, data)
@@ -81,11 +81,14 @@ def score_pool(model: nn.Module,
     return scores
 
 
-def _share_buffers(model: nn.Module) -> None:
+def share_buffers(model: nn.Module) -> None:
     """Give every process the batch norm statistics of process 0.
 
     Distributed training leaves each process its own, and only those of
     process 0 are in the checkpoint.
+
+    Args:
+        model (nn.Module): Its buffers are changed in place.
     """
     for buffer in model.buffers():
         broadcast(buffer)

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 from mmal.fileio import read_json, write_json
 from mmal.registry import HOOKS
+from mmal.scoring.loop import share_buffers
 from ..dist import on_main
 
 RoundEnd = Callable[[Runner, torch.nn.Module, dict], None]
@@ -69,6 +70,10 @@ class ActiveLearningHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Look at the last loss before the checkpoint is written."""
         check_finite(self._loss, runner)
+
+    def before_val(self, runner: Runner) -> None:
+        """Validate the weights that the checkpoint holds."""
+        share_buffers(runner.model)
 
     def after_val_epoch(self,
                         runner: Runner,

@@ -1,0 +1,154 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmal.scoring.data import (
+    ScoringData,
+    Split,
+    innermost_dataset,
+    plan_batches,
+    scoring_pipeline,
+)
+from mmal.testing.tiny import tiny_config, tiny_fcos
+
+
+@pytest.fixture
+def config(tmp_path, mmdet_scope):
+    return tiny_config(str(tmp_path))
+
+
+def split_of(config, labels, ids=None, file='pool.json'):
+    dataset = dict(
+        config.train_dataloader.dataset,
+        pipeline=config.test_dataloader.dataset.pipeline,
+        ann_file=file)
+    return Split(dataset, labels=labels, ids=ids)
+
+
+def data_of(config, labels=True, **kwargs):
+    return ScoringData(
+        dict(pool=split_of(config, labels)), num_workers=0, **kwargs)
+
+
+class FakeDataset:
+
+    def __init__(self, sizes):
+        self.infos = [
+            dict(img_id=100 - i, width=w, height=h)
+            for i, (w, h) in enumerate(sizes)
+        ]
+
+    def __len__(self):
+        return len(self.infos)
+
+    def get_data_info(self, i):
+        return self.infos[i]
+
+
+def test_plan_puts_images_of_one_size_together():
+    sizes = [(4, 4), (8, 4), (4, 4), (4, 8), (4, 4), (8, 4)]
+    plan = plan_batches(FakeDataset(sizes), 2)
+    assert sorted(i for batch in plan for i in batch) == list(range(6))
+    assert plan == [[3], [1, 5], [0, 2], [4]]
+
+
+def test_plan_of_some_ids():
+    plan = plan_batches(FakeDataset([(4, 4)] * 5), 2, [100, 97, 98])
+    assert plan == [[0, 2], [3]]
+
+
+def test_plan_of_nothing():
+    assert plan_batches(FakeDataset([]), 4) == []
+
+
+def test_every_image_comes_once_in_batches_of_one_shape(config):
+    model = tiny_fcos()
+    data = data_of(config, batch_size=3)
+    batches = list(data.batches('pool', model))
+    assert sorted(i for b in batches for i in b.ids) == sorted(
+        data.ids('pool'))
+    for batch in batches:
+        shapes = {s.img_shape for s in batch.samples}
+        assert len(shapes) == 1 and len(batch) <= 3
+        assert batch.inputs.shape[0] == len(batch)
+
+
+def test_a_single_batch_is_that_of_the_iteration(config):
+    model = tiny_fcos()
+    data = data_of(config, batch_size=3)
+    for i, batch in enumerate(data.batches('pool', model)):
+        again = data.batch('pool', model, i)
+        assert again.ids == batch.ids
+        torch.testing.assert_close(again.inputs, batch.inputs)
+
+
+def test_boxes_are_in_the_coordinates_of_the_input(config, tmp_path):
+    """Resized by two, boxes must be twice those of the json."""
+    for step in config.test_dataloader.dataset.pipeline:
+        if step.type == 'Resize':
+            step.clear()
+            step.update(type='Resize', scale_factor=2.0)
+    content = json.loads((tmp_path / 'pool.json').read_text())
+    boxes = {}
+    for a in content['annotations']:
+        x, y, w, h = a['bbox']
+        boxes.setdefault(a['image_id'], []).append([x, y, x + w, y + h])
+    for batch in data_of(config).batches('pool', tiny_fcos()):
+        for image, sample in zip(batch.ids, batch.samples):
+            found = sample.gt_instances.bboxes.numpy()
+            expected = 2 * np.array(boxes.get(image, np.zeros((0, 4))))
+            np.testing.assert_allclose(found, expected.reshape(-1, 4))
+
+
+def test_a_split_without_labels_never_sees_any(config):
+    for batch in data_of(config, labels=False).batches('pool', tiny_fcos()):
+        assert all(len(s.gt_instances) == 0 for s in batch.samples)
+
+
+def test_ids_of_a_part_of_a_split(config):
+    data = data_of(config)
+    some = data.ids('pool')[3:6]
+    part = ScoringData(
+        dict(pool=split_of(config, True, ids=some[::-1])), num_workers=0)
+    assert part.ids('pool') == some
+    batches = part.batches('pool', tiny_fcos())
+    assert sorted(i for b in batches for i in b.ids) == sorted(some)
+
+
+def test_unreadable_images_are_left_out_and_named(config):
+    seen = []
+
+    def check(path, size):
+        seen.append(size)
+        return 'it is truncated' if path.endswith('pool_004.png') else None
+
+    data = data_of(config, check_image=check)
+    found = [i for b in data.batches('pool', tiny_fcos()) for i in b.ids]
+    (bad, reason), = data.unreadable.items()
+    assert reason == 'it is truncated'
+    assert set(found) == set(data.ids('pool')) - {bad}
+    assert all(min(size) >= 64 for size in seen)
+
+
+def test_unknown_split_is_named(config):
+    with pytest.raises(KeyError, match="no split 'val'"):
+        data_of(config).ids('val')
+
+
+def test_pipeline_without_loader_cannot_have_labels():
+    with pytest.raises(ValueError, match='no LoadImageFromFile'):
+        scoring_pipeline([dict(type='Resize')], labels=True)
+    assert scoring_pipeline(
+        [dict(type='Resize'),
+         dict(type='mmdet.LoadAnnotations')], labels=False) == [
+             dict(type='Resize')
+         ]
+
+
+def test_joined_datasets_are_refused():
+    wrapped = dict(
+        type='RepeatDataset', dataset=dict(type='CocoDataset', ann_file='a'))
+    assert innermost_dataset(wrapped)['ann_file'] == 'a'
+    with pytest.raises(ValueError, match='merge their json files'):
+        innermost_dataset(dict(type='ConcatDataset', datasets=[]))

@@ -1,0 +1,107 @@
+"""Losses of single images against mmdet's own loss, one image at a time."""
+import pytest
+import torch
+from mmal.scoring.detector import (
+    check_single_stage,
+    head_outputs,
+    image_losses,
+    predictions,
+    pseudo_labels,
+    twice_differentiable,
+)
+from mmal.testing.tiny import tiny_fcos
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+
+SIZE = (64, 96)
+
+
+def batch(seed=0, boxes=(2, 0, 5)):
+    g = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(len(boxes), 3, *SIZE, generator=g)
+    samples = []
+    for n in boxes:
+        corner = torch.rand(n, 2, generator=g) * 40
+        size = 8 + torch.rand(n, 2, generator=g) * 24
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=SIZE, pad_shape=SIZE, scale_factor=(1., 1.)))
+        sample.gt_instances = InstanceData(
+            bboxes=torch.cat([corner, corner + size], 1),
+            labels=torch.randint(3, (n, ), generator=g))
+        samples.append(sample)
+    return inputs, samples
+
+
+@pytest.mark.parametrize('norm_on_bbox', [True, False])
+def test_loss_is_the_one_an_image_has_alone(norm_on_bbox):
+    model = tiny_fcos()
+    model.bbox_head.norm_on_bbox = norm_on_bbox
+    if not norm_on_bbox:
+        model.bbox_head.conv_reg.bias.data.fill_(2.)
+    inputs, samples = batch()
+    losses = image_losses(model, head_outputs(model, inputs), samples,
+                          [s.gt_instances for s in samples])
+    # mmdet's loss with the training-time scale of the outputs, but with the
+    # statistics of eval mode: only the head itself is in training mode
+    model.bbox_head.training = True
+    for i, sample in enumerate(samples):
+        terms = model.loss(inputs[i:i + 1], [sample])
+        expected = model.parse_losses(terms)[0]
+        torch.testing.assert_close(losses[i], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_ignored_boxes_reach_the_loss_of_heads_that_take_them():
+    model = tiny_fcos()
+    inputs, samples = batch(boxes=(1, ))
+    seen = []
+    original = model.bbox_head.loss_by_feat
+
+    def spy(*args, batch_gt_instances_ignore=None, **kwargs):
+        seen.append(batch_gt_instances_ignore)
+        return original(*args, **kwargs)
+
+    model.bbox_head.loss_by_feat = spy
+    samples[0].ignored_instances = InstanceData(bboxes=torch.zeros(1, 4))
+    image_losses(model, head_outputs(model, inputs), samples,
+                 [samples[0].gt_instances])
+    assert seen[0][0].bboxes.shape == (1, 4)
+
+
+def test_predictions_are_those_of_the_detector():
+    model = tiny_fcos()
+    inputs, samples = batch()
+    found = predictions(model, head_outputs(model, inputs), samples)
+    with torch.no_grad():
+        expected = model.predict(inputs, samples, rescale=False)
+    for a, b in zip(found, expected):
+        torch.testing.assert_close(a.bboxes, b.pred_instances.bboxes)
+        torch.testing.assert_close(a.scores, b.pred_instances.scores)
+
+
+def test_pseudo_labels_keep_sure_boxes_with_an_area():
+    detections = InstanceData(
+        bboxes=torch.tensor([[0., 0, 4, 4], [1, 1, 1, 5], [0, 0, 9, 9]]),
+        scores=torch.tensor([0.1, 0.9, 0.09]),
+        labels=torch.tensor([2, 1, 0]))
+    kept, = pseudo_labels([detections], 0.1)
+    assert kept.labels.tolist() == [2]
+    assert 'scores' not in kept
+
+
+def test_twice_differentiable_gives_the_same_loss_and_restores():
+    model = tiny_fcos()
+    inputs, samples = batch()
+    labels = [s.gt_instances for s in samples]
+    before = image_losses(model, head_outputs(model, inputs), samples, labels)
+    with twice_differentiable(model.bbox_head):
+        assert 'forward' in vars(model.bbox_head.loss_cls)
+        inside = image_losses(model, head_outputs(model, inputs), samples,
+                              labels)
+    torch.testing.assert_close(before, inside)
+    assert 'forward' not in vars(model.bbox_head.loss_cls)
+
+
+def test_other_models_are_refused():
+    with pytest.raises(ValueError, match='Linear is not a single-stage'):
+        check_single_stage(torch.nn.Linear(1, 1))

@@ -1,0 +1,201 @@
+"""ISAL scores against autograd, one image at a time."""
+import numpy as np
+import pytest
+import torch
+from mmal.influence.vectors import dot, flatten
+from mmal.scoring import InfluenceScorer, ScoringData, Split, score_pool
+from mmal.scoring.detector import (
+    head_outputs,
+    image_losses,
+    predictions,
+    pseudo_label_losses,
+    pseudo_labels,
+)
+from mmal.testing.tiny import tiny_config, tiny_fcos
+
+LAYERS = ('bbox_head.conv_cls', 'bbox_head.conv_reg',
+          'bbox_head.conv_centerness')
+CG = dict(type='mmal.ConjugateGradient', max_iters=400, tol=1e-6)
+
+
+@pytest.fixture
+def data(tmp_path, mmdet_scope):
+
+    def make(batch_size=3, labelled=6, **kwargs):
+        config = tiny_config(str(tmp_path))
+        pool = dict(
+            config.train_dataloader.dataset,
+            pipeline=config.test_dataloader.dataset.pipeline)
+        val = dict(
+            config.val_dataloader.dataset,
+            pipeline=config.test_dataloader.dataset.pipeline)
+        ids = ScoringData(dict(p=Split(pool, True)), num_workers=0).ids('p')
+        splits = dict(
+            unlabelled=Split(pool, labels=False, ids=ids[labelled:]),
+            labelled=Split(pool, labels=True, ids=ids[:labelled]),
+            initial=Split(pool, labels=True, ids=ids[:3]),
+            val=Split(val, labels=True))
+        return ScoringData(
+            splits, batch_size=batch_size, num_workers=0, progress=False,
+            **kwargs)
+
+    return make
+
+
+def params_of(model, bias=True):
+    layers = [model.get_submodule(name) for name in LAYERS]
+    return [
+        p for layer in layers for n, p in layer.named_parameters()
+        if bias or n != 'bias'
+    ]
+
+
+def by_hand(model, sample, inputs, labels, params):
+    outputs = head_outputs(model, inputs)
+    if labels is None:
+        labels = pseudo_labels(predictions(model, outputs, [sample]), 0.1)
+        loss = pseudo_label_losses(model, outputs, [sample], labels)[0]
+    else:
+        loss = image_losses(model, outputs, [sample], [labels])[0]
+    grads = torch.autograd.grad(loss, params, allow_unused=True)
+    return [
+        torch.zeros_like(p) if g is None else g for g, p in zip(grads, params)
+    ]
+
+
+def reference_by_hand(model, data, split, params):
+    total, count = torch.zeros(sum(p.numel() for p in params)), 0
+    for batch in data.batches(split, model):
+        for i, sample in enumerate(batch.samples):
+            total += flatten(
+                by_hand(model, sample, batch.inputs[i:i + 1],
+                        sample.gt_instances, params))
+            count += 1
+    return total / count
+
+
+@pytest.mark.parametrize('bias', [True, False])
+def test_scores_equal_autograd_one_image_at_a_time(data, bias):
+    model = tiny_fcos()
+    scorer = InfluenceScorer(LAYERS, solver=CG, bias=bias, empty='background')
+    scores = score_pool(model, scorer, data(batch_size=4))
+    params = params_of(model, bias)
+    expected = {}
+    for batch in data(batch_size=1).batches('unlabelled', model):
+        grads = by_hand(model, batch.samples[0], batch.inputs, None, params)
+        expected[batch.ids[0]] = float(dot(grads, scorer.s_test))
+    truth = np.array([expected[i] for i in scores.ids])
+    error = np.abs(scores.values - truth).max() / np.abs(truth).max()
+    assert error < 1e-5
+    assert (scores.columns['pseudo_labels'] > 0).any()
+
+
+@pytest.mark.parametrize('reference', ['val', 'initial', 'labelled'])
+def test_without_hessian_it_is_gradient_similarity(data, reference):
+    model = tiny_fcos()
+    scorer = InfluenceScorer(
+        LAYERS, reference=reference, solver=dict(type='mmal.Identity'))
+    scorer.prepare(model, data())
+    expected = reference_by_hand(model, data(), reference, params_of(model))
+    found = flatten(scorer.s_test)
+    assert (found - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_s_test_solves_the_damped_gauss_newton_system(data):
+    model = tiny_fcos()
+    scorer = InfluenceScorer(LAYERS, solver=dict(CG, damping=0.1))
+    scorer.prepare(model, data())
+    v = reference_by_hand(model, data(), 'val', params_of(model))
+    operator = scorer._operator(model, data())
+    residual = flatten(operator.product(
+        scorer.s_test)) + 0.1 * flatten(scorer.s_test) - v
+    assert residual.norm() < 1e-4 * v.norm()
+
+
+def test_scores_do_not_depend_on_the_batch_size(data):
+    model = tiny_fcos()
+    values = [
+        score_pool(model, InfluenceScorer(LAYERS, solver=CG),
+                   data(batch_size=size)).values for size in (1, 4)
+    ]
+    finite = np.isfinite(values[0])
+    np.testing.assert_array_equal(finite, np.isfinite(values[1]))
+    np.testing.assert_allclose(
+        values[0][finite], values[1][finite], rtol=1e-3, atol=1e-4)
+
+
+def test_lissa_agrees_with_conjugate_gradients(data):
+    """In the directions that matter: a correlation over the pool."""
+    model = tiny_fcos()
+    solvers = (dict(CG, damping=1.), dict(type='mmal.LiSSA', damping=1.))
+    a, b = (
+        score_pool(
+            model,
+            InfluenceScorer(LAYERS, solver=s, empty='background'),
+            data()).values for s in solvers)
+    assert np.corrcoef(a, b)[0, 1] > 0.99
+
+
+def test_images_without_detections_come_last(data):
+    model = tiny_fcos()
+    model.bbox_head.conv_cls.bias.data.fill_(-20.)
+    scores = score_pool(
+        model, InfluenceScorer(LAYERS, solver=dict(type='mmal.Identity')),
+        data())
+    assert (scores.values == -np.inf).all()
+    assert (scores.columns['pseudo_labels'] == 0).all()
+    scores = score_pool(
+        model,
+        InfluenceScorer(
+            LAYERS, solver=dict(type='mmal.Identity'), empty='background'),
+        data())
+    assert np.isfinite(scores.values).all()
+
+
+def test_hessian_sample_is_seeded_and_limited(data):
+    model = tiny_fcos()
+    scorer = InfluenceScorer(
+        LAYERS, hessian_images=2, solver=dict(type='mmal.Identity'))
+    scorer.prepare(model, data(seed=1))
+    first = scorer._sample(data(seed=1))
+    assert len(first) == 2 and first == scorer._sample(data(seed=1))
+    assert scorer._operator(model, data(seed=1)).num_images == 2
+    assert len(InfluenceScorer(LAYERS)._sample(data())) == 6
+
+
+def test_exact_hessian_of_an_indefinite_loss_is_reported(data):
+    model = tiny_fcos()
+    scorer = InfluenceScorer(
+        LAYERS, hessian='exact', solver=dict(CG, damping=0.))
+    with pytest.raises(ValueError, match='active_learning.scorer.solver'):
+        scorer.prepare(model, data())
+
+
+def test_weights_and_flags_of_the_model_are_left_alone(data):
+    model = tiny_fcos()
+    model.backbone.conv1.weight.requires_grad_(False)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    flags = [p.requires_grad for p in model.parameters()]
+    score_pool(model, InfluenceScorer(LAYERS, solver=CG), data())
+    assert flags == [p.requires_grad for p in model.parameters()]
+    assert all(p.grad is None for p in model.parameters())
+    for k, v in model.state_dict().items():
+        torch.testing.assert_close(v, before[k], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(layers='bbox_head.conv_clss'), r'scorer\.layers: .*conv_cls'),
+    (dict(layers=LAYERS, reference='train'), r"scorer\.reference is 'train'"),
+    (dict(layers=LAYERS, hessian='none'), r"scorer\.hessian is 'none'"),
+    (dict(layers=LAYERS, empty='first'), r"scorer\.empty is 'first'"),
+])
+def test_wrong_settings_are_named(data, change, message):
+    with pytest.raises(ValueError, match=message):
+        InfluenceScorer(**change).check(tiny_fcos(), data())
+
+
+def test_val_reference_needs_val_data(data):
+    scoring = data()
+    del scoring.splits['val']
+    with pytest.raises(ValueError, match='no val_dataloader'):
+        InfluenceScorer(LAYERS).check(tiny_fcos(), scoring)
