@@ -350,6 +350,39 @@ def apply_affine_many(module: nn.Module, x: Tensor, weights: Sequence[Tensor],
     return out.flatten(dim + 1, dim + 2)
 
 
+def input_patches(module: nn.Module, x: Tensor,
+                  rows: Tensor) -> Optional[Tensor]:
+    """What a layer sees at single output positions.
+
+    Args:
+        module (nn.Module): A linear or ungrouped 2D convolution layer.
+        x (Tensor): Its input.
+        rows (Tensor): ``[R]`` positions, counted over all dims of the output
+            but the channels.
+
+    Returns:
+        Tensor | None: ``[R, K]``, so that its product with the flattened
+        weight ``[C_out, K]`` gives the output there; None for other layers.
+    """
+    if isinstance(module, nn.Linear):
+        return x.reshape(-1, x.size(-1))[rows]
+    if not isinstance(module, nn.Conv2d) or module.groups != 1:
+        return None
+    mode = module.padding_mode
+    x = F.pad(x, module._reversed_padding_repeated_twice,
+              'constant' if mode == 'zeros' else mode)
+    parts, start = [], 0
+    # One image at a time: an unfolded input is k * k times as large.
+    for image in x:
+        columns = F.unfold(image[None], module.kernel_size, module.dilation,
+                           0, module.stride)[0]
+        stop = start + columns.size(1)
+        mine = rows[(rows >= start) & (rows < stop)] - start
+        parts.append(columns[:, mine].T)
+        start = stop
+    return torch.cat(parts)
+
+
 def _interleave(stacked: Tensor, groups: int) -> Tensor:
     """[M, C, ...] to [M * C, ...] so that each group keeps its inputs."""
     grouped = stacked.unflatten(1, (groups, -1)).transpose(0, 1)

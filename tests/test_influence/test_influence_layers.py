@@ -7,6 +7,7 @@ from mmal.influence.layers import (
     AFFINE_TYPES,
     apply_affine,
     apply_affine_many,
+    input_patches,
     is_affine,
 )
 
@@ -166,3 +167,24 @@ def test_many_parameters_at_once(module, shape):
     for out, weight, bias in zip(many, weights, biases):
         alone = apply_affine(module, x, weight, bias)
         assert torch.allclose(out, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize('module, shape', [
+    (nn.Linear(6, 4), (3, 5, 6)),
+    (nn.Conv2d(6, 4, (3, 2), stride=2, padding=(2, 1), dilation=2),
+     (3, 6, 7, 8)),
+    (nn.Conv2d(6, 4, 3, padding=1, padding_mode='reflect'), (2, 6, 5, 4)),
+    (nn.Conv2d(6, 4, 4, padding='same', padding_mode='circular'),
+     (2, 6, 5, 5)),
+])
+def test_patches_are_what_a_layer_sees(module, shape):
+    x = torch.randn(shape)
+    out = module(x)
+    if out.dim() == 4:
+        out = out.movedim(1, -1)
+    out = out.reshape(-1, 4)
+    rows = torch.arange(0, len(out), 3)
+    seen = input_patches(module, x, rows)
+    found = seen @ module.weight.flatten(1).T + module.bias
+    assert torch.allclose(found, out[rows], atol=1e-5)
+    assert input_patches(nn.Conv2d(6, 4, 1, groups=2), x, rows) is None

@@ -21,6 +21,10 @@ from mmal.influence.operators.curvature import (
 from mmal.influence.vectors import flatten, unflatten
 
 
+def few_positives(outputs):
+    return detector_losses(outputs, width=1)
+
+
 class Detector(nn.Module):
     """Classes, boxes and a centerness on two levels."""
 
@@ -58,7 +62,7 @@ def iou(pred, target):
     return -(overlap / (area + other - overlap)).log()
 
 
-def detector_losses(outputs):
+def detector_losses(outputs, width=3):
     """Per-image losses; positives are a few positions of the first level."""
     cls, reg, center = outputs
     generator = torch.Generator().manual_seed(3)
@@ -66,10 +70,10 @@ def detector_losses(outputs):
     for out in cls:
         target = torch.rand(out.shape, generator=generator) > 0.8
         total = total + focal(out, target.to(out))
-    boxes = reg[0].movedim(1, -1)[:, 1:3, 1:4].flatten(0, 2)
+    boxes = reg[0].movedim(1, -1)[:, 1:3, 1:1 + width].flatten(0, 2)
     target = torch.rand(boxes.shape, generator=generator).to(boxes) + 0.5
     total = total + iou(boxes, target).view(len(total), -1).sum(1)
-    logits = center[0][:, 0, 1:3, 1:4].flatten(1)
+    logits = center[0][:, 0, 1:3, 1:1 + width].flatten(1)
     quality = torch.rand(logits.shape, generator=generator).to(logits)
     return total + F.binary_cross_entropy_with_logits(
         logits, quality, reduction='none').sum(1)
@@ -148,29 +152,32 @@ def by_position(shapes):
     return (label[:, None] == label[None]).double()
 
 
-@pytest.mark.parametrize('bias', [True, False])
-def test_gauss_newton_equals_the_dense_one(bias):
+@pytest.mark.parametrize(('bias', 'losses_from'), [
+    (True, detector_losses), (False, detector_losses), (True, few_positives),
+    (False, few_positives)
+])
+def test_gauss_newton_equals_the_dense_one(bias, losses_from):
     model, x = detector(), images()
-    recorder, losses = record(model, x, LAYERS, detector_losses, bias)
+    recorder, losses = record(model, x, LAYERS, losses_from, bias)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         operator = GaussNewton.from_batch(losses, recorder)
     found = dense(operator, recorder)
-    truth = dense_gauss_newton(model, recorder, x, detector_losses,
-                               by_position)
+    truth = dense_gauss_newton(model, recorder, x, losses_from, by_position)
     assert float((found - truth).abs().max() / truth.abs().max()) < 1e-10
     assert torch.linalg.eigvalsh(found).min() > -1e-10
 
 
 def test_gauss_newton_keeps_what_is_needed_only():
-    recorder, losses = record(detector(), images(), LAYERS, detector_losses)
+    recorder, losses = record(detector(), images(), LAYERS, few_positives)
     terms = GaussNewtonBatch(losses, recorder).terms
-    kinds = [(la.name, type(c)) for la, _, c in terms]
-    assert kinds == [('conv_cls', DiagonalCurvature)] * 2 + [
-        ('conv_reg', BlockCurvature), ('conv_center', DiagonalCurvature)
+    kinds = [(t.layer.name, type(t.curvature), t.patches) for t in terms]
+    assert kinds == [('conv_cls', DiagonalCurvature, False)] * 2 + [
+        ('conv_reg', BlockCurvature, True),
+        ('conv_center', BlockCurvature, True)
     ]
-    blocks = terms[2][2].blocks
-    assert blocks.shape == (3 * 6, 1, 4, 4)
+    assert terms[2].curvature.blocks.shape == (3 * 2, 1, 4, 4)
+    assert terms[3].curvature.blocks.shape == (3 * 2, 1, 1, 1)
 
 
 def test_gauss_newton_in_single_precision():
@@ -240,7 +247,7 @@ def test_softmax_of_any_number_of_classes_is_exact(classes, anchors):
     found = dense(operator, recorder)
     exact = dense(ExactHessian.from_batch(losses, recorder), recorder)
     assert float((found - exact).abs().max() / exact.abs().max()) < 1e-10
-    curvature = operator.batches[0].terms[0][2]
+    curvature = operator.batches[0].terms[0].curvature
     assert isinstance(curvature, SoftmaxCurvature)
     assert curvature.rows.tolist() == [1, 2, 3]
     assert curvature.probs.shape == (3, anchors, classes)
@@ -258,7 +265,7 @@ def test_blocks_of_several_anchors():
     x = torch.randn(2, 2, 3, 3).double()
     recorder, losses = record(model, x, '*', losses_from)
     operator = GaussNewton.from_batch(losses, recorder)
-    curvature = operator.batches[0].terms[0][2]
+    curvature = operator.batches[0].terms[0].curvature
     assert curvature.blocks.shape == (2 * 9, 3, 4, 4)
     assert torch.linalg.eigvalsh(dense(operator, recorder)).min() > -1e-9
 
@@ -370,16 +377,25 @@ def test_batches_beyond_the_limit_are_made_again(kind):
         some[3]
 
 
-def test_bytes_count_shared_inputs_once():
-    model, x = detector(), images()
-    recorder, losses = record(model, x, LAYERS, detector_losses)
+def test_bytes_are_those_of_inputs_patches_and_curvature():
+    recorder, losses = record(detector(), images(), LAYERS, few_positives)
     batch = GaussNewtonBatch(losses, recorder)
-    level = 3 * 4 * 6 * 8 * 8
-    inputs = level + level // 4
+    inputs = 3 * 4 * 8 * (6 * 8 + 3 * 4)
     cls = 3 * 3 * 8 * (6 * 8 + 3 * 4)
-    blocks = 18 * (16 * 8 + 8)
-    center = 3 * 6 * 8 * 8
-    assert batch.nbytes == inputs + cls + blocks + center
+    reg = 6 * (4 * 9 * 8 + 16 * 8 + 8)
+    center = 6 * (4 * 8 + 8 + 8)
+    assert batch.nbytes == inputs + cls + reg + center
+
+
+def test_bytes_count_shared_inputs_once():
+    torch.manual_seed(0)
+    model = nn.ModuleList([nn.Linear(3, 2), nn.Linear(3, 2)]).double().eval()
+    recorder = LayerRecorder(model, '*')
+    x = torch.randn(5, 3).double()
+    with recorder:
+        losses = sum(m(x).square().sum(1) for m in model)
+    batch = GaussNewtonBatch(losses, recorder)
+    assert batch.nbytes == 8 * (5 * 3 + 2 * 5 * 2)
 
 
 def test_no_batches():

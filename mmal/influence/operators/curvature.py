@@ -19,6 +19,9 @@ from .cache import unique_bytes
 # Relative misfit below which a form counts as found.
 TOLERANCE = 1e-3
 
+# Share of positions with curvature up to which only those are kept.
+SPARSE = 0.5
+
 
 class Curvature:
     """A positive semi-definite operator on the outputs ``z`` of one call.
@@ -58,8 +61,14 @@ class DiagonalCurvature(Curvature):
         return [self.values]
 
 
-class _RowCurvature(Curvature):
-    """Acts on single positions; those without curvature are not kept."""
+class RowCurvature(Curvature):
+    """Acts on single positions; those without curvature are not kept.
+
+    Args:
+        channel_dim (int): See :class:`Curvature`.
+        rows (Tensor): ``[R]`` the positions with curvature, counted over all
+            dims but the channels.
+    """
 
     def __init__(self, channel_dim: int, rows: Tensor) -> None:
         super().__init__(channel_dim)
@@ -78,7 +87,7 @@ class _RowCurvature(Curvature):
         raise NotImplementedError
 
 
-class BlockCurvature(_RowCurvature):
+class BlockCurvature(RowCurvature):
     """A k x k block for each group of k channels of a position.
 
     Args:
@@ -101,7 +110,7 @@ class BlockCurvature(_RowCurvature):
         return [self.rows, self.blocks]
 
 
-class SoftmaxCurvature(_RowCurvature):
+class SoftmaxCurvature(RowCurvature):
     """``w (diag(p) - p p^T)`` for each group of k channels of a position.
 
     Args:
@@ -213,9 +222,15 @@ def _try_diagonal(probe: _Probe) -> Optional[List[Optional[Curvature]]]:
 
 def _diagonal(probe: _Probe, values: Tensor) -> Optional[Curvature]:
     values = values.clamp(min=0)
-    if not bool(values.any()):
+    flat = values.movedim(probe.channel_dim, -1)
+    flat = flat.reshape(-1, flat.size(-1))
+    rows = flat.any(1).nonzero().flatten()
+    if len(rows) == 0:
         return None
-    return DiagonalCurvature(probe.channel_dim, values)
+    if len(rows) > SPARSE * len(flat):
+        return DiagonalCurvature(probe.channel_dim, values)
+    blocks = flat[rows][..., None, None]
+    return BlockCurvature(probe.channel_dim, rows, blocks)
 
 
 def _try_softmax(probe: _Probe,

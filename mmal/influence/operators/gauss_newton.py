@@ -1,15 +1,21 @@
 r"""Generalised Gauss-Newton: :math:`\frac1N \sum_i J_i^T [H_{z,i}]_+ J_i`."""
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional
 
 import torch
 from torch import Tensor, nn
 
-from ..layers import Call, Layer, LayerRecorder, apply_affine_many
+from ..layers import (
+    Call,
+    Layer,
+    LayerRecorder,
+    apply_affine_many,
+    input_patches,
+)
 from ..products import Losses, as_losses, backward_to, used_around_calls
 from ..vectors import ParamVector, check_shapes
 from .base import BatchedOperator
 from .cache import unique_bytes
-from .curvature import Curvature, form_curvatures
+from .curvature import Curvature, RowCurvature, form_curvatures
 from .twice import check_twice_differentiable, second_derivative_help
 
 
@@ -38,7 +44,7 @@ class GaussNewtonBatch:
         losses = as_losses(losses)
         self.num_images = len(losses)
         self.params_like = [p.detach() for p in recorder.params]
-        self.terms: List[Tuple[Layer, Tensor, Curvature]] = []
+        self.terms: List[_Term] = []
         _check_layers(losses, recorder)
         if self.num_images == 0 or not losses.requires_grad:
             return
@@ -49,10 +55,10 @@ class GaussNewtonBatch:
     @property
     def nbytes(self) -> int:
         """Bytes held: inputs (shared ones once) and curvature."""
-        tensors = [x for _, x, _ in self.terms]
-        for _, _, curvature in self.terms:
-            tensors += curvature.tensors()
-        return unique_bytes(tensors)
+        return unique_bytes([
+            t for term in self.terms
+            for t in [term.input, *term.curvature.tensors()]
+        ])
 
     def _form(self, losses: Tensor, recorder: LayerRecorder,
               max_block: int) -> None:
@@ -81,17 +87,19 @@ class GaussNewtonBatch:
         curvatures = form_curvatures(
             outputs, lambda probes: _second(outputs, grads, probes),
             channel_dim, layer.name, max_block)
-        self.terms += [(layer, call.input, curvature)
-                       for call, curvature in zip(calls, curvatures)
-                       if curvature is not None]
+        self.terms += [
+            _Term(call, curvature)
+            for call, curvature in zip(calls, curvatures)
+            if curvature is not None
+        ]
 
     def product(self, vectors: List[ParamVector]) -> List[ParamVector]:
         """See :class:`OperatorBatch`."""
         for vector in vectors:
             check_shapes(vector, self.params_like)
         totals = [[torch.zeros_like(t) for t in v] for v in vectors]
-        for layer, x, curvature in self.terms:
-            _add_product(totals, vectors, layer, x, curvature)
+        for term in self.terms:
+            term.add_product(totals, vectors)
         return totals
 
 
@@ -175,20 +183,56 @@ def _second(outputs: List[Tensor], grads: List[Tensor],
     ]
 
 
-def _add_product(totals: List[ParamVector], vectors: List[ParamVector],
-                 layer: Layer, x: Tensor, curvature: Curvature) -> None:
-    places = [layer.index[k] for k in ('weight', 'bias') if k in layer.index]
-    with torch.enable_grad():
-        # The layer is linear in its parameters, so the graph of J s serves
-        # for J^T as well.
-        leaves = [
-            torch.stack([v[p].detach() for v in vectors]).requires_grad_()
-            for p in places
-        ]
-        biases = leaves[1] if len(leaves) > 1 else None
-        z = apply_affine_many(layer.module, x, leaves[0], biases)
-        moved = curvature.apply(z.detach())
-        found = torch.autograd.grad(z, leaves, moved)
-    for place, pieces in zip(places, found):
-        for total, piece in zip(totals, pieces):
-            total[place] = total[place] + piece
+class _Term:
+    """One call of one layer: its input, or patches of it, and curvature.
+
+    Where few positions have curvature (the positives of a box loss), only
+    what the layer sees there is kept, if that is less.
+    """
+
+    def __init__(self, call: Call, curvature: Curvature) -> None:
+        self.layer = call.layer
+        self.input = call.input
+        self.curvature = curvature
+        self.patches = False
+        if isinstance(curvature, RowCurvature):
+            size = call.layer.module.weight[0].numel()
+            if size * len(curvature.rows) < call.input.numel():
+                self._keep_patches(curvature)
+
+    def _keep_patches(self, curvature: RowCurvature) -> None:
+        found = input_patches(self.layer.module, self.input, curvature.rows)
+        if found is not None:
+            self.input, self.patches = found, True
+
+    def add_product(self, totals: List[ParamVector],
+                    vectors: List[ParamVector]) -> None:
+        """Add the product of each vector to its total."""
+        index = self.layer.index
+        places = [index[k] for k in ('weight', 'bias') if k in index]
+        with torch.enable_grad():
+            # The layer is linear in its parameters, so the graph of J s
+            # serves for J^T as well.
+            leaves = [
+                torch.stack([v[p].detach() for v in vectors]).requires_grad_()
+                for p in places
+            ]
+            z = self._jacobian(*leaves)
+            moved = self._curve(z.detach())
+            found = torch.autograd.grad(z, leaves, moved)
+        for place, pieces in zip(places, found):
+            for total, piece in zip(totals, pieces):
+                total[place] = total[place] + piece
+
+    def _jacobian(self, weights: Tensor,
+                  biases: Optional[Tensor] = None) -> Tensor:
+        if not self.patches:
+            return apply_affine_many(self.layer.module, self.input, weights,
+                                     biases)
+        z = self.input.to(weights.dtype) @ weights.flatten(2).mT
+        return z if biases is None else z + biases.unsqueeze(1)
+
+    def _curve(self, z: Tensor) -> Tensor:
+        if self.patches:
+            return self.curvature.apply_rows(z)
+        return self.curvature.apply(z)
