@@ -1,7 +1,6 @@
-# Scenes of handwritten digits, made when missing.
+# Scenes of handwritten digits, which mmal.make_digits makes.
 dataset_type = 'CocoDataset'
 data_root = 'data/digits/'
-prepare_data = dict(type='mmal.make_digits', root=data_root)
 metainfo = dict(
     classes=('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven',
              'eight', 'nine'))
