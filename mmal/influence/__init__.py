@@ -22,14 +22,16 @@ image, and layers of c_in inputs, C outputs and k x k kernels, F = P c_in C k^2
 step                         time                     memory beyond the model
 ===========================  =======================  =======================
 forward, losses              once an image            graph of losses, a batch
-image_products               1-2 loss backwards a     P (c_in + C) a batch
-                             batch, F an image
+image_products               1 loss backward a        P (c_in + C) an image
+                             batch, F an image        of one batch
 ... of a fallback layer      1 loss backward an       d
                              image
 per_image_gradients          F an image               B d
 GaussNewton, building        2 to 2 + sum of block    P (c_in + C) an image;
                              sizes double backwards   C k numbers at positions
                              a layer and batch        with k x k blocks
+... at few positions         as above                 c_in k^2 a position
+                                                      with curvature
 GaussNewton, product         2 N F                    as above
 ExactHessian, product        N double backwards of    graph of the gradients
                              losses and layers

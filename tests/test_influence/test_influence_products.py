@@ -255,6 +255,25 @@ def test_weights_used_without_a_call_and_tied_weights():
     assert_close(found, truth @ flatten(vector), 1e-5)
 
 
+def test_a_weight_shared_with_a_layer_on_regions():
+    torch.manual_seed(0)
+    model = Regions(torch.tensor([0, 0, 1, 2])).eval()
+    model.first = nn.Linear(4, 2, bias=False)
+    model.first.weight = model.fc.weight
+    recorder = LayerRecorder(model, '*')
+    x = torch.randn(3, 4, 2, 2)
+    with recorder:
+        losses = model(x) + model.first(x[..., 0, 0]).square().sum(1)
+    vector = random_vectors(recorder, 1)[0]
+    found = image_products(losses, recorder, vector)
+    with recorder.unfrozen():
+        truth = torch.stack([
+            dot(torch.autograd.grad(x, recorder.params, retain_graph=True),
+                vector) for x in losses
+        ])
+    assert_close(found, truth, 1e-5)
+
+
 def test_tied_weights_alone_need_no_fallback():
     torch.manual_seed(0)
     first, second = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, padding=1)
