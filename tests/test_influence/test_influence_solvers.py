@@ -249,3 +249,13 @@ def test_bad_options_are_named(cfg):
 @pytest.mark.parametrize('name', ['LiSSA', 'ConjugateGradient', 'Identity'])
 def test_solvers_are_registered(name):
     assert TASK_UTILS.build({'type': f'mmal.{name}'}).solve
+
+
+def test_lissa_stops_after_its_passes_or_when_converged():
+    operator, v, _ = problem()
+    for passes, steps in [(1, 250), (60, 300)]:
+        solver = LiSSA(0.1, repeats=2, max_passes=passes, tol=0.)
+        found = solver.solve(operator, v)
+        assert found.iterations == 2 * steps and not found.converged
+    found = LiSSA(0.1, repeats=2, max_passes=60, tol=0.5).solve(operator, v)
+    assert found.iterations < 600 and found.converged

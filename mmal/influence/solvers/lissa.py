@@ -36,19 +36,22 @@ class LiSSA(BaseSolver):
             when not given.
         depth (int, optional): Steps of a run. When not given, a run goes on
             until the residual averaged over a pass, which the steps yield for
-            free, is below ``tol``, or ``max_passes`` passes are done.
+            free, is below ``tol``, or ``max_passes`` passes and 250 steps are
+            done.
         repeats (int): Runs, each with an order of batches of its own, whose
             results are averaged.
         batch_size (int, optional): Images a step, rounded up to whole batches
             of the operator. Defaults to one batch.
         tol (float): Relative residual, used if ``depth`` is None.
-        max_passes (int): Passes at most, used if ``depth`` is None.
+        max_passes (int): Passes at most, or as many as 250 steps take if
+            that is more; used if ``depth`` is None.
         seed (int): Seeds the orders.
 
     Raises:
         SolverError: A run diverged. The message names the scale to try.
     """
     margin = 1.2
+    min_steps = 250
 
     def __init__(self,
                  damping: float = 0.01,
@@ -147,7 +150,10 @@ class LiSSA(BaseSolver):
         return math.ceil(batches / self._batches_per_step(system))
 
     def _max_steps(self, system: DampedSystem) -> int:
-        return self.depth or self.max_passes * self._steps_per_pass(system)
+        if self.depth is not None:
+            return self.depth
+        steps = self.max_passes * self._steps_per_pass(system)
+        return max(steps, self.min_steps)
 
     def _fail(self, system: DampedSystem, x: Tensor, v: Tensor,
               scale: float) -> None:
