@@ -13,7 +13,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import FUNCTIONS, init_default_scope
 from mmengine.runner import Runner
 
-from mmal.fileio import read_json
+from mmal.fileio import discard_leftovers, read_json
 from mmal.pool import (
     BadImage,
     BadImagesError,
@@ -42,7 +42,7 @@ from .hooks import ActiveLearningHook
 from .identity import digest, identity
 from .plan import plan_rounds, plan_table
 from .query import Query
-from .round_config import round_config, scoring_splits
+from .round_config import round_config, run_name, scoring_splits
 from .run_state import RunState, claim
 from .settings import Settings, image_prefix, pool_dataset
 from .workdir import RoundDir, WorkDir
@@ -206,8 +206,18 @@ class ActiveLearner:
             bad = on_main(lambda: self._bad)
             self.state.commit(self.initial_ids, bad, '')
             on_main(self.state.save)
+        on_main(self._tidy)
         self.logger = MMLogger.get_instance(
-            'mmal', logger_name='mmal', log_file=self.work.log, file_mode='a')
+            run_name(self.work.path),
+            logger_name='mmal',
+            log_file=self.work.log,
+            file_mode='a')
+
+    def _tidy(self) -> None:
+        """Remove what a killed process had half written."""
+        discard_leftovers(self.work.path)
+        for number in range(self.state.pool.num_rounds):
+            discard_leftovers(self.work.round(number).path)
 
     def _reconsider_stop(self) -> None:
         """A finished run goes on if it was given more rounds."""

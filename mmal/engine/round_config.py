@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import os.path as osp
+from hashlib import sha256
 from typing import Optional
 
 import torch
@@ -30,9 +31,9 @@ def round_config(cfg: Config, settings: Settings, number: int,
         Config: Ready for ``Runner.from_cfg``.
     """
     cfg = copy.deepcopy(cfg)
+    _name_singletons(cfg, run_name(cfg.work_dir), number)
     cfg.work_dir = folder.path
     _train_on(cfg, pool_dataset(cfg, settings), folder.labelled)
-    _name_singletons(cfg, number)
     _make_reproducible(cfg, settings.seed, number)
     cfg.resume = checkpoint is not None
     if checkpoint is not None:
@@ -61,9 +62,17 @@ def _train_on(cfg: Config, pool: dict, labelled: str) -> None:
     dataset['ann_file'] = osp.abspath(labelled)
 
 
-def _name_singletons(cfg: Config, number: int) -> None:
-    stem = osp.splitext(osp.basename(cfg.filename or 'mmal'))[0]
-    name = f'{cfg.get("experiment_name") or stem}_round_{number:02d}'
+def run_name(work_dir: str) -> str:
+    """A name that two runs in one process do not share.
+
+    mmengine's loggers, visualizers and message hubs are found by name.
+    """
+    path = osp.abspath(work_dir)
+    return f'{osp.basename(path)}_{sha256(path.encode()).hexdigest()[:8]}'
+
+
+def _name_singletons(cfg: Config, run: str, number: int) -> None:
+    name = f'{run}_round_{number:02d}'
     cfg.experiment_name = name
     if cfg.get('visualizer'):
         cfg.visualizer['name'] = name
