@@ -1,10 +1,11 @@
 """What all tests share."""
 import os
 
-import mmal  # noqa: F401  before mmdet: it supplies missing operators
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+
+import mmal  # noqa: F401  before mmdet: it supplies missing operators
 
 torch.set_num_threads(1)
 

@@ -136,16 +136,13 @@ class Query:
         if found is not None:
             print_log(f'Using the scores in {folder.scores}.', 'current')
             return found
-        scores = score_pool(
-            model,
-            self.scorer,
-            self.data(splits, round),
-            on_bad_image=self.settings.on_bad_image)
+        scores = score_pool(model, self.scorer, self.data(splits, round))
+        self._refuse(self._unreadable(scores))
         on_main(lambda: scores.save(folder.scores))
         return scores
 
     def _choose(self, scores: Scores) -> Selection:
-        bad = [self._bad_image(i, r) for i, r in scores.unreadable.items()]
+        bad = self._unreadable(scores)
         while True:
             if not len(scores):
                 raise BadImagesError(bad)
@@ -167,14 +164,22 @@ class Query:
         if self.scorer.needs_images:
             return []
         bad = check_images(self.coco, self.img_prefix, ids, decode=True)
-        if bad and self.settings.on_bad_image != 'skip':
-            raise BadImagesError(bad)
+        self._refuse(bad)
         return bad
 
-    def _bad_image(self, image_id, reason: str) -> BadImage:
-        name = self.coco.images[image_id]['file_name']
-        return BadImage(image_id, name, osp.join(self.img_prefix, name),
-                        reason)
+    def _refuse(self, bad: list[BadImage]) -> None:
+        if bad and self.settings.on_bad_image != 'skip':
+            raise BadImagesError(bad)
+
+    def _unreadable(self, scores: Scores) -> list[BadImage]:
+        names = {
+            i: self.coco.images[i]['file_name']
+            for i in scores.unreadable
+        }
+        return [
+            BadImage(i, names[i], osp.join(self.img_prefix, names[i]), reason)
+            for i, reason in scores.unreadable.items()
+        ]
 
 
 def _load_scores(path: str) -> Optional[Scores]:

@@ -61,7 +61,8 @@ def initial_ids(cfg: Mapping,
     if set(cfg) not in ({'size'}, {'ann_file'}):
         raise ValueError(f'{_KEY} is {dict(cfg)}: it needs either size (a '
                          'number of images) or ann_file (a COCO json), and '
-                         'nothing else.')
+                         'nothing else. (A config that inherits the other '
+                         'one writes initial=dict(_delete_=True, …).)')
     aside = set(exclude)
     if 'size' in cfg:
         usable = [i for i in coco.ids if i not in aside]

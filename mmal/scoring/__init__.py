@@ -2,12 +2,11 @@
 from .base import BaseScorer
 from .data import Batch, ScoringData, Split, plan_batches, scoring_pipeline
 from .influence_scorer import InfluenceScorer
-from .loop import UnreadableImagesError, score_pool
+from .loop import score_pool
 from .random_scorer import RandomScorer
 from .scores import Scores
 
 __all__ = [
     'BaseScorer', 'Batch', 'InfluenceScorer', 'RandomScorer', 'ScoringData',
-    'Scores', 'Split', 'UnreadableImagesError', 'plan_batches', 'score_pool',
-    'scoring_pipeline'
+    'Scores', 'Split', 'plan_batches', 'score_pool', 'scoring_pipeline'
 ]

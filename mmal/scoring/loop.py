@@ -12,35 +12,19 @@ from mmal.compat.losses import local_losses
 from mmal.randomness import seeded_uniform
 from .base import BaseScorer
 from .data import Batch, ScoringData
-from .scores import ImageId, Scores
+from .scores import Scores
 
 EMBEDDING = 'embedding'
-
-
-class UnreadableImagesError(ValueError):
-    """Some images of the pool cannot be read.
-
-    Args:
-        reasons (dict): Image id -> what is wrong.
-    """
-
-    def __init__(self, reasons: dict[ImageId, str]) -> None:
-        self.reasons = reasons
-        shown = '\n  '.join(f'image {k}: {v}'
-                            for k, v in list(reasons.items())[:10])
-        more = '' if len(reasons) <= 10 else f'\n  … {len(reasons) - 10} more'
-        super().__init__(
-            f'{len(reasons)} images of the pool cannot be read:\n  {shown}'
-            f'{more}\nRepair them and run again with --resume, or set '
-            "active_learning.on_bad_image='skip' to leave them out.")
 
 
 def score_pool(model: nn.Module,
                scorer: BaseScorer,
                data: ScoringData,
-               split: str = 'unlabelled',
-               on_bad_image: str = 'raise') -> Scores:
+               split: str = 'unlabelled') -> Scores:
     """Score every image of a split.
+
+    Images that cannot be read get no score and are named in
+    ``Scores.unreadable``; whoever asked decides what that means.
 
     Cost: one forward pass per image (plus what the scorer prepares), shared
     over the processes. All processes return the same scores.
@@ -51,16 +35,11 @@ def score_pool(model: nn.Module,
         scorer (BaseScorer): Gives one value per image.
         data (ScoringData): The images.
         split (str): Which split to score.
-        on_bad_image (str): 'raise', or 'skip' to leave unreadable images out;
-            they are then found in ``Scores.unreadable``.
 
     Returns:
         Scores: In the order of the pool file.
 
     Raises:
-        UnreadableImagesError: If images cannot be read and on_bad_image is
-            'raise'. Every image has been looked at first, so that the
-            message names all of them.
         ValueError: If a score is NaN.
     """
     was_training = model.training
@@ -73,11 +52,8 @@ def score_pool(model: nn.Module,
     finally:
         model.train(was_training)
     parts = all_gather_object((rows, data.unreadable))
-    unreadable = {k: v for _, bad in parts for k, v in bad.items()}
-    if unreadable and on_bad_image != 'skip':
-        raise UnreadableImagesError(unreadable)
     scores = _assemble(scorer, data, split, [rows for rows, _ in parts])
-    scores.unreadable = unreadable
+    scores.unreadable = {k: v for _, bad in parts for k, v in bad.items()}
     return scores
 
 

@@ -49,6 +49,16 @@ def test_detector_has_losses_at_all_its_strides(mmdet_scope, name, shape):
     assert not idle
 
 
+@pytest.mark.parametrize('name', ['digits', 'bccd', 'voc07mini'])
+def test_schedule_ends_with_its_last_iteration(name):
+    cfg = _config(f'schedules/schedule_{name}.py')
+    last = cfg.train_cfg.max_iters
+    assert cfg.train_cfg.val_interval == last
+    warmup, cosine = cfg.param_scheduler
+    assert warmup.end == cosine.begin
+    assert cosine.end == cosine.begin + cosine.T_max == last
+
+
 def _built(cfg, loader):
     from mmdet.registry import DATASETS
     return DATASETS.build(cfg[loader].dataset)

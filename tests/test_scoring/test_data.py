@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+
 from mmal.scoring.data import (
     ScoringData,
     Split,

@@ -1,6 +1,9 @@
 """Losses of single images against mmdet's own loss, one image at a time."""
 import pytest
 import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+
 from mmal.scoring.detector import (
     check_single_stage,
     head_outputs,
@@ -10,8 +13,6 @@ from mmal.scoring.detector import (
     twice_differentiable,
 )
 from mmal.testing.tiny import tiny_fcos
-from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData
 
 SIZE = (64, 96)
 

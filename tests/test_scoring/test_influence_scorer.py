@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+
 from mmal.influence.vectors import dot, flatten
 from mmal.scoring import InfluenceScorer, ScoringData, Split, score_pool
 from mmal.scoring.detector import (

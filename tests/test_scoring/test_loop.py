@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
+
 from mmal.randomness import seeded_uniform
 from mmal.scoring import (
     BaseScorer,
     RandomScorer,
     ScoringData,
     Split,
-    UnreadableImagesError,
     score_pool,
 )
 from mmal.testing.tiny import tiny_config, tiny_fcos
@@ -69,19 +69,10 @@ def bad(path, size):
     return 'it is truncated' if path.endswith('3.png') else None
 
 
-def test_unreadable_images_stop_the_round_by_name(data):
-    with pytest.raises(UnreadableImagesError, match='it is truncated') as e:
-        score_pool(tiny_fcos(), MeanScorer(), data(check_image=bad))
-    assert "on_bad_image='skip'" in str(e.value)
-
-
-def test_unreadable_images_can_be_skipped(data):
-    scores = score_pool(
-        tiny_fcos(),
-        MeanScorer(),
-        data(check_image=bad),
-        on_bad_image='skip')
+def test_unreadable_images_have_no_score_and_are_named(data):
+    scores = score_pool(tiny_fcos(), MeanScorer(), data(check_image=bad))
     assert len(scores) == 11
+    assert list(scores.unreadable.values()) == ['it is truncated']
     assert set(scores.unreadable).isdisjoint(scores.ids)
 
 

@@ -68,8 +68,10 @@ class ActiveLearningHook(Hook):
             check_finite(self._loss, runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Look at the last loss before the checkpoint is written."""
-        check_finite(self._loss, runner)
+        """Look at loss and weights before the checkpoint is written."""
+        weights = {k: v for k, v in runner.model.state_dict().items()
+                   if v.is_floating_point()}
+        check_finite({**self._loss, **weights}, runner)
 
     def before_val(self, runner: Runner) -> None:
         """Validate the weights that the checkpoint holds."""
@@ -100,17 +102,21 @@ class ActiveLearningHook(Hook):
 
 
 def check_finite(outputs: dict, runner: Runner) -> None:
-    """Raise FloatingPointError if a training loss is NaN or infinite."""
-    bad = {
-        k: float(v)
-        for k, v in outputs.items()
-        if torch.is_tensor(v) and not torch.isfinite(v).all()
-    }
-    if bad:
-        terms = ', '.join(f'{k}={v}' for k, v in bad.items())
+    """Raise FloatingPointError if a loss or weight is NaN or infinite.
+
+    One transfer from the device, however many tensors.
+    """
+    tensors = {k: v for k, v in outputs.items() if torch.is_tensor(v)}
+    if not tensors:
+        return
+    finite = torch.stack([v.isfinite().all() for v in tensors.values()])
+    if not finite.all():
+        bad = [k for k, ok in zip(tensors, finite.tolist()) if not ok]
+        terms = ', '.join(bad[:5]) + (', …' if len(bad) > 5 else '')
         raise FloatingPointError(
             f'training diverged in {runner.work_dir} at epoch '
-            f'{runner.epoch + 1}, iteration {runner.iter + 1}: {terms}. Lower '
+            f'{runner.epoch + 1}, iteration {runner.iter + 1}: not finite are '
+            f'{terms}. Lower '
             'optim_wrapper.optimizer.lr, lengthen the warm-up or set '
             'optim_wrapper.clip_grad. Earlier rounds and checkpoints are '
             'kept.')

@@ -1,0 +1,23 @@
+# The embedded demo: four rounds of ISAL with FCOS on scenes of handwritten
+# digits, which are made when missing. Minutes on two CPU cores.
+_base_ = [
+    '../_base_/models/fcos_efficientnet-lite0_fpn_s8-16.py',
+    '../_base_/datasets/digits_detection.py',
+    '../_base_/schedules/schedule_digits.py',
+    '../_base_/default_runtime.py',
+    '../_base_/active_learning.py',
+]
+
+model = dict(bbox_head=dict(num_classes=10))
+
+active_learning = dict(
+    prepare_data=dict(type='mmal.make_digits', root={{_base_.data_root}}),
+    data=dict(ann_file='pool.json'),
+    initial=dict(size=40),
+    rounds=4,
+    budget=dict(size=40, unit='images'),
+    scorer=dict(
+        type='mmal.InfluenceScorer',
+        layers=('bbox_head.conv_cls', 'bbox_head.conv_reg',
+                'bbox_head.conv_centerness')),
+    score_dataloader=dict(batch_size=8, num_workers=0))

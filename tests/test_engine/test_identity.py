@@ -1,0 +1,43 @@
+from mmengine.config import Config
+
+from mmal.engine.identity import differences, digest, identity
+
+BASE = dict(
+    work_dir='a',
+    model=dict(type='FCOS', layers=[1, 2]),
+    train_dataloader=dict(batch_size=8, num_workers=2),
+    active_learning=dict(rounds=4, budget=dict(size=5)))
+
+
+def changed(**options):
+    cfg = Config(BASE)
+    cfg.merge_from_dict(options)
+    return identity(cfg)
+
+
+def test_what_does_not_matter_may_change():
+    same = identity(Config(BASE))
+    for options in ({'work_dir': 'b'}, {'active_learning.rounds': 9},
+                    {'train_dataloader.num_workers': 0},
+                    {'launcher': 'pytorch'}, {'resume': True}):
+        assert digest(changed(**options)) == digest(same)
+
+
+def test_what_matters_is_named():
+    same = identity(Config(BASE))
+    other = changed(**{
+        'active_learning.budget.size': 6,
+        'train_dataloader.batch_size': 4
+    })
+    assert digest(other) != digest(same)
+    assert differences(same, other) == [
+        'active_learning.budget.size: 5 -> 6',
+        'train_dataloader.batch_size: 8 -> 4'
+    ]
+
+
+def test_an_added_key_is_a_difference():
+    other = changed(**{'model.dropout': 0.1})
+    assert differences(identity(Config(BASE)), other) == [
+        'model.dropout: (none) -> 0.1'
+    ]

@@ -1,0 +1,366 @@
+"""Whole runs on the tiny data set, and every kind of bad input."""
+import copy
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from mmal.engine import ActiveLearner
+from mmal.pool import LabelsPending
+from mmal.testing.tiny import tiny_config
+
+
+@pytest.fixture(autouse=True)
+def keep_scope():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    root = str(tmp_path_factory.mktemp('data'))
+    tiny_config(root)
+    return root
+
+
+@pytest.fixture
+def own_data(data, tmp_path):
+    """A copy of the data that a test may break."""
+    root = str(tmp_path / 'data')
+    shutil.copytree(data, root)
+    return root
+
+
+def config(root, tmp_path, **block):
+    cfg = tiny_config(root)
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.active_learning = dict(
+        data=dict(ann_file='pool.json'),
+        initial=dict(size=4),
+        rounds=2,
+        budget=dict(size=3, unit='images'),
+        score_dataloader=dict(batch_size=2, num_workers=0))
+    cfg.merge_from_dict(dict(active_learning=block))
+    return cfg
+
+
+def read(tmp_path, *names):
+    with open(os.path.join(str(tmp_path), 'work', *names)) as f:
+        return json.load(f)
+
+
+def edit(root, change, name='pool.json'):
+    path = os.path.join(root, name)
+    with open(path) as f:
+        content = json.load(f)
+    change(content)
+    with open(path, 'w') as f:
+        json.dump(content, f)
+    return content
+
+
+def test_files_of_a_run(data, tmp_path):
+    report = ActiveLearner(config(data, tmp_path)).run()
+    assert os.path.getsize(report) > 1000
+    state = read(tmp_path, 'state.json')
+    first, second = (r['ids'] for r in state['rounds'])
+    assert state['stopped'] == 'rounds'
+    labelled = read(tmp_path, 'round_01', 'labelled.json')
+    assert {i['id'] for i in labelled['images']} == {*first, *second}
+    assert {a['image_id'] for a in labelled['annotations']
+            } <= {*first, *second}
+    unlabelled = read(tmp_path, 'round_01', 'unlabelled.json')
+    assert unlabelled['annotations'] == []
+    assert {i['id'] for i in unlabelled['images']}.isdisjoint(first + second)
+    selected = read(tmp_path, 'round_00', 'selected.json')
+    assert selected['ids'] == second
+    curve = read(tmp_path, 'curve.json')
+    assert [r['images'] for r in curve['rounds']] == [4, 7]
+    assert curve['rounds'][1]['boxes'] == len(labelled['annotations'])
+    round_cfg = Config.fromfile(
+        str(tmp_path / 'work' / 'round_01' / 'config.py'))
+    assert round_cfg.train_dataloader.dataset.ann_file.endswith(
+        os.path.join('round_01', 'labelled.json'))
+
+
+def test_the_same_seed_gives_the_same_images_and_metrics(data, tmp_path):
+    outcomes = []
+    for name, seed in (('a', 0), ('b', 0), ('c', 1)):
+        folder = tmp_path / name
+        ActiveLearner(config(data, folder, seed=seed)).run()
+        outcomes.append(([r['ids'] for r in read(
+            folder, 'state.json')['rounds']], [
+                r['metrics'] for r in read(folder, 'curve.json')['rounds']
+            ]))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][0] != outcomes[2][0]
+
+
+def test_the_last_round_takes_what_is_left_and_says_so(data, tmp_path):
+    cfg = config(data, tmp_path, rounds=9, budget=dict(size=7))
+    ActiveLearner(cfg).run()
+    assert read(tmp_path, 'state.json')['stopped'] == 'exhausted'
+    curve = read(tmp_path, 'curve.json')
+    assert [r['images'] for r in curve['rounds']] == [4, 11, 12]
+    assert 'only 1 images were left' in curve['note']
+
+
+def test_budget_in_boxes_is_kept(data, tmp_path):
+    cfg = config(data, tmp_path, budget=dict(size=4, unit='boxes'))
+    ActiveLearner(cfg).run()
+    selected = read(tmp_path, 'round_00', 'selected.json')
+    curve = read(tmp_path, 'curve.json')['rounds']
+    assert 0 < selected['boxes'] <= 4
+    assert curve[1]['boxes'] - curve[0]['boxes'] == selected['boxes']
+
+
+def test_target_ends_the_run(data, tmp_path):
+    target = dict(metric='coco/bbox_mAP', value=-2.0)
+    cfg = config(data, tmp_path, rounds=5, target=target)
+    ActiveLearner(cfg).run()
+    state = read(tmp_path, 'state.json')
+    # without any detection there is no AP; then the target waits
+    assert state['stopped'] in ('target', 'exhausted')
+    assert len(state['rounds']) < 5
+
+
+def test_validation_of_its_own_interval_is_made_up_for(data, tmp_path):
+    cfg = config(data, tmp_path, rounds=1)
+    cfg.train_cfg.val_begin = 5
+    ActiveLearner(cfg).run()
+    assert os.path.exists(tmp_path / 'work' / 'report.html')
+    assert len(read(tmp_path, 'curve.json')['rounds']) == 1
+
+
+def test_people_label_through_files(own_data, tmp_path):
+    full = edit(own_data, lambda c: None)
+    shutil.copy(f'{own_data}/pool.json', f'{own_data}/full.json')
+    edit(own_data, lambda c: c.update(annotations=[]))
+    cfg = config(
+        own_data, tmp_path, oracle=dict(type='mmal.ManualOracle'))
+    labels = tmp_path / 'work' / 'labels'
+    for size in (4, 3):
+        with pytest.raises(LabelsPending, match='to_label.json') as e:
+            ActiveLearner(copy.deepcopy(cfg), resume=True).run()
+        assert len(e.value.ids) == size
+        (labels / 'labels.json').write_text(json.dumps(full))
+        if size == 4:
+            ids = read(tmp_path, 'labels', 'to_label.json')['images']
+            some = dict(full, images=ids, annotations=[
+                a for a in full['annotations']
+                if a['image_id'] in {i['id'] for i in ids}])
+            (labels / 'labels.json').write_text(json.dumps(some))
+    ActiveLearner(cfg, resume=True).run()
+    assert read(tmp_path, 'state.json')['stopped'] == 'rounds'
+
+
+def test_initial_images_of_ones_own(data, tmp_path):
+    ActiveLearner(config(data, tmp_path / 'first')).run()
+    own = str(tmp_path / 'first' / 'work' / 'round_01' / 'labelled.json')
+    cfg = config(
+        data, tmp_path, initial=dict(ann_file=own, _delete_=True), rounds=1)
+    ActiveLearner(cfg).run()
+    assert read(tmp_path, 'curve.json')['rounds'][0]['images'] == 7
+
+
+def test_dry_run_writes_nothing(data, tmp_path, capsys):
+    table = ActiveLearner(config(data, tmp_path)).plan()
+    assert table in capsys.readouterr().out
+    rows = [line.split() for line in table.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [['0', '4'], ['1', '7']]
+    assert not os.path.exists(tmp_path / 'work')
+
+
+# --- bad input ---
+
+
+def fails(cfg, message, error=ValueError, resume=False):
+    with pytest.raises(error, match=message) as e:
+        ActiveLearner(cfg, resume).run()
+    return str(e.value)
+
+
+def test_missing_json(data, tmp_path):
+    cfg = config(
+        data,
+        tmp_path,
+        data=dict(ann_file='nowhere.json', source='https://example.org'))
+    message = fails(cfg, 'nowhere.json', FileNotFoundError)
+    assert 'https://example.org' in message
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda c: c['annotations'][0].update(image_id=1), 'unknown image'),
+    (lambda c: c['annotations'][0].update(category_id=77), 'categor'),
+    (lambda c: c['images'].append(c['images'][0]), 'image ids'),
+    (lambda c: c['annotations'].append(c['annotations'][0]),
+     'annotation ids'),
+    (lambda c: c.update(images=[], annotations=[]), 'image'),
+    (lambda c: c['categories'][0].update(name='cat'), 'class_0'),
+    (lambda c: c['categories'].reverse(), 'another order'),
+])
+def test_broken_pool_files(own_data, tmp_path, change, message):
+    edit(own_data, change)
+    text = fails(config(own_data, tmp_path), message)
+    assert 'pool.json' in text
+    assert not os.path.exists(tmp_path / 'work')
+
+
+def test_corrupt_json(own_data, tmp_path):
+    path = os.path.join(own_data, 'pool.json')
+    with open(path) as f:
+        text = f.read()
+    with open(path, 'w') as f:
+        f.write(text[:len(text) // 2])
+    fails(config(own_data, tmp_path), 'pool.json is not valid JSON')
+
+
+def test_validation_classes_in_another_order(own_data, tmp_path):
+    edit(own_data, lambda c: c['categories'].reverse(), 'val.json')
+    fails(config(own_data, tmp_path), 'val_dataloader.*val.json')
+
+
+def test_model_with_another_number_of_classes(data, tmp_path):
+    cfg = config(data, tmp_path)
+    cfg.model.bbox_head.num_classes = 5
+    fails(cfg, r'model\.bbox_head\.num_classes is 5, but .* 3 classes')
+
+
+def damage(root, name, size=100):
+    path = os.path.join(root, 'images', name)
+    with open(path, 'rb') as f:
+        content = f.read()
+    with open(path, 'wb') as f:
+        f.write(content[:size])
+
+
+def test_missing_image_stops_at_once(own_data, tmp_path):
+    os.unlink(os.path.join(own_data, 'images', 'pool_005.png'))
+    fails(config(own_data, tmp_path), 'pool_005.png')
+
+
+def test_bad_images_are_set_aside_and_listed(own_data, tmp_path):
+    os.unlink(os.path.join(own_data, 'images', 'pool_005.png'))
+    damage(own_data, 'pool_003.png')
+    damage(own_data, 'pool_007.png')
+    cfg = config(
+        own_data, tmp_path, on_bad_image='skip', rounds=9,
+        budget=dict(size=8))
+    report = ActiveLearner(cfg).run()
+    state = read(tmp_path, 'state.json')
+    aside = {b['file_name'] for b in state['set_aside']}
+    assert aside == {'pool_003.png', 'pool_005.png', 'pool_007.png'}
+    labelled = [i for r in state['rounds'] for i in r['ids']]
+    assert len(labelled) == len(set(labelled)) == 9
+    with open(report) as f:
+        assert 'pool_003.png' in f.read()
+
+
+def test_truncated_image_in_scoring_loses_nothing(own_data, tmp_path):
+    layers = ['bbox_head.conv_cls']
+    scorer = dict(
+        type='mmal.InfluenceScorer',
+        layers=layers,
+        solver=dict(type='mmal.Identity'))
+    cfg = config(own_data, tmp_path, scorer=scorer)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        learner = ActiveLearner(copy.deepcopy(cfg))
+        learner.prepare()
+    first = set(learner.initial_ids)
+    victim = next(i['file_name'] for i in read_pool(own_data)['images']
+                  if i['id'] not in first)
+    path = os.path.join(own_data, 'images', victim)
+    with open(path, 'rb') as f:
+        whole = f.read()
+    damage(own_data, victim, len(whole) // 2)
+    fails(copy.deepcopy(cfg), victim)
+    trained = os.path.getmtime(
+        tmp_path / 'work' / 'round_00' / 'epoch_1.pth')
+    with open(path, 'wb') as f:
+        f.write(whole)
+    ActiveLearner(cfg, resume=True).run()
+    assert os.path.getmtime(
+        tmp_path / 'work' / 'round_00' / 'epoch_1.pth') == trained
+
+
+def read_pool(root):
+    with open(os.path.join(root, 'pool.json')) as f:
+        return json.load(f)
+
+
+def test_budget_larger_than_the_pool(data, tmp_path):
+    cfg = config(data, tmp_path, budget=dict(size=5000))
+    fails(cfg, r'active_learning\.budget\.size is 5000')
+
+
+def test_layer_that_does_not_exist(data, tmp_path):
+    scorer = dict(type='mmal.InfluenceScorer', layers='bbox_head.conv_clas')
+    fails(
+        config(data, tmp_path, scorer=scorer),
+        r"scorer\.layers: layer 'bbox_head.conv_clas' .*conv_cls")
+
+
+def test_selector_in_place_of_the_scorer(data, tmp_path):
+    cfg = config(data, tmp_path, scorer=dict(type='mmal.TopN'))
+    fails(cfg, 'active_learning.scorer.type is mmal.TopN')
+
+
+def test_unknown_scorer(data, tmp_path):
+    cfg = config(data, tmp_path, scorer=dict(type='mmal.Bogus'))
+    fails(cfg, r'active_learning\.scorer cannot be built')
+
+
+def test_folder_of_another_run(data, tmp_path):
+    cfg = config(data, tmp_path, rounds=1)
+    ActiveLearner(copy.deepcopy(cfg)).run()
+    fails(copy.deepcopy(cfg), 'already holds a run')
+    cfg.active_learning.seed = 1
+    fails(cfg, r'active_learning\.seed: \(none\) -> 1', resume=True)
+
+
+def test_nan_in_training_stops_before_the_checkpoint(data, tmp_path):
+    cfg = config(data, tmp_path, initial=dict(size=8))
+    cfg.optim_wrapper.optimizer = dict(type='SGD', lr=1e30)
+    fails(cfg, 'training diverged in .*round_00 at epoch 1',
+          FloatingPointError)
+    left = os.listdir(tmp_path / 'work' / 'round_00')
+    assert 'epoch_1.pth' not in left
+    assert not os.path.exists(tmp_path / 'work' / 'curve.json')
+
+
+def test_nan_in_scores(data, tmp_path, monkeypatch):
+    from mmal.scoring import RandomScorer
+
+    def process(self, model, batch):
+        return dict(score=torch.full((len(batch), ), np.nan))
+
+    monkeypatch.setattr(RandomScorer, 'process', process)
+    fails(config(data, tmp_path), 'scores are NaN')
+
+
+def test_nothing_to_train_on(own_data, tmp_path):
+    edit(own_data, lambda c: c.update(annotations=c['annotations'][:1]))
+    fails(config(own_data, tmp_path), 'none of the 4 images .* has a box')
+
+
+def test_full_disk_while_the_state_is_written(data, tmp_path, monkeypatch):
+    real = os.replace
+
+    def full(source, target):
+        if target.endswith('selected.json'):
+            raise OSError(28, 'No space left on device')
+        return real(source, target)
+
+    cfg = config(data, tmp_path)
+    with monkeypatch.context() as m:
+        m.setattr(os, 'replace', full)
+        fails(
+            copy.deepcopy(cfg), 'selected.json.*--resume', OSError)
+    assert len(read(tmp_path, 'state.json')['rounds']) == 1
+    ActiveLearner(cfg, resume=True).run()
+    assert len(read(tmp_path, 'state.json')['rounds']) == 2
