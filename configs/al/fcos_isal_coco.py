@@ -40,4 +40,4 @@ active_learning = dict(
                 'bbox_head.conv_centerness'),
         reference='val',
         hessian_images=5000,
-        solver=dict(type='mmal.LiSSA', repeats=4)))
+        solver=dict(type='mmal.LiSSA', repeats=4, max_passes=1)))

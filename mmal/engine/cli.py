@@ -32,8 +32,10 @@ def prepare_config(cfg: Config,
     Raises:
         ValueError: If mixed precision is asked for without a GPU.
     """
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    options = dict(args.cfg_options or {})
+    if 'data_root' in options:
+        move_data(cfg, options['data_root'])
+    cfg.merge_from_dict(options)
     name = osp.splitext(osp.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join(
         'work_dirs', name + default_suffix)
@@ -42,6 +44,39 @@ def prepare_config(cfg: Config,
         cfg.setdefault('active_learning', {})['seed'] = args.seed
     if args.amp:
         _use_amp(cfg)
+
+
+def move_data(cfg: Config, data_root: str) -> None:
+    """Let every path under the config's ``data_root`` be under another one.
+
+    A text config has put its ``data_root`` into data sets and evaluators by
+    the time it is overridden.
+
+    Args:
+        cfg (Config): Changed in place; has a top-level ``data_root``.
+        data_root (str): The new folder.
+
+    Raises:
+        ValueError: If the config has no ``data_root``.
+    """
+    old = cfg.get('data_root')
+    if not old:
+        raise ValueError(
+            'data_root was given, but the config has none at its top level: '
+            'set train_dataloader.dataset.data_root and the like.')
+    new = osp.join(data_root, '') if old.endswith('/') else data_root
+    moved = _replace_prefix(cfg.to_dict(), old, new)
+    cfg.merge_from_dict(moved)
+
+
+def _replace_prefix(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return {k: _replace_prefix(v, old, new) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_replace_prefix(v, old, new) for v in value)
+    if isinstance(value, str) and value.startswith(old):
+        return new + value[len(old):]
+    return value
 
 
 def _use_amp(cfg: Config) -> None:

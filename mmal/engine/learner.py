@@ -140,7 +140,7 @@ class ActiveLearner:
             self._full = load_coco(path, need_annotations=False)
         except FileNotFoundError as e:
             where = f' Get the data from {source}.' if source else ''
-            raise FileNotFoundError(f'{e}.{where}') from e
+            raise FileNotFoundError(f'{e}{where}') from e
         check_pool(self._full, self.dataset)
         return self._full.without_annotations()
 

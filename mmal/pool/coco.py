@@ -231,15 +231,14 @@ def _read(path: str, backend_args: Optional[dict]) -> Any:
     if backend_args is None and '://' not in path:
         try:
             return read_json(path)
-        except FileNotFoundError as e:
+        except FileNotFoundError:
             raise FileNotFoundError(
-                e.errno, 'no such COCO file. Check the path (ann_file is '
+                f'there is no COCO file {path}. Check the path (ann_file is '
                 'taken under data_root), or download or make the data set '
-                'first', path) from None
-        except IsADirectoryError as e:
+                'first.') from None
+        except IsADirectoryError:
             raise IsADirectoryError(
-                e.errno, 'this is a folder: name the COCO json in it',
-                path) from None
+                f'{path} is a folder: name the COCO json in it.') from None
     from mmengine import fileio
     try:
         return json.loads(fileio.get(path, backend_args))

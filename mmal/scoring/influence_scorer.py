@@ -69,7 +69,10 @@ class InfluenceScorer(BaseScorer):
         reference (str): The reference set R: 'val' (paper), 'initial', the
             first labelled set (ISAL_v2), or 'labelled', the current one
             (ISAL_v3).
-        solver (dict): Config of a solver for s_test.
+        solver (dict, optional): Config of a solver for s_test. The default,
+            100 steps of conjugate gradients, costs no more than the paper's
+            LiSSA, is deterministic and comes closer to the solution
+            (``benchmarks/solvers.py``).
         hessian (str): 'gauss-newton', which is positive semi-definite, or
             'exact', which for detectors is not.
         hessian_images (int, optional): So many labelled images, drawn at
@@ -103,7 +106,7 @@ class InfluenceScorer(BaseScorer):
         self.layers = layers
         self.reference = reference
         self.solver: BaseSolver = TASK_UTILS.build(
-            dict(solver or dict(type='mmal.LiSSA', repeats=4)))
+            dict(solver or dict(type='mmal.ConjugateGradient', max_iters=100)))
         self.hessian = hessian
         self.hessian_images = hessian_images
         self.score_thr = score_thr

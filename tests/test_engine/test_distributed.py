@@ -65,4 +65,4 @@ def test_an_error_ends_both_processes_with_one_message(one, tmp_path):
                '--launcher', 'pytorch', '--cfg-options',
                'active_learning.data.ann_file=nowhere.json')
     assert done.returncode != 0
-    assert done.stderr.count('no such COCO file') == 1
+    assert done.stderr.count('there is no COCO file') == 1
