@@ -13,9 +13,9 @@ model = dict(bbox_head=dict(num_classes=10))
 active_learning = dict(
     prepare_data=dict(type='mmal.make_digits', root={{_base_.data_root}}),
     data=dict(ann_file='pool.json'),
-    initial=dict(size=40),
+    initial=dict(size=30),
     rounds=4,
-    budget=dict(size=40, unit='images'),
+    budget=dict(size=70, unit='images'),
     scorer=dict(
         type='mmal.InfluenceScorer',
         layers=('bbox_head.conv_cls', 'bbox_head.conv_reg',

@@ -41,6 +41,7 @@ def test_scores_and_selection_equal_those_of_one_process(one, tmp_path):
     (a, selected_a), (b, selected_b) = chosen
     # 5 images, so that a sampler that pads would score one of them twice
     assert a.ids == b.ids and len(set(b.ids)) == len(b.ids) == 5
+    assert np.isfinite(a.values).all()
     np.testing.assert_allclose(a.values, b.values, rtol=1e-6)
     assert selected_a['ids'] == selected_b['ids']
     assert selected_a['boxes'] == selected_b['boxes']

@@ -3,8 +3,11 @@ import json
 import os
 import signal
 
+import numpy as np
 import pytest
 from runs import SABOTAGE, TRAIN, make_config, run, succeed
+
+from mmal.scoring import Scores
 
 # module, function, which call, before or after it, what happens there
 KILLS = [
@@ -49,7 +52,11 @@ def whole(tmp_path_factory):
     return config, work_dir
 
 
-def test_the_uninterrupted_run_labels_everything_once(whole):
+def test_the_uninterrupted_run_chooses_by_its_weights(whole):
+    for number in (0, 1):
+        path = os.path.join(whole[1], f'round_{number:02d}', 'scores.npz')
+        values = Scores.load(path).values
+        assert np.isfinite(values).all() and len(set(values)) == len(values)
     rounds = rounds_of(whole[1])
     ids = [i for r in rounds for i in r]
     assert [len(r) for r in rounds] == [4, 3, 3]
