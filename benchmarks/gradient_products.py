@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 
 import mmal  # noqa: F401
+from mmal.compat.malloc import keep_freed_memory
 from mmal.influence import LayerRecorder, image_products
 from mmal.influence.vectors import dot
 from mmal.scoring.detector import head_outputs, image_losses
@@ -43,6 +44,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--runs', type=int, default=7,
                         help='the median of so many runs is shown')
     parser.add_argument('--device', default='cpu')
+    parser.add_argument('--default-malloc', action='store_true',
+                        help="keep glibc's settings, unlike the tools")
     return parser.parse_args()
 
 
@@ -152,6 +155,8 @@ class Comparison:
 
 def main() -> None:
     args = parse_args()
+    if not args.default_malloc:
+        keep_freed_memory()
     comparison = Comparison(args)
     ways = {
         'one at a time': comparison.one_at_a_time,

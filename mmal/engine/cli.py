@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from mmal.compat.malloc import keep_freed_memory
 from mmal.pool import LabelsPending
 from .dist import close_dist
 
@@ -104,6 +105,8 @@ def run_or_explain(work: Callable[[], Any], name: str) -> int:
         int: The exit status: 0, 1 after an error, 3 when people must label
         images before it can go on.
     """
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     try:
         work()
         return 0
