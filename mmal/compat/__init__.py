@@ -11,7 +11,8 @@ def setup() -> None:
     """
     versions.check()
     # Below the check, which must speak first where torch or mmcv is missing.
-    from . import checkpoints, ops, resources
+    from . import checkpoints, configs, ops, resources
     resources.register()
     ops.register()
     checkpoints.register()
+    configs.register()

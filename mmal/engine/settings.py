@@ -85,7 +85,7 @@ class Settings:
                 f'{cfg.filename or "the config"} has no active_learning '
                 "block: add '…/_base_/active_learning.py' to its _base_ and "
                 'set active_learning.data, initial and budget.')
-        block = {k: v for k, v in block.items() if k != '_scope_'}
+        block = _without_scope(block)
         known = [f.name for f in fields(cls)]
         for key in block:
             _require(key in known, f'{key} is not known.' + _hint(key, known))
@@ -117,6 +117,16 @@ def image_prefix(dataset: dict) -> str:
     """The folder of the images of a data set config."""
     prefix = dict(dataset.get('data_prefix') or {})
     return absolute(dataset, prefix.get('img', prefix.get('img_path', '')))
+
+
+def _without_scope(value: Any) -> Any:
+    """Drop the scopes that mmengine puts into ``mmal::`` base configs."""
+    if isinstance(value, dict):
+        return {
+            k: _without_scope(v)
+            for k, v in value.items() if k != '_scope_'
+        }
+    return value
 
 
 def _require(ok: Any, message: str) -> None:
