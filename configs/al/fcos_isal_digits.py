@@ -3,19 +3,23 @@
 _base_ = [
     '../_base_/models/fcos_efficientnet-lite0_fpn_s8-16.py',
     '../_base_/datasets/digits_detection.py',
-    '../_base_/schedules/schedule_digits.py',
+    '../_base_/schedules/schedule_20e.py',
     '../_base_/default_runtime.py',
     '../_base_/active_learning.py',
 ]
 
 model = dict(bbox_head=dict(num_classes=10))
 
+train_dataloader = dict(sampler=dict(type='DefaultSampler'))
+default_hooks = dict(checkpoint=dict(by_epoch=True, interval=5))
+log_processor = dict(by_epoch=True)
+
 active_learning = dict(
     prepare_data=dict(type='mmal.make_digits', root={{_base_.data_root}}),
     data=dict(ann_file='pool.json'),
-    initial=dict(size=30),
+    initial=dict(size=60),
     rounds=4,
-    budget=dict(size=70, unit='images'),
+    budget=dict(size=60, unit='images'),
     scorer=dict(
         type='mmal.InfluenceScorer',
         layers=('bbox_head.conv_cls', 'bbox_head.conv_reg',

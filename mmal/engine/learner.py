@@ -83,6 +83,8 @@ class ActiveLearner:
         """
         self.prepare()
         self._open()
+        if self.state.stopped is not None:
+            on_main(self._show_curve)
         while self.state.stopped is None:
             self._run_round(self.state.round)
         return self._report()
@@ -310,7 +312,10 @@ class ActiveLearner:
         curve.note = '; '.join(self.state.notes)
         curve.img_prefix = image_prefix(self.dataset)
         curve.save(self.work.curve)
-        self.logger.info('\n' + round_table(curve))
+        self._show_curve()
+
+    def _show_curve(self) -> None:
+        self.logger.info('\n' + round_table(Curve.load(self.work.curve)))
 
     def _report(self) -> str:
         path = on_main(lambda: write_report(self.work.path))

@@ -61,7 +61,7 @@ def test_quickstart_makes_venv_once_and_passes_arguments(checkout, tmp_path):
     assert first.returncode == 0, first.stderr
     assert f'INSTALL {checkout}/.venv --exact' in first.stdout
     train = f"TRAIN {checkout} ['configs/al/fcos_isal_digits.py', " \
-            "'--work-dir', 'a b']"
+            "'--resume', '--work-dir', 'a b']"
     assert train in first.stdout
     second = bash(script, '--work-dir', 'a b', cwd='/')
     assert second.stdout.strip() == train

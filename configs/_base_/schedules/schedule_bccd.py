@@ -1,5 +1,5 @@
-# As the digits' schedule, with half the iterations: images are larger.
-_base_ = './schedule_digits.py'
+# As schedule_400i.py, with half the iterations: images are larger.
+_base_ = './schedule_400i.py'
 max_iters = 200
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [

@@ -1,5 +1,5 @@
-# As the digits' schedule, with more iterations for 20 classes.
-_base_ = './schedule_digits.py'
+# As schedule_400i.py, with more iterations for 20 classes.
+_base_ = './schedule_400i.py'
 max_iters = 1500
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [
