@@ -1,24 +1,27 @@
 """Choose the images to label next with a trained checkpoint, no training."""
 import argparse
-import os
 import os.path as osp
 import sys
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
-from mmal.engine.cli import prepare_config, run_or_explain
+from mmal.engine.cli import (
+    add_common_options,
+    prepare_config,
+    run_or_explain,
+)
 from mmal.engine.dist import setup_dist
 from mmal.engine.single_query import query_once
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='mmdet config with active_learning')
+    add_common_options(parser)
     parser.add_argument('checkpoint', help='the trained detector')
     parser.add_argument(
         '--labelled',
@@ -29,18 +32,6 @@ def parse_args(argv=None):
     parser.add_argument(
         '--out-dir',
         help='where selected.json goes (default: work_dirs/<config>_select)')
-    parser.add_argument('--seed', type=int, help='sets active_learning.seed')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='overrides, e.g. active_learning.budget.unit=boxes')
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='who started the processes')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args(argv)
     args.amp, args.work_dir = False, args.out_dir
     return args
@@ -70,7 +61,6 @@ def load_model(cfg, checkpoint):
 
 def main(argv=None):
     args = parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
     def work():
         cfg = load_config(args)

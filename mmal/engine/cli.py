@@ -9,7 +9,7 @@ import traceback
 from typing import Any, Callable
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 
 from mmal.compat.malloc import keep_freed_memory
@@ -17,6 +17,23 @@ from mmal.pool import LabelsPending
 from .dist import close_dist
 
 EXPECTED = (ValueError, OSError, FloatingPointError)
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that every tool has."""
+    parser.add_argument('config', help='mmdet config with active_learning')
+    parser.add_argument('--seed', type=int, help='sets active_learning.seed')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='overrides, e.g. active_learning.budget.size=500')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='who started the processes')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
 def prepare_config(cfg: Config,
@@ -27,7 +44,7 @@ def prepare_config(cfg: Config,
     Args:
         cfg (Config): Changed in place.
         args (argparse.Namespace): ``cfg_options``, ``work_dir``, ``seed``,
-            ``amp`` and ``launcher``.
+            ``amp``, ``launcher`` and ``local_rank``.
         default_suffix (str): Ends the name of the default work folder.
 
     Raises:
@@ -41,6 +58,7 @@ def prepare_config(cfg: Config,
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join(
         'work_dirs', name + default_suffix)
     cfg.launcher = args.launcher
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.seed is not None:
         cfg.setdefault('active_learning', {})['seed'] = args.seed
     if args.amp:

@@ -21,7 +21,7 @@ def config():
 def args(**changes):
     default = dict(
         config='configs/al/some.py', cfg_options=None, work_dir=None,
-        seed=None, amp=False, launcher='none')
+        seed=None, amp=False, launcher='none', local_rank=0)
     return Namespace(**{**default, **changes})
 
 
