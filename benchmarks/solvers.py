@@ -40,9 +40,9 @@ class Recorded(InfluenceScorer):
     def prepare(self, model, data):
         original = self.solver.solve
 
-        def solve(operator, v):
+        def solve(operator, v, progress):
             _ = operator.num_images  # reads the inputs of the layers once
-            self.solution = original(operator, v)
+            self.solution = original(operator, v, progress)
             return self.solution
 
         self.solver.solve = solve

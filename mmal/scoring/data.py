@@ -17,7 +17,7 @@ from typing import Callable, Optional, Union
 import torch
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
-from mmengine.dist import get_dist_info
+from mmengine.dist import get_dist_info, get_rank
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -148,7 +148,7 @@ class ScoringData:
             batch_sampler=plan,
             num_workers=min(self.num_workers, len(plan)),
             collate_fn=list)
-        with self._bar(sum(map(len, plan)), desc, rank) as bar:
+        with self.bar(sum(map(len, plan)), desc, unit='img') as bar:
             for items in loader:
                 yield from self._to_batches(dataset, items, model)
                 bar.update(len(items))
@@ -210,12 +210,20 @@ class ScoringData:
         for group in groups.values():
             yield _collate(group, model)
 
-    def _bar(self, total: int, desc: Optional[str], rank: int) -> tqdm:
+    def bar(self, total: Optional[int], desc: Optional[str],
+            unit: str = 'step') -> tqdm:
+        """A progress bar with the time left, in process 0 alone.
+
+        Args:
+            total (int, optional): Steps; may be set later.
+            desc (str, optional): What it says; no bar without it.
+            unit (str): What a step is.
+        """
         return tqdm(
             total=total,
             desc=desc,
-            unit='img',
-            disable=not self.progress or rank != 0 or desc is None,
+            unit=unit,
+            disable=not self.progress or get_rank() != 0 or desc is None,
             mininterval=0.5 if sys.stderr.isatty() else 10)
 
 

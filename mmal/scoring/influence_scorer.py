@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Optional, Union
 
 import mmcv.cnn
@@ -133,7 +134,9 @@ class InfluenceScorer(BaseScorer):
         gradient = self._reference_gradient(model, data)
         operator = self._operator(model, data)
         try:
-            solution = self.solver.solve(operator, gradient)
+            with data.bar(None, 's_test') as bar:
+                solution = self.solver.solve(operator, gradient,
+                                             partial(_show, bar))
         except SolverError as e:
             raise ValueError(f'active_learning.scorer.solver: {e}') from e
         self.s_test = solution.x
@@ -215,6 +218,11 @@ def _choose(name: str, value: str, choices: tuple) -> None:
         raise ValueError(
             f'active_learning.scorer.{name} is {value!r}: choose one of '
             f'{", ".join(map(repr, choices))}.')
+
+
+def _show(bar, done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
 
 
 def _describe(solution) -> str:
