@@ -10,12 +10,14 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
+from mmal.engine.checks import check_model
 from mmal.engine.cli import (
     add_common_options,
     prepare_config,
     run_or_explain,
 )
 from mmal.engine.dist import setup_dist
+from mmal.engine.settings import Settings, pool_dataset
 from mmal.engine.single_query import query_once
 
 
@@ -51,9 +53,13 @@ def load_config(args):
 
 
 def load_model(cfg, checkpoint):
-    from mmdet.registry import MODELS
-    model = MODELS.build(cfg.model)
-    load_checkpoint(model, checkpoint, map_location='cpu')
+    model = check_model(cfg, pool_dataset(cfg, Settings.from_config(cfg)))
+    try:
+        load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    except RuntimeError as e:
+        raise ValueError(
+            f'{checkpoint} does not fit the detector of {cfg.filename}: {e}'
+        ) from e
     if torch.cuda.is_available():
         model = model.cuda()
     return model.eval()

@@ -23,8 +23,9 @@ def parse_args(argv=None):
         '--resume',
         nargs='?',
         const='auto',
-        choices=['auto'],
-        help='go on with the run in the work folder, if there is one')
+        choices=['auto', 'force'],
+        help='go on with the run in the work folder, if there is one; '
+        '"force" even if the config was changed since')
     parser.add_argument(
         '--amp', action='store_true', help='train with mixed precision')
     parser.add_argument(
@@ -42,7 +43,10 @@ def main(argv=None):
             raise FileNotFoundError(f'there is no config {args.config}.')
         cfg = Config.fromfile(args.config)
         prepare_config(cfg, args)
-        learner = ActiveLearner(cfg, resume=args.resume is not None)
+        learner = ActiveLearner(
+            cfg,
+            resume=args.resume is not None,
+            accept_changes=args.resume == 'force')
         return learner.plan() if args.dry_run else learner.run()
 
     return run_or_explain(work, osp.basename(sys.argv[0]))

@@ -9,11 +9,11 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
-from mmal.pool import CocoData, check_classes, load_coco
+from mmal.pool import CocoData, check_classes, check_images, load_coco
 from mmal.scoring import ScoringData
 from mmal.scoring.data import innermost_dataset
 from .round_config import classes_of, scoring_splits
-from .settings import Settings, absolute
+from .settings import Settings, absolute, image_prefix
 
 if TYPE_CHECKING:
     from .query import Query
@@ -56,9 +56,14 @@ def check_val(cfg: Config) -> None:
     if not cfg.get('val_dataloader'):
         return
     dataset = innermost_dataset(cfg.val_dataloader.dataset)
+    classes = classes_of(dataset, 'val_dataloader.dataset')
     coco = load_coco(absolute(dataset, dataset['ann_file']))
-    check_classes(coco, classes_of(dataset),
-                  'val_dataloader.dataset.metainfo.classes')
+    check_classes(coco, classes, 'val_dataloader.dataset.metainfo.classes')
+    bad = check_images(coco, image_prefix(dataset))
+    if bad:
+        raise FileNotFoundError(
+            f'{len(bad)} image(s) of val_dataloader cannot be used, the first '
+            f'is {bad[0]}.')
     evaluators = cfg.val_evaluator
     if isinstance(evaluators, dict):
         evaluators = [evaluators]

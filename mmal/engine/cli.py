@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.dist import is_main_process
+from mmengine.dist import get_rank, is_main_process
 
 from mmal.compat.malloc import keep_freed_memory
 from mmal.pool import LabelsPending
@@ -101,6 +101,8 @@ def _replace_prefix(value: Any, old: str, new: str) -> Any:
 def _use_amp(cfg: Config) -> None:
     if not torch.cuda.is_available():
         raise ValueError('--amp needs a GPU: leave it out on this machine.')
+    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper':
+        return
     if cfg.optim_wrapper.get('type') not in ('OptimWrapper', None):
         raise ValueError(
             f'--amp cannot replace optim_wrapper.type '
@@ -129,17 +131,21 @@ def run_or_explain(work: Callable[[], Any], name: str) -> int:
         work()
         return 0
     except LabelsPending as e:
-        _say(f'{name}: {e}')
+        _say(f'{name}: {e}', e)
         return 3
     except EXPECTED as e:
         if os.environ.get('MMAL_DEBUG'):
             traceback.print_exc()
-        _say(f'{name}: error: {e}\n(MMAL_DEBUG=1 shows where it came from.)')
+        _say(f'{name}: error: {e}\n(MMAL_DEBUG=1 shows where it came from.)',
+             e)
         return 1
     finally:
         close_dist()
 
 
-def _say(message: str) -> None:
+def _say(message: str, error: Exception) -> None:
+    """Print once what all processes know, and always what only one does."""
     if is_main_process():
         print(message, file=sys.stderr, flush=True)
+    elif not getattr(error, 'everywhere', False):
+        print(f'[process {get_rank()}] {message}', file=sys.stderr, flush=True)

@@ -27,12 +27,16 @@ def setup_dist(launcher: str) -> None:
     if launcher == 'none' or is_distributed():
         return
     if torch.cuda.is_available():
-        init_dist(launcher, backend='nccl', timeout=TIMEOUT)
+        init_dist(launcher, backend='nccl', timeout=_seconds())
     elif launcher == 'pytorch':  # mmengine's way needs a GPU to select
         torch_dist.init_process_group('gloo', timeout=TIMEOUT)
     else:
-        init_dist(launcher, backend='gloo', timeout=TIMEOUT)
+        init_dist(launcher, backend='gloo', timeout=_seconds())
     os.environ.setdefault('LOCAL_RANK', '0')
+
+
+def _seconds() -> int:
+    return int(TIMEOUT.total_seconds())
 
 
 def close_dist() -> None:
@@ -65,5 +69,6 @@ def on_main(work: Callable[[], Any]) -> Any:
             raise outcome[1]  # noqa: B904
         raise
     if outcome[1] is not None:
+        outcome[1].everywhere = True
         raise outcome[1]
     return outcome[0]

@@ -8,14 +8,16 @@ from typing import Any
 
 from mmengine.config import Config
 
+from .round_config import test_pipeline
+
 # Keys that may change between a kill and --resume: where and how a run is
 # made, and how long it goes on, but not what any round does.
 VOLATILE = (
     'work_dir', 'resume', 'launcher', 'env_cfg', 'log_level',
     'log_processor', 'vis_backends', 'visualizer', 'default_hooks',
-    'custom_imports', 'active_learning.rounds',
-    'active_learning.target', 'active_learning.score_dataloader.num_workers',
-    'train_dataloader.num_workers', 'train_dataloader.persistent_workers',
+    'custom_imports', 'active_learning.rounds', 'active_learning.target',
+    'active_learning.on_bad_image',
+    'active_learning.score_dataloader', 'active_learning.scorer.cache_gib',
     'val_dataloader.num_workers', 'val_dataloader.persistent_workers',
     'test_dataloader', 'test_evaluator', 'test_cfg')
 
@@ -30,6 +32,9 @@ def identity(cfg: Config) -> dict[str, Any]:
         dict: Dotted key -> value, without the keys in :data:`VOLATILE`.
     """
     content = copy.deepcopy(cfg.to_dict())
+    # scoring reads the pool by the test pipeline, wherever it stands
+    if cfg.get('test_dataloader') or cfg.get('val_dataloader'):
+        content['scoring_pipeline'] = test_pipeline(cfg)
     for key in VOLATILE:
         _drop(content, key.split('.'))
     flat = {}

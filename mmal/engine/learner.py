@@ -21,7 +21,6 @@ from mmal.pool import (
     CocoData,
     Initial,
     Pool,
-    build_oracle,
     check_images,
     count_boxes,
     initial_ids,
@@ -41,7 +40,7 @@ from .dist import on_main, setup_dist
 from .hooks import ActiveLearningHook
 from .identity import digest, identity
 from .plan import plan_rounds, plan_table
-from .query import Query
+from .query import Query, build_part
 from .round_config import round_config, run_name, scoring_splits
 from .run_state import RunState, claim
 from .settings import Settings, image_prefix, pool_dataset
@@ -60,17 +59,23 @@ class ActiveLearner:
         cfg (Config): An mmdet config with an ``active_learning`` block and a
             ``work_dir``.
         resume (bool): Go on with the run in ``work_dir``, if there is one.
+        accept_changes (bool): Even if the config was changed since; rounds
+            that are done stay as they are.
 
     Raises:
         ValueError: If a setting makes no sense, or ``work_dir`` holds another
             run; see :class:`Settings`.
     """
 
-    def __init__(self, cfg: Config, resume: bool = False) -> None:
+    def __init__(self,
+                 cfg: Config,
+                 resume: bool = False,
+                 accept_changes: bool = False) -> None:
         self.cfg = cfg
         self.settings = Settings.from_config(cfg)
         self.work = WorkDir(osp.abspath(cfg.work_dir))
         self.resume = resume
+        self.accept_changes = accept_changes
 
     def run(self) -> str:
         """Run to the end.
@@ -130,8 +135,10 @@ class ActiveLearner:
             on_main(lambda: _call(settings.prepare_data))
         self.dataset = pool_dataset(self.cfg, settings)
         self.coco = on_main(self._read_pool)
+        self._labels: Optional[BaseOracle] = None
+        on_main(self._build_oracle)
         self.query = Query(settings, self.coco, image_prefix(self.dataset),
-                           self._oracle())
+                           self._labels)
         self.initial_ids: list = on_main(self._check)
 
     def _read_pool(self) -> CocoData:
@@ -146,11 +153,13 @@ class ActiveLearner:
         check_pool(self._full, self.dataset)
         return self._full.without_annotations()
 
-    def _oracle(self) -> Optional[BaseOracle]:
+    def _build_oracle(self) -> None:
         """Process 0 asks for labels; the others never see any."""
-        if not is_main_process():
-            return None
-        return build_oracle(self.settings.oracle, self._full, self.work.path)
+        self._labels = build_part(
+            self.settings,
+            'oracle',
+            pool=self._full,
+            work_dir=self.work.path)
 
     def _check(self) -> list:
         """Draw the first images and look for everything else wrong."""
@@ -198,9 +207,11 @@ class ActiveLearner:
         content = identity(self.cfg)
         text = self.cfg.pretty_text
         found = on_main(
-            lambda: claim(self.work, content, self.resume, text))
+            lambda: claim(self.work, content, self.resume, text, self.
+                          accept_changes))
         if found:
             self.state = RunState.load(self.work, self.coco.ids)
+            self._note_changes(digest(content))
             self._reconsider_stop()
         else:
             self.state = RunState(self.work, Pool(self.coco.ids),
@@ -214,6 +225,13 @@ class ActiveLearner:
             logger_name='mmal',
             log_file=self.work.log,
             file_mode='a')
+
+    def _note_changes(self, config_hash: str) -> None:
+        if self.state.config_hash != config_hash:
+            self.state.config_hash = config_hash
+            self.state.notes.append(
+                f'round {self.state.round}: the config was changed')
+            on_main(self.state.save)
 
     def _tidy(self) -> None:
         """Remove what a killed process had half written."""
@@ -294,13 +312,23 @@ class ActiveLearner:
 
     def _stop_reason(self, metrics: dict) -> Optional[str]:
         target = self.settings.target
-        if target and metrics.get(target['metric'], -1) >= target['value']:
+        if target and self._reached(metrics):
             return 'target'
         if not self.state.pool.unlabelled():
             return 'exhausted'
         if self.state.pool.num_rounds >= self.settings.rounds:
             return 'rounds'
         return None
+
+    def _reached(self, metrics: dict) -> bool:
+        name, value = (self.settings.target[k] for k in ('metric', 'value'))
+        if metrics and name not in metrics:
+            raise ValueError(
+                f'active_learning.target.metric is {name!r}, but validation '
+                f'gives {", ".join(metrics)}: choose one of them and run '
+                'again with --resume.')
+        found = metrics.get(name)
+        return found is not None and found >= value
 
     def _write_curve(self, record: Record) -> None:
         curve = Curve.load(self.work.curve, missing_ok=True)

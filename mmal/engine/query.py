@@ -132,20 +132,21 @@ class Query:
         return selection
 
     def _scores(self, model, splits, round, folder) -> Scores:
-        found = on_main(lambda: _load_scores(folder.scores))
-        if found is not None:
+        scores = on_main(lambda: _load_scores(folder.scores))
+        if scores is not None:
             print_log(f'Using the scores in {folder.scores}.', 'current')
-            return found
-        scores = score_pool(model, self.scorer, self.data(splits, round))
+        if scores is None or (scores.unreadable and not self._skips()):
+            scores = score_pool(
+                model, self.scorer, self.data(splits, round), known=scores)
+            on_main(lambda: scores.save(folder.scores))
         self._refuse(self._unreadable(scores))
-        on_main(lambda: scores.save(folder.scores))
         return scores
 
     def _choose(self, scores: Scores) -> Selection:
         bad = self._unreadable(scores)
         while True:
-            if not len(scores):
-                raise BadImagesError(bad)
+            if not len(scores):  # nothing but broken images is left
+                return Selection([], [], 0, set_aside=bad)
             taken = self.budget.take(
                 partial(self._rank, scores), self.oracle, len(scores))
             broken = self._check(taken.ids)
@@ -168,8 +169,11 @@ class Query:
         return bad
 
     def _refuse(self, bad: list[BadImage]) -> None:
-        if bad and self.settings.on_bad_image != 'skip':
+        if bad and not self._skips():
             raise BadImagesError(bad)
+
+    def _skips(self) -> bool:
+        return self.settings.on_bad_image == 'skip'
 
     def _unreadable(self, scores: Scores) -> list[BadImage]:
         names = {

@@ -94,6 +94,9 @@ def _make_reproducible(cfg: Config, seed: int, number: int) -> None:
     checkpoint = cfg.setdefault('default_hooks', {}).setdefault(
         'checkpoint', dict(type='CheckpointHook', interval=1))
     checkpoint.setdefault('backend_args', dict(backend=BACKEND))
+    if checkpoint.get('max_keep_ckpts') == 1:
+        # mmengine removes the old one before the new one is written
+        checkpoint['max_keep_ckpts'] = 2
 
 
 def _by_iter(cfg: Config) -> bool:
@@ -145,8 +148,13 @@ def test_pipeline(cfg: Config) -> list:
         "needs a test pipeline to read the pool's images.")
 
 
-def classes_of(dataset: dict) -> tuple[str, ...]:
+def classes_of(dataset: dict,
+               where: str = 'train_dataloader.dataset') -> tuple[str, ...]:
     """The class names of a data set config.
+
+    Args:
+        dataset (dict): The config.
+        where (str): The key that holds it, for the message.
 
     Raises:
         ValueError: If the data set is not in COCO format.
@@ -155,8 +163,8 @@ def classes_of(dataset: dict) -> tuple[str, ...]:
     kind = DATASETS.get(dataset['type'])
     if kind is None or not issubclass(kind, CocoDataset):
         raise ValueError(
-            f'train_dataloader.dataset.type is {dataset["type"]}, but the '
-            'pool must be a COCO json: use CocoDataset (tools/dataset/'
-            'voc2coco.py converts PASCAL VOC).')
+            f'{where}.type is {dataset["type"]}, but images are read from a '
+            'COCO json: use CocoDataset (tools/dataset/voc2coco.py converts '
+            'PASCAL VOC).')
     metainfo = dataset.get('metainfo') or {}
     return tuple(metainfo.get('classes') or kind.METAINFO['classes'])

@@ -44,6 +44,9 @@ class RunState:
     def commit(self, ids: list, bad: list[BadImage], note: str) -> None:
         """Add a round to the pool in memory; :meth:`save` makes it last."""
         self.pool.set_aside(bad)
+        if not ids:
+            self.stopped = 'exhausted'
+            return
         new = self.pool.commit(ids, self.seed)
         if note:
             self.notes.append(f'round {new}: {note}')
@@ -70,7 +73,11 @@ class RunState:
                    state.seed, state.stopped, state.meta.get('notes'))
 
 
-def claim(work: WorkDir, identity: dict, resume: bool, text: str) -> bool:
+def claim(work: WorkDir,
+          identity: dict,
+          resume: bool,
+          text: str,
+          accept_changes: bool = False) -> bool:
     """Make sure a work folder belongs to a config.
 
     Args:
@@ -78,6 +85,7 @@ def claim(work: WorkDir, identity: dict, resume: bool, text: str) -> bool:
         identity (dict): See :func:`mmal.engine.identity.identity`.
         resume (bool): Whether ``--resume`` was given.
         text (str): The config as text, kept for the reader.
+        accept_changes (bool): Go on with another config all the same.
 
     Returns:
         bool: Whether there is a run to go on with.
@@ -91,11 +99,22 @@ def claim(work: WorkDir, identity: dict, resume: bool, text: str) -> bool:
             raise ValueError(
                 f'{work.path} already holds a run. Go on with it by --resume, '
                 'or choose another folder with --work-dir.')
-        _check_same(work, identity)
-        return True
+        if not accept_changes:
+            _check_same(work, identity)
+            return True
+    else:
+        _check_fresh(work)
     write_json(work.identity, identity, indent=1)
     write_text(work.config, text)
-    return False
+    return osp.exists(work.state)
+
+
+def _check_fresh(work: WorkDir) -> None:
+    if osp.exists(work.round(0).path):
+        raise ValueError(
+            f'{work.path} has rounds but no state.json, so nobody can tell '
+            'what made them. Remove the folder, or choose another one with '
+            '--work-dir.')
 
 
 def _check_same(work: WorkDir, identity: dict) -> None:
@@ -109,5 +128,5 @@ def _check_same(work: WorkDir, identity: dict) -> None:
     more = f'\n  … {len(changed) - 10} more' if len(changed) > 10 else ''
     raise ValueError(
         f'{work.path} was made by another config:\n  {shown}{more}\nUndo '
-        'these changes to resume it, or choose another folder with '
-        '--work-dir.')
+        'these changes to resume it, take them over for the rounds to come '
+        'with --resume force, or choose another folder with --work-dir.')

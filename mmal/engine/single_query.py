@@ -85,6 +85,7 @@ def _prepare(dataset: dict, labelled: Optional[str],
     done = set()
     if labelled is not None:
         coco = load_coco(labelled)
+        check_pool(coco, dataset)
         done = {image['file_name'] for image in coco.images.values()}
     left = [
         i for i, image in full.images.items() if image['file_name'] not in done

@@ -57,6 +57,9 @@ class BadImagesError(ValueError):
             '\n'.join(lines) + '\nReplace them, or set '
             "active_learning.on_bad_image='skip' to set them aside.")
 
+    def __reduce__(self):  # it travels between processes
+        return BadImagesError, (self.bad, )
+
 
 def check_images(coco: CocoData,
                  img_prefix: str,

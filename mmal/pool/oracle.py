@@ -32,6 +32,9 @@ class LabelsPending(Exception):
         super().__init__(message)
         self.ids = list(ids)
 
+    def __reduce__(self):  # it travels between processes
+        return LabelsPending, (str(self), self.ids)
+
 
 class BaseOracle(ABC):
     """Gives annotations for image ids, not knowing why they were chosen.

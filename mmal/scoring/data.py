@@ -98,7 +98,7 @@ class ScoringData:
         self.num_workers = num_workers
         self.check_image = check_image
         self.progress = progress
-        self.unreadable: dict[ImageId, str] = {}
+        self.unreadable: dict[str, dict[ImageId, str]] = defaultdict(dict)
         self._datasets: dict[str, Dataset] = {}
         self._plans: dict[tuple, list[list[int]]] = {}
 
@@ -126,7 +126,7 @@ class ScoringData:
         """Iterate over a split.
 
         Images that cannot be read are left out and noted in
-        ``self.unreadable``.
+        ``self.unreadable[split]``.
 
         Args:
             split (str): The name of the split.
@@ -150,7 +150,7 @@ class ScoringData:
             collate_fn=list)
         with self.bar(sum(map(len, plan)), desc, unit='img') as bar:
             for items in loader:
-                yield from self._to_batches(dataset, items, model)
+                yield from self._to_batches(split, items, model)
                 bar.update(len(items))
 
     def batch(self, split: str, model: nn.Module, index: int,
@@ -199,12 +199,13 @@ class ScoringData:
                 self._dataset(split), self.batch_size, wanted)
         return self._plans[key]
 
-    def _to_batches(self, dataset, items, model) -> Iterator[Batch]:
+    def _to_batches(self, split, items, model) -> Iterator[Batch]:
+        dataset = self._dataset(split)
         groups = defaultdict(list)
         for item in items:
             if isinstance(item, _Unreadable):
                 info = dataset.get_data_info(item.index)
-                self.unreadable[info['img_id']] = item.reason
+                self.unreadable[split][info['img_id']] = item.reason
             else:
                 groups[item['inputs'].shape].append(item)
         for group in groups.values():

@@ -16,8 +16,11 @@ from mmdet.models.dense_heads import FCOSHead
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.models.losses import FocalLoss
 from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
+from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+
+from .data import Batch
 
 Outputs = tuple[list[Tensor], ...]
 
@@ -34,6 +37,28 @@ def check_single_stage(model: nn.Module) -> None:
             f'{type(model).__name__} is not a single-stage detector with a '
             'bbox_head that has loss_by_feat (FCOS, RetinaNet, ATSS, …): '
             'choose another scorer for it.')
+
+
+def blank_batch(model: nn.Module, size: int = 256) -> Batch:
+    """A grey image with one box, to try a detector on.
+
+    Args:
+        model (nn.Module): The detector; gives the device.
+        size (int): Height and width in pixels.
+    """
+    device = next(model.parameters()).device
+    sample = DetDataSample(
+        metainfo=dict(
+            img_shape=(size, size),
+            ori_shape=(size, size),
+            pad_shape=(size, size),
+            batch_input_shape=(size, size),
+            scale_factor=(1.0, 1.0)))
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor([[64., 64., 128., 160.]], device=device),
+        labels=torch.zeros(1, dtype=torch.long, device=device))
+    inputs = torch.zeros(1, 3, size, size, device=device)
+    return Batch(ids=[0], inputs=inputs, samples=[sample])
 
 
 def head_outputs(model: nn.Module, inputs: Tensor) -> Outputs:

@@ -1,16 +1,18 @@
 """ISAL: label the image that is expected to lower the reference loss most."""
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Optional, Union
 
 import mmcv.cnn
 import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, broadcast
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmal.compat.losses import local_losses
 from mmal.influence import (
     CachedBatches,
     ExactHessian,
@@ -22,13 +24,14 @@ from mmal.influence import (
     mean_gradient,
     register_affine,
 )
-from mmal.influence.solvers import BaseSolver, SolverError
+from mmal.influence.solvers import BaseSolver, Identity, SolverError
 from mmal.influence.vectors import flatten, unflatten
 from mmal.randomness import seeded_order
 from mmal.registry import TASK_UTILS
 from .base import BaseScorer
 from .data import Batch, ScoringData
 from .detector import (
+    blank_batch,
     check_single_stage,
     head_outputs,
     image_losses,
@@ -119,9 +122,15 @@ class InfluenceScorer(BaseScorer):
         """See :meth:`BaseScorer.check`."""
         check_single_stage(model)
         try:
-            LayerRecorder(model, self.layers, self.bias)
-        except ValueError as e:
+            self.recorder = LayerRecorder(model, self.layers, self.bias)
+            self._rehearse(model)
+        except (ValueError, RuntimeError) as e:
             raise ValueError(f'active_learning.scorer.layers: {e}') from e
+        except TypeError as e:
+            raise ValueError(
+                f'InfluenceScorer cannot read the outputs of '
+                f'{type(model.bbox_head).__name__} in eval mode ({e}): choose '
+                'another scorer for it.') from e
         if self.reference not in data.splits:
             raise ValueError(
                 f"active_learning.scorer.reference is '{self.reference}', but "
@@ -140,6 +149,8 @@ class InfluenceScorer(BaseScorer):
         except SolverError as e:
             raise ValueError(f'active_learning.scorer.solver: {e}') from e
         self.s_test = solution.x
+        for tensor in self.s_test:  # the same bits in every process
+            broadcast(tensor)
         print_log(
             f's_test by {type(self.solver).__name__} over '
             f'{self.recorder.num_params:,} parameters: {_describe(solution)}',
@@ -161,6 +172,16 @@ class InfluenceScorer(BaseScorer):
             score = score.masked_fill(count == 0, -float('inf'))
         return dict(score=score, pseudo_labels=count)
 
+    def _rehearse(self, model: nn.Module) -> None:
+        """All steps on a blank image, to meet mistakes before training."""
+        batch = blank_batch(model)
+        with local_losses(), twice_differentiable(model.bbox_head):
+            losses = self._losses(model, batch)
+        if not isinstance(self.solver, Identity):
+            HESSIANS[self.hessian][1](losses, self.recorder)
+        self.s_test = [torch.zeros_like(p) for p in self.recorder.params]
+        self.process(model, batch)
+
     def _losses(self, model: nn.Module, batch: Batch) -> Tensor:
         """True-label losses [B] of a batch, its calls recorded."""
         with self.recorder:
@@ -181,12 +202,19 @@ class InfluenceScorer(BaseScorer):
             total[:-1] += flatten(mean).double() * len(batch)
             total[-1] += len(batch)
         self.recorder.clear()
+        self._report_unreadable(data)
         all_reduce(total)
         if not total[-1]:
             raise ValueError(
                 f"the reference set '{self.reference}' of "
                 'active_learning.scorer has no readable image.')
         return unflatten((total[:-1] / total[-1]).to(params[0].dtype), params)
+
+    def _report_unreadable(self, data: ScoringData) -> None:
+        for image, reason in data.unreadable[self.reference].items():
+            print_log(
+                f"image {image} of the reference set '{self.reference}' is "
+                f'left out: {reason}', 'current', logging.WARNING)
 
     def _operator(self, model, data):
         """H over a sample of the labelled images, the same everywhere."""

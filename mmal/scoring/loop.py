@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Optional
 
 import numpy as np
 import torch
@@ -20,7 +23,8 @@ EMBEDDING = 'embedding'
 def score_pool(model: nn.Module,
                scorer: BaseScorer,
                data: ScoringData,
-               split: str = 'unlabelled') -> Scores:
+               split: str = 'unlabelled',
+               known: Optional[Scores] = None) -> Scores:
     """Score every image of a split.
 
     Images that cannot be read get no score and are named in
@@ -35,6 +39,8 @@ def score_pool(model: nn.Module,
         scorer (BaseScorer): Gives one value per image.
         data (ScoringData): The images.
         split (str): Which split to score.
+        known (Scores, optional): Scores of some of its images by the same
+            model; only the others are looked at.
 
     Returns:
         Scores: In the order of the pool file.
@@ -46,13 +52,14 @@ def score_pool(model: nn.Module,
     model.eval()
     share_buffers(model)
     try:
-        with local_losses():
+        with local_losses(), full_precision():
             scorer.prepare(model, data)
-            rows = _score_shard(model, scorer, data, split)
+            rows = _score_shard(model, scorer, data, split, known)
     finally:
         model.train(was_training)
-    parts = all_gather_object((rows, data.unreadable))
-    scores = _assemble(scorer, data, split, [rows for rows, _ in parts])
+    parts = all_gather_object((rows, data.unreadable[split]))
+    rows = [rows for rows, _ in parts] + _rows_of(known)
+    scores = _assemble(scorer, data, split, rows)
     scores.unreadable = {k: v for _, bad in parts for k, v in bad.items()}
     return scores
 
@@ -70,10 +77,41 @@ def share_buffers(model: nn.Module) -> None:
         broadcast(buffer)
 
 
-def _score_shard(model, scorer, data, split) -> dict[str, list]:
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Switch TensorFloat-32 off.
+
+    With its 10 bits, scores would depend visibly on the batch size.
+    """
+    if not torch.cuda.is_available():
+        yield
+        return
+    backends = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [b.allow_tf32 for b in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = False
+        yield
+    finally:
+        for backend, flag in zip(backends, before):
+            backend.allow_tf32 = flag
+
+
+def _rows_of(known: Optional[Scores]) -> list[dict]:
+    if known is None or not len(known):
+        return []
+    rows = {k: [v] for k, v in known.columns.items()}
+    if known.embeddings is not None:
+        rows[EMBEDDING] = [known.embeddings]
+    return [dict(rows, ids=known.ids)]
+
+
+def _score_shard(model, scorer, data, split, known) -> dict[str, list]:
     rows = defaultdict(list)
     if scorer.needs_images:
-        batches = data.batches(split, model, desc='scoring')
+        done = set() if known is None else set(known.ids)
+        left = [i for i in data.ids(split) if i not in done]
+        batches = data.batches(split, model, left, desc='scoring')
     else:
         batches = data.id_batches(split)
     for batch in batches:

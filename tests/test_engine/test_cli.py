@@ -1,10 +1,11 @@
+import pickle
 from argparse import Namespace
 
 import pytest
 from mmengine.config import Config
 
 from mmal.engine.cli import move_data, prepare_config, run_or_explain
-from mmal.pool import LabelsPending
+from mmal.pool import BadImage, BadImagesError, LabelsPending
 
 
 def config():
@@ -58,6 +59,14 @@ def test_amp(monkeypatch):
     prepare_config(cfg, args(amp=True))
     assert cfg.optim_wrapper == dict(
         type='AmpOptimWrapper', loss_scale='dynamic')
+
+
+def test_errors_travel_between_processes():
+    error = pickle.loads(pickle.dumps(LabelsPending('label these', [1, 2])))
+    assert str(error) == 'label these' and error.ids == [1, 2]
+    bad = BadImage(1, 'a.png', '/x/a.png', 'it is truncated')
+    error = pickle.loads(pickle.dumps(BadImagesError([bad])))
+    assert error.bad == [bad] and 'a.png' in str(error)
 
 
 @pytest.mark.parametrize('error, status', [

@@ -119,6 +119,112 @@ def test_budget_in_boxes_is_kept(data, tmp_path):
     assert curve[1]['boxes'] - curve[0]['boxes'] == selected['boxes']
 
 
+def test_unknown_target_metric_is_named(data, tmp_path, monkeypatch):
+    target = dict(metric='bbox_mAP', value=0.5)
+    fake_metrics(monkeypatch, {'coco/bbox_mAP': 0.1})
+    fails(config(data, tmp_path, target=target),
+          r"target\.metric is 'bbox_mAP'.*coco/bbox_mAP")
+
+
+def fake_metrics(monkeypatch, metrics):
+    from mmdet.evaluation import CocoMetric
+    monkeypatch.setattr(CocoMetric, 'compute_metrics',
+                        lambda self, results: {
+                            k.split('/')[-1]: v
+                            for k, v in metrics.items()
+                        })
+
+
+def test_metrics_of_classes_without_boxes_are_nan(data, tmp_path,
+                                                   monkeypatch):
+    target = dict(metric='coco/a_precision', value=0.5)
+    fake_metrics(monkeypatch, {'coco/a_precision': float('nan')})
+    ActiveLearner(config(data, tmp_path, target=target)).run()
+    assert read(tmp_path, 'round_00', 'metrics.json') == {
+        'coco/a_precision': None
+    }
+    assert read(tmp_path, 'state.json')['stopped'] == 'rounds'
+
+
+def test_only_broken_images_are_left(own_data, tmp_path):
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        learner = ActiveLearner(config(own_data, tmp_path))
+        learner.prepare()
+    first = set(learner.initial_ids)
+    for image in read_pool(own_data)['images']:
+        if image['id'] not in first:
+            damage(own_data, image['file_name'])
+    ActiveLearner(config(own_data, tmp_path, on_bad_image='skip')).run()
+    state = read(tmp_path, 'state.json')
+    assert state['stopped'] == 'exhausted' and len(state['rounds']) == 1
+    assert len(state['set_aside']) == 8
+
+
+def test_changes_can_be_forced(data, tmp_path):
+    ActiveLearner(config(data, tmp_path, rounds=1)).run()
+    cfg = config(data, tmp_path, budget=dict(size=2))
+    fails(copy.deepcopy(cfg), '--resume force', resume=True)
+    ActiveLearner(cfg, resume=True, accept_changes=True).run()
+    state = read(tmp_path, 'state.json')
+    assert [len(r['ids']) for r in state['rounds']] == [4, 2]
+    assert 'the config was changed' in read(tmp_path, 'curve.json')['note']
+
+
+def test_rounds_without_state_are_refused(data, tmp_path):
+    cfg = config(data, tmp_path, rounds=1)
+    ActiveLearner(copy.deepcopy(cfg)).run()
+    os.unlink(tmp_path / 'work' / 'state.json')
+    fails(cfg, 'has rounds but no state.json')
+
+
+@pytest.mark.parametrize('layers', ['bbox_head', 'bbox_head.*'])
+def test_layers_that_gauss_newton_cannot_take(data, tmp_path, layers):
+    scorer = dict(type='mmal.InfluenceScorer', layers=layers)
+    fails(config(data, tmp_path, scorer=scorer), r"scorer\.layers: .*exact")
+    assert not os.path.exists(tmp_path / 'work')
+
+
+def test_missing_validation_image(own_data, tmp_path):
+    os.unlink(os.path.join(own_data, 'images', 'val_002.png'))
+    fails(config(own_data, tmp_path), 'val_002.png', FileNotFoundError)
+
+
+def test_scores_before_a_bad_image_are_kept(own_data, tmp_path, monkeypatch):
+    """Only the repaired image is scored again."""
+    from mmal.scoring import InfluenceScorer
+    scorer = dict(
+        type='mmal.InfluenceScorer',
+        layers='bbox_head.conv_cls',
+        empty='background',
+        solver=dict(type='mmal.Identity'))
+    whole = config(own_data, tmp_path / 'whole', scorer=scorer)
+    ActiveLearner(whole).run()
+    first = set(read(tmp_path / 'whole', 'state.json')['rounds'][0]
+             ['ids'])
+    victim = next(i for i in read_pool(own_data)['images']
+                  if i['id'] not in first)
+    path = os.path.join(own_data, 'images', victim['file_name'])
+    with open(path, 'rb') as f:
+        content = f.read()
+    damage(own_data, victim['file_name'])
+    cfg = config(own_data, tmp_path, scorer=scorer)
+    fails(copy.deepcopy(cfg), victim['file_name'])
+    with open(path, 'wb') as f:
+        f.write(content)
+    seen = []
+    original = InfluenceScorer.process
+
+    def spy(self, model, batch):
+        seen.extend(batch.ids)
+        return original(self, model, batch)
+
+    monkeypatch.setattr(InfluenceScorer, 'process', spy)
+    ActiveLearner(cfg, resume=True).run()
+    assert [i for i in seen if i != 0] == [victim['id']]  # 0: the rehearsal
+    assert read(tmp_path, 'state.json')['rounds'] == read(
+        tmp_path / 'whole', 'state.json')['rounds']
+
+
 def test_target_ends_the_run(data, tmp_path):
     target = dict(metric='coco/bbox_mAP', value=-2.0)
     cfg = config(data, tmp_path, rounds=5, target=target)

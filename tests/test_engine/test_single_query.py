@@ -69,6 +69,14 @@ def test_mistakes_are_named(trained, tmp_path, arguments, message):
     assert message in done.stderr and 'Traceback' not in done.stderr
 
 
+def test_checkpoint_of_another_detector(trained, tmp_path):
+    config, checkpoint, labelled = trained
+    done = run(SELECT, config, checkpoint, '--labelled', labelled,
+               '--out-dir', str(tmp_path), '--cfg-options',
+               'model.bbox_head.stacked_convs=2')
+    assert done.returncode == 1 and 'does not fit the detector' in done.stderr
+
+
 def test_hook_in_mmdets_own_training(trained, tmp_path):
     config, _, labelled = trained
     cfg = Config.fromfile(config)

@@ -126,7 +126,7 @@ def test_unreadable_images_are_left_out_and_named(config):
 
     data = data_of(config, check_image=check)
     found = [i for b in data.batches('pool', tiny_fcos()) for i in b.ids]
-    (bad, reason), = data.unreadable.items()
+    (bad, reason), = data.unreadable['pool'].items()
     assert reason == 'it is truncated'
     assert set(found) == set(data.ids('pool')) - {bad}
     assert all(min(size) >= 64 for size in seen)

@@ -76,6 +76,25 @@ def test_unreadable_images_have_no_score_and_are_named(data):
     assert set(scores.unreadable).isdisjoint(scores.ids)
 
 
+def test_known_scores_are_taken_over(data):
+    model = tiny_fcos()
+    whole = score_pool(model, MeanScorer(), data())
+    some = whole.without(whole.ids[2:5])
+    seen = []
+
+    class Watched(MeanScorer):
+
+        def process(self, model, batch):
+            seen.extend(batch.ids)
+            return super().process(model, batch)
+
+    again = score_pool(model, Watched(), data(), known=some)
+    assert sorted(seen) == sorted(whole.ids[2:5])
+    assert again.ids == whole.ids
+    np.testing.assert_array_equal(again.values, whole.values)
+    np.testing.assert_array_equal(again.embeddings, whole.embeddings)
+
+
 def test_nan_scores_are_an_error(data):
 
     class Broken(MeanScorer):

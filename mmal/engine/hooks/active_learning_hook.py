@@ -1,13 +1,15 @@
 """The hook that turns a training into a round of active learning."""
 from __future__ import annotations
 
+import math
 import os.path as osp
 import time
+from contextlib import contextmanager
 from typing import Callable, Optional
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
@@ -68,10 +70,15 @@ class ActiveLearningHook(Hook):
             check_finite(self._loss, runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Look at loss and weights before the checkpoint is written."""
-        weights = {k: v for k, v in runner.model.state_dict().items()
-                   if v.is_floating_point()}
-        check_finite({**self._loss, **weights}, runner)
+        """Look at the last loss of the epoch."""
+        check_finite(self._loss, runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Never save weights that are not finite."""
+        weights = checkpoint['state_dict']
+        check_finite(
+            {k: v
+             for k, v in weights.items() if v.is_floating_point()}, runner)
 
     def before_val(self, runner: Runner) -> None:
         """Validate the weights that the checkpoint holds."""
@@ -91,7 +98,8 @@ class ActiveLearningHook(Hook):
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
         on_round_end = self.on_round_end or _query_once
-        on_round_end(runner, model, metrics)
+        with _averaged(runner):
+            on_round_end(runner, model, metrics)
 
     def _metrics(self, runner: Runner) -> dict:
         if runner.val_loop is None:
@@ -122,6 +130,19 @@ def check_finite(outputs: dict, runner: Runner) -> None:
             'kept.')
 
 
+@contextmanager
+def _averaged(runner: Runner):
+    """Put averaged weights (EMAHook) in place, as validation does."""
+    hooks = [h for h in runner.hooks if isinstance(h, EMAHook)]
+    for hook in hooks:
+        hook.before_val_epoch(runner)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.after_val_epoch(runner)
+
+
 def _trained(runner: Runner) -> bool:
     return runner.iter >= runner.max_iters
 
@@ -131,7 +152,9 @@ def _metrics_file(runner: Runner) -> str:
 
 
 def _plain(metrics: Optional[dict]) -> dict:
-    return {k: float(v) for k, v in (metrics or {}).items()}
+    """Metrics for JSON, which knows no NaN (a class without boxes)."""
+    numbers = {k: float(v) for k, v in (metrics or {}).items()}
+    return {k: v if math.isfinite(v) else None for k, v in numbers.items()}
 
 
 def _query_once(runner: Runner, model: torch.nn.Module,

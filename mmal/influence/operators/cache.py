@@ -1,6 +1,6 @@
 """Batches kept in memory up to a limit and made again beyond it."""
 from contextlib import contextmanager
-from typing import Callable, Dict, Iterator, List
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 import torch
 
@@ -10,9 +10,10 @@ from .base import OperatorBatch
 class CachedBatches:
     """A sequence of batches of which as many as fit are kept.
 
-    The first batches that fit stay; the others are made by the factory each
-    time. (Dropping the least recently used one instead would, as solvers pass
-    over all batches in turn, drop each just before its next use.)
+    The first batches that fit stay, and the one made last; the others are
+    made by the factory each time. (Dropping the least recently used one
+    instead would, as solvers pass over all batches in turn, drop each just
+    before its next use.)
 
     Args:
         factory (Callable[[int], OperatorBatch]): Makes batch ``index``; must
@@ -35,6 +36,7 @@ class CachedBatches:
         self.nbytes = 0
         self.builds = 0
         self._kept: Dict[int, OperatorBatch] = {}
+        self._last: Tuple[int, Optional[OperatorBatch]] = (-1, None)
 
     def __len__(self) -> int:
         return self.length
@@ -44,6 +46,8 @@ class CachedBatches:
             raise IndexError(f'batch {index} of {self.length}')
         if index in self._kept:
             return self._kept[index]
+        if index == self._last[0]:
+            return self._last[1]
         # Solvers run without gradients, but a factory needs them.
         with torch.enable_grad(), count_saved_bytes() as counted:
             batch = self.factory(index)
@@ -52,6 +56,8 @@ class CachedBatches:
         if self.nbytes + size <= self.limit:
             self._kept[index] = batch
             self.nbytes += size
+        else:
+            self._last = (index, batch)
         return batch
 
 
