@@ -175,12 +175,13 @@ class InfluenceScorer(BaseScorer):
     def _rehearse(self, model: nn.Module) -> None:
         """All steps on a blank image, to meet mistakes before training."""
         batch = blank_batch(model)
-        with local_losses(), twice_differentiable(model.bbox_head):
-            losses = self._losses(model, batch)
-        if not isinstance(self.solver, Identity):
-            HESSIANS[self.hessian][1](losses, self.recorder)
-        self.s_test = [torch.zeros_like(p) for p in self.recorder.params]
-        self.process(model, batch)
+        with local_losses():  # process 0 may be alone here
+            with twice_differentiable(model.bbox_head):
+                losses = self._losses(model, batch)
+            if not isinstance(self.solver, Identity):
+                HESSIANS[self.hessian][1](losses, self.recorder)
+            self.s_test = [torch.zeros_like(p) for p in self.recorder.params]
+            self.process(model, batch)
 
     def _losses(self, model: nn.Module, batch: Batch) -> Tensor:
         """True-label losses [B] of a batch, its calls recorded."""

@@ -361,23 +361,24 @@ def test_the_mean_is_over_images_whatever_the_batches(kind):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_batches_beyond_the_limit_are_made_again(kind):
-    make, model = batch_factory(kind, [1, 1, 1])
+    make, model = batch_factory(kind, [1, 1, 1, 1])
     recorder = LayerRecorder(model, LAYERS)
     v = [torch.randn_like(p, requires_grad=False) for p in recorder.params]
-    everything = CachedBatches(make, 3)
+    everything = CachedBatches(make, 4)
     truth = flatten(KINDS[kind](everything).product(v))
-    assert everything.builds == 3
+    assert everything.builds == 4
     KINDS[kind](everything).product(v)
-    assert everything.builds == 3 and everything.nbytes > 0
-    limit = everything.nbytes * 2 // 3 + 8
-    some = CachedBatches(make, 3, limit=limit)
+    assert everything.builds == 4 and everything.nbytes > 0
+    limit = everything.nbytes // 2 + 8
+    some = CachedBatches(make, 4, limit=limit)
     for _ in range(2):
         with torch.no_grad():
             found = flatten(KINDS[kind](some).product(v))
         assert torch.equal(found, truth)
-    assert some.builds == 4 and some.nbytes <= limit
+    assert some.builds == 6 and some.nbytes <= limit
+    assert some[3] is some[3] and some.builds == 6  # the one made last
     with pytest.raises(IndexError):
-        some[3]
+        some[4]
 
 
 def test_bytes_are_those_of_inputs_patches_and_curvature():
