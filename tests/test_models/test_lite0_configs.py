@@ -96,3 +96,19 @@ def test_real_photos_are_found_by_the_environment(
                   for box in train.get_data_info(i)['instances'])
     assert ignored == crowd
     assert max(train[0]['inputs'].shape) <= 320
+
+
+@pytest.mark.parametrize('name', [
+    'fcos_efficientnet-lite0_fpn', 'fcos_efficientnet-lite0_fpn_s8-16'
+])
+def test_no_side_of_a_box_begins_at_the_clamp(name):
+    """Where it would have no gradient."""
+    model = _detector(name, 3)
+    model.init_weights()
+    with torch.no_grad():
+        outputs = model.bbox_head(
+            model.extract_feat(torch.randn(2, 3, 128, 128)))
+    for distances in outputs[1]:
+        assert distances.min() > 0
+    assert torch.sigmoid(model.bbox_head.conv_cls.bias).allclose(
+        torch.tensor(0.01))

@@ -36,6 +36,17 @@ model = dict(
         norm_on_bbox=True,
         centerness_on_reg=True,
         norm_cfg=dict(type='GN', num_groups=16, requires_grad=True),
+        # Distances are clamped at 0, where no gradient flows: boxes begin
+        # well inside, or a side can die in the first steps.
+        init_cfg=dict(
+            type='Normal',
+            layer='Conv2d',
+            std=0.01,
+            override=[
+                dict(
+                    type='Normal', name='conv_cls', std=0.01, bias_prob=0.01),
+                dict(type='Normal', name='conv_reg', std=0.01, bias=2.0)
+            ]),
         loss_cls=dict(
             type='FocalLoss',
             use_sigmoid=True,
