@@ -101,7 +101,7 @@ def test_real_photos_are_found_by_the_environment(
 @pytest.mark.parametrize('name', [
     'fcos_efficientnet-lite0_fpn', 'fcos_efficientnet-lite0_fpn_s8-16'
 ])
-def test_no_side_of_a_box_begins_at_the_clamp(name):
+def test_no_side_of_a_box_begins_at_the_clamp(mmdet_scope, name):
     """Where it would have no gradient."""
     model = _detector(name, 3)
     model.init_weights()
