@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Callable, Optional, Union
 
-import torch
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.dist import get_dist_info, get_rank
@@ -338,8 +337,3 @@ def _collate(items: list[dict], model: nn.Module) -> Batch:
     data = model.data_preprocessor(data, training=False)
     samples = data['data_samples']
     return Batch([s.img_id for s in samples], data['inputs'], samples)
-
-
-def single_device(model: nn.Module) -> torch.device:
-    """The device of a model's parameters."""
-    return next(model.parameters()).device
