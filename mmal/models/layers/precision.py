@@ -1,0 +1,8 @@
+"""The least precision of mixtures and their losses."""
+import torch
+from torch import Tensor
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """``x`` in float32, or as it is if it is float64 already."""
+    return x if x.dtype == torch.float64 else x.float()
