@@ -1,6 +1,6 @@
 """A detector and a data set small enough for unit tests on one core."""
 import os.path as osp
-from typing import Sequence
+from typing import Callable, Optional, Sequence
 
 import cv2
 import numpy as np
@@ -105,16 +105,34 @@ def tiny_fcos(num_classes: int = 3,
     Returns:
         nn.Module: The detector, on the CPU.
     """
+    cfg = tiny_fcos_config(num_classes, channels, towers)
+    return build_detector(cfg, seed, lambda m: _widen(m.bbox_head)).eval()
+
+
+def build_detector(cfg: dict, seed: int = 0,
+                   change: Optional[Callable] = None) -> torch.nn.Module:
+    """Build a detector with weights that depend on the seed alone.
+
+    Args:
+        cfg (dict): Config of an mmdet detector.
+        seed (int): Seed of the weights; the global generator is left as it
+            was. Defaults to 0.
+        change (callable, optional): Called with the detector to change its
+            weights, under the same seed.
+
+    Returns:
+        nn.Module: The detector in training mode, on the CPU.
+    """
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
     register_all_modules(init_default_scope=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        cfg = tiny_fcos_config(num_classes, channels, towers)
         model = MODELS.build(ConfigDict(cfg, _scope_='mmdet'))
         model.init_weights()
-        _widen(model.bbox_head)
-    return model.eval()
+        if change is not None:
+            change(model)
+    return model
 
 
 @torch.no_grad()

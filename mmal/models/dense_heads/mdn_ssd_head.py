@@ -1,0 +1,299 @@
+"""SSD whose boxes and classes are mixtures of Gaussians."""
+from __future__ import annotations
+
+import copy
+from typing import Optional
+
+import torch
+from mmdet.models.losses import smooth_l1_loss
+from mmdet.models.utils import filter_scores_and_topk
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmal.registry import MODELS
+from ..layers import BoxOutput, ClassOutput
+from ..losses import mixture_cross_entropy, uncertainty_weight
+from .ssd_head import SSDHead
+
+
+@MODELS.register_module()
+class MDNSSDHead(SSDHead):
+    """SSD head with mixture density outputs.
+
+    "Deep Active Learning for Object Detection with Mixture Density Networks",
+    section 3.1. A detection's ``InstanceData`` carries ``box_aleatoric`` and
+    ``box_epistemic`` [n, 4] (of the deltas, eq. 1), ``cls_aleatoric`` and
+    ``cls_epistemic`` [n] (of the predicted class) and ``class_probs``
+    [n, num_classes + 1], background last, through NMS. They cost nothing for
+    anchors below ``score_thr``.
+
+    Args:
+        *args: See :class:`SSDHead`.
+        box_components (int): K of each box coordinate; 0 leaves mmdet's
+            deltas and smooth L1 loss.
+        cls_components (int): K of the classes; 0 leaves a plain softmax.
+        cls_variance (bool): False is the efficient form ("Ours*"), whose
+            logits have no variances.
+        weighting (dict, optional): Weights the positives by eq. 9, as the
+            efficient form does: ``alpha`` (4.0), ``detach`` (True) and
+            ``box`` (True), whether the box loss is weighted too.
+        loss_cls (dict): Eq. 5, for positives and hard negatives.
+        loss_bbox (dict): Eq. 3, of ``box_components`` > 0.
+        **kwargs: See :class:`SSDHead`.
+
+    Raises:
+        ValueError: If ``weighting`` is set but a side has no mixture.
+    """
+
+    def __init__(self,
+                 *args,
+                 box_components: int = 4,
+                 cls_components: int = 4,
+                 cls_variance: bool = True,
+                 weighting: Optional[dict] = None,
+                 loss_cls: dict = dict(  # noqa: B006
+                     type='mmal.MixtureCrossEntropyLoss'),
+                 loss_bbox: dict = dict(  # noqa: B006
+                     type='mmal.MixtureNLLLoss'),
+                 **kwargs) -> None:
+        # mmdet's constructor makes the layers, which need these
+        self._components = (cls_components, cls_variance, box_components)
+        super().__init__(*args, **kwargs)
+        self.weighting = _weighting(weighting, cls_components, box_components)
+        self.loss_cls = MODELS.build(loss_cls)
+        self.loss_bbox = MODELS.build(loss_bbox)
+
+    def _init_layers(self) -> None:
+        components, variance, box_components = self._components
+        self.cls_output = ClassOutput(self.cls_out_channels, components,
+                                      variance)
+        self.box_output = BoxOutput(box_components)
+        super()._init_layers()
+        for convs, output in ((self.cls_convs, self.cls_output),
+                              (self.reg_convs, self.box_output)):
+            for level, priors in zip(convs, self.num_base_priors):
+                level[-1] = _with_channels(level[-1],
+                                           priors * output.channels)
+
+    def loss_by_feat(self,
+                     cls_scores: list[Tensor],
+                     bbox_preds: list[Tensor],
+                     batch_gt_instances: list[InstanceData],
+                     batch_img_metas: list[dict],
+                     batch_gt_instances_ignore=None) -> dict[str, Tensor]:
+        """Eq. 6: the sum of all losses over the number of positives.
+
+        Args:
+            cls_scores (list[Tensor]): Raw class outputs of each level,
+                [B, priors * channels, H, W].
+            bbox_preds (list[Tensor]): Raw box outputs of each level.
+            batch_gt_instances (list[InstanceData]): B sets of boxes.
+            batch_img_metas (list[dict]): B meta data.
+            batch_gt_instances_ignore (list, optional): Boxes to leave out.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls`` and ``loss_bbox``; 0 without
+            positives.
+        """
+        anchors, valid = self.get_anchors(
+            [level.shape[-2:] for level in cls_scores],
+            batch_img_metas,
+            device=cls_scores[0].device)
+        labels, weights, targets, _, num_pos = self.get_targets(
+            anchors,
+            valid,
+            batch_gt_instances,
+            batch_img_metas,
+            batch_gt_instances_ignore=batch_gt_instances_ignore)
+        labels, weights = torch.cat(labels, 1), torch.cat(weights, 1)
+        positive = (labels < self.num_classes) & (weights > 0)
+        classes = flatten_levels(cls_scores, self.cls_output.channels)
+        boxes = flatten_levels(bbox_preds, self.box_output.channels)[positive]
+        factor = self._factor(classes[positive], boxes, labels[positive])
+        return dict(
+            loss_cls=self._class_loss(classes, labels, weights, factor,
+                                      num_pos),
+            loss_bbox=self._box_loss(
+                boxes, torch.cat(targets, 1)[positive],
+                factor if self.weighting.get('box') else None, num_pos))
+
+    def _factor(self, classes: Tensor, boxes: Tensor,
+                labels: Tensor) -> Optional[Tensor]:
+        """Eq. 9's factor of each positive."""
+        if not self.weighting:
+            return None
+        return uncertainty_weight(
+            self.box_output.mixture(boxes),
+            self.cls_output.mixture(classes, variance=False), labels,
+            self.weighting['alpha'], self.weighting['detach'])
+
+    def _class_loss(self, classes: Tensor, labels: Tensor, weights: Tensor,
+                    factor: Optional[Tensor], num_pos: int) -> Tensor:
+        noise = self._noise(classes)
+        positive = (labels < self.num_classes) & (weights > 0)
+        if factor is not None:
+            weights = weights.masked_scatter(positive, factor.to(weights))
+        chosen = positive | self._hard_negatives(classes, labels, weights,
+                                                 noise)
+        return self.loss_cls(
+            self.cls_output.mixture(classes[chosen]),
+            labels[chosen],
+            weights[chosen],
+            avg_factor=num_pos,
+            noise=None if noise is None else noise[chosen])
+
+    def _noise(self, classes: Tensor) -> Optional[Tensor]:
+        """Eq. 4's draws, the same for mining and loss; none in eval mode."""
+        out = self.cls_output
+        if not self.training or not out.components or not out.variance:
+            return None
+        shape = (*classes.shape[:-1], out.components, out.classes)
+        return torch.randn(shape, device=classes.device)
+
+    @torch.no_grad()
+    def _hard_negatives(self, classes: Tensor, labels: Tensor, weights: Tensor,
+                        noise: Optional[Tensor]) -> Tensor:
+        """The negatives of each image with the largest mixture losses."""
+        losses = mixture_cross_entropy(
+            self.cls_output.mixture(classes.detach().flatten(0, 1)),
+            labels.flatten(), None if noise is None else noise.flatten(0, 1))
+        negative = (labels == self.num_classes) & (weights > 0)
+        losses = losses.view(labels.shape).masked_fill(~negative, -1.0)
+        positives = (labels < self.num_classes).sum(1, keepdim=True)
+        wanted = positives * self.train_cfg['neg_pos_ratio']
+        order = losses.argsort(dim=1, descending=True, stable=True)
+        rank = torch.arange(order.size(1), device=order.device)
+        rank = torch.empty_like(order).scatter_(1, order,
+                                                rank.expand_as(order))
+        return negative & (rank < wanted)
+
+    def _box_loss(self, boxes: Tensor, targets: Tensor,
+                  factor: Optional[Tensor], num_pos: int) -> Tensor:
+        weight = None if factor is None else factor[:, None]
+        mixture = self.box_output.mixture(boxes)
+        if mixture is not None:
+            return self.loss_bbox(mixture, targets, weight, avg_factor=num_pos)
+        losses = smooth_l1_loss(
+            boxes,
+            targets,
+            beta=self.train_cfg['smoothl1_beta'],
+            reduction='sum')
+        return losses / num_pos
+
+    def class_probabilities(self, cls_scores: list[Tensor],
+                            bbox_preds: list[Tensor]) -> Tensor:
+        """Eq. 7: the probabilities of all anchors.
+
+        Args:
+            cls_scores (list[Tensor]): Raw class outputs of each level.
+            bbox_preds (list[Tensor]): Raw box outputs, not used.
+
+        Returns:
+            Tensor: [B, P, num_classes + 1] in [0, 1], background last.
+        """
+        raw = flatten_levels(cls_scores, self.cls_output.channels)
+        return self.cls_output.mixture(raw, variance=False).probs
+
+    def _predict_by_feat_single(self,
+                                cls_score_list: list[Tensor],
+                                bbox_pred_list: list[Tensor],
+                                score_factor_list: list,
+                                mlvl_priors: list[Tensor],
+                                img_meta: dict,
+                                cfg,
+                                rescale: bool = False,
+                                with_nms: bool = True) -> InstanceData:
+        """See mmdet's ``BaseDenseHead``; one image, each level [C, H, W]."""
+        cfg = copy.deepcopy(self.test_cfg if cfg is None else cfg)
+        results = InstanceData.cat([
+            self._candidates(*level, cfg) for level in zip(
+                cls_score_list, bbox_pred_list, mlvl_priors)
+        ])
+        results.bboxes = self.bbox_coder.decode(
+            results.pop('priors'),
+            self._deltas(results.raw_boxes),
+            max_shape=img_meta['img_shape'])
+        results = self._bbox_post_process(
+            results=results,
+            cfg=cfg,
+            rescale=rescale,
+            with_nms=with_nms,
+            img_meta=img_meta)
+        return self._with_uncertainties(results)
+
+    def _candidates(self, classes: Tensor, boxes: Tensor, priors: Tensor,
+                    cfg) -> InstanceData:
+        """What one level of an image has above the score threshold."""
+        classes = _flatten(classes, self.cls_output.channels)
+        probs = self.cls_output.mixture(classes, variance=False).probs
+        scores, labels, kept, _ = filter_scores_and_topk(
+            probs[:, :-1], cfg.get('score_thr', 0), cfg.get('nms_pre', -1))
+        boxes = _flatten(boxes, self.box_output.channels)
+        return InstanceData(
+            scores=scores,
+            labels=labels,
+            class_probs=probs[kept],
+            priors=priors[kept],
+            raw_classes=classes[kept],
+            raw_boxes=boxes[kept])
+
+    def _deltas(self, boxes: Tensor) -> Tensor:
+        mixture = self.box_output.mixture(boxes)
+        return boxes if mixture is None else mixture.mean
+
+    def _with_uncertainties(self, results: InstanceData) -> InstanceData:
+        """Replace the raw outputs of detections by their uncertainties."""
+        classes = self.cls_output.mixture(results.pop('raw_classes'))
+        boxes = self.box_output.mixture(results.pop('raw_boxes'))
+        if boxes is not None:
+            results.box_aleatoric = boxes.aleatoric
+            results.box_epistemic = boxes.epistemic
+        if self.cls_output.components:
+            predicted = results.labels[:, None]
+            for name in ('aleatoric', 'epistemic'):
+                value = getattr(classes, name).gather(1, predicted)
+                results.set_field(value.squeeze(1), f'cls_{name}')
+        return results
+
+
+def flatten_levels(levels: list[Tensor], channels: int) -> Tensor:
+    """Outputs of all levels as rows, in the order of the priors.
+
+    Args:
+        levels (list[Tensor]): [B, priors * channels, H, W] each.
+        channels (int): Channels of a prior.
+
+    Returns:
+        Tensor: [B, P, channels], P priors over all levels.
+    """
+    return torch.cat([
+        level.permute(0, 2, 3, 1).reshape(len(level), -1, channels)
+        for level in levels
+    ], 1)
+
+
+def _flatten(level: Tensor, channels: int) -> Tensor:
+    return level.permute(1, 2, 0).reshape(-1, channels)
+
+
+def _with_channels(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
+    """The last convolution of a branch, with other output channels."""
+    return nn.Conv2d(
+        conv.in_channels,
+        channels,
+        conv.kernel_size,
+        stride=conv.stride,
+        padding=conv.padding)
+
+
+def _weighting(cfg: Optional[dict], cls_components: int,
+               box_components: int) -> dict:
+    if cfg is None:
+        return {}
+    if not cls_components or not box_components:
+        raise ValueError(
+            'bbox_head.weighting (eq. 9) needs the uncertainties of boxes and '
+            f'classes, but box_components is {box_components} and '
+            f'cls_components is {cls_components}: raise them or set '
+            'weighting=None.')
+    return dict(dict(alpha=4.0, detach=True, box=True), **cfg)
