@@ -6,14 +6,14 @@ from typing import Any, Optional
 
 from torch import Tensor
 
-from mmal.uncertainty.mixtures import (
+from mmal.uncertainty import (
     aleatoric,
+    at_least_float32,
     epistemic,
     mixture_mean,
     softmax_aleatoric,
 )
 from .gaussian_mixture import variances_of
-from .precision import at_least_float32
 
 
 @dataclass

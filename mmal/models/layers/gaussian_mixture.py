@@ -7,8 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from mmal.uncertainty.mixtures import aleatoric, epistemic, mixture_mean
-from .precision import at_least_float32
+from mmal.uncertainty import (
+    aleatoric,
+    at_least_float32,
+    epistemic,
+    mixture_mean,
+)
 
 MIN_VARIANCE = 1e-7
 _MIN_LOGIT = math.log(MIN_VARIANCE / (1 - MIN_VARIANCE))

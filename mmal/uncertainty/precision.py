@@ -1,4 +1,4 @@
-"""The least precision of mixtures and their losses."""
+"""The least precision of probabilistic quantities."""
 import torch
 from torch import Tensor
 
