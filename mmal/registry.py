@@ -2,7 +2,7 @@
 
 A config names our types with the prefix ``mmal.``, e.g.
 ``dict(type='mmal.InfluenceScorer')``, whatever its default scope is. Scorers,
-selectors, oracles and solvers all live in :data:`TASK_UTILS`.
+selectors, oracles, committees and solvers all live in :data:`TASK_UTILS`.
 """
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
@@ -11,6 +11,8 @@ from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
 from mmengine.registry import Registry
 
 SCOPE = 'mmal'
@@ -41,5 +43,16 @@ TASK_UTILS = Registry(
     parent=MMENGINE_TASK_UTILS,
     scope=SCOPE,
     locations=[
-        'mmal.scoring', 'mmal.selection', 'mmal.pool', 'mmal.influence'
+        'mmal.scoring', 'mmal.selection', 'mmal.pool', 'mmal.influence',
+        'mmal.models.committees'
     ])
+TRANSFORMS = Registry(
+    'transform',
+    parent=MMENGINE_TRANSFORMS,
+    scope=SCOPE,
+    locations=['mmal.scoring'])
+VISUALIZERS = Registry(
+    'visualizer',
+    parent=MMENGINE_VISUALIZERS,
+    scope=SCOPE,
+    locations=['mmal.visualization'])

@@ -3,14 +3,15 @@ from __future__ import annotations
 
 import copy
 import os.path as osp
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
+from mmal.models.committees import BaseCommittee
 from mmal.pool import CocoData, check_classes, check_images, load_coco
-from mmal.scoring import ScoringData
+from mmal.scoring import BaseScorer, ScoringData
 from mmal.scoring.data import innermost_dataset
 from .round_config import classes_of, scoring_splits
 from .settings import Settings, absolute, image_prefix
@@ -104,9 +105,40 @@ def check_scorer(query: Query, model: nn.Module, cfg: Config,
                  settings: Settings, folder: RoundDir) -> None:
     """Let the scorer find mistakes in its settings."""
     splits = scoring_splits(cfg, settings, folder, [])
-    data = ScoringData(splits, seed=settings.seed,
+    data = ScoringData(splits, seed=settings.seed, committee=query.committee,
                        **settings.score_dataloader)
     query.scorer.check(model, data)
+
+
+def check_committee(scorer: BaseScorer,
+                    committee: Optional[BaseCommittee],
+                    model: nn.Module,
+                    in_run: bool = True) -> None:
+    """Check that there is a committee if need be, and that it can work.
+
+    Args:
+        scorer (BaseScorer): Who asks the committee.
+        committee (BaseCommittee, optional): The committee.
+        model (nn.Module): The detector, with any weights.
+        in_run (bool): Whether a run trains the members.
+
+    Raises:
+        ValueError: If it is missing, useless, or does not suit the model.
+    """
+    name = type(scorer).__name__
+    if committee is None:
+        if scorer.needs_committee:
+            raise ValueError(
+                f'active_learning.scorer is a {name}, which compares several '
+                'opinions, but active_learning.committee is not set: give '
+                "dict(type='mmal.EnsembleCommittee', size=3) or "
+                "dict(type='mmal.DropoutCommittee', passes=25).")
+        return
+    if not scorer.needs_images:
+        raise ValueError(
+            f'active_learning.committee is set, but the {name} looks at no '
+            'image: set active_learning.committee to None.')
+    committee.check(model, in_run)
 
 
 def check_first_round(boxes: int, images: int) -> None:

@@ -1,17 +1,14 @@
 """The controller: one fresh Runner per round."""
 from __future__ import annotations
 
-import gc
 import os.path as osp
 import time
 from typing import Optional
 
-import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.registry import FUNCTIONS, init_default_scope
-from mmengine.runner import Runner
 
 from mmal.fileio import discard_leftovers, read_json
 from mmal.pool import (
@@ -29,6 +26,7 @@ from mmal.pool import (
 )
 from mmal.reporting import Curve, Record, round_table, write_report
 from .checks import (
+    check_committee,
     check_config,
     check_first_round,
     check_model,
@@ -39,6 +37,7 @@ from .checks import (
 from .dist import on_main, setup_dist
 from .hooks import ActiveLearningHook
 from .identity import digest, identity
+from .members import train, train_members
 from .plan import plan_rounds, plan_table
 from .query import Query, build_part
 from .round_config import round_config, run_name, scoring_splits
@@ -118,7 +117,7 @@ class ActiveLearner:
         rows = plan_rounds(self.cfg, self.settings.rounds,
                            self.settings.budget, len(self.coco.ids),
                            len(self.initial_ids), first, total,
-                           get_world_size())
+                           get_world_size(), self.query.trained_members)
         return plan_table(rows)
 
     def prepare(self) -> None:
@@ -171,6 +170,7 @@ class ActiveLearner:
             oracle.knows_counts and rest else None
         self.query.budget.check(len(self.coco.ids), len(initial.ids), total)
         model = check_model(self.cfg, self.dataset)
+        check_committee(self.query.scorer, self.query.committee, model)
         check_scorer(self.query, model, self.cfg, self.settings,
                      self.work.round(0))
         return initial.ids
@@ -236,8 +236,12 @@ class ActiveLearner:
     def _tidy(self) -> None:
         """Remove what a killed process had half written."""
         discard_leftovers(self.work.path)
+        members = range(1, self.query.trained_members + 1)
         for number in range(self.state.pool.num_rounds):
-            discard_leftovers(self.work.round(number).path)
+            folder = self.work.round(number)
+            discard_leftovers(folder.path)
+            for member in members:
+                discard_leftovers(folder.member(member).path)
 
     def _reconsider_stop(self) -> None:
         """A finished run goes on if it was given more rounds."""
@@ -253,6 +257,7 @@ class ActiveLearner:
     def _run_round(self, round: int) -> None:
         folder = self.work.round(round)
         boxes = on_main(lambda: self._write_splits(folder))
+        others = self._train_members(round, folder)
         checkpoint = on_main(folder.latest_checkpoint)
         cfg = round_config(self.cfg, self.settings, round, folder, checkpoint)
         self.logger.info(
@@ -261,17 +266,21 @@ class ActiveLearner:
             (f', resumed from {checkpoint}' if checkpoint else ''))
 
         def finish(runner, model, metrics):
-            seconds = None if checkpoint else hook.train_seconds
+            seconds = None
+            if checkpoint is None and others is not None:
+                seconds = others + hook.train_seconds
             self._finish_round(round, model, metrics, boxes, seconds)
 
-        runner = Runner.from_cfg(cfg)
         hook = ActiveLearningHook(on_round_end=finish)
-        runner.register_hook(hook)
-        runner.train()
-        del runner
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        train(cfg, hook)
+
+    def _train_members(self, round: int, folder: RoundDir) -> Optional[float]:
+        """The rest of an ensemble, in rounds that have a query."""
+        count = self.query.trained_members
+        if not count or self._stop_reason({}) is not None:
+            return 0.0
+        return train_members(self.cfg, self.settings, round, folder, count,
+                             self.logger)
 
     def _write_splits(self, folder: RoundDir) -> int:
         ids = self.state.pool.labelled()

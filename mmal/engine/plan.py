@@ -26,7 +26,7 @@ class PlannedRound:
         images (int): Labelled images.
         boxes (int, optional): Their boxes; None where nobody knows.
         exact (bool): Whether images and boxes are known or expected.
-        iterations (int): Training steps.
+        iterations (int): Training steps, of all models together.
         note (str): E.g. that the pool is used up.
     """
     round: int
@@ -40,7 +40,8 @@ class PlannedRound:
 def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
                 initial: int, initial_boxes: Optional[int],
                 total_boxes: Optional[int],
-                world_size: int = 1) -> list[PlannedRound]:
+                world_size: int = 1,
+                members: int = 0) -> list[PlannedRound]:
     """Expect what each round will label and train.
 
     Later rounds are expected to find as many boxes on an image as the rest
@@ -55,6 +56,8 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
         initial_boxes (int, optional): Their boxes, if known.
         total_boxes (int, optional): Boxes in the pool, if known.
         world_size (int): Training processes.
+        members (int): Models that each round with a query trains besides its
+            own.
 
     Returns:
         list[PlannedRound]: At most as many as the pool lasts.
@@ -68,14 +71,22 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
         boxes = initial_boxes
         if number and density is not None:
             boxes = round(initial_boxes + density * (images - initial))
-        note = 'the pool is used up' if images == pool else ''
+        query = number < rounds - 1 and images < pool
+        models = 1 + members if query else 1
+        steps = models * iterations(cfg, images, world_size)
         rows.append(
-            PlannedRound(number, images, boxes, number == 0,
-                         iterations(cfg, images, world_size), note))
+            PlannedRound(number, images, boxes, number == 0, steps,
+                         _note(images == pool, models)))
         if images == pool:
             break
         images = min(pool, images + _step(budget, density, rest))
     return rows
+
+
+def _note(used_up: bool, models: int) -> str:
+    if used_up:
+        return 'the pool is used up'
+    return f'{models} models' if models > 1 else ''
 
 
 def _step(budget: dict, density: Optional[float], rest: int) -> int:

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import os.path as osp
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Optional
@@ -12,6 +14,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmal.fileio import write_json
+from mmal.models.committees import BaseCommittee
 from mmal.pool import (
     BadImage,
     BadImagesError,
@@ -28,7 +31,11 @@ from .dist import on_main
 from .settings import Settings
 from .workdir import RoundDir
 
-_KINDS = dict(scorer=BaseScorer, selector=BaseSelector, oracle=BaseOracle)
+_KINDS = dict(
+    scorer=BaseScorer,
+    selector=BaseSelector,
+    oracle=BaseOracle,
+    committee=BaseCommittee)
 
 
 @dataclass
@@ -60,7 +67,7 @@ class Selection:
 
 
 def build_part(settings: Settings, name: str, **kwargs):
-    """Build the scorer, selector or oracle of a config.
+    """Build the scorer, selector, oracle or committee of a config.
 
     Raises:
         ValueError: If the config cannot be built or is of another kind; the
@@ -97,7 +104,15 @@ class Query:
         self.oracle = oracle
         self.scorer: BaseScorer = build_part(settings, 'scorer')
         self.selector: BaseSelector = build_part(settings, 'selector')
+        self.committee: Optional[BaseCommittee] = None
+        if settings.committee is not None:
+            self.committee = build_part(settings, 'committee')
         self.budget = build_budget(settings.budget)
+
+    @property
+    def trained_members(self) -> int:
+        """Models that a round with a query trains besides its own."""
+        return self.committee.trained_members if self.committee else 0
 
     def data(self, splits: dict, round: int) -> ScoringData:
         """The images for the scorer."""
@@ -106,6 +121,7 @@ class Query:
             seed=self.settings.seed,
             round=round,
             check_image=verify_image,
+            committee=self.committee,
             **self.settings.score_dataloader)
 
     def run(self, model: nn.Module, splits: dict, round: int,
@@ -136,11 +152,27 @@ class Query:
         if scores is not None:
             print_log(f'Using the scores in {folder.scores}.', 'current')
         if scores is None or (scores.unreadable and not self._skips()):
-            scores = score_pool(
-                model, self.scorer, self.data(splits, round), known=scores)
+            with self._committee(model, round, folder):
+                scores = score_pool(
+                    model, self.scorer, self.data(splits, round), known=scores)
             on_main(lambda: scores.save(folder.scores))
         self._refuse(self._unreadable(scores))
         return scores
+
+    @contextmanager
+    def _committee(self, model, round, folder) -> Iterator[None]:
+        """The committee is ready inside."""
+        if self.committee is None:
+            yield
+            return
+        weights = [
+            folder.member(i + 1).weights for i in range(self.trained_members)
+        ]
+        try:
+            self.committee.prepare(model, self.settings.seed, round, weights)
+            yield
+        finally:
+            self.committee.release()
 
     def _choose(self, scores: Scores) -> Selection:
         bad = self._unreadable(scores)

@@ -17,24 +17,29 @@ from .workdir import RoundDir
 
 
 def round_config(cfg: Config, settings: Settings, number: int,
-                 folder: RoundDir, checkpoint: Optional[str]) -> Config:
-    """The config of one round: its data, names and seed.
+                 folder: RoundDir, checkpoint: Optional[str],
+                 member: int = 0) -> Config:
+    """The config of one training: its data, names and seed.
 
     Args:
         cfg (Config): The config of the run; it is not changed.
         settings (Settings): Its ``active_learning`` block.
         number (int): The round, from 0.
-        folder (RoundDir): Where the round lives.
+        folder (RoundDir): Where the training lives.
         checkpoint (str, optional): Where to resume from.
+        member (int): The member of an ensemble; 0 is the round's own model.
+            The others are trained without validation.
 
     Returns:
         Config: Ready for ``Runner.from_cfg``.
     """
     cfg = copy.deepcopy(cfg)
-    _name_singletons(cfg, run_name(cfg.work_dir), number)
+    _name_singletons(cfg, run_name(cfg.work_dir), number, member)
     cfg.work_dir = folder.path
     _train_on(cfg, pool_dataset(cfg, settings), folder.labelled)
-    _make_reproducible(cfg, settings.seed, number)
+    _make_reproducible(cfg, member_seed(settings.seed, number, member))
+    if member:
+        _leave_validation_out(cfg)
     cfg.resume = checkpoint is not None
     if checkpoint is not None:
         cfg.load_from = checkpoint
@@ -71,15 +76,39 @@ def run_name(work_dir: str) -> str:
     return f'{osp.basename(path)}_{sha256(path.encode()).hexdigest()[:8]}'
 
 
-def _name_singletons(cfg: Config, run: str, number: int) -> None:
+def _name_singletons(cfg: Config, run: str, number: int, member: int) -> None:
     name = f'{run}_round_{number:02d}'
+    if member:
+        name += f'_member_{member:02d}'
     cfg.experiment_name = name
     if cfg.get('visualizer'):
         cfg.visualizer['name'] = name
 
 
-def _make_reproducible(cfg: Config, seed: int, number: int) -> None:
-    seed = derive_seed(seed, number)
+def member_seed(seed: int, number: int, member: int) -> int:
+    """The seed of one training of a round.
+
+    Args:
+        seed (int): The seed of the run.
+        number (int): The round, from 0.
+        member (int): The member of an ensemble; 0 is the round's own model,
+            trained as if there were no others.
+    """
+    key = (seed, number, member) if member else (seed, number)
+    return derive_seed(*key)
+
+
+def _leave_validation_out(cfg: Config) -> None:
+    for split in ('val', 'test'):
+        for part in ('dataloader', 'cfg', 'evaluator'):
+            cfg[f'{split}_{part}'] = None
+    checkpoint = cfg.default_hooks['checkpoint']
+    for key in ('save_best', 'rule'):
+        checkpoint.pop(key, None)
+    checkpoint['max_keep_ckpts'] = 2
+
+
+def _make_reproducible(cfg: Config, seed: int) -> None:
     cfg.randomness = {**cfg.get('randomness', {}), 'seed': seed}
     cfg.custom_hooks = [
         *cfg.get('custom_hooks', []),

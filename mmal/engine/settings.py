@@ -30,6 +30,8 @@ class Settings:
         scorer (dict): Config of a scorer.
         selector (dict): Config of a selector.
         oracle (dict): Config of an oracle.
+        committee (dict, optional): Config of a committee, for scorers that
+            compare several opinions.
         rounds (int): How often to train; the last round makes no query.
         target (dict, optional): ``metric`` and ``value``: stop when a
             validation metric reaches it.
@@ -53,6 +55,7 @@ class Settings:
     score_dataloader: dict = field(
         default_factory=lambda: dict(batch_size=8, num_workers=2))
     prepare_data: Optional[dict] = None
+    committee: Optional[dict] = None
 
     def __post_init__(self) -> None:
         _require(

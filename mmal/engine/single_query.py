@@ -11,9 +11,9 @@ from torch import nn
 from mmal.fileio import write_text
 from mmal.pool import BaseOracle, CocoData, CocoOracle, load_coco, write_split
 from mmal.scoring.data import Split, innermost_dataset
-from .checks import check_pool
+from .checks import check_committee, check_pool
 from .dist import on_main
-from .query import Query, Selection
+from .query import Query, Selection, build_part
 from .round_config import test_pipeline
 from .settings import Settings, absolute, image_prefix, pool_dataset
 from .workdir import RoundDir
@@ -40,7 +40,8 @@ def query_once(cfg: Config,
 
     Args:
         cfg (Config): An mmdet config with an ``active_learning`` block; its
-            ``data``, ``budget``, ``scorer`` and ``selector`` are used.
+            ``data``, ``budget``, ``scorer``, ``selector`` and ``committee``
+            are used; an ensemble needs ``checkpoints``.
         model (nn.Module): The trained detector.
         folder (str): Where the files go.
         labelled (str, optional): COCO file of the labelled images. Those of
@@ -63,11 +64,24 @@ def query_once(cfg: Config,
         raise ValueError(
             f'{type(query.scorer).__name__} needs labelled images: name '
             'their COCO file with --labelled.')
+    check_committee(query.scorer, query.committee, model, in_run=False)
     splits = _splits(cfg, dataset, files, labelled)
     query.scorer.check(model, query.data(splits, 0))
     selection = query.run(model, splits, 0, files)
     on_main(lambda: _write_names(pool, selection, files))
     return selection
+
+
+def check_before_training(cfg: Config, model: nn.Module) -> None:
+    """Check the committee of a query that comes after a training.
+
+    Raises:
+        FileNotFoundError, ValueError: Naming the key.
+    """
+    settings = Settings.from_config(cfg)
+    committee = settings.committee and build_part(settings, 'committee')
+    check_committee(
+        build_part(settings, 'scorer'), committee, model, in_run=False)
 
 
 def query_after_training(cfg: Config, model: nn.Module,

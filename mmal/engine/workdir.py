@@ -56,21 +56,48 @@ class RoundDir:
         """What was chosen for the next round."""
         return osp.join(self.path, 'selected.json')
 
+    def member(self, number: int) -> MemberDir:
+        """The folder of an ensemble's member, counted from 1.
+
+        Member 0 is the round's own model.
+        """
+        return MemberDir(osp.join(self.path, f'member_{number:02d}'))
+
+    def checkpoints(self) -> list[str]:
+        """The checkpoints of the training, the newest first."""
+        found = []
+        for path in glob(osp.join(glob_escape(self.path), '*.pth')):
+            match = _STEP.match(osp.basename(path))
+            if match:
+                found.append((int(match.group(1)), path))
+        return [path for _, path in sorted(found, reverse=True)]
+
     def latest_checkpoint(self) -> Optional[str]:
         """The newest checkpoint that is whole, or None.
 
         mmengine's ``last_checkpoint`` is not trusted: a kill can leave it
         empty, or pointing to a file that is gone.
         """
-        found = []
-        for path in glob(osp.join(glob_escape(self.path), '*.pth')):
-            match = _STEP.match(osp.basename(path))
-            if match:
-                found.append((int(match.group(1)), path))
-        for _, path in sorted(found, reverse=True):
-            if is_readable_checkpoint(path):
-                return path
-        return None
+        return next(filter(is_readable_checkpoint, self.checkpoints()), None)
+
+
+@dataclass(frozen=True)
+class MemberDir(RoundDir):
+    """The files of one member of an ensemble, inside those of its round.
+
+    Args:
+        path (str): The folder.
+    """
+
+    @property
+    def labelled(self) -> str:
+        """COCO file the member trains on, that of the round."""
+        return osp.join(osp.dirname(self.path), 'labelled.json')
+
+    @property
+    def weights(self) -> str:
+        """The trained member; it is there when the training is over."""
+        return osp.join(self.path, 'weights.pth')
 
 
 def glob_escape(path: str) -> str:

@@ -30,7 +30,8 @@ class Record:
         boxes (int): Their boxes.
         metrics (dict): Name -> value of the validation; values that are no
             finite number become None.
-        train_seconds (float, optional): Wall time of training.
+        train_seconds (float, optional): Wall time of training, that of an
+            ensemble's other members included.
         query_seconds (float, optional): Wall time of scoring and selecting
             at the end of the round; None if the round had no query.
     """

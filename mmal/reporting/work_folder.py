@@ -222,6 +222,7 @@ def _facts(cfg: Any) -> Dict[str, str]:
         'rounds': _plain(block.get('rounds')),
         'target': _plain(block.get('target')),
         'scorer': _plain(block.get('scorer')),
+        'committee': _plain(block.get('committee')),
         'selector': _plain(block.get('selector')),
         'oracle': _plain(block.get('oracle')),
     }

@@ -12,7 +12,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Callable, Optional, Union
+from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
@@ -20,6 +20,9 @@ from mmengine.dist import get_dist_info, get_rank
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from mmal.models.committees import BaseCommittee
 
 ImageId = Union[int, str]
 
@@ -80,6 +83,7 @@ class ScoringData:
         check_image (callable, optional): Takes a path and ``size``, a
             (width, height), and returns why the file cannot be used, or None.
         progress (bool): Whether process 0 shows a progress bar.
+        committee (BaseCommittee, optional): Several opinions on a batch.
     """
 
     def __init__(self,
@@ -89,7 +93,8 @@ class ScoringData:
                  batch_size: int = 8,
                  num_workers: int = 2,
                  check_image: Optional[Callable] = None,
-                 progress: bool = True) -> None:
+                 progress: bool = True,
+                 committee: Optional[BaseCommittee] = None) -> None:
         self.splits = splits
         self.seed = seed
         self.round = round
@@ -97,6 +102,7 @@ class ScoringData:
         self.num_workers = num_workers
         self.check_image = check_image
         self.progress = progress
+        self.committee = committee
         self.unreadable: dict[str, dict[ImageId, str]] = defaultdict(dict)
         self._datasets: dict[str, Dataset] = {}
         self._plans: dict[tuple, list[list[int]]] = {}

@@ -51,7 +51,9 @@ class ActiveLearningHook(Hook):
         self._loss: dict = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Start the clock."""
+        """Start the clock; check what the query of one round needs."""
+        if self.on_round_end is None:
+            _check_once(runner)
         self._start = time.perf_counter()
 
     def after_train_iter(self,
@@ -95,8 +97,7 @@ class ActiveLearningHook(Hook):
         """Finish the round."""
         self.train_seconds = time.perf_counter() - self._start
         metrics = self._metrics(runner)
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = _unwrapped(runner)
         on_round_end = self.on_round_end or _query_once
         with _averaged(runner):
             on_round_end(runner, model, metrics)
@@ -155,6 +156,16 @@ def _plain(metrics: Optional[dict]) -> dict:
     """Metrics for JSON, which knows no NaN (a class without boxes)."""
     numbers = {k: float(v) for k, v in (metrics or {}).items()}
     return {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+
+
+def _unwrapped(runner: Runner) -> torch.nn.Module:
+    model = runner.model
+    return model.module if is_model_wrapper(model) else model
+
+
+def _check_once(runner: Runner) -> None:
+    from ..single_query import check_before_training
+    check_before_training(runner.cfg, _unwrapped(runner))
 
 
 def _query_once(runner: Runner, model: torch.nn.Module,

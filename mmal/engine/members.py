@@ -1,0 +1,104 @@
+"""Training the other members of an ensemble, before the round's own model."""
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import os.path as osp
+from typing import Optional
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+from mmal.compat.checkpoints import is_readable_checkpoint, load_checkpoint
+from mmal.fileio import atomic_write
+from .dist import on_main
+from .hooks import ActiveLearningHook
+from .round_config import round_config
+from .settings import Settings
+from .workdir import MemberDir, RoundDir
+
+
+def train_members(cfg: Config, settings: Settings, number: int,
+                  folder: RoundDir, count: int,
+                  logger: MMLogger) -> Optional[float]:
+    """Train members 1 to ``count`` of a round's ensemble.
+
+    A trained one is left as it is, and one half trained goes on from its
+    checkpoint. Of each only its weights remain, the averaged ones (EMAHook)
+    if there are such, as validation uses them.
+
+    Args:
+        cfg (Config): The config of the run.
+        settings (Settings): Its ``active_learning`` block.
+        number (int): The round, from 0.
+        folder (RoundDir): The round; its ``labelled.json`` is trained on.
+        count (int): How many.
+        logger (MMLogger): Is told which member is trained.
+
+    Returns:
+        float | None: Wall time of their trainings in seconds; None if an
+        interruption made it unknown.
+    """
+    seconds = [
+        _train_member(cfg, settings, number, folder, member, logger)
+        for member in range(1, count + 1)
+    ]
+    return None if None in seconds else sum(seconds, 0.0)
+
+
+def _train_member(cfg: Config, settings: Settings, number: int,
+                  folder: RoundDir, member: int,
+                  logger: MMLogger) -> Optional[float]:
+    files = folder.member(member)
+    if not on_main(lambda: is_readable_checkpoint(files.weights)):
+        checkpoint = on_main(files.latest_checkpoint)
+        logger.info(
+            f'Round {number}: training member {member} of the ensemble in '
+            f'{files.path}' +
+            (f', resumed from {checkpoint}' if checkpoint else ''))
+        train(
+            round_config(cfg, settings, number, files, checkpoint, member),
+            _keep_weights(files, resumed=checkpoint is not None))
+    return on_main(lambda: _finish(files))
+
+
+def _finish(files: MemberDir) -> Optional[float]:
+    """Remove what a trained member no longer needs; returns its seconds."""
+    last = osp.join(files.path, 'last_checkpoint')
+    for path in (*files.checkpoints(), last):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    return load_checkpoint(files.weights)['meta']['seconds']
+
+
+def _keep_weights(files: MemberDir, resumed: bool) -> Hook:
+    """The hook that ends a member's training."""
+
+    def finish(runner, model, metrics):
+        seconds = None if resumed else hook.train_seconds
+        content = dict(
+            meta=dict(seconds=seconds), state_dict=model.state_dict())
+        on_main(lambda: _save(content, files))
+
+    hook = ActiveLearningHook(on_round_end=finish)
+    return hook
+
+
+def _save(content: dict, files: MemberDir) -> None:
+    with atomic_write(files.weights) as f:
+        torch.save(content, f)
+
+
+def train(cfg: Config, hook: Hook) -> None:
+    """Train in a Runner of its own, and free what it held."""
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(hook)
+    runner.train()
+    del runner
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

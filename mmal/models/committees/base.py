@@ -1,0 +1,85 @@
+"""The base class of committees."""
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from mmdet.models.detectors import SingleStageDetector
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from mmal.scoring.data import Batch
+
+Outputs = tuple[list[Tensor], ...]
+
+
+class BaseCommittee(metaclass=ABCMeta):
+    """Several opinions of single-stage detectors on the same images.
+
+    A scorer compares them; what it makes of them is not known here. The
+    query calls :meth:`prepare` before the first batch and :meth:`release`
+    after the last.
+
+    Class attributes:
+
+    - ``trained_members``: how many models a run must train in each round,
+      besides the round's own.
+    """
+
+    trained_members: int = 0
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many opinions there are."""
+
+    def check(self, model: nn.Module, in_run: bool = True) -> None:
+        """Find mistakes in the settings before any training.
+
+        Args:
+            model (nn.Module): The detector, with any weights.
+            in_run (bool): Whether a run will train members, or the committee
+                must do without.
+
+        Raises:
+            ValueError: If this detector cannot give several opinions.
+        """
+        if not isinstance(model, SingleStageDetector):
+            raise ValueError(
+                f'active_learning.committee: {type(model).__name__} is not a '
+                'single-stage detector (SSD, RetinaNet, FCOS, …), whose head '
+                'outputs could be compared. Leave the committee out.')
+
+    def prepare(self,  # noqa: B027
+                model: nn.Module,
+                seed: int = 0,
+                round: int = 0,
+                weights: Sequence[str] = ()) -> None:
+        """Get ready for a query.
+
+        Args:
+            model (nn.Module): The trained detector.
+            seed (int): The seed of the run.
+            round (int): The round, from 0.
+            weights (sequence[str]): Files of the members that the run has
+                trained, as many as ``trained_members``.
+        """
+
+    def release(self) -> None:  # noqa: B027
+        """Free what :meth:`prepare` has loaded."""
+
+    @abstractmethod
+    def outputs(self, model: nn.Module, batch: Batch) -> Iterator[Outputs]:
+        """The raw head outputs of each member in turn.
+
+        Gradients are recorded unless the caller switches them off.
+
+        Args:
+            model (nn.Module): The trained detector in eval mode.
+            batch (Batch): B images on the model's device.
+
+        Yields:
+            tuple[list[Tensor]]: What ``bbox_head.forward`` returns in eval
+            mode; ``size`` times.
+        """
