@@ -1,0 +1,12 @@
+"""Pictures of detections with their uncertainties."""
+from .draw import draw_detections
+from .uncertainty_visualizer import (
+    UncertaintyVisualizer,
+    place_labels,
+    uncertainty_text,
+)
+
+__all__ = [
+    'UncertaintyVisualizer', 'draw_detections', 'place_labels',
+    'uncertainty_text'
+]

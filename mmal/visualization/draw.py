@@ -1,0 +1,72 @@
+"""Pictures of what a detector finds on some images."""
+from __future__ import annotations
+
+import os
+import os.path as osp
+from collections.abc import Iterator, Sequence
+
+import mmcv
+from mmdet.apis import inference_detector
+from torch import nn
+
+from .uncertainty_visualizer import UncertaintyVisualizer
+
+
+def draw_detections(model: nn.Module,
+                    images: Sequence[str],
+                    folder: str,
+                    score_thr: float = 0.3,
+                    show_uncertainty: bool = True) -> list[str]:
+    """Detect on images and write a png of each.
+
+    Args:
+        model (nn.Module): From mmdet's ``init_detector``.
+        images (sequence[str]): Paths of N images.
+        folder (str): Where the pictures go; made if missing.
+        score_thr (float): Detections above it are drawn.
+        show_uncertainty (bool): Whether labels show uncertainties.
+
+    Returns:
+        list[str]: The N files, named as the images are; a name that is taken
+        gets a number.
+
+    Raises:
+        FileNotFoundError: If there is no such image; nothing is drawn.
+        ValueError: If a file is no image.
+    """
+    missing = [path for path in images if not osp.isfile(path)]
+    if missing:
+        raise FileNotFoundError(
+            f'there is no image {missing[0]}: check the path.')
+    visualizer = UncertaintyVisualizer(show_uncertainty=show_uncertainty)
+    visualizer.dataset_meta = model.dataset_meta
+    os.makedirs(folder, exist_ok=True)
+    files = [osp.join(folder, name) for name in _names(images)]
+    for path, file in zip(images, files):
+        visualizer.add_datasample(
+            osp.basename(path),
+            _read(path),
+            inference_detector(model, path),
+            draw_gt=False,
+            pred_score_thr=score_thr,
+            out_file=file)
+    return files
+
+
+def _read(path: str):
+    image = mmcv.imread(path, channel_order='rgb')
+    if image is None:
+        raise ValueError(f'{path} cannot be read as an image: is it one?')
+    return image
+
+
+def _names(images: Sequence[str]) -> Iterator[str]:
+    taken = set()
+    for path in images:
+        stem = name = osp.splitext(osp.basename(path))[0]
+        number = 1
+        while name in taken:
+            number += 1
+            name = f'{stem}_{number}'
+        taken.add(name)
+        yield f'{name}.png'

@@ -1,0 +1,238 @@
+"""mmdet's visualizer with the uncertainties of each detection in its label."""
+from __future__ import annotations
+
+import math
+from typing import Optional
+
+import cv2
+import numpy as np
+from mmdet.structures import DetDataSample
+from mmdet.visualization import DetLocalVisualizer
+from mmdet.visualization.palette import get_palette
+from mmengine.dist import master_only
+from mmengine.structures import InstanceData
+
+from mmal.registry import VISUALIZERS
+
+# field -> (side, kind), in the order of a label
+FIELDS = {
+    'box_aleatoric': ('box', 'al'),
+    'box_epistemic': ('box', 'ep'),
+    'cls_aleatoric': ('cls', 'al'),
+    'cls_epistemic': ('cls', 'ep'),
+}
+MARGIN = 2
+
+
+@VISUALIZERS.register_module()
+class UncertaintyVisualizer(DetLocalVisualizer):
+    """Draws detections; their labels show what the detector is unsure of.
+
+    A label reads e.g. ``cow 0.83 | box al 0.21 ep 0.03 | cls al 0.05 ep
+    0.001``, a line for each part: aleatoric (al) and epistemic (ep)
+    uncertainty of the box, the largest of its four coordinates', and of the
+    class. Labels stay inside the image and off each other where there is
+    room. Detections without such fields are drawn as mmdet does.
+
+    Args:
+        *args: See mmdet's ``DetLocalVisualizer``.
+        show_uncertainty (bool): False draws all as mmdet does.
+        font_size (float): Height of the labels' font, pixels.
+        min_width (int): Narrower images are enlarged by a whole number to at
+            least so many pixels, so that labels leave room for the picture.
+        **kwargs: See mmdet's ``DetLocalVisualizer``.
+
+    Raises:
+        ValueError: If ``font_size`` or ``min_width`` is not positive.
+    """
+
+    def __init__(self,
+                 *args,
+                 show_uncertainty: bool = False,
+                 font_size: float = 12,
+                 min_width: int = 500,
+                 **kwargs) -> None:
+        for key, value in (('font_size', font_size), ('min_width', min_width)):
+            if not value > 0:
+                raise ValueError(f'visualizer.{key} is {value}: give a number '
+                                 'of pixels above 0.')
+        super().__init__(*args, **kwargs)
+        self.show_uncertainty = show_uncertainty
+        self.font_size = font_size
+        self.min_width = min_width
+
+    @master_only
+    def add_datasample(self,
+                       name: str,
+                       image: np.ndarray,
+                       data_sample: Optional[DetDataSample] = None,
+                       *args,
+                       **kwargs) -> None:
+        """See mmdet's ``DetLocalVisualizer.add_datasample``."""
+        if self.show_uncertainty and _can_grow(data_sample):
+            factor = math.ceil(self.min_width / image.shape[1])
+            image, data_sample = _grown(image, data_sample, factor)
+        super().add_datasample(name, image, data_sample, *args, **kwargs)
+
+    def _draw_instances(self, image: np.ndarray, instances: InstanceData,
+                        classes: Optional[list],
+                        palette: Optional[list]) -> np.ndarray:
+        if not (self.show_uncertainty and _is_uncertain(instances)):
+            return super()._draw_instances(image, instances, classes, palette)
+        names = _names(instances, classes)
+        bare = InstanceData(**dict(instances.items()))
+        bare.label_names = [''] * len(names)  # nothing is drawn for these
+        if 'scores' in bare:
+            del bare.scores
+        super()._draw_instances(image, bare, classes, palette)
+        self._draw_labels(image, instances, names)
+        return self.get_image()
+
+    def _draw_labels(self, image: np.ndarray, instances: InstanceData,
+                     names: list[str]) -> None:
+        texts = [
+            uncertainty_text(instances, i, n) for i, n in enumerate(names)
+        ]
+        sizes = np.array([_extent(t, self.font_size) for t in texts])
+        boxes = instances.bboxes.detach().cpu().numpy()
+        corners = place_labels(boxes, sizes, image.shape[:2])
+        labels = instances.labels.tolist()
+        palette = get_palette(self.text_color, max(labels) + 1)
+        for text, corner, label in zip(texts, corners, labels):
+            self.draw_texts(
+                text,
+                corner + MARGIN,
+                colors=palette[label],
+                font_sizes=self.font_size * 72 / self.dpi,
+                font_families='monospace',
+                bboxes=dict(
+                    facecolor='black', alpha=0.7, pad=MARGIN,
+                    edgecolor='none'))
+
+
+def uncertainty_text(instances: InstanceData, index: int, name: str) -> str:
+    """The label of one detection.
+
+    Args:
+        instances (InstanceData): n detections, with any of ``scores`` [n],
+            ``box_aleatoric`` and ``box_epistemic`` [n, 4] (the largest of the
+            four is shown), ``cls_aleatoric`` and ``cls_epistemic`` [n].
+        index (int): Which of them.
+        name (str): Its class.
+
+    Returns:
+        str: A line of name and score, one of the box, one of the class.
+
+    Examples:
+        >>> import torch
+        >>> found = InstanceData(
+        ...     scores=torch.tensor([0.83]),
+        ...     box_aleatoric=torch.tensor([[0.1, 0.21, 0.2, 0.0]]),
+        ...     cls_epistemic=torch.tensor([3.16e-6]))
+        >>> uncertainty_text(found, 0, 'cow').splitlines()
+        ['cow 0.83', 'box al 0.21', 'cls ep 3.2e-6']
+    """
+    lines = {'': [name]}
+    if 'scores' in instances:
+        lines[''].append(f'{float(instances.scores[index]):.2f}')
+    for field, (side, kind) in FIELDS.items():
+        if field in instances:
+            value = float(instances[field][index].max())
+            lines.setdefault(side, [side]).extend((kind, _short(value)))
+    return '\n'.join(' '.join(words) for words in lines.values())
+
+
+def _short(value: float) -> str:
+    """Two digits that count: ``0.21``, ``0.001``, ``3.2e-6``, ``140``."""
+    if not 1e-4 <= abs(value) < 1e4:
+        mantissa, _, exponent = f'{value:.1e}'.partition('e')
+        return f'{mantissa}e{int(exponent)}' if value else '0'
+    return f'{float(f"{value:.2g}"):g}'
+
+
+def place_labels(boxes: np.ndarray, sizes: np.ndarray,
+                 image_size: tuple[int, int]) -> np.ndarray:
+    """Find each label a place in the image, off the others if it can be.
+
+    A label goes to the first free of: inside its box's top left corner, above
+    the box, below it, inside its bottom right corner; or where it covers the
+    least of the labels before it.
+
+    Args:
+        boxes (np.ndarray): [n, 4], x1, y1, x2, y2 in pixels.
+        sizes (np.ndarray): [n, 2], width and height of each label.
+        image_size (tuple[int, int]): Height and width of the image.
+
+    Returns:
+        np.ndarray: [n, 2], x and y of each label's top left corner. A label
+        larger than the image begins at its edge.
+    """
+    limit = np.array(image_size)[::-1] - sizes
+    placed = np.zeros((0, 4))
+    for box, size, most in zip(boxes, sizes, limit):
+        corners = np.array([
+            box[:2],
+            (box[0], box[1] - size[1]),
+            (box[0], box[3]),
+            box[2:] - size,
+        ])
+        corners = np.maximum(np.minimum(corners, most), 0)
+        spots = np.concatenate([corners, corners + size], axis=1)
+        best = _overlaps(spots, placed).sum(1).argmin()
+        placed = np.concatenate([placed, spots[best:best + 1]])
+    return placed[:, :2]
+
+
+def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Areas [n, m] that boxes [n, 4] and [m, 4] share."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    return (high - low).clip(0).prod(-1)
+
+
+def _extent(text: str, font_size: float) -> tuple[float, float]:
+    """Width and height of a text of a fixed-width font, with its frame.
+
+    DejaVu Sans Mono, matplotlib's own, is 0.602 wide and 1.2 apart.
+    """
+    lines = text.splitlines()
+    width = 0.61 * font_size * max(map(len, lines))
+    return width + 2 * MARGIN, 1.25 * font_size * len(lines) + 2 * MARGIN
+
+
+def _names(instances: InstanceData, classes: Optional[list]) -> list[str]:
+    if 'label_names' in instances:
+        return list(instances.label_names)
+    labels = instances.labels.tolist()
+    return [classes[i] if classes is not None else f'class {i}'
+            for i in labels]
+
+
+def _is_uncertain(instances: InstanceData) -> bool:
+    known = 'bboxes' in instances and len(instances) > 0
+    return known and any(field in instances for field in FIELDS)
+
+
+def _can_grow(sample: Optional[DetDataSample]) -> bool:
+    """Only pictures of nothing but boxes are enlarged."""
+    if sample is None or not _is_uncertain(
+            sample.get('pred_instances', InstanceData())):
+        return False
+    parts = [p for p in sample.values() if isinstance(p, InstanceData)]
+    return not any('masks' in p for p in parts) and not any(
+        k.endswith('_seg') for k in sample.keys())
+
+
+def _grown(image: np.ndarray, sample: DetDataSample,
+           factor: int) -> tuple[np.ndarray, DetDataSample]:
+    """Image and boxes enlarged; what was given is not changed."""
+    if factor <= 1:
+        return image, sample
+    image = cv2.resize(
+        image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    sample = sample.clone()
+    for instances in sample.values():
+        if isinstance(instances, InstanceData) and 'bboxes' in instances:
+            boxes = instances.bboxes
+            instances.bboxes = getattr(boxes, 'tensor', boxes) * factor
+    return image, sample
