@@ -35,6 +35,7 @@ class UncertaintyVisualizer(DetLocalVisualizer):
     room. Detections without such fields are drawn as mmdet does.
 
     Args:
+        name (str): Name of the instance.
         *args: See mmdet's ``DetLocalVisualizer``.
         show_uncertainty (bool): False draws all as mmdet does.
         font_size (float): Height of the labels' font, pixels.
@@ -47,6 +48,7 @@ class UncertaintyVisualizer(DetLocalVisualizer):
     """
 
     def __init__(self,
+                 name: str = 'visualizer',
                  *args,
                  show_uncertainty: bool = False,
                  font_size: float = 12,
@@ -56,7 +58,7 @@ class UncertaintyVisualizer(DetLocalVisualizer):
             if not value > 0:
                 raise ValueError(f'visualizer.{key} is {value}: give a number '
                                  'of pixels above 0.')
-        super().__init__(*args, **kwargs)
+        super().__init__(name, *args, **kwargs)
         self.show_uncertainty = show_uncertainty
         self.font_size = font_size
         self.min_width = min_width
