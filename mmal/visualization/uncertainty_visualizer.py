@@ -87,11 +87,11 @@ class UncertaintyVisualizer(DetLocalVisualizer):
         if 'scores' in bare:
             del bare.scores
         super()._draw_instances(image, bare, classes, palette)
-        self._draw_labels(image, instances, names)
+        self._draw_labels(image, instances, names, palette)
         return self.get_image()
 
     def _draw_labels(self, image: np.ndarray, instances: InstanceData,
-                     names: list[str]) -> None:
+                     names: list[str], palette: Optional[list]) -> None:
         texts = [
             uncertainty_text(instances, i, n) for i, n in enumerate(names)
         ]
@@ -99,17 +99,20 @@ class UncertaintyVisualizer(DetLocalVisualizer):
         boxes = instances.bboxes.detach().cpu().numpy()
         corners = place_labels(boxes, sizes, image.shape[:2])
         labels = instances.labels.tolist()
-        palette = get_palette(self.text_color, max(labels) + 1)
+        inks = get_palette(self.text_color, max(labels) + 1)
+        edges = get_palette(self.bbox_color or palette, max(labels) + 1)
         for text, corner, label in zip(texts, corners, labels):
             self.draw_texts(
                 text,
                 corner + MARGIN,
-                colors=palette[label],
+                colors=inks[label],
                 font_sizes=self.font_size * 72 / self.dpi,
                 font_families='monospace',
                 bboxes=dict(
-                    facecolor='black', alpha=0.7, pad=MARGIN,
-                    edgecolor='none'))
+                    facecolor='black',
+                    alpha=0.7,
+                    pad=MARGIN,
+                    edgecolor=np.divide(edges[label], 255)))
 
 
 def uncertainty_text(instances: InstanceData, index: int, name: str) -> str:
@@ -232,9 +235,10 @@ def _grown(image: np.ndarray, sample: DetDataSample,
         return image, sample
     image = cv2.resize(
         image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    sample = sample.clone()
-    for instances in sample.values():
-        if isinstance(instances, InstanceData) and 'bboxes' in instances:
-            boxes = instances.bboxes
-            instances.bboxes = getattr(boxes, 'tensor', boxes) * factor
-    return image, sample
+    large = sample.clone()  # shares its parts with the sample
+    for key, part in sample.items():
+        if isinstance(part, InstanceData) and 'bboxes' in part:
+            part = part.clone()
+            part.bboxes = getattr(part.bboxes, 'tensor', part.bboxes) * factor
+            setattr(large, key, part)
+    return image, large
