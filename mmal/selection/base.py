@@ -20,21 +20,34 @@ class BaseSelector(metaclass=ABCMeta):
     """Turns scores (and embeddings) and a number into image ids.
 
     A selector knows no model and reads no image, and works without mmdet.
+
+    Class attributes tell the loop what it needs:
+
+    - ``needs_embeddings``: of the images it chooses from.
+    - ``needs_labelled``: the labelled images' embeddings as well.
+    - ``embeddings_dtype``: how precisely a run stores them, 'float32' or
+      'float16'.
     """
 
     needs_embeddings: bool = False
+    needs_labelled: bool = False
+    embeddings_dtype: str = 'float32'
 
     @abstractmethod
     def select(self,
                scores: ScoresLike,
                n: int,
-               embeddings: Optional[np.ndarray] = None) -> list[ImageId]:
+               embeddings: Optional[np.ndarray] = None,
+               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
         """Choose n images.
 
         Args:
             scores (ScoresLike): Scores of N images, higher = label first.
             n (int): How many to choose, 0 <= n <= N.
-            embeddings (np.ndarray, optional): float32 [N, D].
+            embeddings (np.ndarray, optional): [N, D], float32 or float16,
+                in the order of the scores; may be memory-mapped.
+            labelled (np.ndarray, optional): [L, D], the same of the labelled
+                images.
 
         Returns:
             list[int | str]: n different ids, the most wanted first.

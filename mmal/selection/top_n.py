@@ -25,7 +25,8 @@ class TopN(BaseSelector):
     def select(self,
                scores: ScoresLike,
                n: int,
-               embeddings: Optional[np.ndarray] = None) -> list[ImageId]:
+               embeddings: Optional[np.ndarray] = None,
+               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
         """See :meth:`BaseSelector.select`."""
         check_count(n, len(scores.ids))
         return [scores.ids[i] for i in best_first(scores)[:n]]
