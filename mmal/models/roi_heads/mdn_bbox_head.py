@@ -1,0 +1,247 @@
+"""Faster R-CNN's box head with mixtures of Gaussians."""
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+from mmdet.models.layers import multiclass_nms
+from mmdet.models.losses import accuracy
+from mmdet.models.roi_heads.bbox_heads import Shared2FCBBoxHead
+from mmdet.registry import MODELS as MMDET_MODELS
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmal.registry import MODELS
+from ..layers import BoxOutput, ClassOutput, GaussianMixture
+from ..layers.detection_fields import uncertainty_fields
+from ..losses import (
+    MixtureCrossEntropyLoss,
+    MixtureNLLLoss,
+    uncertainty_weight,
+)
+from ..losses.weighting_options import weighting_options
+
+
+@MODELS.register_module()
+class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
+    """Box head of Faster R-CNN with mixture density outputs.
+
+    "Deep Active Learning for Object Detection with Mixture Density Networks",
+    sections 3.1 and 4.2. The shared layers are mmdet's; ``fc_cls`` and
+    ``fc_reg`` emit all components at once. For mmdet's ``StandardRoIHead``.
+
+    A detection's ``InstanceData`` carries ``box_aleatoric`` and
+    ``box_epistemic`` [n, 4] (eq. 1 on the deltas of the predicted class),
+    ``cls_aleatoric`` and ``cls_epistemic`` [n] (of the predicted class) and
+    ``class_probs`` [n, num_classes + 1], background last, through NMS. Only a
+    batch without any proposal, which never reaches the head, lacks them.
+
+    Args:
+        box_components (int): K of each box coordinate; 0 leaves mmdet's
+            deltas and their loss.
+        cls_components (int): K of the classes; 0 leaves a plain softmax and
+            its loss.
+        cls_variance (bool): False is the efficient form ("Ours*"), whose
+            logits have no variances.
+        weighting (dict, optional): Weights the positives by eq. 9, as the
+            efficient form does: ``alpha`` (4.0), ``detach`` (True) and
+            ``box`` (True), whether the box loss is weighted too.
+        loss_cls (dict, optional): Defaults to eq. 5, or to mmdet's default
+            without components.
+        loss_bbox (dict, optional): Defaults to eq. 3, or to mmdet's default
+            without components.
+        **kwargs: Of mmdet's ``Shared2FCBBoxHead``.
+
+    Raises:
+        ValueError: If a loss does not suit the components, ``weighting`` is
+            set but a side has no mixture, or mixtures are asked to regress
+            decoded boxes.
+    """
+
+    def __init__(self,
+                 box_components: int = 4,
+                 cls_components: int = 4,
+                 cls_variance: bool = True,
+                 weighting: Optional[dict] = None,
+                 loss_cls: Optional[dict] = None,
+                 loss_bbox: Optional[dict] = None,
+                 **kwargs) -> None:
+        if loss_cls is not None or cls_components:
+            kwargs['loss_cls'] = loss_cls or _loss(MixtureCrossEntropyLoss)
+        if loss_bbox is not None or box_components:
+            kwargs['loss_bbox'] = loss_bbox or _loss(MixtureNLLLoss)
+        super().__init__(**kwargs)
+        self.cls_output = ClassOutput(self.num_classes + 1, cls_components,
+                                      cls_variance)
+        self.box_output = BoxOutput(box_components)
+        self.weighting = weighting_options(weighting, cls_components,
+                                           box_components)
+        self._check()
+        self._init_outputs()
+
+    def _check(self) -> None:
+        _check_loss('cls', self.cls_output.components, self.loss_cls,
+                    MixtureCrossEntropyLoss)
+        _check_loss('bbox', self.box_output.components, self.loss_bbox,
+                    MixtureNLLLoss)
+        if self.reg_decoded_bbox and self.box_output.components:
+            raise ValueError(
+                'bbox_head.reg_decoded_bbox is True, but mixtures are of '
+                'deltas: set it to False, or box_components to 0.')
+        if not (self.with_cls and self.with_reg):
+            raise ValueError('bbox_head.with_cls and with_reg must be True: '
+                             'a detection needs a class and a box.')
+
+    def _init_outputs(self) -> None:
+        """Give the last layers the channels of mixtures."""
+        if self.cls_output.components:
+            self.fc_cls = _linear(self.cls_predictor_cfg, self.cls_last_dim,
+                                  self.cls_output.channels)
+        if self.box_output.components:
+            self.fc_reg = _linear(self.reg_predictor_cfg, self.reg_last_dim,
+                                  self._boxes * self.box_output.channels)
+
+    @property
+    def _boxes(self) -> int:
+        """How many boxes a proposal has."""
+        return 1 if self.reg_class_agnostic else self.num_classes
+
+    def loss(self,
+             cls_score: Tensor,
+             bbox_pred: Tensor,
+             rois: Tensor,
+             labels: Tensor,
+             label_weights: Tensor,
+             bbox_targets: Tensor,
+             bbox_weights: Tensor,
+             reduction_override: Optional[str] = None) -> dict:
+        """The losses of n proposals, averaged as mmdet does.
+
+        Args:
+            cls_score (Tensor): Raw class outputs [n, channels].
+            bbox_pred (Tensor): Raw box outputs [n, boxes * channels].
+            rois (Tensor): [n, 5], not used by mixtures.
+            labels (Tensor): int64 [n] in [0, num_classes], background last.
+            label_weights (Tensor): [n].
+            bbox_targets (Tensor): Deltas [n, 4], divided by their stds.
+            bbox_weights (Tensor): [n, 4].
+            reduction_override (str, optional): As of mmdet's losses.
+
+        Returns:
+            dict: ``loss_cls``, ``acc`` (in %) and ``loss_bbox``, which is 0
+            without positives.
+        """
+        losses = super().loss(
+            None if self.cls_output.components else cls_score,
+            None if self.box_output.components else bbox_pred, rois, labels,
+            label_weights, bbox_targets, bbox_weights, reduction_override)
+        positive = (labels >= 0) & (labels < self.num_classes)
+        boxes = self._box_mixture(bbox_pred, positive, labels[positive])
+        factor = self._factor(cls_score, boxes, labels, positive)
+        if self.cls_output.components:
+            classes = self.cls_output.mixture(cls_score)
+            losses['loss_cls'] = self.loss_cls(
+                classes, labels, label_weights * factor,
+                (label_weights > 0).sum().clamp(min=1), reduction_override)
+            losses['acc'] = accuracy(classes.probs.detach(), labels)
+        if boxes is not None:
+            if self.weighting.get('box'):
+                bbox_weights = bbox_weights * factor[:, None]
+            losses['loss_bbox'] = self.loss_bbox(
+                boxes, bbox_targets[positive], bbox_weights[positive],
+                max(len(labels), 1), reduction_override)
+        return losses
+
+    def _factor(self, cls_score: Tensor, boxes: Optional[GaussianMixture],
+                labels: Tensor, positive: Tensor) -> Tensor:
+        """Eq. 9's factor of each proposal [n], 1 for negatives."""
+        factor = torch.ones_like(labels, dtype=torch.float32)
+        if not self.weighting:
+            return factor
+        classes = self.cls_output.mixture(cls_score[positive], variance=False)
+        own = uncertainty_weight(boxes, classes, labels[positive],
+                                 self.weighting['alpha'],
+                                 self.weighting['detach'])
+        return factor.to(own).masked_scatter(positive, own)
+
+    def _box_mixture(self, bbox_pred: Tensor, rows: Tensor,
+                     labels: Tensor) -> Optional[GaussianMixture]:
+        """The boxes [m, K, 4] that some proposals have for these classes."""
+        boxes = bbox_pred.reshape(
+            len(bbox_pred), self._boxes, self.box_output.channels)
+        return self.box_output.mixture(
+            boxes[rows, labels.clamp(max=self._boxes - 1)])
+
+    def _predict_by_feat_single(
+            self,
+            roi: Tensor,
+            cls_score: Tensor,
+            bbox_pred: Tensor,
+            img_meta: dict,
+            rescale: bool = False,
+            rcnn_test_cfg: Optional[ConfigDict] = None) -> InstanceData:
+        """Detections of one image by eq. 7, see mmdet's ``BBoxHead``."""
+        results = super()._predict_by_feat_single(
+            roi, self._plain_logits(cls_score), self._plain_deltas(bbox_pred),
+            img_meta, rescale)
+        if rcnn_test_cfg is None:
+            return results
+        return self._detections(results.bboxes, results.scores, cls_score,
+                                bbox_pred, rcnn_test_cfg)
+
+    def _plain_logits(self, cls_score: Tensor) -> Tensor:
+        """Logits whose softmax gives the mixed probabilities."""
+        if not self.cls_output.components:
+            return cls_score
+        return self.cls_output.mixture(cls_score, variance=False).probs.log()
+
+    def _plain_deltas(self, bbox_pred: Tensor) -> Tensor:
+        """The mean deltas, in mmdet's layout."""
+        if not self.box_output.components:
+            return bbox_pred
+        boxes = bbox_pred.unflatten(-1, (self._boxes, -1))
+        return self.box_output.mixture(boxes).mean.flatten(-2)
+
+    def _detections(self, bboxes: Tensor, scores: Tensor, cls_score: Tensor,
+                    bbox_pred: Tensor, cfg: ConfigDict) -> InstanceData:
+        """NMS, then the uncertainties of what it keeps."""
+        found, labels, kept = multiclass_nms(
+            bboxes,
+            scores,
+            cfg.score_thr,
+            cfg.nms,
+            cfg.max_per_img,
+            return_inds=True)
+        rows = kept // self.num_classes
+        fields = uncertainty_fields(
+            self._box_mixture(bbox_pred, rows, labels),
+            self.cls_output.mixture(cls_score[rows])
+            if self.cls_output.components else None, labels)
+        return InstanceData(
+            bboxes=found[:, :-1],
+            scores=found[:, -1],
+            labels=labels,
+            class_probs=scores[rows],
+            **fields)
+
+
+def _loss(loss: type) -> dict:
+    return dict(type=f'mmal.{loss.__name__}')
+
+
+def _linear(cfg: dict, in_features: int, out_features: int) -> nn.Module:
+    return MMDET_MODELS.build(
+        dict(cfg, in_features=in_features, out_features=out_features))
+
+
+def _check_loss(side: str, components: int, loss: nn.Module,
+                wanted: type) -> None:
+    if isinstance(loss, wanted) == bool(components):
+        return
+    other = side.replace('bbox', 'box')
+    raise ValueError(
+        f'bbox_head.loss_{side} is {type(loss).__name__}, but '
+        f'{other}_components is {components}. Mixtures need '
+        f"dict(_delete_=True, type='mmal.{wanted.__name__}'), plain outputs "
+        "(0 components) one of mmdet's losses.")
