@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmal.uncertainty import moments, pooled_moments
+
+
+def stacked(images):
+    rows = [moments(image) for image in images]
+    return (np.array([r[0] for r in rows]), torch.stack([r[1] for r in rows]),
+            torch.stack([r[2] for r in rows]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=8), st.integers(0, 99),
+    st.sampled_from([0., 1., 1e3]), st.sampled_from([1e-6, 1., 1e4]))
+def test_equals_numpy_over_all_rows(counts, seed, centre, scale):
+    rng = np.random.default_rng(seed)
+    images = [centre + scale * rng.random((n, 4)) for n in counts]
+    mean, std = pooled_moments(*stacked(images))
+    assert mean.dtype == std.dtype == torch.float64
+    everything = np.concatenate(images)
+    if len(everything) == 0:
+        assert not mean.any() and not std.any()
+        return
+    np.testing.assert_allclose(mean, everything.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(
+        std, everything.std(axis=0), rtol=1e-9, atol=1e-12 * centre)
+
+
+def test_tiny_values_on_a_large_mean_keep_their_digits():
+    rng = np.random.default_rng(0)
+    offsets = rng.integers(-8, 8, (40, 1)).astype(float)
+    images = list((1e6 + offsets * 2.**-20).reshape(10, 4, 1))
+    _, std = pooled_moments(*stacked(images))
+    assert float(std) == pytest.approx(offsets.std() * 2.**-20, rel=1e-6)
+
+
+def test_equal_values_have_deviation_exactly_zero():
+    images = [np.full((n, 2), 0.1) for n in (3, 0, 7, 1, 6)]
+    mean, std = pooled_moments(*stacked(images))
+    assert mean.tolist() == [0.1, 0.1] and std.tolist() == [0, 0]
+
+
+def test_moments_of_images_without_rows_do_not_matter():
+    count = torch.tensor([2, 0])
+    nan = float('nan')
+    mean, std = pooled_moments(count, torch.tensor([[3.], [nan]]),
+                               torch.tensor([[8.], [nan]]))
+    assert mean.tolist() == [3] and std.tolist() == [2]
+
+
+def test_no_images_give_zeros():
+    empty = np.zeros((0, 4))
+    mean, std = pooled_moments(np.zeros(0), empty, empty)
+    assert mean.tolist() == std.tolist() == [0] * 4
+
+
+def test_moments_of_one_image_equal_numpy():
+    values = np.random.default_rng(0).normal(5, 1e-6, (9, 3))
+    count, mean, m2 = moments(torch.from_numpy(values))
+    assert count == 9
+    np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-14)
+    np.testing.assert_allclose(m2, values.var(axis=0) * 9, rtol=1e-7)
+
+
+def test_refuses_shapes_that_do_not_fit():
+    with pytest.raises(ValueError, match=r'\(3,\) counts'):
+        pooled_moments(np.ones(3), np.ones((2, 4)), np.ones((2, 4)))
