@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Optional
+from typing import Optional
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.dense_heads import FCOSHead
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.models.losses import FocalLoss
 from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
@@ -20,9 +19,20 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmal.models.utils.per_image import (
+    Outputs,
+    head_outputs,
+    image_losses,
+    map_outputs,
+    training_outputs,
+)
 from .data import Batch
 
-Outputs = tuple[list[Tensor], ...]
+__all__ = [
+    'KINK', 'Outputs', 'blank_batch', 'check_single_stage', 'head_outputs',
+    'image_losses', 'predictions', 'pseudo_label_losses', 'pseudo_labels',
+    'training_outputs', 'twice_differentiable'
+]
 
 # pixels; far above float32's resolution of coordinates, far below a box
 KINK = 0.01
@@ -61,19 +71,6 @@ def blank_batch(model: nn.Module, size: int = 256) -> Batch:
     return Batch(ids=[0], inputs=inputs, samples=[sample])
 
 
-def head_outputs(model: nn.Module, inputs: Tensor) -> Outputs:
-    """The raw outputs of the head of a single-stage detector.
-
-    Args:
-        model (nn.Module): A single-stage detector.
-        inputs (Tensor): [B, 3, H, W].
-
-    Returns:
-        tuple[list[Tensor]]: What ``bbox_head.forward`` returns.
-    """
-    return model.bbox_head(model.extract_feat(inputs))
-
-
 @torch.no_grad()
 def predictions(model: nn.Module, outputs: Outputs,
                 samples: Sequence) -> list[InstanceData]:
@@ -87,7 +84,7 @@ def predictions(model: nn.Module, outputs: Outputs,
     Returns:
         list[InstanceData]: ``bboxes``, ``scores`` and ``labels`` of each.
     """
-    outputs = _map(lambda t: t.detach(), outputs)
+    outputs = map_outputs(lambda t: t.detach(), outputs)
     metas = [s.metainfo for s in samples]
     return model.bbox_head.predict_by_feat(
         *outputs, batch_img_metas=metas, rescale=False)
@@ -141,48 +138,6 @@ def _grown(labels: InstanceData, by: float) -> InstanceData:
     return InstanceData(bboxes=labels.bboxes + sides, labels=labels.labels)
 
 
-def image_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
-                 labels: Sequence[InstanceData]) -> Tensor:
-    """The loss of each image as if it were alone in its batch.
-
-    mmdet divides a loss by the positives of the whole batch, so each image's
-    slice of the outputs goes through the head's loss on its own; the forward
-    pass is shared.
-
-    Args:
-        model (nn.Module): A single-stage detector.
-        outputs (Outputs): From :func:`head_outputs`, B images.
-        samples (sequence[DetDataSample]): B samples with meta data.
-        labels (sequence[InstanceData]): B sets of ``bboxes`` and ``labels``.
-
-    Returns:
-        Tensor: [B], the sum of all loss terms with their weights.
-    """
-    outputs = training_outputs(model.bbox_head, outputs)
-    losses = []
-    singles = _split(outputs, len(samples))
-    for one, sample, label in zip(singles, samples, labels):
-        terms = model.bbox_head.loss_by_feat(
-            *one, batch_gt_instances=[label], batch_img_metas=[
-                sample.metainfo
-            ], batch_gt_instances_ignore=_ignored(sample))
-        losses.append(model.parse_losses(terms)[0])
-    return torch.stack(losses) if losses else torch.zeros(0)
-
-
-def training_outputs(head: nn.Module, outputs: Outputs) -> Outputs:
-    """Outputs of a head in eval mode as its loss expects them.
-
-    FCOS with ``norm_on_bbox`` multiplies its distances by the stride in eval
-    mode only.
-    """
-    if isinstance(head, FCOSHead) and head.norm_on_bbox:
-        cls_scores, bbox_preds, *rest = outputs
-        bbox_preds = [b / s for b, s in zip(bbox_preds, head.strides)]
-        return (cls_scores, bbox_preds, *rest)
-    return outputs
-
-
 @contextmanager
 def twice_differentiable(head: nn.Module) -> Iterator[None]:
     """Let the focal losses of a head be differentiated twice inside.
@@ -217,29 +172,3 @@ def _focal_loss(loss: FocalLoss,
         alpha=loss.alpha,
         reduction=reduction_override or loss.reduction,
         avg_factor=avg_factor)
-
-
-def _ignored(sample) -> list[InstanceData]:
-    ignored = getattr(sample, 'ignored_instances', None)
-    return None if ignored is None else [ignored]
-
-
-def _split(outputs: Any, batch: int) -> list:
-    """Nested outputs of a batch as one nested output an image.
-
-    ``Tensor.split`` rather than slices: its backward is one concatenation.
-    """
-    if torch.is_tensor(outputs):
-        return outputs.split(1)
-    if isinstance(outputs, (list, tuple)):
-        parts = [_split(o, batch) for o in outputs]
-        return [type(outputs)(p[i] for p in parts) for i in range(batch)]
-    return [outputs] * batch
-
-
-def _map(fn, outputs: Any) -> Any:
-    if torch.is_tensor(outputs):
-        return fn(outputs)
-    if isinstance(outputs, (list, tuple)):
-        return type(outputs)(_map(fn, o) for o in outputs)
-    return outputs
