@@ -1,6 +1,6 @@
 """Learning curves as text tables."""
 import io
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 from rich import box
 from rich.console import Console
@@ -39,7 +39,7 @@ def round_table(curve: Curve, title: Optional[str] = None) -> str:
         >>> print(round_table(Curve([record])).splitlines()[2].split())
         ['0', '40', '123', '0.050', '–', '–', '4.0650', '–', '–']
     """
-    return _render(HEADER, [round_row(r) for r in curve.records], title)
+    return render(HEADER, [round_row(r) for r in curve.records], title)
 
 
 def comparison_table(curves: Dict[str, Curve],
@@ -77,7 +77,7 @@ def comparison_table(curves: Dict[str, Curve],
             number(area, 4),
             number(curve.boxes_needed(target), 0)
         ])
-    return _render(header, rows)
+    return render(header, rows)
 
 
 def number(value: Optional[float], digits: int) -> str:
@@ -104,10 +104,22 @@ def duration(seconds: Optional[float]) -> str:
     return f'{minute}:{second:02d}'
 
 
-def _render(header, rows, title: Optional[str] = None) -> str:
+def render(header: Sequence[str],
+           rows: Sequence[Sequence[str]],
+           title: Optional[str] = None) -> str:
+    """A table as text, at most 100 columns wide, without colour.
+
+    Numbers stand right; what is no number of a round stands left in the first
+    column.
+
+    Args:
+        header (sequence[str]): C names.
+        rows (sequence[sequence[str]]): C cells each.
+        title (str, optional): A line above the table.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for i, name in enumerate(header):
-        left = i == 0 and name == 'run'
+        left = i == 0 and name != 'round'
         table.add_column(
             name, justify='left' if left else 'right', no_wrap=left)
     for row in rows:

@@ -263,12 +263,17 @@ def scoring_pipeline(pipeline: Sequence[dict], labels: bool) -> list[dict]:
     if not labels:
         return steps
     for i, step in enumerate(steps):
-        if step['type'].split('.')[-1].startswith(_LOADERS):
+        if is_loader(step):
             load = dict(type='mmdet.LoadAnnotations', with_bbox=True)
             return [*steps[:i + 1], load, *steps[i + 1:]]
     raise ValueError(
         'the test pipeline has no LoadImageFromFile, so boxes cannot be '
         'loaded beside the image: give test_dataloader.dataset.pipeline one.')
+
+
+def is_loader(step: dict) -> bool:
+    """Whether a step of a pipeline is the one that loads the image."""
+    return step['type'].split('.')[-1].startswith(_LOADERS)
 
 
 def plan_batches(dataset: Dataset,

@@ -1,0 +1,120 @@
+"""Tables of what uncertainties choose and how they change."""
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os.path as osp
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmal.fileio import write_text
+from .tables import render
+
+if TYPE_CHECKING:
+    from mmal.evaluation import Shift
+
+
+@dataclass(frozen=True)
+class PlainTable:
+    """A small table as text, markdown or csv.
+
+    Args:
+        title (str): What it shows.
+        header (tuple[str]): C names.
+        rows (tuple[tuple[str]]): C cells each.
+    """
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def text(self) -> str:
+        """For a terminal."""
+        return render(self.header, self.rows, self.title)
+
+    def markdown(self) -> str:
+        """The title in bold, an empty line, and a table."""
+        ruler = (' --- ', ) + (' ---: ', ) * (len(self.header) - 1)
+        lines = [_row(self.header), f'|{"|".join(ruler)}|',
+                 *map(_row, self.rows)]
+        return f'**{self.title}**\n\n' + '\n'.join(lines) + '\n'
+
+    def csv(self) -> str:
+        """Header and rows, comma separated."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator='\n')
+        writer.writerows([self.header, *self.rows])
+        return out.getvalue()
+
+
+def save_tables(tables: Sequence[PlainTable], path: str) -> None:
+    """Write tables into one file, atomically.
+
+    Args:
+        tables (sequence[PlainTable]): One or more.
+        path (str): Ends with ``.md`` or ``.csv``.
+
+    Raises:
+        ValueError: If it ends with something else.
+    """
+    kind = osp.splitext(path)[1].lstrip('.')
+    if kind not in ('csv', 'md'):
+        raise ValueError(f'cannot write a table to {path}: give a name that '
+                         'ends with .csv or .md.')
+    parts = [t.csv() if kind == 'csv' else t.markdown() for t in tables]
+    write_text(path, '\n'.join(parts))
+
+
+def overlap_table(names: Sequence[str], matrix: np.ndarray,
+                  title: str) -> PlainTable:
+    """Table 6 of MDN: percent of the images two uncertainties both choose.
+
+    Args:
+        names (sequence[str]): U uncertainties.
+        matrix (np.ndarray): [U, U] in [0, 100].
+        title (str): What it shows.
+    """
+    rows = [(_spoken(name), *(f'{v:.0f}' for v in row))
+            for name, row in zip(names, matrix)]
+    return PlainTable(title, ('', *map(_spoken, names)), tuple(rows))
+
+
+def shift_table(names: Sequence[str], shift: Shift, labels: tuple[str, str],
+                title: str) -> PlainTable:
+    """Table 7 of MDN: mean uncertainties of common detections.
+
+    Args:
+        names (sequence[str]): U uncertainties.
+        shift (Shift): Means of both sets.
+        labels (tuple[str, str]): What to call the sets.
+        title (str): What it shows.
+    """
+    rows = [(label, f'{total:,}', *map(_mean, means))
+            for label, total, means in zip(labels, shift.totals, (
+                shift.first, shift.second))]
+    rows.append(('change', '', *(
+        _change(a, b) for a, b in zip(shift.first, shift.second))))
+    return PlainTable(f'{title}: means over {shift.common:,} common '
+                      'detections', ('', 'detections', *map(_spoken, names)),
+                      tuple(rows))
+
+
+def _row(cells: Sequence[str]) -> str:
+    return '| ' + ' | '.join(cells) + ' |'
+
+
+def _spoken(name: str) -> str:
+    return name.replace('_', ' ')
+
+
+def _mean(value: float) -> str:
+    return f'{value:.2e}' if math.isfinite(value) else '–'
+
+
+def _change(before: float, after: float) -> str:
+    if not before > 0:  # NaN, too
+        return '–'
+    return f'{100 * (after / before - 1):+.0f}%'
