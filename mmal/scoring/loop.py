@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Optional
 
 import numpy as np
@@ -14,7 +14,8 @@ from torch import nn
 from mmal.compat.losses import local_losses
 from mmal.randomness import seeded_uniform
 from .base import BaseScorer
-from .data import Batch, ScoringData
+from .data import Batch, ImageId, ScoringData
+from .embeddings import Embedder, EmbeddingFile, Part
 from .scores import Scores
 
 EMBEDDING = 'embedding'
@@ -24,7 +25,8 @@ def score_pool(model: nn.Module,
                scorer: BaseScorer,
                data: ScoringData,
                split: str = 'unlabelled',
-               known: Optional[Scores] = None) -> Scores:
+               known: Optional[Scores] = None,
+               embeddings: Optional[EmbeddingFile] = None) -> Scores:
     """Score every image of a split.
 
     Images that cannot be read get no score and are named in
@@ -41,27 +43,79 @@ def score_pool(model: nn.Module,
         split (str): Which split to score.
         known (Scores, optional): Scores of some of its images by the same
             model; only the others are looked at.
+        embeddings (EmbeddingFile, optional): Where to write an embedding of
+            each image, see :mod:`mmal.scoring.embeddings`; then every scorer
+            looks at the images. ``known`` must have embeddings too.
 
     Returns:
-        Scores: In the order of the pool file.
+        Scores: In the order of the pool file; its embeddings are those of the
+        file, memory-mapped.
 
     Raises:
-        ValueError: If a score is NaN.
+        ValueError: If a score is NaN, or the model has no backbone where
+            embeddings are asked for.
     """
+    with ExitStack() as stack:
+        part = stack.enter_context(embeddings.part()) if embeddings else None
+        with _ready(model):
+            scorer.prepare(model, data)
+            rows = _score_shard(model, scorer, data, split, known, part)
+        parts = all_gather_object((rows, data.unreadable[split]))
+        rows = [rows for rows, _ in parts] + _rows_of(known, part is None)
+        scores = _assemble(scorer, data, split, rows)
+        if embeddings:
+            scores.embeddings = embeddings.join(
+                scores.ids, part, known and (known.ids, known.embeddings))
+    scores.unreadable = {k: v for _, bad in parts for k, v in bad.items()}
+    return scores
+
+
+def embed_split(
+        model: nn.Module,
+        data: ScoringData,
+        split: str,
+        file: EmbeddingFile,
+        ids: Optional[list[ImageId]] = None
+) -> tuple[list[ImageId], Optional[np.ndarray]]:
+    """Write embeddings of a split; only the backbone runs.
+
+    Args:
+        model (nn.Module): The detector. It is in eval mode inside and
+            restored after.
+        data (ScoringData): The images. Those that cannot be read are left out
+            and named in ``data.unreadable``.
+        split (str): Which split.
+        file (EmbeddingFile): Where to.
+        ids (list[int | str], optional): Only these images.
+
+    Returns:
+        tuple: The ids, in the order of the split's file, and the rows
+        [N, D], memory-mapped; None if there is no image.
+
+    Raises:
+        ValueError: If the model has no backbone.
+    """
+    with file.part() as part:
+        with _ready(model), Embedder(model) as embedder:
+            for batch in data.batches(split, model, ids, desc='embedding'):
+                embedder.expect(batch)
+                part.add(batch.ids, embedder.embedding())
+        found = {i for p in all_gather_object(part.ids) for i in p}
+        ids = [i for i in data.ids(split) if i in found]
+        return ids, file.join(ids, part)
+
+
+@contextmanager
+def _ready(model: nn.Module) -> Iterator[None]:
+    """In eval mode, the same in every process, and precise."""
     was_training = model.training
     model.eval()
     share_buffers(model)
     try:
         with local_losses(), full_precision():
-            scorer.prepare(model, data)
-            rows = _score_shard(model, scorer, data, split, known)
+            yield
     finally:
         model.train(was_training)
-    parts = all_gather_object((rows, data.unreadable[split]))
-    rows = [rows for rows, _ in parts] + _rows_of(known)
-    scores = _assemble(scorer, data, split, rows)
-    scores.unreadable = {k: v for _, bad in parts for k, v in bad.items()}
-    return scores
 
 
 def share_buffers(model: nn.Module) -> None:
@@ -97,26 +151,50 @@ def full_precision() -> Iterator[None]:
             backend.allow_tf32 = flag
 
 
-def _rows_of(known: Optional[Scores]) -> list[dict]:
+def _rows_of(known: Optional[Scores], embeddings: bool) -> list[dict]:
     if known is None or not len(known):
         return []
     rows = {k: [v] for k, v in known.columns.items()}
-    if known.embeddings is not None:
+    if embeddings and known.embeddings is not None:
         rows[EMBEDDING] = [known.embeddings]
     return [dict(rows, ids=known.ids)]
 
 
-def _score_shard(model, scorer, data, split, known) -> dict[str, list]:
+def _score_shard(model, scorer, data, split, known,
+                 part: Optional[Part]) -> dict[str, list]:
     rows = defaultdict(list)
-    if scorer.needs_images:
-        done = set() if known is None else set(known.ids)
-        left = [i for i in data.ids(split) if i not in done]
-        batches = data.batches(split, model, left, desc='scoring')
-    else:
-        batches = data.id_batches(split)
-    for batch in batches:
-        _add(rows, batch, scorer.process(model, batch))
+    looks = scorer.needs_images or part is not None
+    with _watching(model, scorer, part) as embedder:
+        for batch in _batches(model, data, split, known, looks):
+            if embedder is not None:
+                embedder.expect(batch)
+            columns = dict(scorer.process(model, batch))
+            if part is not None:
+                own = columns.pop(EMBEDDING, None)
+                part.add(batch.ids,
+                         embedder.embedding() if own is None else own)
+            _add(rows, batch, columns)
     return dict(rows)
+
+
+@contextmanager
+def _watching(model, scorer,
+              part: Optional[Part]) -> Iterator[Optional[Embedder]]:
+    """Watch the model if its embeddings are wanted."""
+    if part is None or scorer.needs_embeddings:
+        yield None
+        return
+    with Embedder(model) as embedder:
+        yield embedder
+
+
+def _batches(model, data, split, known, looks: bool) -> Iterator[Batch]:
+    if not looks:
+        yield from data.id_batches(split)
+        return
+    done = set() if known is None else set(known.ids)
+    left = [i for i in data.ids(split) if i not in done]
+    yield from data.batches(split, model, left, desc='scoring')
 
 
 def _add(rows: dict[str, list], batch: Batch, columns: dict) -> None:

@@ -1,12 +1,14 @@
 """What a scorer says of a pool, as one object and one file."""
 from __future__ import annotations
 
+import os.path as osp
 from dataclasses import dataclass, field
 from typing import Optional, Union
 
 import numpy as np
 
 from mmal.fileio import atomic_write
+from .embeddings import open_rows, save_rows
 
 ImageId = Union[int, str]
 
@@ -23,7 +25,8 @@ class Scores:
             the smaller one goes first.
         columns (dict[str, np.ndarray]): More values of each image, arrays
             whose first dimension is N (components, per-class scores).
-        embeddings (np.ndarray, optional): float32 [N, D].
+        embeddings (np.ndarray, optional): [N, D], float32 or float16; often
+            memory-mapped.
         unreadable (dict[int | str, str]): Images without a score because
             their file cannot be read, and why.
 
@@ -67,10 +70,15 @@ class Scores:
             unreadable=self.unreadable)
 
     def save(self, path: str) -> None:
-        """Write an npz file atomically: ids, values, tiebreak, ``col_*``."""
+        """Write an npz file atomically: ids, values, tiebreak, ``col_*``.
+
+        Embeddings are in a file ``embeddings.npy`` beside it, which is
+        written first unless they were read from it.
+        """
         arrays = {f'col_{k}': v for k, v in self.columns.items()}
         if self.embeddings is not None:
-            arrays['embeddings'] = self.embeddings
+            self._save_embeddings(embeddings_path(path))
+            arrays['embeddings_shape'] = self.embeddings.shape
         with atomic_write(path) as f:
             np.savez(
                 f,
@@ -83,7 +91,11 @@ class Scores:
 
     @classmethod
     def load(cls, path: str) -> Scores:
-        """Read what :meth:`save` wrote."""
+        """Read what :meth:`save` wrote.
+
+        Embeddings are memory-mapped; None if their file is gone or has
+        another shape.
+        """
         with np.load(path, allow_pickle=False) as z:
             columns = {k[4:]: z[k] for k in z.files if k.startswith('col_')}
             return cls(
@@ -91,9 +103,29 @@ class Scores:
                 values=z['values'],
                 tiebreak=z['tiebreak'],
                 columns=columns,
-                embeddings=z.get('embeddings'),
+                embeddings=_load_embeddings(path, z.get('embeddings_shape')),
                 unreadable=dict(
                     zip(z['bad_ids'].tolist(), z['bad_reasons'].tolist())))
+
+    def __getstate__(self) -> dict:
+        """Memory-mapped embeddings travel as the name of their file."""
+        state = dict(self.__dict__)
+        if isinstance(self.embeddings, np.memmap):
+            state['embeddings'] = str(self.embeddings.filename)
+        return state
+
+    def __setstate__(self, state: dict) -> None:
+        """Open the file again."""
+        self.__dict__.update(state)
+        if isinstance(self.embeddings, str):
+            self.embeddings = open_rows(self.embeddings)
+
+    def _save_embeddings(self, path: str) -> None:
+        rows = self.embeddings
+        own = isinstance(rows, np.memmap) and \
+            osp.abspath(str(rows.filename)) == osp.abspath(path)
+        if not own:
+            save_rows(path, [rows], *rows.shape, rows.dtype)
 
     def _check_lengths(self) -> None:
         n = len(self.ids)
@@ -116,3 +148,15 @@ class Scores:
                 f'{names}{", …" if len(bad) > 5 else ""}). The model or the '
                 'scorer overflowed on them: check that the training loss is '
                 'finite and lower the learning rate.')
+
+
+def embeddings_path(path: str) -> str:
+    """The file of the embeddings beside a file of scores."""
+    return osp.join(osp.dirname(osp.abspath(path)), 'embeddings.npy')
+
+
+def _load_embeddings(path: str, shape) -> Optional[np.ndarray]:
+    if shape is None:
+        return None
+    rows = open_rows(embeddings_path(path))
+    return rows if rows is not None and rows.shape == tuple(shape) else None
