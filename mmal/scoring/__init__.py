@@ -1,12 +1,22 @@
 """Scorers: a model and images in, one number per image out."""
 from .base import BaseScorer
 from .data import Batch, ScoringData, Split, plan_batches, scoring_pipeline
+from .dense import class_probabilities
+from .detection_entropy_scorer import DetectionEntropyScorer
+from .detections import detections
+from .entropy_scorer import EntropyScorer
 from .influence_scorer import InfluenceScorer
 from .loop import score_pool
+from .mixture_uncertainty_scorer import MixtureUncertaintyScorer
+from .mutual_information_scorer import MutualInformationScorer
+from .noise import GaussianNoise, noisy_pipeline
 from .random_scorer import RandomScorer
 from .scores import Scores
 
 __all__ = [
-    'BaseScorer', 'Batch', 'InfluenceScorer', 'RandomScorer', 'ScoringData',
-    'Scores', 'Split', 'plan_batches', 'score_pool', 'scoring_pipeline'
+    'BaseScorer', 'Batch', 'DetectionEntropyScorer', 'EntropyScorer',
+    'GaussianNoise', 'InfluenceScorer', 'MixtureUncertaintyScorer',
+    'MutualInformationScorer', 'RandomScorer', 'ScoringData', 'Scores',
+    'Split', 'class_probabilities', 'detections', 'noisy_pipeline',
+    'plan_batches', 'score_pool', 'scoring_pipeline'
 ]

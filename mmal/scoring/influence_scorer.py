@@ -40,6 +40,7 @@ from .detector import (
     pseudo_labels,
     twice_differentiable,
 )
+from .options import check_choice
 
 for _wrapper in (mmcv.cnn.Conv2d, mmcv.cnn.Linear):
     register_affine(_wrapper)
@@ -104,9 +105,9 @@ class InfluenceScorer(BaseScorer):
                  empty: str = 'last',
                  bias: bool = True,
                  cache_gib: float = 4.0) -> None:
-        _choose('reference', reference, REFERENCES)
-        _choose('hessian', hessian, tuple(HESSIANS))
-        _choose('empty', empty, EMPTY)
+        check_choice('reference', reference, REFERENCES)
+        check_choice('hessian', hessian, HESSIANS)
+        check_choice('empty', empty, EMPTY)
         self.layers = layers
         self.reference = reference
         self.solver: BaseSolver = TASK_UTILS.build(
@@ -240,13 +241,6 @@ class InfluenceScorer(BaseScorer):
             return ids
         order = seeded_order(ids, data.seed, data.round, 'hessian')
         return order[:self.hessian_images]
-
-
-def _choose(name: str, value: str, choices: tuple) -> None:
-    if value not in choices:
-        raise ValueError(
-            f'active_learning.scorer.{name} is {value!r}: choose one of '
-            f'{", ".join(map(repr, choices))}.')
 
 
 def _show(bar, done: int, total: int) -> None:

@@ -1,0 +1,47 @@
+"""From values of an image's detections or anchors to one number."""
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from .options import check_choice
+
+AGGREGATIONS = ('mean', 'max', 'sum')
+
+
+def aggregate(values: Tensor,
+              how: str,
+              mask: Optional[Tensor] = None) -> Tensor:
+    """Reduce the P values of each image to one.
+
+    Args:
+        values (Tensor): [B, P].
+        how (str): 'mean', 'max' or 'sum'.
+        mask (Tensor, optional): bool [B, P], which of them count; all when
+            None.
+
+    Returns:
+        Tensor: float64 [B]; ``-inf`` for an image without a value.
+
+    Raises:
+        ValueError: If ``how`` is something else.
+    """
+    check_choice('aggregation', how, AGGREGATIONS)
+    values = values.double()
+    if mask is None:
+        mask = torch.ones_like(values, dtype=torch.bool)
+    count = mask.sum(1)
+    reduced = _largest(values, mask) if how == 'max' else \
+        values.masked_fill(~mask, 0).sum(1)
+    if how == 'mean':
+        reduced = reduced / count.clamp(min=1)
+    return reduced.masked_fill(count == 0, -float('inf'))
+
+
+def _largest(values: Tensor, mask: Tensor) -> Tensor:
+    """The maximum; one more column makes room for images without values."""
+    values = values.masked_fill(~mask, -float('inf'))
+    nothing = values.new_full((len(values), 1), -float('inf'))
+    return torch.cat([values, nothing], 1).amax(1)

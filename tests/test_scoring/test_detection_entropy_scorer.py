@@ -1,0 +1,79 @@
+import math
+
+import numpy as np
+import pytest
+from pools import pool, score_in_two_processes
+
+from mmal.registry import TASK_UTILS
+from mmal.scoring import DetectionEntropyScorer, detections, score_pool
+from mmal.testing import tiny_fcos, tiny_mdn_ssd, tiny_ssd
+
+REDUCE = dict(mean=np.mean, max=np.max, sum=np.sum)
+
+
+def entr(p):
+    return -p * math.log(p) if p > 0 else 0.0
+
+
+def by_hand(found):
+    """Entropy of each detection of an image."""
+    if 'class_probs' in found:
+        return [sum(map(entr, p)) for p in found.class_probs.tolist()]
+    return [entr(p) + entr(1 - p) for p in found.scores.tolist()]
+
+
+def all_detections(model, root):
+    data = pool(root, batch_size=1)
+    found = {b.ids[0]: detections(model, b)[0]
+             for b in data.batches('unlabelled', model)}
+    return [found[i] for i in data.ids('unlabelled')]
+
+
+def threshold(found):
+    """The middle between two images' best scores: some have nothing."""
+    best = sorted(max(d.scores.tolist(), default=0) for d in found)
+    return (best[2] + best[3]) / 2
+
+
+@pytest.mark.parametrize('build', [tiny_fcos, tiny_ssd, tiny_mdn_ssd])
+@pytest.mark.parametrize('how', ['mean', 'max', 'sum'])
+def test_scores_equal_detections_one_by_one(tmp_path, mmdet_scope, build,
+                                            how):
+    model = build()
+    found = all_detections(model, tmp_path)
+    values = [by_hand(d) for d in found]
+    truth = [REDUCE[how](v) if v else -np.inf for v in values]
+    scores = score_pool(model, DetectionEntropyScorer(how), pool(tmp_path))
+    np.testing.assert_allclose(scores.values, truth, rtol=1e-3)
+    assert scores.columns['detections'].tolist() == [len(v) for v in values]
+    assert sum(map(len, values)) > 0
+
+
+def test_weak_detections_do_not_count(tmp_path, mmdet_scope):
+    model = tiny_mdn_ssd()
+    found = all_detections(model, tmp_path)
+    score_thr = threshold(found)
+    kept = [by_hand(d[d.scores >= score_thr]) for d in found]
+    scorer = DetectionEntropyScorer(score_thr=score_thr)
+    scores = score_pool(model, scorer, pool(tmp_path))
+    assert scores.columns['detections'].tolist() == list(map(len, kept))
+    last = [i for i, k in enumerate(kept) if not k]
+    assert last and (scores.values[last] == -np.inf).all()
+
+
+def test_neither_batches_nor_processes_matter(tmp_path, monkeypatch,
+                                              mmdet_scope):
+    model, scorer = tiny_mdn_ssd(), DetectionEntropyScorer('mean')
+    one, four = (
+        score_pool(model, scorer, pool(tmp_path, size)) for size in (1, 4))
+    two = score_in_two_processes(monkeypatch, tmp_path, model, scorer)
+    assert one.ids == four.ids == two.ids
+    for other in four, two:
+        np.testing.assert_allclose(other.values, one.values, rtol=1e-4)
+
+
+def test_a_config_builds_it():
+    scorer = TASK_UTILS.build(dict(type='mmal.DetectionEntropyScorer'))
+    assert (scorer.aggregation, scorer.score_thr) == ('sum', 0.0)
+    with pytest.raises(ValueError, match="scorer.aggregation is 'median'"):
+        DetectionEntropyScorer('median')
