@@ -47,14 +47,14 @@ def make_config(folder, **changes):
     cfg = tiny_config(os.path.join(folder, 'data'), epochs=2)
     cfg.default_hooks.logger.interval = 1000
     cfg.train_cfg.val_interval = 2
-    cfg.active_learning = dict(
+    default = dict(
         data=dict(ann_file='pool.json'),
         initial=dict(size=4),
         rounds=3,
         budget=dict(size=3, unit='images'),
         scorer=ISAL,
         score_dataloader=dict(batch_size=2, num_workers=0))
-    cfg.active_learning.update(changes.pop('active_learning', {}))
+    cfg.active_learning = {**default, **changes.pop('active_learning', {})}
     cfg.merge_from_dict(changes)
     path = os.path.join(folder, 'tiny.py')
     cfg.dump(path)
