@@ -19,10 +19,18 @@ from .dist import close_dist
 EXPECTED = (ValueError, OSError, FloatingPointError)
 
 
-def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that every tool has."""
-    parser.add_argument('config', help='mmdet config with active_learning')
-    parser.add_argument('--seed', type=int, help='sets active_learning.seed')
+def add_common_options(parser: argparse.ArgumentParser,
+                       config: str = 'mmdet config with active_learning',
+                       seed: str = 'sets active_learning.seed') -> None:
+    """Add the arguments that every tool has.
+
+    Args:
+        parser (ArgumentParser): Gets them.
+        config (str): What the config is.
+        seed (str): What the seed does.
+    """
+    parser.add_argument('config', help=config)
+    parser.add_argument('--seed', type=int, help=seed)
     parser.add_argument(
         '--cfg-options',
         nargs='+',

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmal.fileio import write_text
-from .tables import render
+from .tables import amount, render
 
 if TYPE_CHECKING:
     from mmal.evaluation import Shift
@@ -97,9 +97,9 @@ def shift_table(names: Sequence[str], shift: Shift, labels: tuple[str, str],
                 shift.first, shift.second))]
     rows.append(('change', '', *(
         _change(a, b) for a, b in zip(shift.first, shift.second))))
-    return PlainTable(f'{title}: means over {shift.common:,} common '
-                      'detections', ('', 'detections', *map(_spoken, names)),
-                      tuple(rows))
+    common = amount(shift.common, 'detection')
+    return PlainTable(f'{title}: means over {common} in common',
+                      ('', 'detections', *map(_spoken, names)), tuple(rows))
 
 
 def _row(cells: Sequence[str]) -> str:

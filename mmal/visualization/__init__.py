@@ -1,5 +1,5 @@
 """Pictures of detections with their uncertainties."""
-from .draw import draw_detections
+from .draw import draw_detections, load_detector
 from .uncertainty_visualizer import (
     UncertaintyVisualizer,
     place_labels,
@@ -7,6 +7,6 @@ from .uncertainty_visualizer import (
 )
 
 __all__ = [
-    'UncertaintyVisualizer', 'draw_detections', 'place_labels',
-    'uncertainty_text'
+    'UncertaintyVisualizer', 'draw_detections', 'load_detector',
+    'place_labels', 'uncertainty_text'
 ]

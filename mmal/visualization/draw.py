@@ -4,12 +4,41 @@ from __future__ import annotations
 import os
 import os.path as osp
 from collections.abc import Iterator, Sequence
+from typing import Optional
 
 import mmcv
-from mmdet.apis import inference_detector
+import torch
+from mmdet.apis import inference_detector, init_detector
 from torch import nn
 
 from .uncertainty_visualizer import UncertaintyVisualizer
+
+
+def load_detector(config: str,
+                  checkpoint: str,
+                  device: Optional[str] = None,
+                  cfg_options: Optional[dict] = None) -> nn.Module:
+    """mmdet's ``init_detector``, on the GPU where there is one.
+
+    Args:
+        config (str): The config file.
+        checkpoint (str): The trained weights.
+        device (str, optional): Another device.
+        cfg_options (dict, optional): Overrides of the config.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    for path in (config, checkpoint):
+        if not osp.isfile(path):
+            raise FileNotFoundError(f'there is no {path}.')
+    default = 'cuda:0' if torch.cuda.is_available() else 'cpu'
+    return init_detector(
+        config,
+        checkpoint,
+        palette='random',
+        device=device or default,
+        cfg_options=cfg_options)
 
 
 def draw_detections(model: nn.Module,

@@ -29,7 +29,7 @@ def test_overlap_table_shows_every_number():
 
 def test_shift_table_shows_means_and_change():
     table = shift_table(NAMES, shift(), ('round 0', 'round 3'), 'More data')
-    assert '1,234 common' in table.title
+    assert 'over 1,234 detections in common' in table.title
     assert table.rows == (
         ('round 0', '5,000', '3.01e-01', '2.00e-06'),
         ('round 3', '6,000', '3.32e-01', '1.00e-06'),

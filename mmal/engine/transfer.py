@@ -1,0 +1,214 @@
+"""Train another detector on what a run has labelled."""
+from __future__ import annotations
+
+import copy
+import hashlib
+import os.path as osp
+from typing import Optional
+
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from mmal.fileio import (
+    discard_leftovers,
+    read_json,
+    write_bytes,
+    write_json,
+)
+from mmal.pool import CocoData, check_classes, check_images, count_boxes
+from mmal.reporting import Curve, Record
+from mmal.scoring.data import innermost_dataset
+from .checks import check_first_round, check_model, check_val
+from .dist import on_main, setup_dist
+from .hooks import ActiveLearningHook
+from .identity import differences, identity
+from .round_config import classes_of, round_config
+from .round_model import FinishedRound, find_round
+from .settings import Settings, image_prefix, pool_dataset
+from .workdir import RoundDir, WorkDir
+
+
+class Transfer:
+    """Trains any detector on the labelled images of a round, and tests it.
+
+    "Deep Active Learning for Object Detection with Mixture Density Networks",
+    figure 4c. The images are read where the run read them; schedule,
+    augmentation and validation are those of the config. Training is seeded,
+    and resumed with the same result, as that of a round.
+
+    The work folder holds ``labelled.json``, ``config.py``, checkpoints,
+    ``metrics.json`` and ``curve.json`` (one record: images, boxes, metrics).
+
+    Args:
+        cfg (Config): An mmdet config with a COCO data set and a ``work_dir``.
+            Its ``active_learning`` block, if any, is not used.
+        run (str): The work folder of the run.
+        number (int, optional): The round. Default: the last one trained.
+        seed (int, optional): Default: that of the run.
+        resume (bool): Go on with the training in ``work_dir``, if there is
+            one.
+
+    Raises:
+        FileNotFoundError: If there is no such run or round.
+    """
+
+    def __init__(self,
+                 cfg: Config,
+                 run: str,
+                 number: Optional[int] = None,
+                 seed: Optional[int] = None,
+                 resume: bool = False) -> None:
+        self.round: FinishedRound = find_round(run, number)
+        source = self.round.run_config()
+        settings = Settings.from_config(source)
+        self.seed = settings.seed if seed is None else seed
+        self.pool = pool_dataset(source, settings)
+        self.cfg = _plain(cfg)
+        self.work = WorkDir(osp.abspath(cfg.work_dir))
+        self.resume = resume
+
+    def run(self) -> Record:
+        """Train and evaluate.
+
+        Returns:
+            Record: What is in ``curve.json``.
+
+        Raises:
+            FileNotFoundError, ValueError: If a file or a setting is wrong,
+                found before training.
+        """
+        setup_dist(self.cfg.get('launcher', 'none'))
+        init_default_scope(self.cfg.get('default_scope', 'mmdet'))
+        coco = on_main(self._check)
+        on_main(self._claim)
+        folder = RoundDir(self.work.path)
+        checkpoint = on_main(folder.latest_checkpoint)
+        cfg = round_config(self.cfg, self._settings(), self.round.number,
+                           folder, checkpoint)
+        runner = Runner.from_cfg(cfg)
+        hook = ActiveLearningHook(on_round_end=lambda *_: None)
+        runner.register_hook(hook)
+        runner.train()
+        seconds = None if checkpoint else hook.train_seconds
+        return on_main(lambda: self._record(folder, coco, seconds))
+
+    def _settings(self) -> Settings:
+        data = {
+            k: self.pool[k]
+            for k in ('data_root', 'data_prefix') if k in self.pool
+        }
+        return Settings(
+            data=dict(data, ann_file=osp.abspath(self.round.folder.labelled)),
+            budget=dict(size=0),
+            seed=self.seed)
+
+    def _check(self) -> CocoData:
+        """Find what is wrong with images, classes, validation and model."""
+        if not self.cfg.get('val_dataloader'):
+            raise ValueError(
+                f'{self.cfg.filename} has no val_dataloader: without it the '
+                'new detector cannot be evaluated.')
+        coco = self.round.labelled()
+        dataset = innermost_dataset(self.cfg.train_dataloader.dataset)
+        check_classes(coco, classes_of(dataset),
+                      'train_dataloader.dataset.metainfo.classes')
+        check_val(self.cfg)
+        check_model(self.cfg, dataset)
+        check_first_round(_boxes(coco), len(coco.ids))
+        bad = check_images(coco, image_prefix(self.pool))
+        if bad:
+            raise FileNotFoundError(
+                f'{len(bad)} image(s) of {coco.path} cannot be used, the '
+                f'first is {bad[0]}.')
+        return coco
+
+    def _claim(self) -> None:
+        """Take the work folder, or make sure it is of the same training."""
+        content = self._identity()
+        if osp.exists(self.work.identity):
+            self._compare(read_json(self.work.identity), content)
+        elif osp.exists(self.work.state) or osp.exists(self.work.config):
+            raise ValueError(f'{self.work.path} holds another run: choose '
+                             'another folder with --work-dir.')
+        discard_leftovers(self.work.path)
+        with open(self.round.folder.labelled, 'rb') as f:
+            write_bytes(RoundDir(self.work.path).labelled, f.read())
+        write_json(self.work.identity, content, indent=1)
+
+    def _compare(self, old: dict, new: dict) -> None:
+        where = self.work.path
+        if osp.exists(self.work.state):
+            raise ValueError(f'{where} holds a run of active learning: choose '
+                             'another folder with --work-dir.')
+        if not self.resume:
+            raise ValueError(f'{where} already holds a training. Go on with '
+                             'it by --resume, or choose another folder with '
+                             '--work-dir.')
+        changed = differences(old, new)
+        if changed:
+            shown = '\n  '.join(changed[:10])
+            raise ValueError(
+                f'{where} was made with other settings:\n  {shown}\nUndo '
+                'these changes to resume it, or choose another folder with '
+                '--work-dir.')
+
+    def _identity(self) -> dict:
+        with open(self.round.folder.labelled, 'rb') as f:
+            labelled = hashlib.sha256(f.read()).hexdigest()
+        return dict(
+            identity(self.cfg),
+            labelled=labelled,
+            round=self.round.number,
+            seed=self.seed,
+            processes=get_world_size())
+
+    def _record(self, folder: RoundDir, coco: CocoData,
+                seconds: Optional[float]) -> Record:
+        record = Record(self.round.number, len(coco.ids), _boxes(coco),
+                        read_json(folder.metrics), seconds)
+        before = Curve.load(self.work.curve, missing_ok=True).records
+        if before and seconds is None:
+            record.train_seconds = before[0].train_seconds
+        note = f'{self.cfg.filename} on the labels of {self.round.run}'
+        Curve([record], 'rounds', note).save(self.work.curve)
+        return record
+
+
+def result_line(record: Record) -> str:
+    """A transfer's result for a reader.
+
+    Examples:
+        >>> result_line(Record(3, 4000, 9876, {'coco/bbox_mAP': 0.2346,
+        ...                                    'coco/bbox_mAP_50': 0.5}))
+        'round 3: 4,000 images, 9,876 boxes, AP 0.235, AP50 0.500'
+    """
+    values = {name: record.value(name) for name in ('AP', 'AP50', 'AP75')}
+    shown = ''.join(
+        f', {k} {v:.3f}' for k, v in values.items() if v is not None)
+    return (f'round {record.round}: {record.images:,} images, '
+            f'{record.boxes:,} boxes{shown}')
+
+
+def default_suffix(run: str, number: Optional[int]) -> str:
+    """Ends the name of the default work folder: run and round."""
+    this = find_round(run, number)
+    name = osp.basename(osp.abspath(run))
+    return f'_on_{name}_round_{this.number:02d}'
+
+
+def _plain(cfg: Config) -> Config:
+    """A config without anything of active learning."""
+    cfg = copy.deepcopy(cfg)
+    cfg.pop('active_learning', None)
+    cfg.custom_hooks = [
+        h for h in cfg.get('custom_hooks', [])
+        if h['type'] != 'mmal.ActiveLearningHook'
+    ]
+    return cfg
+
+
+def _boxes(coco: CocoData) -> int:
+    ids = coco.ids
+    return int(count_boxes(coco.annotations_of(ids), ids).sum())
