@@ -1,11 +1,19 @@
 """Detector parts, in the folders mmdet uses."""
 from .backbones import EfficientNetLite
 from .dense_heads import MDNSSDHead, SSDHead
-from .losses import MixtureCrossEntropyLoss, MixtureNLLLoss
+from .detectors import LearningLossDetector
+from .losses import (
+    MixtureCrossEntropyLoss,
+    MixtureNLLLoss,
+    PairwiseRankingLoss,
+)
 from .necks import DropoutSSDNeck
 from .roi_heads import MDNShared2FCBBoxHead
+from .task_heads import LossPredictionHead
 
 __all__ = [
-    'DropoutSSDNeck', 'EfficientNetLite', 'MDNSSDHead', 'MDNShared2FCBBoxHead',
-    'MixtureCrossEntropyLoss', 'MixtureNLLLoss', 'SSDHead'
+    'DropoutSSDNeck', 'EfficientNetLite', 'LearningLossDetector',
+    'LossPredictionHead', 'MDNSSDHead', 'MDNShared2FCBBoxHead',
+    'MixtureCrossEntropyLoss', 'MixtureNLLLoss', 'PairwiseRankingLoss',
+    'SSDHead'
 ]

@@ -6,6 +6,7 @@ from .detection_entropy_scorer import DetectionEntropyScorer
 from .detections import detections
 from .entropy_scorer import EntropyScorer
 from .influence_scorer import InfluenceScorer
+from .learning_loss_scorer import LearningLossScorer
 from .loop import score_pool
 from .mixture_uncertainty_scorer import MixtureUncertaintyScorer
 from .mutual_information_scorer import MutualInformationScorer
@@ -15,8 +16,8 @@ from .scores import Scores
 
 __all__ = [
     'BaseScorer', 'Batch', 'DetectionEntropyScorer', 'EntropyScorer',
-    'GaussianNoise', 'InfluenceScorer', 'MixtureUncertaintyScorer',
-    'MutualInformationScorer', 'RandomScorer', 'ScoringData', 'Scores',
-    'Split', 'class_probabilities', 'detections', 'noisy_pipeline',
-    'plan_batches', 'score_pool', 'scoring_pipeline'
+    'GaussianNoise', 'InfluenceScorer', 'LearningLossScorer',
+    'MixtureUncertaintyScorer', 'MutualInformationScorer', 'RandomScorer',
+    'Scores', 'ScoringData', 'Split', 'class_probabilities', 'detections',
+    'noisy_pipeline', 'plan_batches', 'score_pool', 'scoring_pipeline'
 ]

@@ -4,9 +4,11 @@ from .mixture_cross_entropy_loss import (
     mixture_cross_entropy,
 )
 from .mixture_nll_loss import MixtureNLLLoss, mixture_nll
+from .ranking_loss import PairwiseRankingLoss, pairwise_ranking_loss
 from .uncertainty_weight import uncertainty_weight
 
 __all__ = [
-    'MixtureCrossEntropyLoss', 'MixtureNLLLoss', 'mixture_cross_entropy',
-    'mixture_nll', 'uncertainty_weight'
+    'MixtureCrossEntropyLoss', 'MixtureNLLLoss', 'PairwiseRankingLoss',
+    'mixture_cross_entropy', 'mixture_nll', 'pairwise_ranking_loss',
+    'uncertainty_weight'
 ]
