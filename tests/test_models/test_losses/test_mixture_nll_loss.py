@@ -65,6 +65,30 @@ def test_a_hopeless_box_costs_what_eps_allows():
     torch.testing.assert_close(loss, torch.full_like(loss, 9 * math.log(10)))
 
 
+def test_eps_may_be_smaller_than_any_float32():
+    values = [v.float() for v in raw(n=1)]
+    loss = mixture_nll(
+        GaussianMixture.from_raw(*values), torch.full((1, 4), 1e6), eps=1e-60)
+    torch.testing.assert_close(
+        loss, torch.full_like(loss, 60 * math.log(10)))
+
+
+@pytest.mark.parametrize('form', ['paper', 'reference'])
+@pytest.mark.parametrize('eps', [0, 1e-9])
+def test_far_targets_of_sure_components_have_two_finite_derivatives(
+        form, eps):
+    means, _, weights = raw(n=1)
+    values = [
+        v.float().requires_grad_()
+        for v in (means, torch.full_like(means, -16), weights)
+    ]
+    mixture = GaussianMixture.from_raw(*values)
+    loss = mixture_nll(mixture, torch.full((1, 4), 1e38), eps, form).sum()
+    grads = torch.autograd.grad(loss, values, create_graph=True)
+    seconds = torch.autograd.grad(sum(g.sum() for g in grads), values)
+    assert all(g.isfinite().all() for g in (loss, *grads, *seconds))
+
+
 @pytest.mark.parametrize('form', ['paper', 'reference'])
 def test_first_and_second_derivatives(form):
     values = [v.requires_grad_() for v in raw(n=2)]
