@@ -12,6 +12,7 @@ EXTRAS = {
     'mim': ['mminstall'],
     'lite0': ['lite0'],
     'digits': ['digits'],
+    'benchmarks': ['benchmarks'],
     'demo': ['lite0', 'digits'],
     'tests': ['tests', 'lite0', 'digits'],
     'all': ['lite0', 'digits', 'tests'],

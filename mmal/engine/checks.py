@@ -107,7 +107,7 @@ def check_scorer(query: Query, model: nn.Module, cfg: Config,
     splits = scoring_splits(cfg, settings, folder, [])
     data = ScoringData(splits, seed=settings.seed, committee=query.committee,
                        **settings.score_dataloader)
-    query.scorer.check(model, data)
+    query.check(model, data)
 
 
 def check_committee(scorer: BaseScorer,

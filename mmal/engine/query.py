@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Optional
 
+import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from torch import nn
@@ -26,6 +27,8 @@ from mmal.pool import (
 )
 from mmal.registry import TASK_UTILS
 from mmal.scoring import BaseScorer, Scores, ScoringData, score_pool
+from mmal.scoring.embeddings import EmbeddingFile, backbone_of, open_rows
+from mmal.scoring.loop import embed_split
 from mmal.selection import BaseSelector
 from .dist import on_main
 from .settings import Settings
@@ -114,6 +117,27 @@ class Query:
         """Models that a round with a query trains besides its own."""
         return self.committee.trained_members if self.committee else 0
 
+    def check(self, model: nn.Module, data: ScoringData) -> None:
+        """Find mistakes in the settings before any training.
+
+        Args:
+            model (nn.Module): The detector, with any weights.
+            data (ScoringData): The images; none are read.
+
+        Raises:
+            ValueError: If scorer or selector cannot work with this model.
+        """
+        self.scorer.check(model, data)
+        if not self.scorer.needs_embeddings:
+            if self.selector.needs_embeddings:
+                backbone_of(model)
+        elif self.selector.needs_labelled:
+            raise ValueError(
+                f'{type(self.scorer).__name__} gives embeddings of its own '
+                'kind, but only of the unlabelled images, and '
+                f'{type(self.selector).__name__} starts from the labelled '
+                "ones: set active_learning.selector.start='random'.")
+
     def data(self, splits: dict, round: int) -> ScoringData:
         """The images for the scorer."""
         return ScoringData(
@@ -126,9 +150,10 @@ class Query:
 
     def run(self, model: nn.Module, splits: dict, round: int,
             folder: RoundDir) -> Selection:
-        """Score and choose; ``scores.npz`` and ``selected.json`` are written.
+        """Score and choose; ``scores.npz`` and ``selected.json`` are written,
+        and ``embeddings*.npy`` where the selector needs them.
 
-        Scores that an interrupted query has written are used again.
+        Files that an interrupted query has written are used again.
 
         Args:
             model (nn.Module): The trained detector.
@@ -141,7 +166,8 @@ class Query:
         """
         start = time.perf_counter()
         scores = self._scores(model, splits, round, folder)
-        selection = on_main(lambda: self._choose(scores))
+        labelled = self._labelled(model, splits, round, folder)
+        selection = on_main(lambda: self._choose(scores, labelled))
         selection.seconds = time.perf_counter() - start
         if is_main_process():
             selection.save(folder.selected)
@@ -151,13 +177,48 @@ class Query:
         scores = on_main(lambda: _load_scores(folder.scores))
         if scores is not None:
             print_log(f'Using the scores in {folder.scores}.', 'current')
+            self._add_embeddings(scores, model, splits, round, folder)
         if scores is None or (scores.unreadable and not self._skips()):
             with self._committee(model, round, folder):
                 scores = score_pool(
-                    model, self.scorer, self.data(splits, round), known=scores)
+                    model,
+                    self.scorer,
+                    self.data(splits, round),
+                    known=scores,
+                    embeddings=self._file(folder.embeddings))
             on_main(lambda: scores.save(folder.scores))
         self._refuse(self._unreadable(scores))
         return scores
+
+    def _add_embeddings(self, scores, model, splits, round, folder) -> None:
+        """To scores from a time when the selector needed none."""
+        file = self._file(folder.embeddings)
+        if file is None or scores.embeddings is not None:
+            return
+        found, rows = embed_split(
+            model, self.data(splits, round), 'unlabelled', file, scores.ids)
+        if found != scores.ids:
+            raise ValueError(
+                f'{len(scores.ids) - len(found)} images with a score can no '
+                f'longer be read: delete {folder.scores} to score again.')
+        scores.embeddings = rows
+        on_main(lambda: scores.save(folder.scores))
+
+    def _labelled(self, model, splits, round, folder) -> Optional[np.ndarray]:
+        """Embeddings of the labelled images for a selector that needs them."""
+        if not self.selector.needs_labelled:
+            return None
+        data = self.data(splits, round)
+        file = self._file(folder.embeddings_labelled)
+        number = len(data.ids('labelled'))
+        if on_main(lambda: file.open(number) is None):
+            embed_split(model, data, 'labelled', file)
+        return open_rows(file.path)
+
+    def _file(self, path: str) -> Optional[EmbeddingFile]:
+        if not self.selector.needs_embeddings:
+            return None
+        return EmbeddingFile(path, self.selector.embeddings_dtype)
 
     @contextmanager
     def _committee(self, model, round, folder) -> Iterator[None]:
@@ -174,13 +235,15 @@ class Query:
         finally:
             self.committee.release()
 
-    def _choose(self, scores: Scores) -> Selection:
+    def _choose(self, scores: Scores,
+                labelled: Optional[np.ndarray]) -> Selection:
         bad = self._unreadable(scores)
         while True:
             if not len(scores):  # nothing but broken images is left
                 return Selection([], [], 0, set_aside=bad)
             taken = self.budget.take(
-                partial(self._rank, scores), self.oracle, len(scores))
+                partial(self._rank, scores, labelled), self.oracle,
+                len(scores))
             broken = self._check(taken.ids)
             if not broken:
                 return Selection(
@@ -189,12 +252,12 @@ class Query:
             bad += broken
             scores = scores.without([b.id for b in broken])
 
-    def _rank(self, scores: Scores, n: int) -> list:
-        return self.selector.select(scores, n, scores.embeddings)
+    def _rank(self, scores: Scores, labelled, n: int) -> list:
+        return self.selector.select(scores, n, scores.embeddings, labelled)
 
     def _check(self, ids: list) -> list[BadImage]:
-        """Chosen images a scorer without eyes has not looked at."""
-        if self.scorer.needs_images:
+        """Chosen images that nobody has looked at."""
+        if self.scorer.needs_images or self.selector.needs_embeddings:
             return []
         bad = check_images(self.coco, self.img_prefix, ids, decode=True)
         self._refuse(bad)

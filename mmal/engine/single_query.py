@@ -36,7 +36,8 @@ def query_once(cfg: Config,
     """Score the images of a pool that are not labelled yet and choose.
 
     Writes ``unlabelled.json``, ``scores.npz``, ``selected.json`` and
-    ``selected.txt`` (file names, best first).
+    ``selected.txt`` (file names, best first); with a selector that needs
+    them, ``embeddings.npy`` and ``embeddings_labelled.npy``.
 
     Args:
         cfg (Config): An mmdet config with an ``active_learning`` block; its
@@ -64,9 +65,14 @@ def query_once(cfg: Config,
         raise ValueError(
             f'{type(query.scorer).__name__} needs labelled images: name '
             'their COCO file with --labelled.')
+    if labelled is None and query.selector.needs_labelled:
+        raise ValueError(
+            f'{type(query.selector).__name__} starts from the labelled '
+            'images: name their COCO file with --labelled, or set '
+            'active_learning.selector.start.')
     check_committee(query.scorer, query.committee, model, in_run=False)
     splits = _splits(cfg, dataset, files, labelled)
-    query.scorer.check(model, query.data(splits, 0))
+    query.check(model, query.data(splits, 0))
     selection = query.run(model, splits, 0, files)
     on_main(lambda: _write_names(pool, selection, files))
     return selection
@@ -109,8 +115,9 @@ def _prepare(dataset: dict, labelled: Optional[str],
             f'every image of {full.path} is in {labelled}: nothing is left '
             'to select. Name another pool in active_learning.data.ann_file.')
     os.makedirs(files.path, exist_ok=True)
-    if osp.exists(files.scores):  # of another model, perhaps
-        os.unlink(files.scores)
+    for path in (files.scores, files.embeddings, files.embeddings_labelled):
+        if osp.exists(path):  # of another model, perhaps
+            os.unlink(path)
     write_split(files.unlabelled, full, left)
     oracle = CocoOracle(pool=full) if full.annotations else \
         UnlabelledOracle(full)

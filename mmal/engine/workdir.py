@@ -52,6 +52,16 @@ class RoundDir:
         return osp.join(self.path, 'scores.npz')
 
     @property
+    def embeddings(self) -> str:
+        """Embeddings of the unlabelled images, in the order of the scores."""
+        return osp.join(self.path, 'embeddings.npy')
+
+    @property
+    def embeddings_labelled(self) -> str:
+        """Embeddings of the labelled images, in the order of their file."""
+        return osp.join(self.path, 'embeddings_labelled.npy')
+
+    @property
     def selected(self) -> str:
         """What was chosen for the next round."""
         return osp.join(self.path, 'selected.json')
