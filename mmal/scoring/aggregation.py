@@ -17,13 +17,13 @@ def aggregate(values: Tensor,
     """Reduce the P values of each image to one.
 
     Args:
-        values (Tensor): [B, P].
+        values (Tensor): [B, ..., P].
         how (str): 'mean', 'max' or 'sum'.
-        mask (Tensor, optional): bool [B, P], which of them count; all when
-            None.
+        mask (Tensor, optional): bool of the same shape, which of them count;
+            all when None.
 
     Returns:
-        Tensor: float64 [B]; ``-inf`` for an image without a value.
+        Tensor: float64 [B, ...]; ``-inf`` for an image without a value.
 
     Raises:
         ValueError: If ``how`` is something else.
@@ -32,9 +32,9 @@ def aggregate(values: Tensor,
     values = values.double()
     if mask is None:
         mask = torch.ones_like(values, dtype=torch.bool)
-    count = mask.sum(1)
+    count = mask.sum(-1)
     reduced = _largest(values, mask) if how == 'max' else \
-        values.masked_fill(~mask, 0).sum(1)
+        values.masked_fill(~mask, 0).sum(-1)
     if how == 'mean':
         reduced = reduced / count.clamp(min=1)
     return reduced.masked_fill(count == 0, -float('inf'))
@@ -43,5 +43,5 @@ def aggregate(values: Tensor,
 def _largest(values: Tensor, mask: Tensor) -> Tensor:
     """The maximum; one more column makes room for images without values."""
     values = values.masked_fill(~mask, -float('inf'))
-    nothing = values.new_full((len(values), 1), -float('inf'))
-    return torch.cat([values, nothing], 1).amax(1)
+    nothing = values.new_full((*values.shape[:-1], 1), -float('inf'))
+    return torch.cat([values, nothing], -1).amax(-1)

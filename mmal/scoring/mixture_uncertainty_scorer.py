@@ -93,11 +93,12 @@ class MixtureUncertaintyScorer(BaseScorer):
         found = detections(model, batch)
         keep = confident(found, self.score_thr)
         classes = final_head(model).num_classes
+        values = torch.stack(
+            [_values(found, name, classes, keep) for name in self.given], 1)
         columns = dict(detections=keep.sum(1))
-        for name in self.given:
-            values = _values(found, name, classes, keep)
-            for kind, column in image_moments(values, keep).items():
-                columns[f'{name}_{kind}'] = column
+        for kind, column in image_moments(values, keep).items():
+            names = (f'{name}_{kind}' for name in self.given)
+            columns.update(zip(names, column.unbind(1)))
         return columns
 
     def compute(self, columns: dict[str, np.ndarray]) -> np.ndarray:
@@ -145,20 +146,22 @@ def image_moments(values: Tensor, keep: Tensor) -> dict[str, Tensor]:
     """Maximum, mean and sum of squared deviations of each image's values.
 
     Args:
-        values (Tensor): [B, n].
+        values (Tensor): [B, U, n].
         keep (Tensor): bool [B, n], which of them count.
 
     Returns:
-        dict[str, Tensor]: ``max``, ``mean`` and ``m2``, float64 [B]; ``-inf``,
-        0 and 0 for an image without values.
+        dict[str, Tensor]: ``max``, ``mean`` and ``m2``, float64 [B, U];
+        ``-inf``, 0 and 0 for an image without values.
     """
+    keep = keep[:, None].expand_as(values)
+    count = keep.sum(-1)
     largest = aggregate(values, 'max', keep)
-    start = largest.masked_fill(~keep.any(1), 0)
+    start = largest.masked_fill(count == 0, 0)[..., None]
     # from the maximum on, so that m2 of equal values is 0, not rounding
-    offset = (values.double() - start[:, None]).masked_fill(~keep, 0)
-    mean = offset.sum(1) / keep.sum(1).clamp(min=1)
-    rest = (offset - mean[:, None]).masked_fill(~keep, 0)
-    return dict(max=largest, mean=start + mean, m2=rest.square().sum(1))
+    offset = (values.double() - start).masked_fill(~keep, 0)
+    mean = offset.sum(-1, keepdim=True) / count.clamp(min=1)[..., None]
+    m2 = (offset - mean).masked_fill(~keep, 0).square().sum(-1)
+    return dict(max=largest, mean=(start + mean).squeeze(-1), m2=m2)
 
 
 def _values(found: Sequence[InstanceData], name: str, num_classes: int,

@@ -1,5 +1,4 @@
 """Dense entropies and mutual information, with and without a committee."""
-import gc
 import weakref
 
 import numpy as np
@@ -37,7 +36,6 @@ class Members:
             self._given += [weakref.ref(x) for x in outputs[0]]
             yield outputs
             del outputs
-            gc.collect()
             alive = sum(r() is not None for r in self._given)
             self.alive = max(self.alive, alive)
 
@@ -138,8 +136,8 @@ def test_one_member_is_held_at_a_time(mmdet_scope, build):
     assert committee.alive <= levels
 
 
-@pytest.mark.parametrize('build', [tiny_mdn_ssd, tiny_fcos])
-@pytest.mark.parametrize('how', ['mean', 'max', 'sum'])
+@pytest.mark.parametrize('build, how', [(tiny_mdn_ssd, 'mean'),
+                                        (tiny_fcos, 'max')])
 def test_neither_batches_nor_processes_matter(tmp_path, monkeypatch,
                                               mmdet_scope, build, how):
     model, scorer = build(), EntropyScorer(how)
