@@ -36,6 +36,18 @@ def test_boxes_budget_uses_the_density_of_the_rest():
     assert [r.images for r in rows] == [20, 30, 40]
 
 
+def test_members_of_an_ensemble_train_where_a_query_follows():
+    def plan(rounds, pool):
+        rows = plan_rounds(config(max_iters=50), rounds, dict(size=40), pool,
+                           20, 60, 300, members=2)
+        return [(r.iterations, r.note) for r in rows]
+
+    query, last = (150, '3 models'), (50, '')
+    assert plan(3, 1000) == [query, query, last]
+    assert plan(9, 60) == [query, (50, 'the pool is used up')]
+    assert plan(1, 1000) == [last]
+
+
 def test_unknown_boxes():
     rows = plan_rounds(config(), 2, dict(size=5), 100, 20, None, None)
     assert [r.boxes for r in rows] == [None, None]

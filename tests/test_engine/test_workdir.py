@@ -31,3 +31,18 @@ def test_rounds_sort_by_name():
     work = WorkDir('/w')
     names = [work.round(i).path for i in (0, 2, 10)]
     assert names == sorted(names) and names[0] == '/w/round_00'
+
+
+def test_members_of_a_round():
+    folder = WorkDir('/w').round(1)
+    member = folder.member(2)
+    assert member.weights == '/w/round_01/member_02/weights.pth'
+    assert member.labelled == folder.labelled
+    assert member.metrics != folder.metrics
+
+
+def test_weights_of_a_member_are_no_checkpoint_to_resume(tmp_path):
+    member = RoundDir(str(tmp_path)).member(1)
+    (tmp_path / 'member_01').mkdir()
+    save(tmp_path / 'member_01', 'weights.pth')
+    assert member.latest_checkpoint() is None
