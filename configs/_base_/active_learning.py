@@ -6,7 +6,7 @@
 # and may add a metric that ends the run:
 #   target=dict(metric='coco/bbox_mAP', value=0.22)
 # and, for scorers that compare several opinions, a committee:
-#   committee=dict(type='mmal.EnsembleCommittee', size=3), the round's model and
+#   committee=dict(type='mmal.EnsembleCommittee', size=3), the model and
 #       two others trained in every round, or
 #   committee=dict(type='mmal.DropoutCommittee', passes=25)
 custom_imports = dict(imports=['mmal'], allow_failed_imports=False)

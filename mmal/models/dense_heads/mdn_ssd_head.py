@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from mmal.registry import MODELS
 from ..layers import BoxOutput, ClassOutput
+from ..layers.detection_fields import uncertainty_fields
 from ..losses import mixture_cross_entropy, uncertainty_weight
+from ..losses.weighting_options import weighting_options
 from .ssd_head import SSDHead
 
 
@@ -59,7 +61,8 @@ class MDNSSDHead(SSDHead):
         # mmdet's constructor makes the layers, which need these
         self._components = (cls_components, cls_variance, box_components)
         super().__init__(*args, **kwargs)
-        self.weighting = _weighting(weighting, cls_components, box_components)
+        self.weighting = weighting_options(weighting, cls_components,
+                                           box_components)
         self.loss_cls = MODELS.build(loss_cls)
         self.loss_bbox = MODELS.build(loss_bbox)
 
@@ -245,14 +248,11 @@ class MDNSSDHead(SSDHead):
         """Replace the raw outputs of detections by their uncertainties."""
         classes = self.cls_output.mixture(results.pop('raw_classes'))
         boxes = self.box_output.mixture(results.pop('raw_boxes'))
-        if boxes is not None:
-            results.box_aleatoric = boxes.aleatoric
-            results.box_epistemic = boxes.epistemic
-        if self.cls_output.components:
-            predicted = results.labels[:, None]
-            for name in ('aleatoric', 'epistemic'):
-                value = getattr(classes, name).gather(1, predicted)
-                results.set_field(value.squeeze(1), f'cls_{name}')
+        if not self.cls_output.components:
+            classes = None
+        fields = uncertainty_fields(boxes, classes, results.labels)
+        for name, value in fields.items():
+            results.set_field(value, name)
         return results
 
 
@@ -284,16 +284,3 @@ def _with_channels(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
         conv.kernel_size,
         stride=conv.stride,
         padding=conv.padding)
-
-
-def _weighting(cfg: Optional[dict], cls_components: int,
-               box_components: int) -> dict:
-    if cfg is None:
-        return {}
-    if not cls_components or not box_components:
-        raise ValueError(
-            'bbox_head.weighting (eq. 9) needs the uncertainties of boxes and '
-            f'classes, but box_components is {box_components} and '
-            f'cls_components is {cls_components}: raise them or set '
-            'weighting=None.')
-    return dict(dict(alpha=4.0, detach=True, box=True), **cfg)
