@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Optional
 
 import mmcv
+import numpy as np
 import torch
 from mmdet.apis import inference_detector, init_detector
 from torch import nn
@@ -82,11 +83,11 @@ def draw_detections(model: nn.Module,
     return files
 
 
-def _read(path: str):
-    image = mmcv.imread(path, channel_order='rgb')
+def _read(path: str) -> np.ndarray:
+    image = mmcv.imread(path)
     if image is None:
         raise ValueError(f'{path} cannot be read as an image: is it one?')
-    return image
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def _names(images: Sequence[str]) -> Iterator[str]:
