@@ -4,10 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from dense_heads import CHANNELS, TEST_CFG
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import nn
 
@@ -19,36 +16,7 @@ from mmal.scoring.detections import (
     padded,
     rehearsal_batch,
 )
-from mmal.testing import tiny_fcos, tiny_fcos_config, tiny_ssd
-
-CODER = dict(type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4,
-             target_stds=[0.1, 0.1, 0.2, 0.2])
-
-
-def tiny_faster_rcnn():
-    base = tiny_fcos_config(channels=CHANNELS)
-    roi_head = dict(
-        type='StandardRoIHead',
-        bbox_roi_extractor=dict(
-            type='SingleRoIExtractor', out_channels=CHANNELS,
-            featmap_strides=[8, 16],
-            roi_layer=dict(type='RoIAlign', output_size=3, sampling_ratio=0)),
-        bbox_head=dict(
-            type='Shared2FCBBoxHead', num_classes=3, in_channels=CHANNELS,
-            fc_out_channels=16, roi_feat_size=3, bbox_coder=CODER))
-    rpn = dict(
-        type='RPNHead', in_channels=CHANNELS, feat_channels=CHANNELS,
-        anchor_generator=dict(type='AnchorGenerator', scales=[4],
-                              ratios=[1.0], strides=[8, 16]),
-        bbox_coder=CODER)
-    torch.manual_seed(0)
-    model = MODELS.build(
-        ConfigDict(
-            type='FasterRCNN', backbone=base['backbone'], neck=base['neck'],
-            rpn_head=rpn, roi_head=roi_head, train_cfg=None, _scope_='mmdet',
-            test_cfg=dict(rpn=dict(TEST_CFG, max_per_img=20, nms_pre=50),
-                          rcnn=TEST_CFG)))
-    return model.eval()
+from mmal.testing import tiny_faster_rcnn, tiny_fcos, tiny_ssd
 
 
 def make_batch(images=2):

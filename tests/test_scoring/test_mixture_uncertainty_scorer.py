@@ -16,7 +16,7 @@ from mmal.scoring import (
     detections,
     score_pool,
 )
-from mmal.testing import tiny_mdn_ssd, tiny_ssd
+from mmal.testing import tiny_mdn_faster_rcnn, tiny_mdn_ssd, tiny_ssd
 
 FOUR = ('box_aleatoric', 'box_epistemic', 'cls_aleatoric', 'cls_epistemic')
 ALL = (*FOUR, 'cls_entropy')
@@ -86,6 +86,19 @@ def test_scores_equal_two_passes_over_all_detections(model, found, tmp_path,
     scorer = MixtureUncertaintyScorer(names, aggregation, score_thr)
     scores = score_pool(model, scorer, pool(tmp_path, batch_size=4))
     assert np.isinf(truth).any() and np.isfinite(truth).sum() > 2
+    np.testing.assert_allclose(scores.values, truth, rtol=1e-3, atol=1e-3)
+
+
+def test_two_stages_score_like_one(tmp_path, mmdet_scope):
+    model = tiny_mdn_faster_rcnn()
+    found = all_detections(model, tmp_path)
+    score_thr = threshold(found)
+    truth = brute_force(
+        [uncertainties(d[d.scores >= score_thr]) for d in found])
+    scorer = MixtureUncertaintyScorer(score_thr=score_thr)
+    scorer.check(model, pool(tmp_path))
+    scores = score_pool(model, scorer, pool(tmp_path, batch_size=4))
+    assert np.isfinite(truth).any()
     np.testing.assert_allclose(scores.values, truth, rtol=1e-3, atol=1e-3)
 
 
