@@ -1,10 +1,11 @@
 """One query: score the unlabelled images, choose, and say what was chosen."""
 from __future__ import annotations
 
+import os
 import os.path as osp
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Optional
@@ -175,7 +176,9 @@ class Query:
 
     def _scores(self, model, splits, round, folder) -> Scores:
         scores = on_main(lambda: _load_scores(folder.scores))
-        if scores is not None:
+        if scores is None:  # what was made from it is of no use either
+            on_main(lambda: _remove(folder.embeddings_labelled))
+        else:
             print_log(f'Using the scores in {folder.scores}.', 'current')
             self._add_embeddings(scores, model, splits, round, folder)
         if scores is None or (scores.unreadable and not self._skips()):
@@ -279,6 +282,11 @@ class Query:
             BadImage(i, names[i], osp.join(self.img_prefix, names[i]), reason)
             for i, reason in scores.unreadable.items()
         ]
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _load_scores(path: str) -> Optional[Scores]:

@@ -115,9 +115,8 @@ def _prepare(dataset: dict, labelled: Optional[str],
             f'every image of {full.path} is in {labelled}: nothing is left '
             'to select. Name another pool in active_learning.data.ann_file.')
     os.makedirs(files.path, exist_ok=True)
-    for path in (files.scores, files.embeddings, files.embeddings_labelled):
-        if osp.exists(path):  # of another model, perhaps
-            os.unlink(path)
+    if osp.exists(files.scores):  # of another model, perhaps
+        os.unlink(files.scores)
     write_split(files.unlabelled, full, left)
     oracle = CocoOracle(pool=full) if full.annotations else \
         UnlabelledOracle(full)
