@@ -17,7 +17,7 @@ import numpy as np
 # a norm has 25 bits, so a squared distance (at most twice the norm, squared)
 # has 52 of the 53 that float64 holds
 _NORM_BITS = 25
-_BLOCK_BYTES = 2**24
+_BLOCK_BYTES = 2**22
 
 
 class BaseDistance(metaclass=ABCMeta):
@@ -96,8 +96,10 @@ class Grid:
         Returns:
             np.ndarray: float64 [M, D], whole numbers.
         """
-        moved = self.distance.project(np.asarray(rows, np.float64))
-        return np.rint((moved - self.origin) / self.step)
+        cells = self.distance.project(np.array(rows, np.float64))
+        cells -= self.origin
+        cells *= 1 / self.step  # exact: a power of two
+        return np.rint(cells, out=cells)
 
     def distances(self, squares: np.ndarray) -> np.ndarray:
         """The distances for squared distances in cells."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from .distances import Grid, blocks, min_squares, squared_norms
 
-_FRONT_BYTES = 2**25
+_FRONT_BYTES = 2**24
 _CHUNK = 1024
 
 
@@ -140,7 +140,9 @@ class FarthestPoints:
         rows = self._rows[positions]
         order = np.argsort(rows)  # a file is read from front to back
         cells = np.empty((len(rows), self._embeddings.shape[1]))
-        cells[order] = self._grid.place(self._embeddings[rows[order]])
+        for start in range(0, len(rows), _CHUNK):
+            part = order[start:start + _CHUNK]
+            cells[part] = self._grid.place(self._embeddings[rows[part]])
         return _Front(self, positions, cells, rest)
 
 
