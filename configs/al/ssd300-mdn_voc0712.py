@@ -1,0 +1,3 @@
+# The largest of the four uncertainties chooses ("Ours").
+_base_ = './ssd300-mdn_random_voc0712.py'
+active_learning = dict(scorer=dict(type='mmal.MixtureUncertaintyScorer'))

@@ -1,0 +1,3 @@
+# Images far from all labelled ones are chosen ("Core-set").
+_base_ = './ssd300_random_voc0712.py'
+active_learning = dict(selector=dict(type='mmal.CoreSet'))

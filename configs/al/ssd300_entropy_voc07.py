@@ -1,0 +1,3 @@
+# The average entropy of the classes of all anchors chooses ("Entropy").
+_base_ = './ssd300_random_voc07.py'
+active_learning = dict(scorer=dict(type='mmal.EntropyScorer'))

@@ -1,0 +1,3 @@
+# MDN (Cl): classes are mixtures of four Gaussians, boxes have smooth L1.
+_base_ = './ssd300-mdn_voc07.py'
+model = dict(bbox_head=dict(box_components=0, cls_components=4))

@@ -1,0 +1,3 @@
+# Mixtures of eight Gaussians (table 4 of MDN).
+_base_ = './ssd300-mdn_voc07.py'
+model = dict(bbox_head=dict(box_components=8, cls_components=8))

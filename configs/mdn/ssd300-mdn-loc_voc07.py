@@ -1,0 +1,3 @@
+# MDN (Loc): boxes are mixtures of four Gaussians, classes a plain softmax.
+_base_ = './ssd300-mdn_voc07.py'
+model = dict(bbox_head=dict(box_components=4, cls_components=0))

@@ -1,0 +1,3 @@
+# "Ours": boxes and classes are mixtures of four Gaussians.
+_base_ = './ssd300_coco5k.py'
+model = dict(bbox_head=dict(type='mmal.MDNSSDHead'))
