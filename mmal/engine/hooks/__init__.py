@@ -1,4 +1,5 @@
-"""Runner hooks."""
+"""Hooks of the runner."""
 from .active_learning_hook import ActiveLearningHook
+from .loss_limit_hook import LossLimitHook
 
-__all__ = ['ActiveLearningHook']
+__all__ = ['ActiveLearningHook', 'LossLimitHook']
