@@ -37,7 +37,6 @@ def load_detector(config: str,
     return init_detector(
         config,
         checkpoint,
-        palette='random',
         device=device or default,
         cfg_options=cfg_options)
 

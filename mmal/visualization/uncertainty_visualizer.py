@@ -157,11 +157,11 @@ def _short(value: float) -> str:
 
 def place_labels(boxes: np.ndarray, sizes: np.ndarray,
                  image_size: tuple[int, int]) -> np.ndarray:
-    """Find each label a place in the image, off the others if it can be.
+    """Find each label a place beside its box and off the other labels.
 
-    A label goes to the first free of: inside its box's top left corner, above
-    the box, below it, inside its bottom right corner; or where it covers the
-    least of the labels before it.
+    A label goes above its box, below it, right of it, left of it or into its
+    top left corner: where it covers the least of the labels before it, then of
+    all boxes; the first of these places if several are equal.
 
     Args:
         boxes (np.ndarray): [n, 4], x1, y1, x2, y2 in pixels.
@@ -169,23 +169,26 @@ def place_labels(boxes: np.ndarray, sizes: np.ndarray,
         image_size (tuple[int, int]): Height and width of the image.
 
     Returns:
-        np.ndarray: [n, 2], x and y of each label's top left corner. A label
-        larger than the image begins at its edge.
+        np.ndarray: [n, 2], x and y of each label's top left corner. Labels
+        are moved into the image; one that is larger begins at its edge.
     """
     limit = np.array(image_size)[::-1] - sizes
     placed = np.zeros((0, 4))
     for box, size, most in zip(boxes, sizes, limit):
-        corners = np.array([
-            box[:2],
-            (box[0], box[1] - size[1]),
-            (box[0], box[3]),
-            box[2:] - size,
-        ])
-        corners = np.maximum(np.minimum(corners, most), 0)
+        corners = np.maximum(np.minimum(_beside(box, size), most), 0)
         spots = np.concatenate([corners, corners + size], axis=1)
-        best = _overlaps(spots, placed).sum(1).argmin()
+        covered = [_overlaps(spots, b).sum(1) for b in (boxes, placed)]
+        best = np.lexsort(np.round(covered, 3))[0]  # equal up to rounding
         placed = np.concatenate([placed, spots[best:best + 1]])
     return placed[:, :2]
+
+
+def _beside(box: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Corners [5, 2] of a label around its box and in it."""
+    x1, y1, x2, y2 = box
+    width, height = size
+    return np.array([(x1, y1 - height), (x1, y2), (x2, y1), (x1 - width, y1),
+                     (x1, y1)])
 
 
 def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:

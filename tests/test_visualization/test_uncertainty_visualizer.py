@@ -107,11 +107,11 @@ def test_boxes_grow_with_the_image_and_the_sample_does_not():
     assert torch.equal(one.pred_instances.bboxes, before)
     assert image.shape == (512, 640, 3)
     coloured = np.ptp(image.astype(int), axis=2) > 20
-    rows, columns = np.nonzero(coloured[450:, 340:])
-    # the lower lines of the last box, at 4 times 90 and 125
-    assert abs(columns.min() + 340 - 4 * 90) <= 2
-    assert abs(columns.max() + 340 - 4 * 125) <= 2
-    assert abs(rows.max() + 450 - 4 * 125) <= 2
+    rows, columns = np.nonzero(coloured[400:, 300:])
+    # the lines of the last box, at 4 times 90 and 125
+    assert abs(columns.min() + 300 - 4 * 90) <= 2
+    assert abs(columns.max() + 300 - 4 * 125) <= 2
+    assert abs(rows.max() + 400 - 4 * 125) <= 2
 
 
 def test_text_fits_the_frame_that_was_planned_for_it():
@@ -161,13 +161,18 @@ def test_labels_stay_in_the_image(seed, n):
     assert (places + sizes <= np.array([300, 200]) + 1e-9).all()
 
 
-def test_labels_avoid_each_other_while_there_is_room():
-    boxes = np.array([[50., 50, 150, 150]] * 4)
-    sizes = np.array([[40., 20]] * 4)
+def test_labels_avoid_each_other_and_the_boxes():
+    boxes = np.array([[50., 50, 150, 150]] * 6)
+    sizes = np.array([[40., 20]] * 6)
     places = place_labels(boxes, sizes, (300, 300))
-    assert places.tolist() == [[50, 50], [50, 30], [50, 150], [110, 130]]
+    assert places[:4].tolist() == [[50, 30], [50, 150], [150, 50], [10, 50]]
+    assert places[4].tolist() == [50, 50]  # the only place that is left
+    assert places[5].tolist() == [50, 30]  # none is: the first
+    edge = np.array([[0., 0, 90, 90], [0, 90, 90, 180]])
+    assert place_labels(edge, sizes[:2], (300, 300)).tolist() == [
+        [90, 0], [0, 180]]
     huge = place_labels(boxes[:1], np.array([[500., 20]]), (300, 300))
-    assert huge.tolist() == [[0, 50]]
+    assert huge.tolist() == [[0, 30]]
 
 
 def test_ground_truth_beside_the_picture():
