@@ -76,7 +76,8 @@ def selection_overlap(run: str,
     columns = [scores.columns[f'{u}_max'] for u in names]
     chosen = [highest(c, n, scores.tiebreak) for c in columns]
     title = (f'Images chosen by both, percent of {n:,} (round {this.number}, '
-             f'pool of {len(scores):,})')
+             f'pool of {len(scores):,}; {100 * n / len(scores):.0f} by chance)'
+             )
     seen = int(np.isfinite(columns[0]).sum())
     if seen < n:
         title += (f'; only {seen:,} images have detections, the others are '

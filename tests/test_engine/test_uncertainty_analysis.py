@@ -81,7 +81,7 @@ def test_overlap_against_the_columns(run):
     expected = [[100 * len(a & b) / 3 for b in chosen] for a in chosen]
     table = selection_overlap(run)
     np.testing.assert_array_equal(numbers(table), np.round(expected))
-    assert '3 (round 0, pool of 8)' in table.title
+    assert '3 (round 0, pool of 8; 38 by chance)' in table.title
     assert (numbers(selection_overlap(run, 0, 8)) == 100).all()
 
 
