@@ -5,13 +5,14 @@ import os.path as osp
 import subprocess
 import sys
 
-import mmdet
 import pytest
 import torch
 from mmengine.config import ConfigDict
 
 from mmal.testing import tiny_config, tiny_mdn_ssd, tiny_ssd_config
 
+TOOL = osp.join(
+    osp.dirname(__file__), '..', '..', 'tools', 'misc', 'run_mmdet.py')
 FIELDS = {
     'box_aleatoric': (4, ),
     'box_epistemic': (4, ),
@@ -39,12 +40,9 @@ def files(tmp_path_factory):
 
 def test_mmdets_test_script(files, tmp_path):
     root, config, checkpoint = files
-    script = osp.join(osp.dirname(mmdet.__file__), '.mim', 'tools', 'test.py')
-    start = ('import mmal, runpy, sys; sys.argv = sys.argv[1:]; '
-             "runpy.run_path(sys.argv[0], run_name='__main__')")
     done = subprocess.run(
-        [sys.executable, '-c', start, script, config, checkpoint,
-         '--work-dir', str(tmp_path), '--show-dir', 'drawn'],
+        [sys.executable, TOOL, 'test', config, checkpoint, '--work-dir',
+         str(tmp_path), '--show-dir', 'drawn'],
         capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     with open(glob.glob(str(tmp_path / '*' / '*.json'))[0]) as f:
