@@ -20,7 +20,7 @@ from mmal.fileio import (
 from mmal.pool import CocoData, check_classes, check_images, count_boxes
 from mmal.reporting import Curve, Record
 from mmal.scoring.data import innermost_dataset
-from .checks import check_first_round, check_model, check_val
+from .checks import check_model, check_val
 from .dist import on_main, setup_dist
 from .hooks import ActiveLearningHook
 from .identity import differences, identity
@@ -81,7 +81,7 @@ class Transfer:
         """
         setup_dist(self.cfg.get('launcher', 'none'))
         init_default_scope(self.cfg.get('default_scope', 'mmdet'))
-        coco = on_main(self._check)
+        counts = on_main(self._check)
         on_main(self._claim)
         folder = RoundDir(self.work.path)
         checkpoint = on_main(folder.latest_checkpoint)
@@ -92,7 +92,7 @@ class Transfer:
         runner.register_hook(hook)
         runner.train()
         seconds = None if checkpoint else hook.train_seconds
-        return on_main(lambda: self._record(folder, coco, seconds))
+        return on_main(lambda: self._record(folder, *counts, seconds))
 
     def _settings(self) -> Settings:
         data = {
@@ -104,8 +104,12 @@ class Transfer:
             budget=dict(size=0),
             seed=self.seed)
 
-    def _check(self) -> CocoData:
-        """Find what is wrong with images, classes, validation and model."""
+    def _check(self) -> tuple[int, int]:
+        """Find what is wrong with images, classes, validation and model.
+
+        Returns:
+            tuple[int, int]: Images and boxes to train on.
+        """
         if not self.cfg.get('val_dataloader'):
             raise ValueError(
                 f'{self.cfg.filename} has no val_dataloader: without it the '
@@ -116,13 +120,12 @@ class Transfer:
                       'train_dataloader.dataset.metainfo.classes')
         check_val(self.cfg)
         check_model(self.cfg, dataset)
-        check_first_round(_boxes(coco), len(coco.ids))
         bad = check_images(coco, image_prefix(self.pool))
         if bad:
             raise FileNotFoundError(
                 f'{len(bad)} image(s) of {coco.path} cannot be used, the '
                 f'first is {bad[0]}.')
-        return coco
+        return len(coco.ids), _boxes(coco)
 
     def _claim(self) -> None:
         """Take the work folder, or make sure it is of the same training."""
@@ -164,9 +167,9 @@ class Transfer:
             seed=self.seed,
             processes=get_world_size())
 
-    def _record(self, folder: RoundDir, coco: CocoData,
+    def _record(self, folder: RoundDir, images: int, boxes: int,
                 seconds: Optional[float]) -> Record:
-        record = Record(self.round.number, len(coco.ids), _boxes(coco),
+        record = Record(self.round.number, images, boxes,
                         read_json(folder.metrics), seconds)
         before = Curve.load(self.work.curve, missing_ok=True).records
         if before and seconds is None:
