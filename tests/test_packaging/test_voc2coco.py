@@ -1,5 +1,6 @@
 import importlib.util
 import os.path as osp
+import shutil
 
 import pytest
 
@@ -78,6 +79,72 @@ def test_difficult_can_be_kept_and_the_folder_chosen(voc, tmp_path, capsys):
     coco = load(tmp_path / 'x' / 'voc2012_val.json')
     assert [a['iscrowd'] for a in coco['annotations']] == [0, 0]
     assert not (voc.parent / 'annotations').exists()
+
+
+@pytest.fixture
+def years(voc):
+    """Two folders whose images have the same names."""
+    other = voc.parent / 'VOC2007'
+    shutil.copytree(voc, other)
+    (other / 'ImageSets' / 'Main' / 'train.txt').write_text('2012_01\n')
+    return other, voc
+
+
+def test_several_folders_can_be_merged(years, capsys):
+    run(*years, '--split', 'train', '--merge', 'both')
+    folder = years[0].parent / 'annotations'
+    assert [p.name for p in folder.iterdir()] == ['both.json']
+    assert 'both.json: 3 images, 5 objects' in capsys.readouterr().out
+    coco = load(folder / 'both.json')
+    assert [(i['id'], i['file_name'], i['width']) for i in coco['images']] == [
+        (1, 'VOC2007/JPEGImages/2012_01.jpg', 500),
+        (2, 'VOC2012/JPEGImages/2012_02.jpg', 40),
+        (3, 'VOC2012/JPEGImages/2012_01.jpg', 500)]
+    assert [(a['id'], a['image_id'], a['category_id'])
+            for a in coco['annotations']] == [(1, 1, 12), (2, 1, 15),
+                                              (3, 2, 8), (4, 3, 12),
+                                              (5, 3, 15)]
+    assert len(coco['categories']) == 20
+
+
+def test_the_merged_file_suits_the_config_of_both_years(years):
+    from mmdet.datasets import CocoDataset
+    from mmengine.config import Config
+    run(*years, '--split', 'train', '--merge', 'voc0712_trainval')
+    cfg = Config.fromfile(
+        osp.join(ROOT, 'configs', '_base_', 'datasets', 'voc0712_ssd300.py'))
+    dataset = cfg.train_dataloader.dataset
+    dataset.update(
+        data_root=str(years[0].parent), filter_cfg=None, pipeline=[])
+    dataset.pop('type')
+    found = CocoDataset(**dataset)
+    assert [found.get_data_info(i)['img_path'] for i in range(3)] == [
+        str(years[0].parent / part)
+        for part in ('VOC2007/JPEGImages/2012_01.jpg',
+                     'VOC2012/JPEGImages/2012_02.jpg',
+                     'VOC2012/JPEGImages/2012_01.jpg')]
+
+
+def test_several_folders_without_merging(years):
+    run(*years, '--split', 'train')
+    folder = years[0].parent / 'annotations'
+    assert sorted(p.name for p in folder.iterdir()) == [
+        'voc2007_train.json', 'voc2012_train.json']
+    assert len(load(folder / 'voc2007_train.json')['images']) == 1
+
+
+def test_an_image_is_merged_once(voc):
+    with pytest.raises(SystemExit, match='VOC2012/JPEGImages/2012_01.jpg is '
+                       'in two'):
+        run(voc, '--merge', 'all')
+    assert not (voc.parent / 'annotations').exists()
+
+
+def test_merging_needs_a_common_folder(voc, tmp_path, capsys):
+    shutil.copytree(voc, tmp_path / 'elsewhere' / 'VOC2007')
+    with pytest.raises(SystemExit):
+        run(voc, tmp_path / 'elsewhere' / 'VOC2007', '--merge', 'all')
+    assert 'beside each other' in capsys.readouterr().err
 
 
 def test_mmdet_reads_the_same_boxes_from_both_forms(voc):
