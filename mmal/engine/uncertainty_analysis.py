@@ -5,7 +5,9 @@ tables 6 and 7, for any run with a head of mixtures.
 """
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Optional
 
@@ -183,10 +185,14 @@ class ShiftAnalysis:
             noisy = noisy_pipeline(pipeline, variance, self.seed)
             splits['noisy'] = Split(
                 dict(dataset, pipeline=noisy), labels=False)
-        return ScoringData(
+        data = ScoringData(
             splits,
             progress=self.progress,
             **Settings.from_config(cfg).score_dataloader)
+        with redirect_stdout(io.StringIO()):  # pycocotools talks
+            for split in splits:
+                data.ids(split)
+        return data
 
     @torch.no_grad()
     def _detect(self, side: _Side, split: str, names: Sequence[str],
