@@ -100,7 +100,7 @@ class Embedder:
 
         The backbone is run here if it has not seen the batch since: the
         scorer did not look, changed the images first, or ran the backbone
-        with dropout.
+        with dropout or other changes from outside (hooks inside it).
         """
         if self._found is None:
             with torch.no_grad():
@@ -109,7 +109,7 @@ class Embedder:
 
     def _look(self, module: nn.Module, args: tuple, output) -> None:
         if self._found is None and args and self._is_batch(args[0]) and \
-                not any(m.training for m in module.modules()):
+                not _disturbed(module):
             self._found = pooled(output)
 
     def _is_batch(self, images) -> bool:
@@ -117,6 +117,14 @@ class Embedder:
         return torch.is_tensor(images) and wanted is not None and \
             images.shape == wanted.shape and \
             images.data_ptr() == wanted.data_ptr()
+
+
+def _disturbed(module: nn.Module) -> bool:
+    """Whether a module is in training mode, or hooks inside it may change
+    what it returns, as those of DropoutCommittee do."""
+    inside = (m for m in module.modules() if m is not module)
+    return module.training or any(
+        m.training or m._forward_hooks for m in inside)
 
 
 @dataclass(frozen=True)

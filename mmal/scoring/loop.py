@@ -65,7 +65,8 @@ def score_pool(model: nn.Module,
         scores = _assemble(scorer, data, split, rows)
         if embeddings:
             scores.embeddings = embeddings.join(
-                scores.ids, part, known and (known.ids, known.embeddings))
+                scores.ids, part,
+                None if known is None else (known.ids, known.embeddings))
     scores.unreadable = {k: v for _, bad in parts for k, v in bad.items()}
     return scores
 

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from mmal.models.committees import DropoutCommittee
 from mmal.scoring import (
     BaseScorer,
+    EntropyScorer,
     RandomScorer,
     Scores,
     ScoringData,
@@ -144,6 +146,17 @@ def test_a_backbone_with_dropout_is_run_again_without(data, file):
         scores.embeddings, by_hand(model, data()), rtol=1e-5, atol=1e-6)
 
 
+def test_a_committee_that_drops_in_the_backbone(data, file):
+    model = tiny_fcos()
+    model.backbone.layer3.add_module('dropout', nn.Dropout(0.9))
+    committee = DropoutCommittee(passes=2)
+    committee.prepare(model)
+    scores = score_pool(
+        model, EntropyScorer(), data(committee=committee), embeddings=file)
+    np.testing.assert_allclose(
+        scores.embeddings, by_hand(model, data()), rtol=1e-5, atol=1e-6)
+
+
 def test_a_scorers_own_embeddings(data, file):
     scores = score_pool(tiny_fcos(), Own(), data(), embeddings=file)
     assert scores.embeddings[:, 0].tolist() == scores.ids
@@ -168,6 +181,19 @@ def test_rows_of_known_scores_are_taken_over(data, file):
     assert len(seen) == 1 and whole.ids == data().ids('unlabelled')
     np.testing.assert_allclose(
         whole.embeddings, by_hand(model, data()), rtol=1e-5, atol=1e-6)
+
+
+def test_no_image_could_be_read_before(data, file):
+    none = score_pool(
+        tiny_fcos(),
+        RandomScorer(),
+        data(check_image=lambda path, size: 'it is gone'),
+        embeddings=file)
+    assert len(none) == 0 and len(none.unreadable) == 12
+    whole = score_pool(
+        tiny_fcos(), RandomScorer(), data(), known=none, embeddings=file)
+    np.testing.assert_allclose(
+        whole.embeddings, by_hand(tiny_fcos(), data()), rtol=1e-5, atol=1e-6)
 
 
 def test_a_split_by_the_backbone_alone(data, tmp_path):
