@@ -7,7 +7,9 @@ from .detections import detections
 from .entropy_scorer import EntropyScorer
 from .influence_scorer import InfluenceScorer
 from .learning_loss_scorer import LearningLossScorer
+from .least_confidence_scorer import LeastConfidenceScorer
 from .loop import score_pool
+from .margin_scorer import MarginScorer
 from .mixture_uncertainty_scorer import MixtureUncertaintyScorer
 from .mutual_information_scorer import MutualInformationScorer
 from .noise import GaussianNoise, noisy_pipeline
@@ -17,7 +19,8 @@ from .scores import Scores
 __all__ = [
     'BaseScorer', 'Batch', 'DetectionEntropyScorer', 'EntropyScorer',
     'GaussianNoise', 'InfluenceScorer', 'LearningLossScorer',
-    'MixtureUncertaintyScorer', 'MutualInformationScorer', 'RandomScorer',
-    'Scores', 'ScoringData', 'Split', 'class_probabilities', 'detections',
-    'noisy_pipeline', 'plan_batches', 'score_pool', 'scoring_pipeline'
+    'LeastConfidenceScorer', 'MarginScorer', 'MixtureUncertaintyScorer',
+    'MutualInformationScorer', 'RandomScorer', 'Scores', 'ScoringData',
+    'Split', 'class_probabilities', 'detections', 'noisy_pipeline',
+    'plan_batches', 'score_pool', 'scoring_pipeline'
 ]

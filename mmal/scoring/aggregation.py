@@ -29,15 +29,25 @@ def aggregate(values: Tensor,
         ValueError: If ``how`` is something else.
     """
     check_choice('aggregation', how, AGGREGATIONS)
-    values = values.double()
     if mask is None:
-        mask = torch.ones_like(values, dtype=torch.bool)
+        return _aggregate_all(values, how)
+    values = values.double()
     count = mask.sum(-1)
     reduced = _largest(values, mask) if how == 'max' else \
         values.masked_fill(~mask, 0).sum(-1)
     if how == 'mean':
         reduced = reduced / count.clamp(min=1)
     return reduced.masked_fill(count == 0, -float('inf'))
+
+
+def _aggregate_all(values: Tensor, how: str) -> Tensor:
+    """Without a copy in double precision, dense values being many."""
+    if not values.size(-1):
+        return values.new_full(
+            values.shape[:-1], -float('inf'), dtype=torch.float64)
+    if how == 'max':
+        return values.amax(-1).double()
+    return getattr(values, how)(-1, dtype=torch.float64)
 
 
 def _largest(values: Tensor, mask: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
 """What scorers of dense class probabilities share."""
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +13,12 @@ from .aggregation import AGGREGATIONS, aggregate
 from .base import BaseScorer
 from .data import Batch, ScoringData
 from .dense import check_dense, class_probabilities, member_probabilities
+from .dense_values import DenseValues
 from .detections import rehearsal_batch
 from .detector import head_outputs
 from .options import check_choice
+
+CLASSES = ('joint', 'separate')
 
 
 class DenseScorer(BaseScorer):
@@ -22,44 +27,121 @@ class DenseScorer(BaseScorer):
     A subclass writes :meth:`uncertainty`. The opinions are those of the run's
     committee, or the model's own without one; one is held at a time.
 
+    Every image's ``class_scores`` are kept, [num_classes]: the same
+    aggregation over the positions of each class as a binary variable, without
+    weights.
+
     Args:
         aggregation (str): 'mean', 'max' or 'sum' over the P positions of all
             levels.
+        classes (str): 'joint' aggregates one value of each position: of the
+            categorical distribution with the background for softmax heads,
+            the sum of the classes' binary values for sigmoid heads.
+            'separate' aggregates the binary values of all positions and
+            classes, whatever the head (Scalable Active Learning for Object
+            Detection, eq. 1 and 4).
+        class_weights (sequence[float], optional): With 'separate': the value
+            of each class is multiplied by its weight, >= 0.
+
+    Raises:
+        ValueError: If a key is none of these.
     """
 
-    def __init__(self, aggregation: str = 'mean') -> None:
+    def __init__(self,
+                 aggregation: str = 'mean',
+                 classes: str = 'joint',
+                 class_weights: Optional[Sequence[float]] = None) -> None:
         check_choice('aggregation', aggregation, AGGREGATIONS)
+        check_choice('classes', classes, CLASSES)
+        _check_weights(class_weights, classes)
         self.aggregation = aggregation
+        self.classes = classes
+        self.class_weights = class_weights
         self.committee = None
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
         check_dense(model)
+        self.check_classes(model.bbox_head.num_classes)
         with torch.no_grad():
             inputs = rehearsal_batch(model).inputs
             class_probabilities(model, head_outputs(model, inputs))
+
+    def check_classes(self, num_classes: int) -> None:
+        """Raise a ValueError unless each class has a weight."""
+        weights = self.class_weights
+        if weights is not None and len(weights) != num_classes:
+            raise ValueError(
+                f'active_learning.scorer.class_weights has {len(weights)} '
+                f'numbers, but the detector {num_classes} classes: give one '
+                'for each, in the order of its classes.')
 
     def prepare(self, model: nn.Module, data: ScoringData) -> None:
         """Take the committee of this round, if there is one."""
         self.committee = data.committee
 
-    @torch.no_grad()
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """One score for each image of the batch, float64 [B]."""
+        """Score one batch.
+
+        Returns:
+            dict[str, Tensor]: ``score`` [B] and ``class_scores``
+            [B, num_classes], float64.
+        """
+        values = self.values(model, batch)
+        of_classes = aggregate(values.classes.mT, self.aggregation)
+        if self.classes == 'separate':
+            score = self._over_classes(of_classes)
+        else:
+            score = aggregate(values.positions, self.aggregation)
+        return dict(score=score, class_scores=of_classes)
+
+    @torch.no_grad()
+    def values(self, model: nn.Module, batch: Batch) -> DenseValues:
+        """The values before aggregation.
+
+        Args:
+            model (nn.Module): The trained detector in eval mode.
+            batch (Batch): B images.
+        """
         opinions = member_probabilities(model, batch, self.committee)
-        values = self.uncertainty(opinions, model.bbox_head.num_classes)
-        return dict(score=aggregate(values, self.aggregation))
+        return self.uncertainty(opinions, model.bbox_head.num_classes)
 
     @abstractmethod
     def uncertainty(self, opinions: Iterator[Tensor],
-                    num_classes: int) -> Tensor:
+                    num_classes: int) -> DenseValues:
         """Say how uncertain each position is.
 
         Args:
             opinions (iterator[Tensor]): M >= 1 tensors [B, P, C] of class
                 probabilities, C = num_classes + 1 for softmax heads.
             num_classes (int): Without the background.
-
-        Returns:
-            Tensor: [B, P].
         """
+
+    def _over_classes(self, of_classes: Tensor) -> Tensor:
+        """[B] of [B, num_classes] values that are aggregated already."""
+        if self.class_weights is not None:
+            of_classes = of_classes * of_classes.new_tensor(self.class_weights)
+        return aggregate(of_classes, self.aggregation)
+
+
+def mean_opinion(opinions: Iterator[Tensor]) -> Tensor:
+    """The mean of M >= 1 tensors of equal shape, two held at a time."""
+    total, members = next(opinions), 1
+    for probs in opinions:
+        total, members = total + probs, members + 1
+    return total / members
+
+
+def _check_weights(weights: Optional[Sequence[float]], classes: str) -> None:
+    if weights is None:
+        return
+    key = 'active_learning.scorer.class_weights'
+    if classes != 'separate':
+        raise ValueError(
+            f'{key} multiply the values of each class, but '
+            f'active_learning.scorer.classes is {classes!r}: set it to '
+            "'separate'.")
+    bad = [w for w in weights if not 0 <= w < math.inf]
+    if bad or not any(weights):
+        raise ValueError(f'{key} is {list(weights)}: give numbers of at '
+                         'least 0, not all of them 0.')

@@ -1,4 +1,10 @@
 """Uncertainties as functions of tensors; imports neither mmdet nor mmcv."""
+from .confidence import (
+    binary_least_confidence,
+    binary_margin_uncertainty,
+    categorical_least_confidence,
+    categorical_margin_uncertainty,
+)
 from .entropy import binary_entropy, categorical_entropy
 from .mixtures import aleatoric, epistemic, mixture_mean, softmax_aleatoric
 from .moments import moments, pooled_moments
@@ -6,7 +12,9 @@ from .mutual_information import mutual_information
 from .precision import at_least_float32
 
 __all__ = [
-    'aleatoric', 'at_least_float32', 'binary_entropy', 'categorical_entropy',
-    'epistemic', 'mixture_mean', 'moments', 'mutual_information',
-    'pooled_moments', 'softmax_aleatoric'
+    'aleatoric', 'at_least_float32', 'binary_entropy',
+    'binary_least_confidence', 'binary_margin_uncertainty',
+    'categorical_entropy', 'categorical_least_confidence',
+    'categorical_margin_uncertainty', 'epistemic', 'mixture_mean', 'moments',
+    'mutual_information', 'pooled_moments', 'softmax_aleatoric'
 ]
