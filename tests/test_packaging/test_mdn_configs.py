@@ -293,6 +293,23 @@ def test_anchors_are_ssds(mmdet_scope, name, size, anchors, smallest):
     assert float(base[0, 2] - base[0, 0]) == pytest.approx(smallest, abs=1)
 
 
+@pytest.mark.parametrize('depth', [34, 50])
+def test_resnets_have_the_anchors_of_ssd300(mmdet_scope, depth):
+    """Figure 4c: other detectors for the images of a run."""
+    name = f'mdn/ssd300_r{depth}_voc07'
+    cfg = _read(name)
+    assert cfg.model.backbone.init_cfg == {
+        'type': 'Pretrained', 'checkpoint': f'torchvision://resnet{depth}'
+    }
+    new, lost = difference(name, 'mdn/ssd300_voc07')
+    parts = ('model.backbone.', 'model.neck.', f'{HEAD}in_channels')
+    assert all(k.startswith((*parts, 'channels')) for k in (*new, *lost))
+    with torch.no_grad():
+        _, box = build(name)(torch.empty(1, 3, 300, 300, device='meta'))
+    assert [x.shape[-1] for x in box] == [38, 19, 10, 5, 3, 1]
+    assert sum(x.numel() for x in box) == 4 * 8732
+
+
 @pytest.mark.parametrize('name', ALL)
 def test_weights_are_torchvisions_and_images_normalised_for_them(name):
     cfg = _read(name)
