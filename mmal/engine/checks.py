@@ -134,10 +134,12 @@ def check_committee(scorer: BaseScorer,
                 "dict(type='mmal.EnsembleCommittee', size=3) or "
                 "dict(type='mmal.DropoutCommittee', passes=25).")
         return
-    if not scorer.needs_images:
+    if not (scorer.needs_committee or scorer.uses_committee):
         raise ValueError(
-            f'active_learning.committee is set, but the {name} looks at no '
-            'image: set active_learning.committee to None.')
+            f'active_learning.committee is set, but the {name} never asks '
+            'it: set active_learning.committee to None, or '
+            'active_learning.scorer to one that does (mmal.EntropyScorer, '
+            'mmal.MutualInformationScorer).')
     committee.check(model, in_run)
 
 

@@ -1,6 +1,7 @@
 """The pool of a run and its file."""
 from __future__ import annotations
 
+import os
 import os.path as osp
 from typing import Optional
 
@@ -8,6 +9,10 @@ from mmal.fileio import read_json, write_json, write_text
 from mmal.pool import BadImage, Pool, State
 from .identity import differences, digest
 from .workdir import WorkDir
+
+# Keys of what comes after the scores.
+_AFTER_SCORES = ('active_learning.selector.', 'active_learning.budget.',
+                 'active_learning.oracle.')
 
 
 class RunState:
@@ -85,7 +90,8 @@ def claim(work: WorkDir,
         identity (dict): See :func:`mmal.engine.identity.identity`.
         resume (bool): Whether ``--resume`` was given.
         text (str): The config as text, kept for the reader.
-        accept_changes (bool): Go on with another config all the same.
+        accept_changes (bool): Go on with another config all the same; scores
+            of an interrupted query are then made again if need be.
 
     Returns:
         bool: Whether there is a run to go on with.
@@ -102,11 +108,25 @@ def claim(work: WorkDir,
         if not accept_changes:
             _check_same(work, identity)
             return True
+        _forget_scores(work, identity)
     else:
         _check_fresh(work)
     write_json(work.identity, identity, indent=1)
     write_text(work.config, text)
     return osp.exists(work.state)
+
+
+def _forget_scores(work: WorkDir, identity: dict) -> None:
+    """Remove what an interrupted query has scored with other settings."""
+    state = State.load(work.state)
+    if state.config_hash == digest(identity):
+        return
+    old = read_json(work.identity) if osp.exists(work.identity) else {}
+    changed = differences(old, identity)
+    scores = work.round(len(state.rounds) - 1).scores
+    if osp.exists(scores) and not (
+            changed and all(c.startswith(_AFTER_SCORES) for c in changed)):
+        os.unlink(scores)
 
 
 def _check_fresh(work: WorkDir) -> None:

@@ -132,9 +132,11 @@ class Transfer:
         content = self._identity()
         if osp.exists(self.work.identity):
             self._compare(read_json(self.work.identity), content)
-        elif osp.exists(self.work.state) or osp.exists(self.work.config):
-            raise ValueError(f'{self.work.path} holds another run: choose '
-                             'another folder with --work-dir.')
+        elif osp.exists(self.work.state) or osp.exists(
+                self.work.config) or RoundDir(self.work.path).checkpoints():
+            # whose checkpoints must not be taken for those of this one
+            raise ValueError(f'{self.work.path} holds another training: '
+                             'choose another folder with --work-dir.')
         discard_leftovers(self.work.path)
         with open(self.round.folder.labelled, 'rb') as f:
             write_bytes(RoundDir(self.work.path).labelled, f.read())

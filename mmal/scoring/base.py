@@ -25,12 +25,14 @@ class BaseScorer(metaclass=ABCMeta):
     - ``needs_images``: False if it scores without looking (random).
     - ``needs_labels``: it reads annotated images in :meth:`prepare`.
     - ``needs_committee``: it compares several opinions.
+    - ``uses_committee``: it takes several opinions where there are some.
     - ``needs_embeddings``: :meth:`process` returns ``embedding`` rows.
     """
 
     needs_images: bool = True
     needs_labels: bool = False
     needs_committee: bool = False
+    uses_committee: bool = False
     needs_embeddings: bool = False
 
     def check(self, model: nn.Module, data: ScoringData) -> None:  # noqa: B027

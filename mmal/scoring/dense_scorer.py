@@ -47,6 +47,8 @@ class DenseScorer(BaseScorer):
         ValueError: If a key is none of these.
     """
 
+    uses_committee = True
+
     def __init__(self,
                  aggregation: str = 'mean',
                  classes: str = 'joint',

@@ -205,9 +205,11 @@ def test_committees_that_cannot_work(data, tmp_path, committee, message):
     fails(config(data, tmp_path / 'work', committee=committee), message)
 
 
-def test_a_committee_that_nobody_asks(data, tmp_path):
+@pytest.mark.parametrize(
+    'scorer', ['mmal.RandomScorer', 'mmal.DetectionEntropyScorer'])
+def test_a_committee_that_nobody_asks(data, tmp_path, scorer):
     fails(config(data, tmp_path / 'work',
-                 scorer=dict(type='mmal.RandomScorer')), 'looks at no image')
+                 scorer=dict(type=scorer)), 'never asks it')
 
 
 def test_another_committee_is_another_run(data, ensemble):

@@ -152,6 +152,18 @@ def test_folders_of_others_are_left_alone(source, tmp_path):
         Transfer(load(config, tmp_path / 'work'), str(tmp_path))
 
 
+def test_checkpoints_of_another_training_are_not_resumed(source, tmp_path):
+    """A folder of mmdet's own tools/train.py has no identity."""
+    config, run = source
+    work = tmp_path / 'work'
+    work.mkdir()
+    (work / 'epoch_2.pth').write_bytes(b'weights')
+    for resume in (False, True):
+        with pytest.raises(ValueError, match='holds another training'):
+            Transfer(load(config, work), run, resume=resume).run()
+    assert os.listdir(work) == ['epoch_2.pth']
+
+
 def test_missing_images_are_named(source, tmp_path):
     """The run's images were moved away since."""
     import shutil

@@ -160,6 +160,7 @@ def test_check(mmdet_scope, build):
 def test_configs_build_them():
     scorer = TASK_UTILS.build(dict(type='mmal.EntropyScorer'))
     assert scorer.aggregation == 'mean' and not scorer.needs_committee
+    assert scorer.uses_committee
     scorer = TASK_UTILS.build(dict(type='mmal.MutualInformationScorer'))
     assert scorer.needs_committee
     with pytest.raises(ValueError, match='scorer.aggregation is .median.'):

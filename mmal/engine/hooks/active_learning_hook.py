@@ -96,6 +96,7 @@ class ActiveLearningHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Finish the round."""
         self.train_seconds = time.perf_counter() - self._start
+        self._loss = {}  # its graph holds the model's parameters
         metrics = self._metrics(runner)
         model = _unwrapped(runner)
         on_round_end = self.on_round_end or _query_once
