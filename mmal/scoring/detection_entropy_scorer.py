@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mmal.registry import TASK_UTILS
 from .aggregation import AGGREGATIONS, aggregate
 from .base import BaseScorer
-from .data import Batch
+from .data import Batch, ScoringData
 from .detections import (
     confident,
     detection_entropy,
@@ -38,6 +38,10 @@ class DetectionEntropyScorer(BaseScorer):
         check_choice('aggregation', aggregation, AGGREGATIONS)
         self.aggregation = aggregation
         self.score_thr = score_thr
+
+    def check(self, model: nn.Module, data: ScoringData) -> None:
+        """See :meth:`BaseScorer.check`."""
+        final_head(model)
 
     @torch.no_grad()
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:

@@ -36,10 +36,17 @@ def detections(model: nn.Module, batch: Batch) -> list[InstanceData]:
 
 
 def final_head(model: nn.Module) -> nn.Module:
-    """The head that classifies final detections: of the last stage."""
-    head = getattr(model, 'bbox_head', None)
+    """The head that classifies final detections: of the last stage.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    head = getattr(getattr(model, 'roi_head', model), 'bbox_head', None)
     if head is None:
-        head = model.roi_head.bbox_head
+        raise ValueError(
+            f'{type(model).__name__} has neither bbox_head nor '
+            'roi_head.bbox_head, which would classify its detections: choose '
+            'another active_learning.scorer for it.')
     return head[-1] if isinstance(head, nn.ModuleList) else head
 
 
@@ -98,13 +105,8 @@ def detection_entropy(found: Sequence[InstanceData],
 
 
 def rehearsal_batch(model: nn.Module) -> Batch:
-    """A blank image of a size that the detector takes.
-
-    The last levels of SSD have no pixel left of smaller images.
-    """
-    priors = getattr(
-        getattr(model, 'bbox_head', None), 'prior_generator', None)
-    batch = blank_batch(model, getattr(priors, 'input_size', 256))
+    """A blank image without a box, of a size that the detector takes."""
+    batch = blank_batch(model)
     for sample in batch.samples:
         del sample.gt_instances
     return batch

@@ -49,13 +49,15 @@ def check_single_stage(model: nn.Module) -> None:
             'choose another scorer for it.')
 
 
-def blank_batch(model: nn.Module, size: int = 256) -> Batch:
+def blank_batch(model: nn.Module, size: Optional[int] = None) -> Batch:
     """A grey image with one box, to try a detector on.
 
     Args:
         model (nn.Module): The detector; gives the device.
-        size (int): Height and width in pixels.
+        size (int, optional): Height and width in pixels; by default one that
+            the detector takes (SSD has no pixel left of smaller images).
     """
+    size = _input_size(model) if size is None else size
     device = next(model.parameters()).device
     sample = DetDataSample(
         metainfo=dict(
@@ -69,6 +71,11 @@ def blank_batch(model: nn.Module, size: int = 256) -> Batch:
         labels=torch.zeros(1, dtype=torch.long, device=device))
     inputs = torch.zeros(1, 3, size, size, device=device)
     return Batch(ids=[0], inputs=inputs, samples=[sample])
+
+
+def _input_size(model: nn.Module) -> int:
+    head = getattr(model, 'bbox_head', None)
+    return getattr(getattr(head, 'prior_generator', None), 'input_size', 256)
 
 
 @torch.no_grad()

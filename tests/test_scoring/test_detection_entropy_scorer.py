@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 from pools import pool, score_in_two_processes
+from torch import nn
 
 from mmal.registry import TASK_UTILS
 from mmal.scoring import DetectionEntropyScorer, detections, score_pool
@@ -77,3 +78,8 @@ def test_a_config_builds_it():
     assert (scorer.aggregation, scorer.score_thr) == ('sum', 0.0)
     with pytest.raises(ValueError, match="scorer.aggregation is 'median'"):
         DetectionEntropyScorer('median')
+
+
+def test_a_model_without_boxes_is_refused_before_training():
+    with pytest.raises(ValueError, match='roi_head.bbox_head'):
+        DetectionEntropyScorer().check(nn.Identity(), None)

@@ -81,6 +81,8 @@ def test_the_final_head_is_the_last_stage(mmdet_scope):
     stages = nn.ModuleList([nn.Identity(), nn.ReLU()])
     cascade = SimpleNamespace(roi_head=SimpleNamespace(bbox_head=stages))
     assert final_head(cascade) is stages[1]
+    with pytest.raises(ValueError, match='Identity has neither bbox_head'):
+        final_head(nn.Identity())
 
 
 def instances(scores, **fields):

@@ -5,6 +5,9 @@ import os
 import numpy as np
 import pytest
 import torch
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config, ConfigDict
 from pools import pool
 
 from mmal.engine import ActiveLearner
@@ -62,6 +65,15 @@ def test_wrong_channels_are_found_before_training(root):
     LearningLossScorer().check(detector(), pool(root))
     with pytest.raises(ValueError, match=r'loss_head.in_channels is \[16\]'):
         LearningLossScorer().check(detector(in_channels=[16]), pool(root))
+
+
+def test_ssd_is_tried_on_an_image_it_takes():
+    """The last level of SSD300 has no pixel left of 256 x 256."""
+    cfg = Config.fromfile('configs/al/ssd300_llal_voc0712.py').model
+    cfg.backbone.init_cfg = None
+    register_all_modules(init_default_scope=False)
+    model = MODELS.build(ConfigDict(cfg.to_dict(), _scope_='mmdet'))
+    LearningLossScorer().check(model.eval(), None)
 
 
 def config(root, tmp_path, **model):
