@@ -249,6 +249,17 @@ def test_detector_builds_and_fits_its_data(mmdet_scope, name):
     NumClassCheckHook().before_train_epoch(runner)
 
 
+@pytest.mark.parametrize('name', [
+    f'al/{name}_{data}' for data, name in METHODS if 'voc07' != data])
+def test_scorer_and_committee_suit_each_other_and_the_detector(
+        mmdet_scope, name):
+    from mmal.engine.checks import check_committee
+    from mmal.registry import TASK_UTILS
+    block = load(name).active_learning
+    committee = block.get('committee') and TASK_UTILS.build(block.committee)
+    check_committee(TASK_UTILS.build(block.scorer), committee, build(name))
+
+
 @pytest.mark.parametrize('name, millions', [
     ('mdn/ssd300_voc07', 26.285),
     ('mdn/ssd300-mdn_voc07', 52.350),
