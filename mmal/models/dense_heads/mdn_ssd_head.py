@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from mmal.registry import MODELS
 from ..layers import BoxOutput, ClassOutput
 from ..layers.detection_fields import uncertainty_fields
-from ..losses import mixture_cross_entropy, uncertainty_weight
+from ..losses import (
+    MixtureCrossEntropyLoss,
+    MixtureNLLLoss,
+    mixture_cross_entropy,
+    uncertainty_weight,
+)
 from ..losses.weighting_options import weighting_options
 from .ssd_head import SSDHead
 
@@ -44,7 +49,8 @@ class MDNSSDHead(SSDHead):
         **kwargs: See :class:`SSDHead`.
 
     Raises:
-        ValueError: If ``weighting`` is set but a side has no mixture.
+        ValueError: If ``weighting`` is set but a side has no mixture, a loss
+            does not take mixtures, or decoded boxes are to be regressed.
     """
 
     def __init__(self,
@@ -65,6 +71,21 @@ class MDNSSDHead(SSDHead):
                                            box_components)
         self.loss_cls = MODELS.build(loss_cls)
         self.loss_bbox = MODELS.build(loss_bbox)
+        self._check()
+
+    def _check(self) -> None:
+        for name, wanted in (('loss_cls', MixtureCrossEntropyLoss),
+                             ('loss_bbox', MixtureNLLLoss)):
+            loss = getattr(self, name)
+            if not isinstance(loss, wanted):
+                raise ValueError(
+                    f'bbox_head.{name} is {type(loss).__name__}, which does '
+                    f"not take mixtures: set its type to 'mmal."
+                    f"{wanted.__name__}' or leave {name} out.")
+        if self.reg_decoded_bbox:
+            raise ValueError(
+                'bbox_head.reg_decoded_bbox is True, but mmal.MDNSSDHead '
+                'learns deltas: set it to False.')
 
     def _init_layers(self) -> None:
         components, variance, box_components = self._components
@@ -135,7 +156,8 @@ class MDNSSDHead(SSDHead):
         noise = self._noise(classes)
         positive = (labels < self.num_classes) & (weights > 0)
         if factor is not None:
-            weights = weights.masked_scatter(positive, factor.to(weights))
+            weights = weights.masked_scatter(
+                positive, factor.to(weights) * weights[positive])
         chosen = positive | self._hard_negatives(classes, labels, weights,
                                                  noise)
         return self.loss_cls(

@@ -96,7 +96,8 @@ class BoxOutput:
 
 
 def _check(components: int, name: str) -> None:
-    if not isinstance(components, int) or components < 0:
+    number = isinstance(components, int) and not isinstance(components, bool)
+    if not number or components < 0:
         raise ValueError(
             f'{name} is {components!r}: give the number of mixture '
             'components, or 0 for the plain output of mmdet.')

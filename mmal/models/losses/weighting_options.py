@@ -11,7 +11,7 @@ def weighting_options(weighting: Optional[dict], cls_components: int,
     """Check and complete the ``weighting`` of a head.
 
     Args:
-        weighting (dict, optional): Some of ``alpha`` (4.0) and ``detach``
+        weighting (dict, optional): Some of ``alpha`` (4.0, >= 0), ``detach``
             (True), see :func:`mmal.models.losses.uncertainty_weight`, and
             ``box`` (True), whether the box loss is weighted too.
         cls_components (int): K of the classes, 0 for no mixture.
@@ -21,7 +21,8 @@ def weighting_options(weighting: Optional[dict], cls_components: int,
         dict: All three, or empty for None.
 
     Raises:
-        ValueError: If a key is unknown or one side has no mixture.
+        ValueError: If a key is unknown, ``alpha`` is negative or one side
+            has no mixture.
     """
     if weighting is None:
         return {}
@@ -35,4 +36,9 @@ def weighting_options(weighting: Optional[dict], cls_components: int,
             f'classes, but box_components is {box_components} and '
             f'cls_components is {cls_components}: raise them or set '
             'weighting=None.')
-    return {**DEFAULTS, **weighting}
+    options = {**DEFAULTS, **weighting}
+    if not options['alpha'] >= 0:
+        raise ValueError(
+            f'bbox_head.weighting.alpha is {options["alpha"]}, which would '
+            'favour uncertain classes: give a number >= 0, e.g. 4.0.')
+    return options
