@@ -95,12 +95,13 @@ class Transfer:
         return on_main(lambda: self._record(folder, *counts, seconds))
 
     def _settings(self) -> Settings:
-        data = {
-            k: self.pool[k]
-            for k in ('data_root', 'data_prefix') if k in self.pool
-        }
+        # given even if empty: those of the new config must not stay
+        data = dict(
+            data_root=self.pool.get('data_root') or '',
+            data_prefix=self.pool.get('data_prefix') or dict(img=''),
+            ann_file=osp.abspath(self.round.folder.labelled))
         return Settings(
-            data=dict(data, ann_file=osp.abspath(self.round.folder.labelled)),
+            data=data,
             budget=dict(size=0),
             seed=self.seed)
 

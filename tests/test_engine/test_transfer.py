@@ -11,7 +11,10 @@ from mmengine.registry import DefaultScope
 from runs import ROOT, SABOTAGE, make_config
 from runs import run as run_python
 
+from mmal.engine.round_config import round_config
+from mmal.engine.settings import image_prefix
 from mmal.engine.transfer import Transfer, default_suffix, result_line
+from mmal.engine.workdir import RoundDir
 from mmal.fileio import read_json
 from mmal.reporting import Curve
 
@@ -162,6 +165,21 @@ def test_checkpoints_of_another_training_are_not_resumed(source, tmp_path):
         with pytest.raises(ValueError, match='holds another training'):
             Transfer(load(config, work), run, resume=resume).run()
     assert os.listdir(work) == ['epoch_2.pth']
+
+
+@pytest.mark.parametrize('key', ['data_root', 'data_prefix'])
+def test_images_of_a_run_that_names_no_folder(source, tmp_path, key):
+    """The new config's own folder is not looked at."""
+    config, run = source
+    cfg = load(config, tmp_path / 'work')
+    cfg.train_dataloader.dataset.update(
+        data_root='elsewhere', data_prefix=dict(img='photos'))
+    transfer = Transfer(cfg, run)
+    transfer.pool.pop(key)
+    new = round_config(transfer.cfg, transfer._settings(), 0,
+                       RoundDir(str(tmp_path)), None)
+    assert image_prefix(new.train_dataloader.dataset) == image_prefix(
+        transfer.pool)
 
 
 def test_missing_images_are_named(source, tmp_path):
