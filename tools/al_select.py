@@ -55,11 +55,13 @@ def load_config(args):
 def load_model(cfg, checkpoint):
     model = check_model(cfg, pool_dataset(cfg, Settings.from_config(cfg)))
     try:
-        load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+        content = load_checkpoint(
+            model, checkpoint, map_location='cpu', strict=True)
     except RuntimeError as e:
         raise ValueError(
             f'{checkpoint} does not fit the detector of {cfg.filename}: {e}'
         ) from e
+    model.dataset_meta = content.get('meta', {}).get('dataset_meta')
     if torch.cuda.is_available():
         model = model.cuda()
     return model.eval()

@@ -44,12 +44,15 @@ class UnsafeCheckpointError(CheckpointError):
 
 
 def load_checkpoint(path: PathLike,
-                    map_location: Any = 'cpu') -> Dict[str, Any]:
+                    map_location: Any = 'cpu',
+                    mmap: bool = False) -> Dict[str, Any]:
     """Load a checkpoint; code pickled in it is never run.
 
     Args:
         path (str | Path): the file.
         map_location: as :func:`torch.load`.
+        mmap (bool): leave tensors in the file until they are used, where
+            torch (2.6) and the file (of torch 1.6) are new enough.
 
     Returns:
         dict: what was saved: weights, or mmengine's ``meta``,
@@ -62,7 +65,7 @@ def load_checkpoint(path: PathLike,
         CorruptCheckpointError: the file is truncated, damaged, or no
             checkpoint.
     """
-    checkpoint = _load(path, map_location)
+    checkpoint = _load(path, map_location, mmap)
     if not isinstance(checkpoint, dict):
         raise CorruptCheckpointError(
             f'{path}: holds a {type(checkpoint).__name__}, and a checkpoint '
@@ -103,14 +106,17 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     return _load(Path(filename).expanduser(), map_location)
 
 
-def _load(path: PathLike, map_location: Any) -> Any:
+def _load(path: PathLike, map_location: Any, mmap: bool = False) -> Any:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such checkpoint.')
     try:
         if _NATIVE:
             return torch.load(
-                path, map_location=map_location, weights_only=True)
+                path,
+                map_location=map_location,
+                weights_only=True,
+                mmap=mmap and zipfile.is_zipfile(path))
         return _load_restricted(path, map_location)
     except MemoryError:
         raise

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Callable, Optional
 
 import torch
@@ -18,13 +19,14 @@ from mmdet.models.dense_heads import (
 from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
 
+from mmal.models.committees import Member
 from mmal.uncertainty import (
     at_least_float32,
     binary_entropy,
     categorical_entropy,
 )
 from .data import Batch
-from .detector import Outputs, head_outputs
+from .detector import Outputs
 
 
 def class_probabilities(model: nn.Module,
@@ -90,13 +92,34 @@ def member_probabilities(model: nn.Module, batch: Batch,
 
     Yields:
         Tensor: [B, P, C], see :func:`class_probabilities`.
+
+    Raises:
+        ValueError: If the members differ in P or C.
     """
-    if committee is None:
-        opinions = iter([head_outputs(model, batch.inputs)])
-    else:
-        opinions = committee.outputs(model, batch)
-    for outputs in opinions:
-        yield class_probabilities(model, outputs, background=True)
+    members = iter([Member(model, partial(model.extract_feat, batch.inputs))])
+    if committee is not None:
+        members = committee.members(model, batch)
+    shape = None
+    for member in members:
+        probs = class_probabilities(
+            member.model, member.outputs(), background=True)
+        shape = shape or probs.shape
+        _check_shape(probs, shape)
+        yield probs
+
+
+def _check_shape(probs: Tensor, expected: Sequence[int]) -> None:
+    if probs.shape != expected:
+        raise ValueError(
+            'active_learning.committee: a member gives '
+            f'{_extent(probs.shape)}, the model {_extent(expected)}. Opinions '
+            'are compared at each position: use members whose heads have the '
+            'same strides and anchors, and all softmax or all sigmoid.')
+
+
+def _extent(shape: Sequence[int]) -> str:
+    return (f'{shape[-1]} class probabilities (background included) at '
+            f'{shape[-2]} positions')
 
 
 def check_dense(model: nn.Module) -> None:

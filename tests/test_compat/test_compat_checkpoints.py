@@ -129,6 +129,17 @@ def test_same_tensors_as_without_restriction(checkpoint, way):
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
+@pytest.mark.parametrize('zipped', [True, False])
+def test_tensors_may_stay_in_the_file(tmp_path, zipped, way):
+    weights = dict(x=torch.randn(1000))
+    path = tmp_path / 'weights.pth'
+    torch.save(weights, path, _use_new_zipfile_serialization=zipped)
+    loaded = load_checkpoint(path, mmap=True)
+    assert torch.equal(loaded['x'], weights['x'])
+    if zipped and checkpoints._NATIVE:
+        assert loaded['x'].untyped_storage().filename == str(path)
+
+
 @pytest.mark.parametrize('auto', [True, False])
 def test_runner_resumes_at_the_next_epoch(trained, tmp_path, auto):
     for name in ('epoch_2.pth', 'last_checkpoint'):

@@ -111,6 +111,15 @@ def test_mistakes(mmdet_scope):
         scorer.check(detector('retina'), Data())
 
 
+def test_members_must_speak_of_the_same_positions(mmdet_scope):
+    inputs = features()
+    for name, message in (('retina_softmax', '4 class prob.*the model 3'),
+                          ('fcos', 'at 30 positions.*at 120 positions')):
+        models = [detector('retina'), detector(name)]
+        with pytest.raises(ValueError, match=message):
+            columns(EntropyScorer(), models, inputs)
+
+
 @pytest.mark.parametrize('name', ['MarginScorer', 'LeastConfidenceScorer'])
 def test_configs_build_them(name):
     scorer = TASK_UTILS.build(

@@ -1,5 +1,6 @@
 """Dense entropies and mutual information, with and without a committee."""
 import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from dense_heads import by_hand, detector, features
 from pools import pool, score_in_two_processes
 from torch import nn
 
+from mmal.models.committees import Member
 from mmal.registry import TASK_UTILS
 from mmal.scoring import (
     Batch,
@@ -30,14 +32,25 @@ class Members:
         self.alive = 0
         self._given = []
 
-    def outputs(self, model, batch):
+    def members(self, model, batch):
         for member in self.models:
-            outputs = head_outputs(member, batch.inputs)
-            self._given += [weakref.ref(x) for x in outputs[0]]
-            yield outputs
-            del outputs
+            yield Noted(member, partial(member.extract_feat, batch.inputs),
+                        self._given)
             alive = sum(r() is not None for r in self._given)
             self.alive = max(self.alive, alive)
+
+
+class Noted(Member):
+    """Tells what it gave out."""
+
+    def __init__(self, model, features, given):
+        super().__init__(model, features)
+        self.given = given
+
+    def outputs(self):
+        outputs = super().outputs()
+        self.given += [weakref.ref(x) for x in outputs[0]]
+        return outputs
 
 
 class Data:

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable
 
 from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
@@ -12,6 +13,22 @@ if TYPE_CHECKING:
     from mmal.scoring.data import Batch
 
 Outputs = tuple[list[Tensor], ...]
+
+
+@dataclass
+class Member:
+    """One opinion on one batch, not computed yet.
+
+    Args:
+        model (nn.Module): The detector whose head reads its outputs.
+        features (callable): Computes the features of backbone and neck.
+    """
+    model: nn.Module
+    features: Callable[[], tuple[Tensor, ...]]
+
+    def outputs(self) -> Outputs:
+        """The raw outputs of the head, one pass of this member."""
+        return self.model.bbox_head(self.features())
 
 
 class BaseCommittee(metaclass=ABCMeta):
@@ -70,10 +87,22 @@ class BaseCommittee(metaclass=ABCMeta):
         """Free what :meth:`prepare` has loaded."""
 
     @abstractmethod
+    def members(self, model: nn.Module, batch: Batch) -> Iterator[Member]:
+        """Each member in turn, ready for its pass.
+
+        A member may be used until the next is asked for. Gradients are
+        recorded unless the caller switches them off.
+
+        Args:
+            model (nn.Module): The trained detector in eval mode.
+            batch (Batch): B images on the model's device.
+
+        Yields:
+            Member: ``size`` times.
+        """
+
     def outputs(self, model: nn.Module, batch: Batch) -> Iterator[Outputs]:
         """The raw head outputs of each member in turn.
-
-        Gradients are recorded unless the caller switches them off.
 
         Args:
             model (nn.Module): The trained detector in eval mode.
@@ -83,3 +112,5 @@ class BaseCommittee(metaclass=ABCMeta):
             tuple[list[Tensor]]: What ``bbox_head.forward`` returns in eval
             mode; ``size`` times.
         """
+        for member in self.members(model, batch):
+            yield member.outputs()

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Union
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from mmal.randomness import seeded_uniform
 from mmal.registry import TASK_UTILS
-from .base import BaseCommittee, Outputs
+from .base import BaseCommittee, Member
 
 if TYPE_CHECKING:
     from mmal.scoring.data import Batch
@@ -79,8 +80,8 @@ class DropoutCommittee(BaseCommittee):
         self.seed = seed
         self.round = round
 
-    def outputs(self, model: nn.Module, batch: Batch) -> Iterator[Outputs]:
-        """Draw masks and run the stages from the first dropout on."""
+    def members(self, model: nn.Module, batch: Batch) -> Iterator[Member]:
+        """Draw masks; features run from the first dropout on."""
         fixed, random = _split_stages(model)
         x = _run(fixed, batch.inputs)
         layers = dropout_layers(model)
@@ -89,8 +90,7 @@ class DropoutCommittee(BaseCommittee):
                 seeded_uniform(batch.ids, self.seed, self.round, 'dropout',
                                number))
             with _dropping(layers, masks):
-                outputs = _run(random, x)
-            yield outputs
+                yield Member(model, partial(_run, random, x))
 
 
 def dropout_layers(model: nn.Module) -> list[nn.Module]:
@@ -150,12 +150,12 @@ def _dropping(layers: Sequence[nn.Module], masks: _Masks) -> Iterator[None]:
 
 
 def _split_stages(model: nn.Module) -> tuple[list, list]:
-    """The stages before the first dropout, and the others."""
+    """The stages of the features before the first dropout, and the others."""
     if type(model).extract_feat is not SingleStageDetector.extract_feat:
-        return [], [model.extract_feat, model.bbox_head]
-    stages = [model.backbone, model.bbox_head]
+        return [], [model.extract_feat]
+    stages = [model.backbone]
     if model.with_neck:
-        stages.insert(1, model.neck)
+        stages.append(model.neck)
     first = next(
         (i for i, stage in enumerate(stages) if dropout_layers(stage)),
         len(stages))

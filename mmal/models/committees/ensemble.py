@@ -1,19 +1,22 @@
-"""Several trainings of the same detector."""
+"""Several trainings of a detector, or several detectors."""
 from __future__ import annotations
 
-import copy
 import os.path as osp
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Optional
 
 from torch import nn
 
-from mmal.compat.checkpoints import load_checkpoint
 from mmal.registry import TASK_UTILS
-from .base import BaseCommittee, Outputs
+from .base import BaseCommittee, Member
+from .loading import MemberFile
+from .preprocessing import renormalise
 
 if TYPE_CHECKING:
     from mmal.scoring.data import Batch
+
+KEY = 'active_learning.committee'
 
 
 @TASK_UTILS.register_module()
@@ -31,27 +34,47 @@ class EnsembleCommittee(BaseCommittee):
     need no more than one detector's. On disk the same amount is kept in every
     round with a query.
 
+    With ``stream`` the members stay in their files, and one copy of the
+    detector, besides the round's own, takes each one's weights in turn: memory
+    does not grow with M. (Members of a config of their own have a copy each in
+    the host's memory, and one at a time on the device.) The cost: each batch
+    reads the M - 1 files again, mostly from the operating system's cache, and
+    moves them to the device; a larger ``score_dataloader.batch_size`` makes
+    that rarer. The scores are the same.
+
     Args:
         size (int, optional): M, at least 2, the round's own model included.
         checkpoints (sequence[str], optional): For a single query: the
             checkpoints of members 1 to M - 1, trained elsewhere. Averaged
             weights (EMAHook) are used where a checkpoint holds them.
+        configs (sequence[str | None], optional): For a single query: the
+            config of each checkpoint, None for that of the query. All see the
+            images as the query's test pipeline resizes them, each normalised
+            as its own config says. Classes, strides and the number of anchors
+            must be the same.
+        stream (bool): Whether members take turns in memory.
 
     Raises:
-        ValueError: If neither is given, or they contradict each other.
+        ValueError: If neither size nor checkpoints are given, or arguments
+            contradict each other.
     """
 
     def __init__(self,
                  size: Optional[int] = None,
-                 checkpoints: Optional[Sequence[str]] = None) -> None:
+                 checkpoints: Optional[Sequence[str]] = None,
+                 configs: Optional[Sequence[Optional[str]]] = None,
+                 stream: bool = False) -> None:
         if checkpoints is not None:
             checkpoints = list(checkpoints)
             size = 1 + len(checkpoints) if size is None else size
         _check_size(size, checkpoints)
+        _check_configs(configs, checkpoints)
         self.checkpoints = checkpoints
+        self.configs = configs
+        self.stream = stream
         self.trained_members = 0 if checkpoints else size - 1
         self._size = size
-        self._members: list[nn.Module] = []
+        self._members: list[MemberFile] = []
 
     @property
     def size(self) -> int:
@@ -65,27 +88,29 @@ class EnsembleCommittee(BaseCommittee):
             FileNotFoundError, ValueError: Naming the key.
         """
         super().check(model, in_run)
-        key = 'active_learning.committee'
         if in_run and self.checkpoints:
             raise ValueError(
-                f'{key}.checkpoints are for a single query: a run trains its '
-                f'own members in every round. Give {key}.size.')
+                f'{KEY}.checkpoints are for a single query: a run trains its '
+                f'own members in every round. Give {KEY}.size.')
         if not in_run and not self.checkpoints:
             raise ValueError(
-                f'{key}.size = {self.size} says how many members a run '
+                f'{KEY}.size = {self.size} says how many members a run '
                 'trains, but a single query trains none: give '
-                f'{key}.checkpoints, those of the {self.size - 1} others.')
-        for path in self.checkpoints or []:
-            if not osp.isfile(path):
-                raise FileNotFoundError(
-                    f'{key}.checkpoints: there is no {path}.')
+                f'{KEY}.checkpoints, those of the {self.size - 1} others.')
+        for name in ('checkpoints', 'configs'):
+            for path in filter(None, getattr(self, name) or []):
+                if not osp.isfile(path):
+                    raise FileNotFoundError(f'{KEY}.{name}: there is no '
+                                            f'{path}.')
+        for member in self._files(self.checkpoints or []):
+            member.check(model)
 
     def prepare(self,
                 model: nn.Module,
                 seed: int = 0,
                 round: int = 0,
                 weights: Sequence[str] = ()) -> None:
-        """Load the members to the device of the model.
+        """Load the members to the device of the model, or try to.
 
         Raises:
             CheckpointError, FileNotFoundError: If a file is unusable.
@@ -97,14 +122,17 @@ class EnsembleCommittee(BaseCommittee):
                 f'an ensemble of {self.size} needs the weights of '
                 f'{self.size - 1} members besides the model, not '
                 f'{len(files)}.')
-        self._members = [_load(model, path) for path in files]
+        members, shells = self._files(files), {}
+        for member in members:
+            member.prepare(model, shells if self.stream else {})
+        self._members = members
 
     def release(self) -> None:
         """Free the members."""
         self._members = []
 
-    def outputs(self, model: nn.Module, batch: Batch) -> Iterator[Outputs]:
-        """One forward pass of each member.
+    def members(self, model: nn.Module, batch: Batch) -> Iterator[Member]:
+        """The model and the others in turn.
 
         Raises:
             RuntimeError: Before :meth:`prepare`.
@@ -112,33 +140,38 @@ class EnsembleCommittee(BaseCommittee):
         if len(self._members) != self.size - 1:
             raise RuntimeError(
                 'EnsembleCommittee has no members yet: call prepare first.')
-        for member in (model, *self._members):
-            yield member.bbox_head(member.extract_feat(batch.inputs))
+        yield Member(model, partial(model.extract_feat, batch.inputs))
+        for file in self._members:
+            member = file.load(self.stream)
+            inputs = batch.inputs if file.config is None else renormalise(
+                batch.inputs, batch.samples, model.data_preprocessor,
+                member.data_preprocessor)
+            yield Member(member, partial(member.extract_feat, inputs))
+
+    def _files(self, checkpoints: Sequence[str]) -> list[MemberFile]:
+        configs = self.configs or [None] * len(checkpoints)
+        return [MemberFile(*pair) for pair in zip(checkpoints, configs)]
 
 
 def _check_size(size: Optional[int],
                 checkpoints: Optional[Sequence[str]]) -> None:
-    key = 'active_learning.committee'
     if size is None:
         raise ValueError(
-            f'{key} is an ensemble without members: give size (a run trains '
+            f'{KEY} is an ensemble without members: give size (a run trains '
             'them) or checkpoints (for a single query).')
     if not isinstance(size, int) or isinstance(size, bool) or size < 2:
-        raise ValueError(f'{key} has {size!r} member(s), the model itself '
+        raise ValueError(f'{KEY} has {size!r} member(s), the model itself '
                          'included: give at least 2.')
     if checkpoints and size != 1 + len(checkpoints):
         raise ValueError(
-            f'{key}.size is {size}, but {len(checkpoints)} checkpoints and '
+            f'{KEY}.size is {size}, but {len(checkpoints)} checkpoints and '
             f'the model make {1 + len(checkpoints)}: leave size out.')
 
 
-def _load(model: nn.Module, path: str) -> nn.Module:
-    """A copy of a detector with other weights, in eval mode."""
-    content = load_checkpoint(path, map_location='cpu')
-    member = copy.deepcopy(model).eval()
-    try:
-        member.load_state_dict(content.get('state_dict', content))
-    except RuntimeError as e:
+def _check_configs(configs: Optional[Sequence[Optional[str]]],
+                   checkpoints: Optional[Sequence[str]]) -> None:
+    if configs is not None and len(configs) != len(checkpoints or []):
         raise ValueError(
-            f'{path} does not fit the detector of the config: {e}') from e
-    return member
+            f'{KEY}.configs has {len(configs)} entries for '
+            f'{len(checkpoints or [])} checkpoints: give one for each, None '
+            'where it is the config of the query.')

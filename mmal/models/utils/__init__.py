@@ -1,4 +1,5 @@
 """What detectors and scorers share."""
+from .level_grid import level_grid
 from .per_image import head_outputs, image_losses, training_outputs
 
-__all__ = ['head_outputs', 'image_losses', 'training_outputs']
+__all__ = ['head_outputs', 'image_losses', 'level_grid', 'training_outputs']

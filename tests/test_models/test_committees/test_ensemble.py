@@ -4,13 +4,16 @@ import weakref
 
 import pytest
 import torch
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
 from torch import nn
 
 from mmal.compat.checkpoints import CheckpointError
 from mmal.models.committees import EnsembleCommittee
 from mmal.registry import TASK_UTILS
 from mmal.scoring import Batch
-from mmal.testing import tiny_fcos
+from mmal.testing import tiny_fcos, tiny_fcos_config
+from mmal.testing.tiny import build_detector
 
 
 @pytest.fixture
@@ -44,6 +47,23 @@ def test_opinions_are_those_of_the_models(tmp_path, batch):
 
 
 @torch.no_grad()
+def test_streamed_opinions_are_the_same_with_one_copy(tmp_path, batch):
+    models = [tiny_fcos(seed=s) for s in range(4)]
+    files = save(tmp_path, models[1:])
+    found = {}
+    for stream in (False, True):
+        committee = EnsembleCommittee(size=4, stream=stream)
+        committee.prepare(models[0], weights=files)
+        for _ in range(2):  # the second time as the first
+            found[stream] = [
+                flat(x) for x in committee.outputs(models[0], batch)]
+    copies = {id(file._shell) for file in committee._members}
+    assert len(copies) == 1 and id(models[0]) not in copies
+    torch.testing.assert_close(found[True], found[False], atol=0, rtol=0)
+    assert not torch.equal(found[True][1], found[True][2])
+
+
+@torch.no_grad()
 def test_members_infer_though_the_model_was_training(tmp_path, batch):
     model, other = tiny_fcos(seed=0), tiny_fcos(seed=1)
     expected = other.bbox_head(other.extract_feat(batch.inputs))
@@ -70,12 +90,12 @@ def test_memory_is_a_copy_of_the_weights_and_is_freed(tmp_path):
     committee.prepare(model, weights=save(tmp_path, [model, model]))
     floats = sum(x.numel() for x in model.state_dict().values()
                  if x.is_floating_point())
-    for member in committee._members:
+    for member in [file._shell for file in committee._members]:
         held = sum(x.untyped_storage().nbytes()
                    for x in member.state_dict().values()
                    if x.is_floating_point())
         assert held == 4 * floats
-    left = [weakref.ref(m) for m in committee._members]
+    left = [weakref.ref(file._shell) for file in committee._members]
     committee.release()
     del member
     gc.collect()
@@ -131,6 +151,103 @@ def test_a_run_and_a_single_query_need_different_things(tmp_path):
         EnsembleCommittee(checkpoints=['nowhere']).check(model, in_run=False)
     with pytest.raises(ValueError, match='not a single-stage detector'):
         trained.check(nn.Identity())
+
+
+# --- members of other configs ---
+
+
+def config(tmp_path, name='other.py', **changes):
+    """An FCOS of wider towers that wants its images in another way."""
+    cfg = Config(dict(model=tiny_fcos_config(channels=32)))
+    cfg.model.data_preprocessor.update(
+        mean=[100.0, 110.0, 120.0], std=[1.0] * 3, bgr_to_rgb=False)
+    cfg.merge_from_dict(changes)
+    cfg.dump(str(tmp_path / name))
+    return str(tmp_path / name)
+
+
+def other_detector(path):
+    return build_detector(Config.fromfile(path).model, 5).eval()
+
+
+def preprocessed(model, images):
+    """A batch of images [3, H, W], uint8 and BGR, as al_select makes it."""
+    samples = [DetDataSample(metainfo=dict(img_shape=(x.shape[1:])))
+               for x in images]
+    data = dict(inputs=images, data_samples=samples)
+    data = model.data_preprocessor(data)
+    return Batch(list(range(len(images))), data['inputs'],
+                 data['data_samples'])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('stream', [False, True])
+@pytest.mark.parametrize('channels_first', [(3, 60, 70), (3, 64, 64)])
+def test_a_member_of_another_config_sees_the_same_images(
+        tmp_path, stream, channels_first):
+    model, path = tiny_fcos(), config(tmp_path)
+    other, same = other_detector(path), tiny_fcos(seed=1)
+    files = save(tmp_path, [other, same, other])
+    committee = EnsembleCommittee(
+        checkpoints=files, configs=[path, None, path], stream=stream)
+    committee.check(model, in_run=False)
+    committee.prepare(model)
+    images = list(torch.randint(256, (2, *channels_first)).byte())
+    first, second, third, fourth = map(
+        flat, committee.outputs(model, preprocessed(model, images)))
+    inputs = preprocessed(other, images).inputs
+    truth = flat(other.bbox_head(other.extract_feat(inputs)))
+    for found in second, fourth:
+        torch.testing.assert_close(found, truth, atol=1e-3, rtol=1e-3)
+    assert len({id(f._shell) for f in committee._members}) == 3 - stream
+    inputs = preprocessed(same, images).inputs
+    torch.testing.assert_close(
+        third, flat(same.bbox_head(same.extract_feat(inputs))))
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'model.bbox_head.num_classes': 4}, '4 classes, the model 3'),
+    ({'model.data_preprocessor.pad_size_divisor': 32},
+     'pad_size_divisor is 32, that of the model 16'),
+    ({'model.data_preprocessor.type': 'ImgDataPreprocessor'},
+     'ImgDataPreprocessor'),
+    ({'model.backbone.strides': (2, 2, 2)}, 'same strides'),
+])
+def test_other_configs_must_agree(tmp_path, changes, message):
+    path = config(tmp_path, **changes)
+    files = save(tmp_path, [tiny_fcos()])
+    committee = EnsembleCommittee(checkpoints=files, configs=[path])
+    with pytest.raises(ValueError, match=f'configs: .*{message}'):
+        committee.check(tiny_fcos(), in_run=False)
+
+
+def test_weights_of_another_config(tmp_path):
+    path = config(tmp_path)
+    files = save(tmp_path, [tiny_fcos()])
+    committee = EnsembleCommittee(checkpoints=files, configs=[path])
+    with pytest.raises(ValueError, match=r'(?s)0\.pth does not fit.*other'):
+        committee.prepare(tiny_fcos())
+
+
+def test_class_names_must_agree(tmp_path):
+    model = tiny_fcos()
+    model.dataset_meta = dict(classes=('car', 'cat', 'dog'))
+    path = str(tmp_path / 'named.pth')
+    meta = dict(dataset_meta=dict(classes=['cat', 'car', 'dog']))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    with pytest.raises(ValueError, match='cat, car, dog, the model for car'):
+        EnsembleCommittee(checkpoints=[path]).check(model, in_run=False)
+
+
+def test_configs_and_checkpoints_belong_together(tmp_path):
+    with pytest.raises(ValueError, match='1 entries for 2 checkpoints'):
+        EnsembleCommittee(checkpoints=['a', 'b'], configs=['c'])
+    with pytest.raises(ValueError, match='1 entries for 0 checkpoints'):
+        EnsembleCommittee(size=2, configs=['c'])
+    files = save(tmp_path, [tiny_fcos()])
+    committee = EnsembleCommittee(checkpoints=files, configs=['nowhere.py'])
+    with pytest.raises(FileNotFoundError, match=r'configs.*nowhere\.py'):
+        committee.check(tiny_fcos(), in_run=False)
 
 
 def test_registered():
