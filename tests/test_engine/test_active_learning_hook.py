@@ -1,0 +1,26 @@
+"""What the hook of a round keeps after the training."""
+import gc
+import weakref
+from types import SimpleNamespace
+
+import torch
+from torch import nn
+
+from mmal.engine import ActiveLearningHook
+
+
+def test_the_last_loss_does_not_keep_the_model():
+    """Several models are trained one after another on one GPU."""
+    model = nn.Linear(2, 1)
+    weight = weakref.ref(model.weight)
+    runner = SimpleNamespace(
+        iter=0, hooks=[], val_loop=None, model=model, work_dir='')
+    hook = ActiveLearningHook(on_round_end=lambda *args: None)
+    hook.before_train(runner)
+    loss = model(torch.ones(1, 2)).sum()
+    loss.backward()
+    hook.after_train_iter(runner, 0, outputs=dict(loss=loss))
+    hook.after_train(runner)
+    del runner, model, loss
+    gc.collect()
+    assert weight() is None
