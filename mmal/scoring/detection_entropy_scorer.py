@@ -14,7 +14,7 @@ from .detections import (
     detections,
     final_head,
 )
-from .options import check_choice
+from .options import check_choice, check_score_thr
 
 
 @TASK_UTILS.register_module()
@@ -36,6 +36,7 @@ class DetectionEntropyScorer(BaseScorer):
                  aggregation: str = 'sum',
                  score_thr: float = 0.0) -> None:
         check_choice('aggregation', aggregation, AGGREGATIONS)
+        check_score_thr(score_thr)
         self.aggregation = aggregation
         self.score_thr = score_thr
 

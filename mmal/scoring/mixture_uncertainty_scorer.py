@@ -21,7 +21,7 @@ from .detections import (
     padded,
     rehearsal_batch,
 )
-from .options import check_choice
+from .options import check_choice, check_score_thr
 
 # uncertainty: the field of the detections it is read from
 FIELDS = {
@@ -75,6 +75,7 @@ class MixtureUncertaintyScorer(BaseScorer):
                              f'name some of {", ".join(FIELDS)}.')
         check_choice('aggregation', aggregation, AGGREGATIONS)
         self.uncertainties = tuple(uncertainties)
+        check_score_thr(score_thr)
         self.aggregation = aggregation
         self.score_thr = score_thr
 

@@ -17,3 +17,11 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
         raise ValueError(
             f'active_learning.scorer.{name} is {value!r}: choose one of '
             f'{", ".join(map(repr, choices))}.')
+
+
+def check_score_thr(value: float) -> None:
+    """Raise a ValueError unless a scorer's ``score_thr`` is in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise ValueError(
+            f'active_learning.scorer.score_thr is {value}: give a score from '
+            '0 to 1; above 1 no detection would count.')

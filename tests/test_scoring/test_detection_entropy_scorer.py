@@ -78,6 +78,8 @@ def test_a_config_builds_it():
     assert (scorer.aggregation, scorer.score_thr) == ('sum', 0.0)
     with pytest.raises(ValueError, match="scorer.aggregation is 'median'"):
         DetectionEntropyScorer('median')
+    with pytest.raises(ValueError, match='scorer.score_thr is 30'):
+        DetectionEntropyScorer(score_thr=30)
 
 
 def test_a_model_without_boxes_is_refused_before_training():

@@ -290,6 +290,7 @@ def test_check_names_the_key_and_the_heads(mmdet_scope, tmp_path, build,
     (dict(uncertainties=['entropy']), "scorer.uncertainties is 'entropy'"),
     (dict(uncertainties=[]), 'scorer.uncertainties is empty'),
     (dict(aggregation='mean'), "scorer.aggregation is 'mean'"),
+    (dict(score_thr=1.5), 'scorer.score_thr is 1.5'),
 ])
 def test_wrong_options_name_the_key(kwargs, message):
     with pytest.raises(ValueError, match=message):

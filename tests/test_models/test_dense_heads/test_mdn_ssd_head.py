@@ -297,6 +297,20 @@ def test_one_component_has_no_epistemic_uncertainty():
     assert found.cls_epistemic.abs().max() == 0
 
 
+def test_anchors_that_count_for_nothing_are_no_hard_negatives():
+    plain, mdn = tiny_ssd().train(), tiny_mdn_ssd(components=0).train()
+    mdn.load_state_dict(plain.state_dict())
+    inputs, samples = batch()
+    losses = []
+    for neg_iou_thr in (0.5, 0.05):
+        for model in (plain, mdn):
+            model.bbox_head.assigner.neg_iou_thr = neg_iou_thr
+        losses.append(mdn.loss(inputs, samples)['loss_cls'].item())
+        expected = sum(plain.loss(inputs, samples)['loss_cls']).item()
+        assert losses[-1] == pytest.approx(expected, 1e-5)
+    assert losses[0] != pytest.approx(losses[1], 1e-3)
+
+
 def test_the_weight_of_positives_counts_with_eq_9_too():
     inputs, samples = batch()
     values = []
