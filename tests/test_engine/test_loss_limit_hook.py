@@ -17,7 +17,8 @@ def test_a_loss_above_the_limit_ends_the_training():
     step(hook, 20, 100.0)
     with pytest.raises(FloatingPointError) as error:
         step(hook, 40, 123.4)
-    for part in ('runs/round_02', 'iteration 40', '123.4', 'lr'):
+    for part in ('runs/round_02', 'iteration 40', '123.4', 'lr',
+                 'Remove the checkpoints', '--resume force'):
         assert part in str(error.value)
 
 

@@ -17,6 +17,7 @@ from mmal.fileio import read_json, write_json
 from mmal.registry import HOOKS
 from mmal.scoring.loop import share_buffers
 from ..dist import on_main
+from .divergence import ADVICE
 
 RoundEnd = Callable[[Runner, torch.nn.Module, dict], None]
 
@@ -126,10 +127,7 @@ def check_finite(outputs: dict, runner: Runner) -> None:
         raise FloatingPointError(
             f'training diverged in {runner.work_dir} at epoch '
             f'{runner.epoch + 1}, iteration {runner.iter + 1}: not finite are '
-            f'{terms}. Lower '
-            'optim_wrapper.optimizer.lr, lengthen the warm-up or set '
-            'optim_wrapper.clip_grad. Earlier rounds and checkpoints are '
-            'kept.')
+            f'{terms}. {ADVICE}')
 
 
 @contextmanager

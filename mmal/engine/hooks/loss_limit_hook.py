@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmal.registry import HOOKS
+from .divergence import ADVICE
 
 
 @HOOKS.register_module()
@@ -50,7 +51,4 @@ class LossLimitHook(Hook):
             raise FloatingPointError(
                 f'training exploded in {runner.work_dir} at iteration '
                 f'{runner.iter + 1}: the loss is {loss:.4g}, more than '
-                f'max_loss = {self.max_loss:g} of LossLimitHook. Lower '
-                'optim_wrapper.optimizer.lr, lengthen the warm-up or set '
-                'optim_wrapper.clip_grad. Earlier rounds and checkpoints are '
-                'kept.')
+                f'max_loss = {self.max_loss:g} of LossLimitHook. {ADVICE}')
