@@ -5,6 +5,7 @@ from .dense import class_probabilities
 from .detection_entropy_scorer import DetectionEntropyScorer
 from .detections import detections
 from .entropy_scorer import EntropyScorer
+from .grad_scorer import GradScorer
 from .influence_scorer import InfluenceScorer
 from .learning_loss_scorer import LearningLossScorer
 from .least_confidence_scorer import LeastConfidenceScorer
@@ -18,7 +19,7 @@ from .scores import Scores
 
 __all__ = [
     'BaseScorer', 'Batch', 'DetectionEntropyScorer', 'EntropyScorer',
-    'GaussianNoise', 'InfluenceScorer', 'LearningLossScorer',
+    'GaussianNoise', 'GradScorer', 'InfluenceScorer', 'LearningLossScorer',
     'LeastConfidenceScorer', 'MarginScorer', 'MixtureUncertaintyScorer',
     'MutualInformationScorer', 'RandomScorer', 'Scores', 'ScoringData',
     'Split', 'class_probabilities', 'detections', 'noisy_pipeline',

@@ -10,11 +10,13 @@ from .mixtures import aleatoric, epistemic, mixture_mean, softmax_aleatoric
 from .moments import moments, pooled_moments
 from .mutual_information import mutual_information
 from .precision import at_least_float32
+from .self_loss import binary_self_loss, categorical_self_loss
 
 __all__ = [
     'aleatoric', 'at_least_float32', 'binary_entropy',
-    'binary_least_confidence', 'binary_margin_uncertainty',
+    'binary_least_confidence', 'binary_margin_uncertainty', 'binary_self_loss',
     'categorical_entropy', 'categorical_least_confidence',
-    'categorical_margin_uncertainty', 'epistemic', 'mixture_mean', 'moments',
-    'mutual_information', 'pooled_moments', 'softmax_aleatoric'
+    'categorical_margin_uncertainty', 'categorical_self_loss', 'epistemic',
+    'mixture_mean', 'moments', 'mutual_information', 'pooled_moments',
+    'softmax_aleatoric'
 ]

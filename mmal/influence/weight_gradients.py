@@ -1,0 +1,40 @@
+"""Gradients by a convolution's parameters, of each image of a batch."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
+
+
+def image_weight_gradients(conv: nn.Conv2d, x: Tensor,
+                           grad: Tensor) -> Tensor:
+    """What each image adds to the gradient of weight and bias.
+
+    One grouped convolution with a group for each image; nothing of size
+    positions times parameters is formed.
+
+    Args:
+        conv (nn.Conv2d): The layer.
+        x (Tensor): Its input, [B, C_in, H, W].
+        grad (Tensor): Gradient of the loss by its output, [B, C_out, H', W'].
+
+    Returns:
+        Tensor: [B, C_out, K], with K = C_in / groups * kernel height * width,
+        and one more for the bias if the layer has one; dtype of ``grad``.
+
+    Example:
+        >>> conv = nn.Conv2d(1, 1, 1)
+        >>> x = torch.tensor([2., 3.]).view(2, 1, 1, 1)
+        >>> image_weight_gradients(conv, x, torch.ones(2, 1, 1, 1)).tolist()
+        [[[2.0, 1.0]], [[3.0, 1.0]]]
+    """
+    batch, out = len(x), conv.out_channels
+    mode = conv.padding_mode
+    x = F.pad(x.to(grad.dtype), conv._reversed_padding_repeated_twice,
+              'constant' if mode == 'zeros' else mode)
+    size = (batch * out, *conv.weight.shape[1:])
+    weight = conv2d_weight(
+        x.flatten(0, 1)[None], size, grad.flatten(0, 1)[None], conv.stride, 0,
+        conv.dilation, batch * conv.groups).reshape(batch, out, -1)
+    if conv.bias is None:
+        return weight
+    return torch.cat([weight, grad.sum((2, 3))[..., None]], -1)
