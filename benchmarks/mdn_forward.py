@@ -32,6 +32,7 @@ from mmal.scoring.entropy_scorer import EntropyScorer
 CONFIG = osp.join(
     osp.dirname(__file__), '..', 'configs', '_base_', 'models',
     'ssd300_vgg16.py')
+CANDIDATES = 400
 EFFICIENT = dict(type='mmal.MDNSSDHead', cls_variance=False)
 
 
@@ -52,7 +53,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def build(args, head: dict, neck: str = 'SSDNeck') -> nn.Module:
-    """SSD300 with random weights and the background likely, as trained."""
+    """SSD300 with random weights, but as many candidates as a trained one."""
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
     register_all_modules(init_default_scope=True)
@@ -63,20 +64,34 @@ def build(args, head: dict, neck: str = 'SSDNeck') -> nn.Module:
     torch.manual_seed(0)
     model = MODELS.build(cfg)
     model.init_weights()
-    _likely_background(model.bbox_head, args.classes + 1)
-    return model.eval().to(args.device)
+    model = model.eval().to(args.device)
+    _like_a_trained_one(model, images(args, 1))
+    return model
 
 
 @torch.no_grad()
-def _likely_background(head: nn.Module, classes: int) -> None:
-    """A trained SSD gives a few hundred boxes above 0.01, not all 8,732."""
+def _like_a_trained_one(model: nn.Module, batch: Batch) -> None:
+    """Raise the background until some 400 candidates are left for NMS."""
+    head = model.bbox_head
+    features = model.extract_feat(batch.inputs)
+    metas = [sample.metainfo for sample in batch.samples]
+    low, high = 0.0, 30.0
+    for _ in range(12):
+        middle = (low + high) / 2
+        _set_background(head, middle)
+        found = head.predict_by_feat(
+            *head(features), batch_img_metas=metas, with_nms=False)[0]
+        low, high = (middle, high) if len(found) > CANDIDATES else (low,
+                                                                    middle)
+
+
+def _set_background(head: nn.Module, value: float) -> None:
+    classes = head.cls_out_channels
+    output = getattr(head, 'cls_output', None)
+    components = output.components if output else 1
     for level, priors in zip(head.cls_convs, head.num_base_priors):
-        level[-1].weight.mul_(0.05)
         bias = level[-1].bias.view(priors, -1)
-        output = getattr(head, 'cls_output', None)
-        components = output.components if output else 1
-        for k in range(max(components, 1)):
-            bias[:, (k + 1) * classes - 1] = 8.0
+        bias[:, classes - 1:components * classes:classes] = value
 
 
 def detect(model: nn.Module, batch: Batch) -> None:

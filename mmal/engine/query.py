@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from inspect import signature
 from typing import Optional
 
 import numpy as np
@@ -90,6 +91,13 @@ def build_part(settings: Settings, name: str, **kwargs):
     return part
 
 
+def _run_seed(settings: Settings) -> dict:
+    """The run's seed, for a selector that draws and was given no other."""
+    kind = TASK_UTILS.get(settings.selector['type'])
+    draws = kind is not None and 'seed' in signature(kind).parameters
+    return dict(seed=settings.seed) if draws else {}
+
+
 class Query:
     """Scores, selects and checks, the same in every process.
 
@@ -107,7 +115,8 @@ class Query:
         self.img_prefix = img_prefix
         self.oracle = oracle
         self.scorer: BaseScorer = build_part(settings, 'scorer')
-        self.selector: BaseSelector = build_part(settings, 'selector')
+        self.selector: BaseSelector = build_part(settings, 'selector',
+                                                 **_run_seed(settings))
         self.committee: Optional[BaseCommittee] = None
         if settings.committee is not None:
             self.committee = build_part(settings, 'committee')

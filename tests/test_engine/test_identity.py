@@ -18,6 +18,7 @@ def changed(**options):
 def test_what_does_not_matter_may_change():
     same = identity(Config(BASE))
     for options in ({'work_dir': 'b'}, {'active_learning.rounds': 9},
+                    {'active_learning.data.source': 'https://b'},
                     {'active_learning.on_bad_image': 'skip'},
                     {'launcher': 'pytorch'}, {'resume': True}):
         assert digest(changed(**options)) == digest(same)
