@@ -6,7 +6,8 @@ BASE = dict(
     work_dir='a',
     model=dict(type='FCOS', layers=[1, 2]),
     train_dataloader=dict(batch_size=8, num_workers=2),
-    active_learning=dict(rounds=4, budget=dict(size=5)))
+    active_learning=dict(
+        data=dict(ann_file='a.json'), rounds=4, budget=dict(size=5)))
 
 
 def changed(**options):
