@@ -149,6 +149,8 @@ def uncertainty_text(instances: InstanceData, index: int, name: str) -> str:
 
 def _short(value: float) -> str:
     """Two digits that count: ``0.21``, ``0.001``, ``3.2e-6``, ``140``."""
+    if not math.isfinite(value):
+        return str(value)
     if not 1e-4 <= abs(value) < 1e4:
         mantissa, _, exponent = f'{value:.1e}'.partition('e')
         return f'{mantissa}e{int(exponent)}' if value else '0'

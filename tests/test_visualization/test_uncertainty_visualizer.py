@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -144,7 +145,8 @@ def test_what_a_head_lacks_is_left_out(fields, lines):
 
 @pytest.mark.parametrize('value, text', [
     (0.0, '0'), (0.2149, '0.21'), (0.001, '0.001'), (3.16e-6, '3.2e-6'),
-    (1.0, '1'), (139.7, '140'), (2.5e7, '2.5e7'), (9.999, '10')])
+    (1.0, '1'), (139.7, '140'), (2.5e7, '2.5e7'), (9.999, '10'),
+    (math.inf, 'inf'), (math.nan, 'nan')])
 def test_numbers_are_short(value, text):
     found = InstanceData(cls_aleatoric=torch.tensor([value]))
     assert uncertainty_text(found, 0, 'a') == f'a\ncls al {text}'
