@@ -61,6 +61,53 @@ def seeded_order(ids: Iterable[Key], *key: Key) -> list[Key]:
         zip(values, names, ids), key=operator.itemgetter(0, 1))]
 
 
+class SeededStreams:
+    """A sequence of random numbers for each id, whatever the others are.
+
+    The k-th number of an id is computed directly from k and a hash of the id
+    by the finaliser of SplitMix64 (Steele, Lea & Flood 2014), much faster
+    than a new hash.
+
+    Args:
+        ids (Iterable[int | str]): N ids.
+        *key (int | str): What the numbers are for.
+    """
+
+    def __init__(self, ids: Iterable[Key], *key: Key) -> None:
+        uniform = seeded_uniform(ids, *key)
+        # 53 random bits on top: what is added below does not reach them soon
+        self._state = (uniform * 2.0**_BITS).astype(np.uint64) << np.uint64(
+            64 - _BITS)
+
+    def exponential(self, k: int) -> np.ndarray:
+        """The k-th numbers, exponentially distributed with mean 1.
+
+        Args:
+            k (int): Which ones, >= 0.
+
+        Returns:
+            np.ndarray: float64 [N], finite and > 0.
+        """
+        bits = self._bits(k)
+        bits >>= np.uint64(64 - _BITS)
+        uniform = bits.astype(np.float64)
+        uniform += 0.5
+        uniform *= 2.0**-_BITS  # in (0, 1)
+        np.log(uniform, out=uniform)
+        return np.negative(uniform, out=uniform)
+
+    def _bits(self, k: int) -> np.ndarray:
+        """uint64 [N]."""
+        step = (k + 1) * 0x9E3779B97F4A7C15 % 2**64
+        z = self._state + np.uint64(step)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9),
+                              (27, 0x94D049BB133111EB)):
+            z ^= z >> np.uint64(shift)
+            z *= np.uint64(factor)
+        z ^= z >> np.uint64(31)
+        return z
+
+
 def _encode(part: Key) -> bytes:
     """Bytes that no other int or str has, nor any two parts in a row."""
     if isinstance(part, str):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmal.randomness import seeded_order, seeded_uniform
+from mmal.randomness import SeededStreams, seeded_order, seeded_uniform
 
 IDS = st.lists(
     st.one_of(st.integers(-2**70, 2**70), st.text(max_size=5)), unique_by=repr)
@@ -70,3 +70,32 @@ def test_a_large_pool_is_fast():
     start = time.perf_counter()
     seeded_uniform(range(118287), 0, 3, 'tiebreak')
     assert time.perf_counter() - start < 2
+
+
+def test_streams_are_exponential_and_independent():
+    streams = SeededStreams(range(300), 1, 'draws')
+    x = np.stack([streams.exponential(k) for k in range(200)])
+    assert x.min() > 0 and np.isfinite(x).all()
+    counts = np.histogram(np.exp(-x), bins=20, range=(0, 1))[0]
+    assert abs(counts - 3000).max() < 270  # five standard deviations
+    for a, b in ((x[1:], x[:-1]), (x[:, 1:], x[:, :-1])):
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.021
+
+
+def test_streams_belong_to_ids():
+    ids = [3, 'cat', 2**70]
+    streams = SeededStreams(ids, 0)
+    for k in (0, 1, 10**6):
+        expected = [float(SeededStreams([i], 0).exponential(k)[0])
+                    for i in ids]
+        assert streams.exponential(k).tolist() == expected
+    assert SeededStreams([], 0).exponential(0).shape == (0, )
+    assert (SeededStreams(ids, 1).exponential(0) !=
+            streams.exponential(0)).all()
+
+
+def test_streams_are_fixed_for_ever():
+    """Committed numbers: a change would change every user's rounds."""
+    got = SeededStreams([7, 'a'], 0, 'draws').exponential(3)
+    assert got == pytest.approx(
+        [0.28789606825983066, 0.24577521414581888], rel=1e-14)

@@ -1,10 +1,25 @@
 """Selectors: scores and a budget in, image ids out."""
-from .base import BaseSelector, ImageId, ScoresLike, best_first, check_count
+from .base import (
+    BaseSelector,
+    ImageId,
+    ScoresLike,
+    best_first,
+    check_count,
+    lowest_first,
+)
+from .bottom_n import BottomN
 from .core_set import CoreSet
+from .k_means_plus_plus import KMeansPlusPlus
 from .processes import Alone, Processes, ProcessGroup
+from .round_robin import RoundRobin
+from .sparse_modeling import SparseModeling
+from .top_bottom import TopBottom
 from .top_n import TopN
+from .top_third import TopThird
 
 __all__ = [
-    'Alone', 'BaseSelector', 'CoreSet', 'ImageId', 'ProcessGroup',
-    'Processes', 'ScoresLike', 'TopN', 'best_first', 'check_count'
+    'Alone', 'BaseSelector', 'BottomN', 'CoreSet', 'ImageId',
+    'KMeansPlusPlus', 'ProcessGroup', 'Processes', 'RoundRobin', 'ScoresLike',
+    'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'best_first',
+    'check_count', 'lowest_first'
 ]

@@ -25,12 +25,15 @@ class BaseSelector(metaclass=ABCMeta):
 
     - ``needs_embeddings``: of the images it chooses from.
     - ``needs_labelled``: the labelled images' embeddings as well.
+    - ``needs_class_scores``: a value of each image and class, float [N, C],
+      higher = label first, in ``scores.columns['class_scores']``.
     - ``embeddings_dtype``: how precisely a run stores them, 'float32' or
       'float16'.
     """
 
     needs_embeddings: bool = False
     needs_labelled: bool = False
+    needs_class_scores: bool = False
     embeddings_dtype: str = 'float32'
 
     @abstractmethod
@@ -75,3 +78,61 @@ def best_first(scores: ScoresLike) -> np.ndarray:
         np.ndarray: int64 [N]. Equal values are ordered by their tiebreak.
     """
     return np.lexsort((scores.tiebreak, -np.asarray(scores.values)))
+
+
+def lowest_first(scores: ScoresLike) -> np.ndarray:
+    """Positions of the scores from the lowest to the highest, then ``-inf``.
+
+    Args:
+        scores (ScoresLike): Scores of N images.
+
+    Returns:
+        np.ndarray: int64 [N]. Equal values are ordered by their tiebreak.
+    """
+    values = np.asarray(scores.values)
+    return np.lexsort((scores.tiebreak, values, values == -np.inf))
+
+
+def check_weights(owner: str, use: str, scores: ScoresLike,
+                  advice: str) -> np.ndarray:
+    """The scores where they are used as weights.
+
+    Args:
+        owner (str): Who asks.
+        use (str): What is done with them.
+        scores (ScoresLike): Scores of N images.
+        advice (str): What to do if they are of no use.
+
+    Returns:
+        np.ndarray: float64 [N], finite and >= 0, or -inf.
+
+    Raises:
+        ValueError: If one is neither; the message names the image.
+    """
+    values = np.asarray(scores.values, np.float64)
+    bad = np.flatnonzero((values != -np.inf)
+                         & ~((values >= 0) & (values < np.inf)))
+    if len(bad):
+        raise ValueError(
+            f'{owner} {use}, which must be finite and >= 0 (or -inf: last), '
+            f'but {len(bad)} are not: image {scores.ids[bad[0]]} has '
+            f'{values[bad[0]]:.4g}. Use a scorer that gives such '
+            f'scores{advice}.')
+    return values
+
+
+def check_rows(owner: str, name: str, rows: Optional[np.ndarray],
+               number: int) -> None:
+    """Raise a ValueError unless ``rows`` has the shape [number, D]."""
+    shape = None if rows is None else rows.shape
+    if shape is None or len(shape) != 2 or shape[0] != number:
+        raise ValueError(
+            f'{owner} needs {name} of shape [{number}, D], one row per '
+            f'image, but was given {shape}.')
+
+
+def check_option(owner: str, name: str, value: str, known: tuple) -> None:
+    """Raise a ValueError unless ``value`` is one of the known ones."""
+    if value not in known:
+        raise ValueError(f'{owner}: {name} is {value!r}: choose one of '
+                         f'{", ".join(map(repr, known))}.')

@@ -5,28 +5,13 @@ from typing import Optional
 
 import numpy as np
 
-from mmal.randomness import seeded_uniform
 from mmal.registry import TASK_UTILS
-from .base import BaseSelector, ImageId, ScoresLike, check_count
-from .distances import (
-    DISTANCES,
-    BaseDistance,
-    Grid,
-    blocks,
-    radius_of,
-    step_for,
-)
-from .farthest import Centres, FarthestPoints
-from .processes import Alone, Processes
-
-# an image's index, its value, and its row
-Offer = tuple[int, float, np.ndarray]
-
-_STARTS = ('labelled', 'random', 'best')
+from .centre_selector import BaseCentreSelector, Choice
+from .farthest import FarthestPoints
 
 
 @TASK_UTILS.register_module()
-class CoreSet(BaseSelector):
+class CoreSet(BaseCentreSelector):
     """Greedy k-center: again and again the image farthest from all chosen and
     labelled ones, ``argmax s(x) min d(x, c)``.
 
@@ -64,7 +49,7 @@ class CoreSet(BaseSelector):
         [9, 8]
     """
 
-    needs_embeddings = True
+    key = 'core-set'
 
     def __init__(self,
                  start: str = 'labelled',
@@ -72,214 +57,10 @@ class CoreSet(BaseSelector):
                  distance: str = 'euclidean',
                  seed: int = 0,
                  dtype: str = 'float32') -> None:
-        _check_option('start', start, _STARTS)
-        _check_option('distance', distance, tuple(DISTANCES))
-        _check_option('dtype', dtype, ('float32', 'float16'))
-        self.start = start
-        self.weighted = weighted
-        self.distance: BaseDistance = DISTANCES[distance]()
-        self.seed = seed
-        self.embeddings_dtype = dtype
-        self.needs_labelled = start == 'labelled'
+        super().__init__(start, weighted, distance, seed, dtype)
 
-    def select(self,
-               scores: ScoresLike,
-               n: int,
-               embeddings: Optional[np.ndarray] = None,
-               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
-        """See :meth:`BaseSelector.select`.
-
-        Raises:
-            ValueError: Also if embeddings are missing, of a wrong shape or not
-                finite, or a weight is negative.
-        """
-        return self.select_sharded(scores, n, embeddings, labelled, Alone())
-
-    def select_sharded(self, scores: ScoresLike, n: int,
-                       embeddings: np.ndarray,
-                       labelled: Optional[np.ndarray],
-                       processes: Processes) -> list[ImageId]:
-        """Choose together with processes that hold other parts of the pool.
-
-        Every process calls this with its own images. Each choice exchanges
-        D + 2 numbers of every process.
-
-        Args:
-            scores (ScoresLike): Scores of the images of this process.
-            n (int): How many to choose from all processes' images.
-            embeddings (np.ndarray): [N, D] of the images of this process.
-            labelled (np.ndarray, optional): [L, D], all of them in every
-                process.
-            processes (Processes): How they talk.
-
-        Returns:
-            list[int | str]: The same n ids in every process: those that one
-            process would choose from all images.
-        """
-        check_count(n, int(processes.gather([len(scores.ids)]).sum()))
-        if n == 0:
-            return []
-        self._check(scores, embeddings, labelled)
-        return _Choice(self, scores, embeddings, labelled, processes).run(n)
-
-    def first_key(self, scores: ScoresLike) -> np.ndarray:
-        """float64 [N]; the highest is chosen where no image is labelled."""
-        if self.start == 'best':
-            return np.asarray(scores.values, np.float64)
-        return seeded_uniform(scores.ids, self.seed, 'core-set')
-
-    def _check(self, scores, embeddings, labelled) -> None:
-        _check_shape('embeddings', embeddings, len(scores.ids))
-        if self.needs_labelled:
-            if labelled is None or not len(labelled):
-                raise ValueError(
-                    "CoreSet(start='labelled') needs the embeddings of the "
-                    "labelled images: name these, or use start='random'.")
-            _check_shape('labelled', labelled, len(labelled))
-            if labelled.shape[1] != embeddings.shape[1]:
-                raise ValueError(
-                    f'the embeddings have {embeddings.shape[1]} dimensions '
-                    f'but those of the labelled images {labelled.shape[1]}: '
-                    'take both from one model.')
-        if self.weighted:
-            _check_weights(scores)
-
-
-class _Choice:
-    """One call of :meth:`CoreSet.select_sharded`.
-
-    Args:
-        selector (CoreSet): Its settings.
-        scores (ScoresLike): Of the images of this process.
-        embeddings (np.ndarray): [N, D] of the same.
-        labelled (np.ndarray, optional): [L, D] of the labelled images.
-        processes (Processes): The others.
-    """
-
-    def __init__(self, selector: CoreSet, scores: ScoresLike,
-                 embeddings: np.ndarray, labelled: Optional[np.ndarray],
-                 processes: Processes) -> None:
-        self.selector = selector
-        self.scores = scores
-        self.values = np.asarray(scores.values, np.float64)
-        self.tiebreak = np.asarray(scores.tiebreak, np.float64)
-        self.embeddings = embeddings
-        self.labelled = labelled if selector.needs_labelled else None
-        self.processes = processes
-        self.order = np.argsort(self.tiebreak, kind='stable')
-        self.left = np.ones(len(self.values), bool)
-        self.chosen: list[tuple[int, ImageId]] = []
-        self.number = 0
-        self.grid = self._make_grid()
-        self.centres = Centres(embeddings.shape[1])
-
-    def run(self, n: int) -> list[ImageId]:
-        """Choose n images of all processes."""
-        self._start()
-        last = self.values == -np.inf
-        self._extend(~last, self.selector.weighted, n)
-        self._extend(last, False, n)
-        parts = self.processes.gather_objects(self.chosen)
-        return [i for _, i in sorted(sum(parts, []), key=lambda p: p[0])]
-
-    def _make_grid(self) -> Grid:
-        """The same in every process: the origin is the image with the
-        smallest tiebreak."""
-        distance = self.selector.distance
-        first = self.order[:1]
-        rows = distance.project(np.asarray(self.embeddings[first], float))
-        offer = (int(first[0]), 0.0, rows[0]) if len(first) else None
-        _, origin = self._agree(offer)
-        radius = [
-            radius_of(distance, rows, origin)
-            for rows in (self.embeddings, self.labelled) if rows is not None
-        ]
-        radius = float(self.processes.gather([max(radius)]).max())
-        return Grid(distance, origin, step_for(radius))
-
-    def _start(self) -> None:
-        """Lay the first centres."""
-        if self.labelled is None:
-            self._take(self._first())
-            return
-        for _, block in blocks(self.labelled):
-            self.centres.add(self.grid.place(block))
-
-    def _first(self) -> Optional[Offer]:
-        """The image to begin with where none is labelled; one of score -inf
-        only where there is no other."""
-        key = self.selector.first_key(self.scores)
-        last = self.values == -np.inf
-        if self.processes.gather([(~last).any()]).any():
-            key = np.where(last, -np.inf, key)
-        best = np.lexsort((self.tiebreak, -key))[:1]
-        if not len(best):
-            return None
-        cell = self.grid.place(self.embeddings[best])[0]
-        return int(best[0]), float(key[best[0]]), cell
-
-    def _extend(self, group: np.ndarray, weighted: bool, n: int) -> None:
-        """Choose from a group until it is empty or n are chosen."""
-        group = group & self.left
-        total = int(self.processes.gather([group.sum()]).sum())
-        rounds = min(total, n - self.number)
-        if rounds == 0:
-            return
-        index = self.order[group[self.order]]
-        points = FarthestPoints(self.embeddings, self.grid, index,
-                                self.centres,
-                                self.values[index] if weighted else None)
-        for _ in range(rounds):
-            best = points.best()
-            offer = None if best < 0 else (int(index[best]),
-                                           points.value(best),
-                                           points.cell(best))
-            if self._take(offer):
-                points.take(best)
-
-    def _take(self, offer: Optional[Offer]) -> bool:
-        """Choose the best offer of all; whether it was the own one."""
-        winner, cell = self._agree(offer)
-        self.centres.add(cell[None])
-        own = winner == self.processes.rank
-        if own:
-            self.left[offer[0]] = False
-            self.chosen.append((self.number, self.scores.ids[offer[0]]))
-        self.number += 1
-        return own
-
-    def _agree(self, offer: Optional[Offer]) -> tuple[int, np.ndarray]:
-        """Which process offers the highest value, and its row."""
-        numbers = np.full(self.embeddings.shape[1] + 2, np.inf)
-        if offer is not None:
-            index, value, row = offer
-            numbers = np.concatenate([[-value, self.tiebreak[index]], row])
-        offers = self.processes.gather(numbers)
-        winner = int(np.lexsort((offers[:, 1], offers[:, 0]))[0])
-        return winner, offers[winner, 2:]
-
-
-def _check_option(name: str, value: str, known: tuple) -> None:
-    if value not in known:
-        raise ValueError(f'CoreSet: {name} is {value!r}: choose one of '
-                         f'{", ".join(map(repr, known))}.')
-
-
-def _check_shape(name: str, rows: Optional[np.ndarray], number: int) -> None:
-    shape = None if rows is None else rows.shape
-    if shape is None or len(shape) != 2 or shape[0] != number:
-        raise ValueError(
-            f'CoreSet needs {name} of shape [{number}, D], one row per image, '
-            f'but was given {shape}.')
-
-
-def _check_weights(scores: ScoresLike) -> None:
-    values = np.asarray(scores.values, np.float64)
-    bad = np.flatnonzero((values != -np.inf)
-                         & ~((values >= 0) & (values < np.inf)))
-    if len(bad):
-        raise ValueError(
-            'CoreSet(weighted=True) multiplies distances by scores, which '
-            f'must be finite and >= 0 (or -inf: last), but {len(bad)} are '
-            f'not: image {scores.ids[bad[0]]} has {values[bad[0]]:.4g}. Use '
-            'a scorer that gives such scores, or weighted=False.')
+    def points(self, choice: Choice, index: np.ndarray,
+               weights: Optional[np.ndarray]) -> FarthestPoints:
+        """See :meth:`BaseCentreSelector.points`."""
+        return FarthestPoints(choice.embeddings, choice.grid, index,
+                              choice.centres, weights)

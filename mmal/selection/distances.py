@@ -138,7 +138,7 @@ def radius_of(distance: BaseDistance, embeddings: np.ndarray,
     """
     largest = 0.0
     for start, block in blocks(embeddings):
-        _check_finite(block, start)
+        check_finite(block, start)
         moved = distance.project(block) - origin
         largest = max(largest, _row_squares(moved).max(initial=0))
     return float(np.sqrt(largest))
@@ -193,7 +193,9 @@ def _row_squares(rows: np.ndarray) -> np.ndarray:
     return np.square(rows).sum(1)
 
 
-def _check_finite(block: np.ndarray, start: int) -> None:
+def check_finite(block: np.ndarray, start: int) -> None:
+    """Raise a ValueError if embeddings, the first of which belongs to image
+    number ``start``, are NaN or infinite."""
     bad = np.flatnonzero(~np.isfinite(block).all(1))
     if len(bad):
         raise ValueError(

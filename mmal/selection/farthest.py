@@ -122,13 +122,8 @@ class FarthestPoints:
     def _measure_all(self) -> None:
         """The distances to the first centres, as many as cost little."""
         number = min(len(self._centres), 64)
-        order = np.argsort(self._rows)
-        rows = self._rows[order]
-        for start, block in blocks(self._embeddings):
-            low, high = np.searchsorted(rows, (start, start + len(block)))
-            cells = self._grid.place(block[rows[low:high] - start])
-            self._squares[order[low:high]] = self._centres.min_squares(
-                cells, squared_norms(cells), 0, number)
+        self._squares = nearest_squares(self._embeddings, self._grid,
+                                        self._rows, self._centres, number)
         self._seen[:] = number
         self._bounds = self.values_of(self._squares, slice(None)).copy()
 
@@ -227,6 +222,32 @@ class _Front:
         points._squares[self._positions] = self._squares
         points._seen[self._positions] = self._seen
         points._bounds[self._positions] = self._bounds
+
+
+def nearest_squares(embeddings: np.ndarray, grid: Grid,
+                    candidates: np.ndarray, centres: Centres,
+                    number: int) -> np.ndarray:
+    """The squared distance of candidates to the nearest of the first centres.
+
+    Args:
+        embeddings (np.ndarray): [N, D], read once from front to back.
+        grid (Grid): Where distances are taken.
+        candidates (np.ndarray): int64 [P], rows of them.
+        centres (Centres): At least one.
+        number (int): How many of the centres, at least 1.
+
+    Returns:
+        np.ndarray: float64 [P], in cells; exact.
+    """
+    squares = np.empty(len(candidates))
+    order = np.argsort(candidates)
+    rows = candidates[order]
+    for start, block in blocks(embeddings):
+        low, high = np.searchsorted(rows, (start, start + len(block)))
+        cells = grid.place(block[rows[low:high] - start])
+        squares[order[low:high]] = centres.min_squares(
+            cells, squared_norms(cells), 0, number)
+    return squares
 
 
 def front_rows(dim: int) -> int:

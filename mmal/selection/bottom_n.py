@@ -1,0 +1,44 @@
+"""The opposite of TopN, to compare with."""
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+
+from mmal.registry import TASK_UTILS
+from .base import (
+    BaseSelector,
+    ImageId,
+    ScoresLike,
+    check_count,
+    lowest_first,
+)
+
+
+@TASK_UTILS.register_module()
+class BottomN(BaseSelector):
+    """Chooses the n images with the lowest scores, in O(N log N).
+
+    Images with a score of ``-inf``, of which nothing is known, come after all
+    others.
+
+    Haussmann et al., "Scalable Active Learning for Object Detection", 2020,
+    table II.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> import numpy as np
+        >>> s = SimpleNamespace(ids=[7, 8, 9], values=np.array([1., 3., 2.]),
+        ...                     tiebreak=np.zeros(3))
+        >>> BottomN().select(s, 2)
+        [7, 9]
+    """
+
+    def select(self,
+               scores: ScoresLike,
+               n: int,
+               embeddings: Optional[np.ndarray] = None,
+               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
+        """See :meth:`BaseSelector.select`."""
+        check_count(n, len(scores.ids))
+        return [scores.ids[i] for i in lowest_first(scores)[:n]]

@@ -1,0 +1,72 @@
+"""k-means++: random images, the farther from those chosen the likelier."""
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+
+from mmal.randomness import SeededStreams
+from mmal.registry import TASK_UTILS
+from .centre_selector import BaseCentreSelector, Choice
+from .draws import RandomPoints
+
+
+@TASK_UTILS.register_module()
+class KMeansPlusPlus(BaseCentreSelector):
+    """Draws one image after another with ``p(x)`` proportional to
+    ``s(x) min d(x, c)``, c the images chosen before.
+
+    d is the squared euclidean distance, or 1 - cosine (half the squared one
+    on the unit sphere). Arthur & Vassilvitskii, "k-means++: The Advantages of
+    Careful Seeding", 2007; weighted by the score s(x) as in Haussmann et al.,
+    "Scalable Active Learning for Object Detection", 2020. Images with a score
+    of ``-inf`` come after all others. Where no probability is left (scores of
+    0, or copies of chosen images), the smallest tiebreak comes first.
+
+    At most O((L + n)·N·D) time and O(N) memory beside the embeddings, which
+    may be memory-mapped; see :class:`RandomPoints`. The random numbers of an
+    image depend on the seed, its id and how many were chosen before, and
+    distances are exact (:class:`Grid`), so the choice is the same for every
+    order of the pool and every number of threads and processes.
+
+    Args:
+        start (str): 'random' begins with a random image of the pool, each as
+            likely as another; 'best' with the one with the highest score;
+            'labelled' counts the labelled images among the chosen ones.
+        weighted (bool): Whether distances are multiplied by the scores, which
+            must then be >= 0.
+        distance (str): 'euclidean' or 'cosine'.
+        seed (int): Another one draws other images.
+        dtype (str): How a run stores embeddings, 'float32' or 'float16'.
+
+    Raises:
+        ValueError: If ``start``, ``distance`` or ``dtype`` is unknown.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> import numpy as np
+        >>> scores = SimpleNamespace(ids=[7, 8, 9], values=np.ones(3),
+        ...                          tiebreak=np.zeros(3))
+        >>> line = np.array([[1.], [1.], [5.]], np.float32)
+        >>> 9 in KMeansPlusPlus().select(scores, 2, line)
+        True
+    """
+
+    key = 'k-means++'
+
+    def __init__(self,
+                 start: str = 'random',
+                 weighted: bool = True,
+                 distance: str = 'euclidean',
+                 seed: int = 0,
+                 dtype: str = 'float32') -> None:
+        super().__init__(start, weighted, distance, seed, dtype)
+
+    def points(self, choice: Choice, index: np.ndarray,
+               weights: Optional[np.ndarray]) -> RandomPoints:
+        """See :meth:`BaseCentreSelector.points`."""
+        ids = [choice.scores.ids[i] for i in index]
+        return RandomPoints(choice.embeddings, choice.grid, index,
+                            choice.centres,
+                            SeededStreams(ids, self.seed, self.key, 'draws'),
+                            weights)

@@ -1,0 +1,157 @@
+"""The matrix of all similarities of a pool as a product of thin ones."""
+from __future__ import annotations
+
+import numpy as np
+
+from .distances import blocks, check_finite
+
+
+class LowRank:
+    """A matrix D = V·T·Vᵀ of N x N entries, never formed.
+
+    Row j of V [N, R] is ``(extra_j, (e_j - origin)·factor_j)``, e_j the
+    embedding of image j, and is computed when it is needed. Some rows of D
+    can be left out (as if they were 0); the columns cannot.
+
+    Args:
+        embeddings (np.ndarray): [N, D] of any float type, finite; may be
+            memory-mapped, it is read in blocks.
+        rows (np.ndarray): bool [N], the rows of D that count.
+        origin (np.ndarray): float64 [D].
+        factor (np.ndarray): float64 [N].
+        extra (np.ndarray): float64 [N, R - D].
+        transform (np.ndarray): T, float64 [R, R].
+    """
+
+    def __init__(self, embeddings: np.ndarray, rows: np.ndarray,
+                 origin: np.ndarray, factor: np.ndarray, extra: np.ndarray,
+                 transform: np.ndarray) -> None:
+        self._embeddings = embeddings
+        self._rows = rows
+        self._origin = origin
+        self._factor = factor
+        self._extra = extra
+        self._transform = transform
+        self.gram = self._gram()
+
+    @property
+    def rank(self) -> int:
+        """R; the rank of D is at most this."""
+        return len(self._transform)
+
+    def vector(self, index: int) -> np.ndarray:
+        """float64 [R]: row ``index`` of V, which stands for a column of D.
+
+        The inner product of the columns i and j is
+        ``vector(i) @ gram @ vector(j)``.
+        """
+        return self._vectors(self._embeddings[index:index + 1].astype(float),
+                             index)[0]
+
+    def products(self, weights: np.ndarray) -> np.ndarray:
+        """float64 [N]: V times ``weights`` [R], in one pass."""
+        width = self._extra.shape[1]
+        out = np.empty(len(self._factor))
+        for start, block in blocks(self._embeddings):
+            out[start:start + len(block)] = block @ weights[width:]
+        out -= self._origin @ weights[width:]
+        out *= self._factor
+        out += self._extra @ weights[:width]
+        return out
+
+    def project(self, values: np.ndarray) -> np.ndarray:
+        """float64 [R]: (V·T)ᵀ times ``values`` [N].
+
+        The inner product of ``values`` and column j is
+        ``project(values) @ vector(j)``.
+        """
+        total = np.zeros(self.rank)
+        for start, block in blocks(self._embeddings):
+            part = np.where(self._rows, values, 0)[start:start + len(block)]
+            total += part @ self._vectors(block, start)
+        return self._transform.T @ total
+
+    def square_norms(self) -> np.ndarray:
+        """float64 [N]: the squared norms of the columns of D."""
+        out = np.empty(len(self._factor))
+        for start, block in blocks(self._embeddings):
+            v = self._vectors(block, start)
+            out[start:start + len(v)] = ((v @ self.gram) * v).sum(1)
+        return np.maximum(out, 0)
+
+    def _gram(self) -> np.ndarray:
+        """[R, R]; ``V @ gram @ V.T`` is ``D.T @ D``."""
+        total = np.zeros((self.rank, self.rank))
+        for start, block in blocks(self._embeddings):
+            v = self._vectors(block, start)
+            v = v[self._rows[start:start + len(v)]]
+            total += v.T @ v
+        return self._transform.T @ total @ self._transform
+
+    def _vectors(self, block: np.ndarray, start: int) -> np.ndarray:
+        part = slice(start, start + len(block))
+        return np.hstack([
+            self._extra[part],
+            (block - self._origin) * self._factor[part, None]
+        ])
+
+
+def cosine_similarity(embeddings: np.ndarray, rows: np.ndarray) -> LowRank:
+    """``D_ij = cos(e_i, e_j)``, of rank D; 0 for a vector of zeros.
+
+    Args:
+        embeddings (np.ndarray): [N, D].
+        rows (np.ndarray): bool [N], the rows of D that count.
+
+    Raises:
+        ValueError: If an embedding is not finite.
+    """
+    number, dim = embeddings.shape
+    norms = _norms(embeddings, np.zeros(dim))
+    factor = np.divide(1, norms, where=norms > 0, out=np.zeros(number))
+    return LowRank(embeddings, rows, np.zeros(dim), factor,
+                   np.empty((number, 0)), np.eye(dim))
+
+
+def squared_euclidean(embeddings: np.ndarray, rows: np.ndarray) -> LowRank:
+    """``D_ij = ||e_i - e_j||²`` divided by the mean over all pairs of the
+    rows that count; of rank D + 2. 0 if all are alike.
+
+    ``||f_i - f_j||² = ||f_i||² + ||f_j||² - 2 f_i·f_j`` with f the embeddings
+    moved to their mean, for precision.
+
+    Args:
+        embeddings (np.ndarray): [N, D].
+        rows (np.ndarray): bool [N], the rows of D that count; at least one.
+
+    Raises:
+        ValueError: If an embedding is not finite.
+    """
+    number, dim = embeddings.shape
+    origin = _mean(embeddings, rows)
+    norms = _norms(embeddings, origin)
+    scale = np.sqrt(2 * np.square(norms[rows]).mean())
+    factor = np.full(number, 1 / scale if scale > 0 else 0.0)
+    transform = -2 * np.eye(dim + 2)
+    transform[:2, :2] = [[0, 1], [1, 0]]
+    extra = np.stack([np.full(number, float(scale > 0)),
+                      np.square(norms * factor)], 1)
+    return LowRank(embeddings, rows, origin, factor, extra, transform)
+
+
+SIMILARITIES = dict(cosine=cosine_similarity, euclidean=squared_euclidean)
+
+
+def _mean(embeddings: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    total = np.zeros(embeddings.shape[1])
+    for start, block in blocks(embeddings):
+        total += block[rows[start:start + len(block)]].sum(0)
+    return total / rows.sum()
+
+
+def _norms(embeddings: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    out = np.empty(len(embeddings))
+    for start, block in blocks(embeddings):
+        check_finite(block, start)
+        out[start:start + len(block)] = np.linalg.norm(block - origin, axis=1)
+    return out

@@ -1,0 +1,185 @@
+"""Classes that choose in turn."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Optional, Union
+
+import numpy as np
+
+from mmal.registry import TASK_UTILS
+from .base import BaseSelector, ImageId, ScoresLike, check_count
+
+_COLUMN = 'class_scores'
+
+
+@TASK_UTILS.register_module()
+class RoundRobin(BaseSelector):
+    """Lets the classes of interest choose an image in turn, by a selector of
+    any kind.
+
+    The images are ranked for each class: the selector is asked for n images
+    with the values of this class, ``scores.columns['class_scores'][:, c]``,
+    in place of the scores (-inf where the score is -inf). Then each class in
+    turn takes the first image of its ranking that none has taken. A class
+    with nothing left but images of value ``-inf`` is passed over; when this
+    is so for all, the selector's choice by the scores themselves follows.
+
+    Haussmann et al., "Scalable Active Learning for Object Detection", 2020,
+    section V. Costs as much as the selector for each class.
+
+    Args:
+        selector (dict | BaseSelector): Ranks the images for one class.
+        classes (list[int | str], optional): The classes of interest in the
+            order of their turns, by number or, if ``class_names`` are given,
+            by name. All of them when None.
+        class_names (list[str], optional): The C names of all classes.
+
+    Raises:
+        ValueError: If ``classes`` is empty, names one twice or one that is
+            not in ``class_names``, or ``selector`` is none.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> import numpy as np
+        >>> table = np.array([[.9, .1], [.8, .2], [.0, .3]])
+        >>> scores = SimpleNamespace(ids=[7, 8, 9], values=table.max(1),
+        ...                          tiebreak=np.zeros(3),
+        ...                          columns=dict(class_scores=table))
+        >>> RoundRobin(dict(type='mmal.TopN')).select(scores, 3)
+        [7, 9, 8]
+    """
+
+    needs_class_scores = True
+
+    def __init__(self,
+                 selector: Union[dict, BaseSelector],
+                 classes: Optional[Sequence[Union[int, str]]] = None,
+                 class_names: Optional[Sequence[str]] = None) -> None:
+        self.selector = _build(selector)
+        self.classes = _numbers(classes, class_names)
+        self.needs_embeddings = self.selector.needs_embeddings
+        self.needs_labelled = self.selector.needs_labelled
+        self.embeddings_dtype = self.selector.embeddings_dtype
+
+    def select(self,
+               scores: ScoresLike,
+               n: int,
+               embeddings: Optional[np.ndarray] = None,
+               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
+        """See :meth:`BaseSelector.select`.
+
+        Raises:
+            ValueError: Also if there are no values of each class, or one is
+                NaN.
+        """
+        check_count(n, len(scores.ids))
+        if n == 0:
+            return []
+        table = _class_scores(scores)
+        rankings = [
+            self._ranking(scores, table[:, c], n, embeddings, labelled)
+            for c in self._columns(table.shape[1])
+        ]
+        chosen = _in_turn(rankings, n)
+        if len(chosen) < n:
+            rest = self.selector.select(scores, n, embeddings, labelled)
+            chosen = list(dict.fromkeys(chosen + rest))[:n]
+        return chosen
+
+    def _columns(self, number: int) -> Sequence[int]:
+        classes = range(number) if self.classes is None else self.classes
+        if max(classes) >= number:
+            raise ValueError(
+                f'RoundRobin: classes has {max(classes)} but the scores have '
+                f'only {number} classes, 0 to {number - 1}.')
+        return classes
+
+    def _ranking(self, scores, column, n, embeddings,
+                 labelled) -> list[ImageId]:
+        """The n images this class wants most, without those of -inf."""
+        values = np.where(np.asarray(scores.values) == -np.inf, -np.inf,
+                          column)
+        own = _ClassScores(scores.ids, values, scores.tiebreak,
+                           scores.columns)
+        out = {scores.ids[i] for i in np.flatnonzero(values == -np.inf)}
+        ranking = self.selector.select(own, n, embeddings, labelled)
+        return [i for i in ranking if i not in out]
+
+
+@dataclass
+class _ClassScores:
+    """Scores of one class."""
+    ids: list[ImageId]
+    values: np.ndarray
+    tiebreak: np.ndarray
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def _in_turn(rankings: list[list[ImageId]], n: int) -> list[ImageId]:
+    """At most n different ids, each ranking giving one in turn."""
+    turns: list[Iterator[ImageId]] = [iter(r) for r in rankings]
+    chosen: dict[ImageId, None] = {}
+    while turns and len(chosen) < n:
+        turn = turns.pop(0)
+        found = next((i for i in turn if i not in chosen), None)
+        if found is not None:
+            chosen[found] = None
+            turns.append(turn)
+    return list(chosen)
+
+
+def _class_scores(scores: ScoresLike) -> np.ndarray:
+    columns = getattr(scores, 'columns', {})
+    if _COLUMN not in columns:
+        raise ValueError(
+            'RoundRobin ranks images for each class, but the scores have no '
+            f'column {_COLUMN!r} of shape [N, C] (they have '
+            f'{", ".join(columns) or "no columns"}): use a scorer that keeps '
+            'a value of each class.')
+    table = np.asarray(columns[_COLUMN], np.float64)
+    if table.ndim != 2 or len(table) != len(scores.ids) or not table.shape[1]:
+        raise ValueError(
+            f'RoundRobin needs {_COLUMN} of shape [{len(scores.ids)}, C], one '
+            f'row per image, but was given {table.shape}.')
+    bad = np.flatnonzero(np.isnan(table).any(1))
+    if len(bad):
+        raise ValueError(
+            f'{_COLUMN} of image {scores.ids[bad[0]]} are NaN: the model '
+            'overflowed. Check that the training loss is finite.')
+    return table
+
+
+def _build(selector: Union[dict, BaseSelector]) -> BaseSelector:
+    if isinstance(selector, Mapping):
+        selector = TASK_UTILS.build(dict(selector))
+    if not isinstance(selector, BaseSelector):
+        raise ValueError(
+            f'RoundRobin: selector is {selector!r}, which is no selector: '
+            "give a config such as dict(type='mmal.TopN').")
+    return selector
+
+
+def _numbers(classes: Optional[Sequence[Union[int, str]]],
+             names: Optional[Sequence[str]]) -> Optional[list[int]]:
+    if classes is None:
+        return None
+    numbers = [_number(c, list(names or [])) for c in classes]
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f'RoundRobin: classes is {list(classes)}: name at '
+                         'least one, and each once.')
+    return numbers
+
+
+def _number(name: Union[int, str], names: list[str]) -> int:
+    if isinstance(name, str):
+        if name not in names:
+            raise ValueError(
+                f'RoundRobin: {name!r} in classes is not one of class_names '
+                f'({", ".join(names) or "none are given"}): give its number, '
+                'or the names of all classes as in metainfo.classes.')
+        return names.index(name)
+    if name < 0:
+        raise ValueError(f'RoundRobin: {name} in classes is negative: '
+                         'classes are counted from 0.')
+    return int(name)

@@ -1,0 +1,180 @@
+"""Sparse modelling: few images whose neighbourhoods carry the scores."""
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+
+from mmal.registry import TASK_UTILS
+from .base import (
+    BaseSelector,
+    ImageId,
+    ScoresLike,
+    best_first,
+    check_count,
+    check_option,
+    check_rows,
+    check_weights,
+)
+from .box_least_squares import BoxLeastSquares, one_step_gains
+from .low_rank import SIMILARITIES, LowRank
+
+# gains that differ by less (relative) are equal: sums are rounded otherwise
+# on another machine
+_EQUAL = 1e-9
+# a gain below this part of the scores' sum of squares is none
+_NO_GAIN = 1e-10
+
+
+@TASK_UTILS.register_module()
+class SparseModeling(BaseSelector):
+    """Chooses the images of a sparse solution of
+    ``min ||D x - s||², |x|_0 = n, 0 <= x <= 1`` by orthogonal matching
+    pursuit.
+
+    Haussmann et al., "Scalable Active Learning for Object Detection", 2020,
+    eq. 6, after Wang et al., "Uncertainty-Based Active Learning via Sparse
+    Modeling for Image Classification", 2019. s are the scores divided by the
+    largest, and D is the cosine similarity of each two images, or their
+    squared euclidean distance divided by its mean over all pairs, so that no
+    unit matters.
+
+    Greedy, so that what is chosen for n begins what is chosen for more: the
+    next image is the one whose coefficient alone, between 0 and 1, lowers the
+    objective the most; then all coefficients of those chosen are solved again
+    between 0 and 1, exactly. An image keeps its place if its coefficient
+    becomes 0. Once no image lowers the objective by more than 1e-10 ``||s||²``
+    (D has at most the rank d, or d + 2), x solves the problem without the
+    limit of n, and the choice goes on with a new problem: the same rows,
+    columns of the images left only, x = 0. When nothing helps (scores of 0),
+    the highest scores follow. Images with a score of ``-inf`` are neither
+    rows nor columns and come last.
+
+    D is never formed: O(N·d) time for each image, O(N·d²) once, O(N) memory
+    besides the embeddings, which may be memory-mapped, and a Cholesky factor
+    of at most d + 2 columns that is updated. Gains within 1e-9 of the best
+    are equal and settled by the tiebreak, which makes the choice the same on
+    every machine and for any number of threads but for gains that differ by
+    just this.
+
+    Args:
+        distance (str): 'cosine' or 'euclidean'.
+        dtype (str): How a run stores embeddings, 'float32' or 'float16'.
+
+    Raises:
+        ValueError: If ``distance`` or ``dtype`` is unknown.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> import numpy as np
+        >>> scores = SimpleNamespace(ids=[7, 8, 9], tiebreak=np.zeros(3),
+        ...                          values=np.array([.9, .8, .7]))
+        >>> two_alike = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
+        >>> SparseModeling().select(scores, 2, two_alike)
+        [7, 9]
+    """
+
+    needs_embeddings = True
+
+    def __init__(self,
+                 distance: str = 'cosine',
+                 dtype: str = 'float32') -> None:
+        check_option('SparseModeling', 'distance', distance,
+                     tuple(SIMILARITIES))
+        check_option('SparseModeling', 'dtype', dtype, ('float32', 'float16'))
+        self.distance = distance
+        self.embeddings_dtype = dtype
+
+    def select(self,
+               scores: ScoresLike,
+               n: int,
+               embeddings: Optional[np.ndarray] = None,
+               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
+        """See :meth:`BaseSelector.select`.
+
+        Raises:
+            ValueError: Also if embeddings are missing, of a wrong shape or not
+                finite, or a score is negative.
+        """
+        check_count(n, len(scores.ids))
+        if n == 0:
+            return []
+        check_rows('SparseModeling', 'embeddings', embeddings,
+                   len(scores.ids))
+        values = check_weights('SparseModeling', 'models the scores', scores,
+                               ', or another selector')
+        chosen = self._pursue(values, scores.tiebreak, n, embeddings)
+        taken = set(chosen)
+        chosen += [i for i in best_first(scores) if i not in taken]
+        return [scores.ids[i] for i in chosen[:n]]
+
+    def _pursue(self, values: np.ndarray, tiebreak: np.ndarray, n: int,
+                embeddings: np.ndarray) -> list[int]:
+        """Rows of at most n images, as many as help."""
+        known = values != -np.inf
+        largest = values.max()
+        if largest <= 0:
+            return []
+        target = np.where(known, values, 0) / largest
+        matrix = SIMILARITIES[self.distance](embeddings, known)
+        return Pursuit(matrix, target, known, tiebreak).run(n)
+
+
+class Pursuit:
+    """Orthogonal matching pursuit with coefficients between 0 and 1.
+
+    Args:
+        matrix (LowRank): D.
+        target (np.ndarray): s, float64 [N].
+        columns (np.ndarray): bool [N], the columns of D that may be chosen.
+        tiebreak (np.ndarray): float64 [N]; of equals the smallest is first.
+    """
+
+    def __init__(self, matrix: LowRank, target: np.ndarray,
+                 columns: np.ndarray, tiebreak: np.ndarray) -> None:
+        self._matrix = matrix
+        self._left = columns.copy()
+        self._norms = matrix.square_norms()
+        self._target = matrix.project(target)
+        self._square_norm = float(target @ target)
+        self._rank_of = np.empty(len(target), np.int64)
+        self._rank_of[np.argsort(tiebreak, kind='stable')] = np.arange(
+            len(target))
+
+    def run(self, n: int) -> list[int]:
+        """At most n columns, in the order they are chosen."""
+        chosen: list[int] = []
+        while len(chosen) < n:
+            found = self._solution(n - len(chosen))
+            if not found:
+                break
+            chosen += found
+        return chosen
+
+    def _solution(self, n: int) -> list[int]:
+        """At most n columns until no other helps."""
+        chosen: list[int] = []
+        fit = BoxLeastSquares(self._matrix.gram, self._target,
+                              self._square_norm, _NO_GAIN)
+        while len(chosen) < n:
+            index = self._extend(fit)
+            if index is None:
+                break
+            self._left[index] = False
+            chosen.append(index)
+        return chosen
+
+    def _extend(self, fit: BoxLeastSquares) -> Optional[int]:
+        """Add the column that helps the most; None if none does."""
+        gains = one_step_gains(
+            self._matrix.products(fit.residual), self._norms)
+        gains[~self._left] = 0
+        while True:
+            best = gains.max()
+            if best <= _NO_GAIN * self._square_norm:
+                return None
+            equal = np.flatnonzero(gains >= (1 - _EQUAL) * best)
+            index = int(equal[self._rank_of[equal].argmin()])
+            if fit.add(self._matrix.vector(index)):
+                return index
+            gains[index] = 0

@@ -1,0 +1,56 @@
+"""Half of the images from the top, half from the bottom."""
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+
+from mmal.registry import TASK_UTILS
+from .base import (
+    BaseSelector,
+    ImageId,
+    ScoresLike,
+    best_first,
+    check_count,
+)
+
+
+@TASK_UTILS.register_module()
+class TopBottom(BaseSelector):
+    """Chooses in turn the highest and the lowest score left, in O(N log N).
+
+    Of an odd number one more is from the top. Images with a score of ``-inf``
+    come after all others.
+
+    Haussmann et al., "Scalable Active Learning for Object Detection", 2020,
+    table II (top-N/2-bottom-N/2).
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> import numpy as np
+        >>> s = SimpleNamespace(ids=[7, 8, 9], values=np.array([1., 3., 2.]),
+        ...                     tiebreak=np.zeros(3))
+        >>> TopBottom().select(s, 2)
+        [8, 7]
+    """
+
+    def select(self,
+               scores: ScoresLike,
+               n: int,
+               embeddings: Optional[np.ndarray] = None,
+               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
+        """See :meth:`BaseSelector.select`."""
+        check_count(n, len(scores.ids))
+        order = best_first(scores)
+        known = int((np.asarray(scores.values) != -np.inf).sum())
+        order[:known] = _ends_first(order[:known])
+        return [scores.ids[i] for i in order[:n]]
+
+
+def _ends_first(order: np.ndarray) -> np.ndarray:
+    """First, last, second, last but one, and so on; int64 [N]."""
+    out = np.empty_like(order)
+    half = (len(order) + 1) // 2
+    out[::2] = order[:half]
+    out[1::2] = order[half:][::-1]
+    return out

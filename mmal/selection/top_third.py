@@ -1,0 +1,61 @@
+"""Images drawn from the highest third."""
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+
+from mmal.randomness import seeded_uniform
+from mmal.registry import TASK_UTILS
+from .base import (
+    BaseSelector,
+    ImageId,
+    ScoresLike,
+    best_first,
+    check_count,
+)
+
+
+@TASK_UTILS.register_module()
+class TopThird(BaseSelector):
+    """Draws n images at random from the third with the highest scores.
+
+    "A combination between most uncertain and slightly easier samples",
+    Haussmann et al., "Scalable Active Learning for Object Detection", 2020,
+    table II. Each image of the third (rounded up) is as likely as another. If
+    n is more than the third, the highest of the others follow. Images with a
+    score of ``-inf`` come after all others, also where they are in the third.
+
+    Args:
+        seed (int): Another one draws other images.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> import numpy as np
+        >>> s = SimpleNamespace(ids=list(range(9)), values=np.arange(9.),
+        ...                     tiebreak=np.zeros(9))
+        >>> sorted(TopThird().select(s, 3))
+        [6, 7, 8]
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def select(self,
+               scores: ScoresLike,
+               n: int,
+               embeddings: Optional[np.ndarray] = None,
+               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
+        """See :meth:`BaseSelector.select`."""
+        check_count(n, len(scores.ids))
+        order = best_first(scores)
+        third = -(-len(order) // 3)
+        order[:third] = self._shuffled(scores, order[:third])
+        return [scores.ids[i] for i in order[:n]]
+
+    def _shuffled(self, scores: ScoresLike, index: np.ndarray) -> np.ndarray:
+        drawn = seeded_uniform([scores.ids[i] for i in index], self.seed,
+                               'top-third')
+        last = np.asarray(scores.values)[index] == -np.inf
+        tiebreak = np.asarray(scores.tiebreak)[index]
+        return index[np.lexsort((tiebreak, drawn, last))]

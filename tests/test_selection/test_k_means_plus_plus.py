@@ -1,0 +1,219 @@
+import itertools
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from brute import cosine, euclidean, scores_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_core_set import Threads, part_of, pool
+
+from mmal.randomness import SeededStreams
+from mmal.selection import KMeansPlusPlus, draws
+
+
+def squared(x, y):
+    return euclidean(x, y)**2
+
+
+def race(scores, n, x, centres, weights, distance=squared, seed=0):
+    """Ids of n images after the centres, every distance measured anew."""
+    x = np.asarray(x, np.float64)
+    centres = list(np.asarray(centres, np.float64))
+    streams = SeededStreams(scores.ids, seed, 'k-means++', 'draws')
+    left, chosen = set(range(len(x))), []
+    for _ in range(n):
+        nearest = np.min([distance(x, c) for c in centres], 0)
+        speed = weights * nearest / streams.exponential(len(centres))
+        best = min(left, key=lambda i: (-speed[i], scores.tiebreak[i]))
+        left.remove(best)
+        chosen.append(scores.ids[best])
+        centres.append(x[best])
+    return chosen
+
+
+@pytest.mark.parametrize('name, distance', [('euclidean', squared),
+                                            ('cosine', cosine)])
+@pytest.mark.parametrize('weighted', [False, True])
+def test_equals_measuring_every_distance(name, distance, weighted):
+    embeddings, labelled = pool(labelled=70)
+    values = np.random.default_rng(1).uniform(0, 2, 300)
+    scores = scores_of(values)
+    selector = KMeansPlusPlus('labelled', weighted, name, seed=3)
+    expected = race(scores, 60, embeddings, labelled,
+                    values if weighted else np.ones(300), distance, 3)
+    assert selector.select(scores, 60, embeddings, labelled) == expected
+
+
+def probabilities(x, weights, start, n):
+    """p of each ordered choice of n points after ``start``, by the formula
+    of the paper."""
+    out = {}
+    for order in itertools.permutations(
+            [i for i in range(len(x)) if i != start], n):
+        chosen, p = [start], 1.0
+        for i in order:
+            d = np.min([squared(x, x[c]) for c in chosen], 0)
+            p *= weights[i] * d[i] / (weights * d).sum()
+            chosen.append(i)
+        out[order] = p
+    return out
+
+
+def test_draws_with_the_probabilities_of_the_paper():
+    x = np.array([[0., 0], [1, 0], [0, 2], [3, 1], [1, 1]])
+    weights = np.array([3., .5, 1., .2, 2.])
+    scores = scores_of(weights)
+    expected = probabilities(x, weights, 0, 2)
+    assert sum(expected.values()) == pytest.approx(1)
+    counts, number = dict.fromkeys(expected, 0), 4000
+    for seed in range(number):
+        got = KMeansPlusPlus('best', seed=seed).select(scores, 3, x)
+        order = [scores.ids.index(i) for i in got]
+        assert order[0] == 0
+        counts[tuple(order[1:])] += 1
+    for order, p in expected.items():
+        sigma = np.sqrt(p * (1 - p) / number)
+        assert abs(counts[order] / number - p) < 5 * sigma
+
+
+def test_every_image_is_as_likely_to_be_the_first():
+    embeddings, _ = pool(n=5)
+    scores = scores_of([0., 1., 2., 3., 4.])
+    counts = dict.fromkeys(scores.ids, 0)
+    for seed in range(1000):
+        counts[KMeansPlusPlus(seed=seed).select(scores, 1,
+                                                embeddings)[0]] += 1
+    assert abs(np.array(list(counts.values())) - 200).max() < 64
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_small_grids_full_of_ties_and_duplicates(data):
+    n = data.draw(st.integers(1, 12))
+    number = st.integers(0, 3)
+    row = st.lists(number, min_size=2, max_size=2)
+    x = np.array(data.draw(st.lists(row, min_size=n, max_size=n)), 'f4')
+    labelled = np.array(
+        data.draw(st.lists(row, min_size=1, max_size=4)), 'f4')
+    ties = data.draw(st.permutations(range(n)))
+    weights = np.array(
+        data.draw(st.lists(number, min_size=n, max_size=n)), float)
+    scores = scores_of(weights, np.array(ties) / n)
+    count = data.draw(st.integers(0, n))
+    got = KMeansPlusPlus('labelled').select(scores, count, x, labelled)
+    assert got == race(scores, count, x, labelled, weights)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.randoms(), st.sampled_from(['random', 'best', 'labelled']))
+def test_order_of_the_pool_does_not_matter(rng, start):
+    embeddings, labelled = pool(n=40)
+    scores = scores_of(np.round(np.random.default_rng(2).uniform(0, 2, 40)))
+    order = list(range(40))
+    rng.shuffle(order)
+    selector = KMeansPlusPlus(start)
+    expected = selector.select(scores, 15, embeddings, labelled)
+    assert expected == selector.select(
+        part_of(scores, order), 15, embeddings[order], labelled)
+    assert expected[:6] == selector.select(scores, 6, embeddings, labelled)
+
+
+@pytest.mark.parametrize('start', ['labelled', 'random', 'best'])
+def test_minus_infinity_comes_last_and_zeros_before_it(start):
+    embeddings, labelled = pool(n=30)
+    values = np.ones(30)
+    values[::3] = -np.inf
+    values[1::3] = 0
+    values[1] = 1
+    scores = scores_of(values)
+    got = KMeansPlusPlus(start, seed=1).select(scores, 30, embeddings,
+                                               labelled)
+    assert len(set(got)) == 30
+    last = {scores.ids[i] for i in range(0, 30, 3)}
+    zero = {scores.ids[i] for i in range(4, 30, 3)}
+    assert set(got[20:]) == last
+    first = 1 if start == 'random' else 0  # drawn whatever its score is
+    assert not zero & set(got[first:10])
+    none = scores_of(np.full(30, -np.inf))
+    assert len(set(KMeansPlusPlus(start).select(
+        none, 30, embeddings, labelled))) == 30
+
+
+def test_nothing_to_choose():
+    assert KMeansPlusPlus().select(scores_of([]), 0) == []
+    assert KMeansPlusPlus().select(scores_of([1.]), 0) == []
+
+
+def test_memory_mapped_halves(tmp_path):
+    embeddings = pool()[0].astype('f2')
+    scores = scores_of(np.ones(300))
+    np.save(tmp_path / 'e.npy', embeddings)
+    mapped = np.load(tmp_path / 'e.npy', mmap_mode='r')
+    assert KMeansPlusPlus().select(scores, 40, mapped) == \
+        KMeansPlusPlus().select(scores, 40, embeddings.astype('f8'))
+
+
+@pytest.mark.parametrize('start', ['labelled', 'random', 'best'])
+@pytest.mark.parametrize('weighted', [False, True])
+def test_shards_choose_what_one_process_chooses(start, weighted):
+    embeddings, labelled = pool(n=100)
+    values = np.random.default_rng(4).uniform(0, 1, 100)
+    values[[3, 50, 99]] = -np.inf
+    scores = scores_of(values)
+    selector = KMeansPlusPlus(start, weighted)
+    expected = selector.select(scores, 100, embeddings, labelled)
+    # the third has nothing, the second runs out early
+    shards = np.arange(0, 90), np.arange(90, 100), np.arange(0)
+    shared, barrier, got = [None] * 3, threading.Barrier(3), [None] * 3
+
+    def work(rank):
+        index = shards[rank]
+        got[rank] = selector.select_sharded(
+            part_of(scores, index), 100, embeddings[index], labelled,
+            Threads(rank, shared, barrier))
+
+    threads = [threading.Thread(target=work, args=(r, )) for r in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [expected] * 3
+
+
+def test_few_distances_are_measured(monkeypatch):
+    measured = []
+
+    def counted(self, cells, norms, start, stop=None):
+        end = len(self) if stop is None else stop
+        measured.append(len(cells) * (end - start))
+        return original(self, cells, norms, start, stop)
+
+    original = draws.Centres.min_squares
+    monkeypatch.setattr(draws.Centres, 'min_squares', counted)
+    rng = np.random.default_rng(0)
+    embeddings = rng.standard_normal((5000, 32)).astype('f4')
+    KMeansPlusPlus().select(scores_of(np.ones(5000)), 200, embeddings)
+    assert sum(measured) < 0.2 * 200 * 5000  # the plain way: 0.995
+
+
+def test_errors_say_what_is_wrong():
+    embeddings, _ = pool(n=3)
+    scores = scores_of([1., -2., 3.])
+    with pytest.raises(ValueError, match='KMeansPlusPlus: distance is .l1'):
+        KMeansPlusPlus(distance='l1')
+    with pytest.raises(ValueError, match='cannot select 4 of 3'):
+        KMeansPlusPlus().select(scores, 4, embeddings)
+    with pytest.raises(
+            ValueError, match=r'KMeansPlusPlus needs embeddings of shape'):
+        KMeansPlusPlus().select(scores, 1)
+    with pytest.raises(ValueError, match=r"KMeansPlusPlus\(start='labelled'"):
+        KMeansPlusPlus('labelled').select(scores, 1, embeddings)
+    with pytest.raises(ValueError, match='image 1 has -2.*weighted=False'):
+        KMeansPlusPlus().select(scores, 1, embeddings)
+    ids = SimpleNamespace(
+        ids=[5, 6, 7], values=np.zeros(3), tiebreak=np.zeros(3))
+    embeddings[2, 1] = np.nan
+    with pytest.raises(ValueError, match='image number 2 .* NaN'):
+        KMeansPlusPlus().select(ids, 1, embeddings)
