@@ -5,6 +5,9 @@ import numpy as np
 
 from .distances import blocks, check_finite
 
+# differences below this part of the length are rounding
+_ALIKE = 1e-12
+
 
 class LowRank:
     """A matrix D = V·T·Vᵀ of N x N entries, never formed.
@@ -115,7 +118,7 @@ def cosine_similarity(embeddings: np.ndarray, rows: np.ndarray) -> LowRank:
 
 def squared_euclidean(embeddings: np.ndarray, rows: np.ndarray) -> LowRank:
     """``D_ij = ||e_i - e_j||²`` divided by the mean over all pairs of the
-    rows that count; of rank D + 2. 0 if all are alike.
+    rows that count; of rank D + 2. 0 if these are all alike.
 
     ``||f_i - f_j||² = ||f_i||² + ||f_j||² - 2 f_i·f_j`` with f the embeddings
     moved to their mean, for precision.
@@ -131,10 +134,11 @@ def squared_euclidean(embeddings: np.ndarray, rows: np.ndarray) -> LowRank:
     origin = _mean(embeddings, rows)
     norms = _norms(embeddings, origin)
     scale = np.sqrt(2 * np.square(norms[rows]).mean())
-    factor = np.full(number, 1 / scale if scale > 0 else 0.0)
+    differ = scale > _ALIKE * np.linalg.norm(origin)
+    factor = np.full(number, 1 / scale if differ else 0.0)
     transform = -2 * np.eye(dim + 2)
     transform[:2, :2] = [[0, 1], [1, 0]]
-    extra = np.stack([np.full(number, float(scale > 0)),
+    extra = np.stack([np.full(number, float(differ)),
                       np.square(norms * factor)], 1)
     return LowRank(embeddings, rows, origin, factor, extra, transform)
 
