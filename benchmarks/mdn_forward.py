@@ -12,6 +12,7 @@ as the paper runs it, with 25 passes through the whole network, and as
 import argparse
 import os.path as osp
 import statistics
+import tempfile
 import time
 from functools import partial
 
@@ -159,7 +160,12 @@ def count(model: nn.Module) -> float:
 def ensemble(members: list[nn.Module]) -> EnsembleCommittee:
     """A committee of these detectors, the first one the round's own."""
     committee = EnsembleCommittee(size=len(members))
-    committee._members = members[1:]
+    with tempfile.TemporaryDirectory() as folder:
+        weights = []
+        for i, member in enumerate(members[1:]):
+            weights.append(osp.join(folder, f'{i}.pth'))
+            torch.save(dict(state_dict=member.state_dict()), weights[-1])
+        committee.prepare(members[0], weights=weights)
     return committee
 
 

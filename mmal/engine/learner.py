@@ -316,6 +316,12 @@ class ActiveLearner:
             f'Round {round}: selected {len(chosen.ids):,} images{counted}.')
         if chosen.note:
             self.logger.warning(f'Round {round}: {chosen.note}.')
+        last = chosen.scores.count(float('-inf'))
+        if last:
+            self.logger.warning(
+                f'Round {round}: {last:,} of them come last by their score '
+                '(no detection, for most scorers) and were drawn at random '
+                'among such images.')
         for bad in chosen.set_aside:
             self.logger.warning(f'Set aside: {bad}')
 

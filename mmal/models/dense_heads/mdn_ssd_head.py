@@ -251,8 +251,11 @@ class MDNSSDHead(SSDHead):
         """What one level of an image has above the score threshold."""
         classes = _flatten(classes, self.cls_output.channels)
         probs = self.cls_output.mixture(classes, variance=False).probs
+        foreground = probs[:, :-1]
+        # mmdet's own default of -1 would leave out the lowest one
         scores, labels, kept, _ = filter_scores_and_topk(
-            probs[:, :-1], cfg.get('score_thr', 0), cfg.get('nms_pre', -1))
+            foreground, cfg.get('score_thr', 0),
+            cfg.get('nms_pre', foreground.numel()))
         boxes = _flatten(boxes, self.box_output.channels)
         return InstanceData(
             scores=scores,

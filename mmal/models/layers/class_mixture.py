@@ -16,7 +16,7 @@ from mmal.uncertainty import (
 from .gaussian_mixture import variances_of
 
 
-@dataclass
+@dataclass(eq=False)
 class ClassMixture:
     """K Gaussians over the logits of C classes, the last one background.
 

@@ -19,7 +19,7 @@ _MIN_LOGIT = math.log(MIN_VARIANCE / (1 - MIN_VARIANCE))
 _FAR, _FAR_SIGMAS = 1e6, 1e9
 
 
-@dataclass
+@dataclass(eq=False)
 class GaussianMixture:
     """Independent one-dimensional mixtures of K Gaussians.
 

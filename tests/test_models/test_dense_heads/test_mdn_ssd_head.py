@@ -447,3 +447,21 @@ def test_losses_of_plain_boxes_are_smooth_l1():
         torch.stack([targets[a] for a in positive]),
         reduction='sum') / len(positive)
     assert losses['loss_bbox'].item() == pytest.approx(expected.item(), 1e-4)
+
+
+def test_without_nms_pre_no_candidate_is_lost():
+    model = tiny_mdn_ssd()
+    inputs, samples = batch(images=1)
+    metas = [s.metainfo for s in samples]
+    counts = {}
+    for nms_pre in (None, 10**6):
+        cfg = model.test_cfg.copy()
+        cfg.pop('nms_pre')
+        if nms_pre:
+            cfg['nms_pre'] = nms_pre
+        with torch.no_grad():
+            counts[nms_pre] = len(
+                model.bbox_head.predict_by_feat(
+                    *head_outputs(model, inputs), batch_img_metas=metas,
+                    cfg=cfg, with_nms=False)[0])
+    assert counts[None] == counts[10**6] > 0
