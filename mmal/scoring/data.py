@@ -178,7 +178,7 @@ class ScoringData:
             raise ValueError(
                 'the test pipeline gives images of the same size different '
                 'shapes: remove what is random in it.')
-        return _collate(items, model)
+        return collate(items, model)
 
     def id_batches(self, split: str) -> Iterator[Batch]:
         """This process' share of a split without its images."""
@@ -214,7 +214,7 @@ class ScoringData:
             else:
                 groups[item['inputs'].shape].append(item)
         for group in groups.values():
-            yield _collate(group, model)
+            yield collate(group, model)
 
     def bar(self, total: Optional[int], desc: Optional[str],
             unit: str = 'step') -> tqdm:
@@ -341,7 +341,13 @@ class _Checked(Dataset):
         return len(self.dataset)
 
 
-def _collate(items: list[dict], model: nn.Module) -> Batch:
+def collate(items: list[dict], model: nn.Module) -> Batch:
+    """What a test pipeline made of images of one shape, as a batch.
+
+    Args:
+        items (list[dict]): ``inputs`` and ``data_samples`` of each.
+        model (nn.Module): The detector; its data preprocessor is used.
+    """
     data = dict(
         inputs=[item['inputs'] for item in items],
         data_samples=[item['data_samples'] for item in items])

@@ -29,6 +29,8 @@ class EntropyScorer(DenseScorer):
         aggregation, classes, class_weights: See :class:`DenseScorer`.
     """
 
+    quantity = 'entropy, nats'
+
     def uncertainty(self, opinions: Iterator[Tensor],
                     num_classes: int) -> DenseValues:
         """Entropies of the mean of the opinions."""

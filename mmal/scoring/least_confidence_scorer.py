@@ -29,6 +29,8 @@ class LeastConfidenceScorer(DenseScorer):
         aggregation, classes, class_weights: See :class:`DenseScorer`.
     """
 
+    quantity = '1 - confidence'
+
     def uncertainty(self, opinions: Iterator[Tensor],
                     num_classes: int) -> DenseValues:
         """1 - the largest probability of the mean of the opinions."""

@@ -33,6 +33,8 @@ class MarginScorer(DenseScorer):
         aggregation, classes, class_weights: See :class:`DenseScorer`.
     """
 
+    quantity = '1 - margin'
+
     def uncertainty(self, opinions: Iterator[Tensor],
                     num_classes: int) -> DenseValues:
         """1 - margin of the mean of the opinions."""

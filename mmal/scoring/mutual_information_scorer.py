@@ -27,6 +27,7 @@ class MutualInformationScorer(DenseScorer):
     """
 
     needs_committee = True
+    quantity = 'mutual information, nats'
 
     def uncertainty(self, opinions: Iterator[Tensor],
                     num_classes: int) -> DenseValues:

@@ -70,7 +70,7 @@ def draw_detections(model: nn.Module,
     visualizer = UncertaintyVisualizer(show_uncertainty=show_uncertainty)
     visualizer.dataset_meta = model.dataset_meta
     os.makedirs(folder, exist_ok=True)
-    files = [osp.join(folder, name) for name in _names(images)]
+    files = [osp.join(folder, name) for name in picture_names(images)]
     for path, file in zip(images, files):
         visualizer.add_datasample(
             osp.basename(path),
@@ -89,7 +89,8 @@ def _read(path: str) -> np.ndarray:
     return np.ascontiguousarray(image[..., ::-1])
 
 
-def _names(images: Sequence[str]) -> Iterator[str]:
+def picture_names(images: Sequence[str]) -> Iterator[str]:
+    """The name of each image's png; one that is taken gets a number."""
     taken = set()
     for path in images:
         stem = name = osp.splitext(osp.basename(path))[0]

@@ -1,0 +1,153 @@
+"""Pictures of what a dense scorer sees in some images."""
+from __future__ import annotations
+
+import os
+import os.path as osp
+from collections.abc import Iterator, Sequence
+from typing import Optional
+
+import mmcv
+import numpy as np
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from torch import nn
+
+from mmal.fileio import write_bytes
+from mmal.models.committees import BaseCommittee
+from mmal.registry import TASK_UTILS
+from mmal.scoring import Batch, ScoringData, scoring_pipeline
+from mmal.scoring.data import collate
+from mmal.scoring.dense_scorer import DenseScorer
+from mmal.scoring.score_map import score_map
+from mmal.visualization.draw import picture_names
+from mmal.visualization.heat_map import draw_heat_map
+from .checks import check_committee
+from .round_config import test_pipeline
+
+
+class ScoreMaps:
+    """Draws informativeness maps with the scorer of a config.
+
+    Args:
+        cfg (Config): An mmdet config; ``active_learning.scorer`` must be a
+            dense scorer, ``active_learning.committee`` is used if it trains
+            no members.
+        model (nn.Module): The trained detector in eval mode, with its
+            ``dataset_meta``.
+        scorer (str, optional): Type of another scorer.
+        members (sequence[str]): Checkpoints of an ensemble's other members.
+        class_name (str, optional): Draw the values of this class alone.
+
+    Raises:
+        FileNotFoundError, ValueError: If a setting is wrong.
+    """
+
+    def __init__(self,
+                 cfg: Config,
+                 model: nn.Module,
+                 scorer: Optional[str] = None,
+                 members: Sequence[str] = (),
+                 class_name: Optional[str] = None) -> None:
+        settings = cfg.get('active_learning') or {}
+        self.model = model
+        self.scorer = _dense_scorer(settings, scorer)
+        committee = _committee(settings, self.scorer, members)
+        data = ScoringData({}, seed=settings.get('seed', 0),
+                           committee=committee)
+        check_committee(self.scorer, committee, model, in_run=False)
+        self.scorer.check(model, data)
+        self.class_index = _class_index(model, class_name)
+        if committee is not None:
+            committee.prepare(model, data.seed)
+        self.scorer.prepare(model, data)
+        self.label = self.scorer.quantity + (
+            f' ({class_name})' if class_name else '')
+        self.pipeline = Compose(
+            scoring_pipeline(test_pipeline(cfg), labels=False))
+
+    def map_of(self, path: str) -> np.ndarray:
+        """The map of an image file, [H, W] of the network's input."""
+        batch = self._batch(path)
+        found = score_map(self.scorer, self.model, batch, self.class_index)
+        height, width = batch.samples[0].img_shape[:2]
+        return found[0, :height, :width].cpu().numpy()
+
+    def draw(self,
+             images: Sequence[str],
+             folder: str,
+             vmax: Optional[float] = None) -> Iterator[str]:
+        """Write a png of each image.
+
+        Args:
+            images (sequence[str]): Paths.
+            folder (str): Where the pictures go; made if missing.
+            vmax (float, optional): The value of the brightest colour; the
+                largest one of each image when None.
+
+        Yields:
+            str: The files, named as the images are.
+
+        Raises:
+            FileNotFoundError: If there is no such image; nothing is drawn.
+        """
+        missing = [path for path in images if not osp.isfile(path)]
+        if missing:
+            raise FileNotFoundError(
+                f'there is no image {missing[0]}: check the path.')
+        os.makedirs(folder, exist_ok=True)
+        for path, name in zip(images, picture_names(images)):
+            image = mmcv.imread(path, channel_order='rgb')
+            file = osp.join(folder, name)
+            write_bytes(
+                file,
+                draw_heat_map(image, self.map_of(path), self.label, vmax))
+            yield file
+
+    def _batch(self, path: str) -> Batch:
+        item = self.pipeline(
+            dict(img_path=path, img_id=osp.basename(path), instances=[]))
+        return collate([item], self.model)
+
+
+def _dense_scorer(settings: dict, kind: Optional[str]) -> DenseScorer:
+    key = 'active_learning.scorer'
+    cfg = dict(type=kind) if kind else settings.get('scorer')
+    if cfg is None:
+        raise ValueError(f'{key} is not set: give --scorer, e.g. '
+                         'mmal.EntropyScorer.')
+    scorer = TASK_UTILS.build(cfg)
+    if not isinstance(scorer, DenseScorer):
+        raise ValueError(
+            f'{key} is {cfg["type"]}, which has no value of each position to '
+            'draw: give --scorer, one of mmal.EntropyScorer, '
+            'mmal.MutualInformationScorer, mmal.MarginScorer and '
+            'mmal.LeastConfidenceScorer.')
+    return scorer
+
+
+def _committee(settings: dict, scorer: DenseScorer,
+               members: Sequence[str]) -> Optional[BaseCommittee]:
+    """Members by name, or of the config; one model may do without."""
+    if members:
+        return TASK_UTILS.build(
+            dict(type='mmal.EnsembleCommittee', checkpoints=list(members)))
+    if settings.get('committee') is None:
+        return None
+    committee = TASK_UTILS.build(settings['committee'])
+    if committee.trained_members and not scorer.needs_committee:
+        return None
+    if committee.trained_members:
+        raise ValueError(
+            f'{type(scorer).__name__} compares several opinions: name the '
+            'checkpoints of the other members with --members.')
+    return committee
+
+
+def _class_index(model: nn.Module, name: Optional[str]) -> Optional[int]:
+    if name is None:
+        return None
+    classes = list((model.dataset_meta or {}).get('classes', ()))
+    if name not in classes:
+        raise ValueError(f'{name!r} is no class of the detector: choose one '
+                         f'of {", ".join(classes)}.')
+    return classes.index(name)

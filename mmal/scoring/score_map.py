@@ -1,0 +1,74 @@
+"""Where in an image a dense scorer finds what it looks for."""
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmal.models.utils import level_grid
+from .data import Batch
+from .dense_scorer import DenseScorer
+from .detector import head_outputs
+
+
+@torch.no_grad()
+def score_map(scorer: DenseScorer,
+              model: nn.Module,
+              batch: Batch,
+              class_index: Optional[int] = None) -> Tensor:
+    """The informativeness of each pixel.
+
+    "Scalable Active Learning for Object Detection", figure 2: the scorer's
+    values before aggregation. Of the anchors of a position the largest counts,
+    and of the levels, each enlarged to the image, too.
+
+    Args:
+        scorer (DenseScorer): After ``prepare``.
+        model (nn.Module): The trained detector in eval mode.
+        batch (Batch): B images.
+        class_index (int, optional): The values of this class alone, without
+            its weight. When None those that the scorer aggregates: of
+            ``classes='separate'`` the largest of the classes.
+
+    Returns:
+        Tensor: [B, H, W], as large as ``batch.inputs``, padding included.
+    """
+    values = _values(scorer, model, batch, class_index)
+    grid = level_grid(model.bbox_head, head_outputs(model, batch.inputs))
+    size = batch.inputs.shape[-2:]
+    maps = [_enlarged(level, size) for level in level_maps(values, grid)]
+    return torch.stack(maps).amax(0)
+
+
+def level_maps(values: Tensor, grid: list[tuple[int, ...]]) -> list[Tensor]:
+    """Values of positions as one map a level.
+
+    Args:
+        values (Tensor): [B, P] in mmdet's order.
+        grid (list[tuple[int, int, int]]): See
+            :func:`mmal.models.utils.level_grid`.
+
+    Returns:
+        list[Tensor]: [B, H, W] of each level, the largest of the anchors.
+    """
+    counts = [h * w * anchors for h, w, anchors in grid]
+    levels = values.split(counts, dim=1)
+    return [x.unflatten(1, shape).amax(-1) for x, shape in zip(levels, grid)]
+
+
+def _values(scorer: DenseScorer, model: nn.Module, batch: Batch,
+            class_index: Optional[int]) -> Tensor:
+    found = scorer.values(model, batch)
+    if class_index is not None:
+        return found.classes[..., class_index]
+    if scorer.classes == 'joint':
+        return found.positions
+    weights = scorer.class_weights or [1.0] * found.classes.size(-1)
+    return (found.classes * found.classes.new_tensor(weights)).amax(-1)
+
+
+def _enlarged(level: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(
+        level[:, None], size, mode='bilinear', align_corners=False)[:, 0]
