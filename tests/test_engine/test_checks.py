@@ -6,7 +6,8 @@ from mmal.testing import tiny_config
 
 
 @pytest.mark.parametrize('size, fine', [(1, False), (2, True)])
-def test_a_learned_loss_needs_pairs_of_images(tmp_path, mmdet_scope, size, fine):
+def test_a_learned_loss_needs_pairs_of_images(tmp_path, mmdet_scope, size,
+                                              fine):
     cfg = tiny_config(str(tmp_path))
     cfg.model.type = 'mmal.LearningLossDetector'
     cfg.train_dataloader.batch_size = size
