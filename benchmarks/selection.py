@@ -1,11 +1,23 @@
-"""Seconds of core-set selection: mmal's CoreSet beside scikit-activeml's.
+"""Seconds of selection by embeddings, beside a rival.
 
     python benchmarks/selection.py --n-pool 50000 --n-select 200 --dim 256
 
-Both choose in this process, from the same float32 embeddings and the same
-labelled images; the ratio of their times is printed, and whether they choose
-the same images in the same order. The rival is installed by
-``pip install mmal[benchmarks]``.
+core-set: mmal's CoreSet and scikit-activeml's choose in this process, from
+the same float32 embeddings and the same labelled images; the ratio of their
+times is printed, and whether they choose the same images in the same order.
+The rivals are installed by ``pip install mmal[benchmarks]``.
+
+    python benchmarks/selection.py --selector k-means++ --n-pool 50000 \\
+        --n-select 200
+
+k-means++: scikit-learn's kmeans_plusplus with one local trial, weighted by
+the same scores. Both are random: their potentials are printed, the mean
+weighted squared distance to the nearest chosen image.
+
+    python benchmarks/selection.py --selector sparse --n-pool 100000 \\
+        --n-select 1000 --file embeddings.npy
+
+sparse: SparseModeling (``--distance euclidean`` too); it has no rival.
 
     python benchmarks/selection.py --no-rival --n-pool 1000000 \\
         --n-select 10000 --file embeddings.npy
@@ -25,7 +37,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from mmal.selection import CoreSet
+from mmal.selection import CoreSet, KMeansPlusPlus, SparseModeling
 
 _BLOCK = 2**14
 _CLUSTERS = 80
@@ -75,22 +87,24 @@ def embeddings_of(args):
     return rows
 
 
-def ours(embeddings, args):
+def scores_of(args):
+    """The same scores for all."""
+    values = np.random.default_rng(args.seed).gamma(1, 1, args.n_pool)
+    return SimpleNamespace(
+        ids=range(args.n_pool),
+        values=values,
+        tiebreak=np.arange(args.n_pool) / args.n_pool)
+
+
+def core_set(embeddings, args):
     number = args.n_labelled
-    pool = embeddings[number:]
-    scores = SimpleNamespace(
-        ids=range(len(pool)),
-        values=np.zeros(len(pool)),
-        tiebreak=np.arange(len(pool)) / len(pool))
-    return CoreSet().select(scores, args.n_select, pool, embeddings[:number])
+    return CoreSet(distance=args.distance).select(
+        scores_of(args), args.n_select, embeddings[number:],
+        embeddings[:number])
 
 
-def rival(embeddings, args):
-    try:
-        from skactiveml.pool import CoreSet as Rival
-    except ImportError:
-        sys.exit('scikit-activeml is missing: pip install mmal[benchmarks], '
-                 'or give --no-rival.')
+def core_set_rival(embeddings, args):
+    from skactiveml.pool import CoreSet as Rival
     labels = np.full(len(embeddings), np.nan)
     labels[:args.n_labelled] = 0
     found = Rival(random_state=0).query(
@@ -98,9 +112,70 @@ def rival(embeddings, args):
     return (found - args.n_labelled).tolist()
 
 
-def timed(function, *arguments):
+def k_means(embeddings, args):
+    selector = KMeansPlusPlus(distance=args.distance, seed=args.seed)
+    return selector.select(
+        scores_of(args), args.n_select, embeddings[args.n_labelled:])
+
+
+def k_means_rival(embeddings, args):
+    from sklearn.cluster import kmeans_plusplus
+    pool = embeddings[args.n_labelled:]
+    weights = scores_of(args).values.astype(pool.dtype)
+    return kmeans_plusplus(
+        pool, args.n_select, sample_weight=weights, n_local_trials=1,
+        random_state=args.seed)[1].tolist()
+
+
+def sparse(embeddings, args):
+    return SparseModeling(args.distance).select(
+        scores_of(args), args.n_select, embeddings[args.n_labelled:])
+
+
+SELECTORS = {
+    'core-set': ('CoreSet', core_set, 'scikit-activeml CoreSet',
+                 core_set_rival),
+    'k-means++': ('KMeansPlusPlus', k_means, 'scikit-learn',
+                  k_means_rival),
+    'sparse': ('SparseModeling', sparse, None, None)
+}
+
+
+def same_images(chosen, theirs, embeddings, args):
+    same = sum(a == b for a, b in zip(chosen, theirs))
+    if same == args.n_select:
+        print('the same images in the same order')
+    else:
+        print(f'only {same} of {args.n_select} choices agree')
+
+
+def potentials(chosen, theirs, embeddings, args):
+    pool = embeddings[args.n_labelled:]
+    ours, other = (potential(pool, c, args) for c in (chosen, theirs))
+    print(f'potential {ours:.4g}, scikit-learn {other:.4g}')
+
+
+def potential(pool, chosen, args):
+    """The mean weighted squared distance to the nearest chosen image."""
+    centres, total = pool[chosen].astype(np.float64), 0.0
+    weights = scores_of(args).values
+    for start in range(0, len(pool), _BLOCK):
+        x = pool[start:start + _BLOCK].astype(np.float64)
+        cross = (centres**2).sum(1) - 2 * x @ centres.T
+        nearest = np.maximum(cross.min(1) + (x**2).sum(1), 0)
+        total += weights[start:start + _BLOCK] @ nearest
+    return total / len(pool)
+
+
+COMPARE = {'core-set': same_images, 'k-means++': potentials}
+
+
+def timed(function, embeddings, args):
+    """What it returns and its seconds, without those of its imports."""
+    few = argparse.Namespace(**{**vars(args), 'n_pool': 9, 'n_select': 1})
+    function(np.asarray(embeddings[:args.n_labelled + 9]), few)
     start = time.perf_counter()
-    result = function(*arguments)
+    result = function(embeddings, args)
     return result, time.perf_counter() - start
 
 
@@ -124,6 +199,10 @@ def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        '--selector', choices=list(SELECTORS), default='core-set')
+    parser.add_argument(
+        '--distance', choices=['euclidean', 'cosine'], default='euclidean')
     parser.add_argument('--n-pool', type=int, default=50_000)
     parser.add_argument('--n-select', type=int, default=200)
     parser.add_argument('--n-labelled', type=int, default=100)
@@ -136,26 +215,35 @@ def parse_args():
     return parser.parse_args()
 
 
+def compare(name, rival, chosen, seconds, embeddings, args):
+    """Run the rival beside what took ``seconds``."""
+    if args.distance != 'euclidean':
+        sys.exit('the rivals know the euclidean distance only: give '
+                 '--no-rival.')
+    try:
+        theirs, other = timed(rival, np.asarray(embeddings), args)
+    except ImportError as e:
+        sys.exit(f'{e.name} is missing: pip install mmal[benchmarks], or give '
+                 '--no-rival.')
+    print(f'{name:25} {other:9.2f} s   {other / seconds:.1f} times as long')
+    COMPARE[args.selector](chosen, theirs, embeddings, args)
+
+
 def main():
     args = parse_args()
     embeddings = embeddings_of(args)
+    name, ours, other, rival = SELECTORS[args.selector]
     print(f'{args.kind}: {args.n_select:,} of {args.n_pool:,} images, '
           f'{args.n_labelled:,} labelled, d = {args.dim}, '
-          f'{embeddings.dtype}, OMP_NUM_THREADS='
+          f'{embeddings.dtype}, {args.distance}, OMP_NUM_THREADS='
           f'{os.environ.get("OMP_NUM_THREADS", "unset")}')
     before = peak_gib()
     chosen, seconds = timed(ours, embeddings, args)
-    print(f'mmal CoreSet              {seconds:9.2f} s   peak memory '
+    print(f'{"mmal " + name:25} {seconds:9.2f} s   peak memory '
           f'{peak_gib():.2f} GiB (before: {before:.2f}; now without mapped '
           f'files: {anonymous_gib():.2f})')
-    if args.no_rival:
-        return
-    theirs, other = timed(rival, np.asarray(embeddings), args)
-    print(f'scikit-activeml CoreSet   {other:9.2f} s   '
-          f'{other / seconds:.1f} times as long')
-    same = sum(a == b for a, b in zip(chosen, theirs))
-    print('the same images in the same order' if same == args.n_select else
-          f'only {same} of {args.n_select} choices agree')
+    if rival is not None and not args.no_rival:
+        compare(other, rival, chosen, seconds, embeddings, args)
 
 
 if __name__ == '__main__':
