@@ -146,8 +146,7 @@ class BaseCentreSelector(BaseSelector):
         """float64 [N]; the highest is chosen where no image is labelled."""
         if self.start == 'best':
             return np.asarray(scores.values, np.float64)
-        return seeded_uniform(scores.ids, self.seed,
-                              self.key)
+        return seeded_uniform(scores.ids, self.seed, self.key)
 
     def _check(self, scores, embeddings, labelled) -> None:
         name = type(self).__name__
@@ -251,7 +250,7 @@ class Choice:
             return
         index = self.order[group[self.order]]
         points = self.selector.points(
-            self, index, self.values[index] if weighted else None)
+            self, index, self._weights()[index] if weighted else None)
         for _ in range(rounds):
             best = points.best()
             offer = None if best < 0 else (int(index[best]),
@@ -259,6 +258,13 @@ class Choice:
                                            points.cell(best))
             if self._take(offer):
                 points.take(best)
+
+    def _weights(self) -> np.ndarray:
+        """The scores divided by a power of two, exactly, so that none is
+        more than 1."""
+        largest = self.values.max(initial=0)
+        largest = float(self.processes.gather([largest]).max())
+        return np.ldexp(self.values, -np.frexp(largest)[1])
 
     def _take(self, offer: Optional[Offer]) -> bool:
         """Choose the best offer of all; whether it was the own one."""

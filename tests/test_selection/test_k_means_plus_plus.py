@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_core_set import Threads, part_of, pool
 
 from mmal.randomness import SeededStreams
-from mmal.selection import KMeansPlusPlus, draws
+from mmal.selection import CoreSet, KMeansPlusPlus, draws
 
 
 def squared(x, y):
@@ -196,6 +196,23 @@ def test_few_distances_are_measured(monkeypatch):
     embeddings = rng.standard_normal((5000, 32)).astype('f4')
     KMeansPlusPlus().select(scores_of(np.ones(5000)), 200, embeddings)
     assert sum(measured) < 0.2 * 200 * 5000  # the plain way: 0.995
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('selector', [
+    KMeansPlusPlus('best'), KMeansPlusPlus('best', distance='cosine'),
+    CoreSet('best', weighted=True)
+], ids=['euclidean', 'cosine', 'core-set'])
+def test_tiny_and_huge_numbers(selector):
+    embeddings, _ = pool(n=30)
+    values = np.random.default_rng(0).uniform(0, 1, 30)
+    expected = selector.select(scores_of(values), 30, embeddings)
+    for weight, size in ((2.**900, 2.**90), (2.**-900, 2.**-90)):
+        got = selector.select(
+            scores_of(values * weight), 30, embeddings * np.float32(size))
+        assert got == expected
+    nothing = np.zeros((30, 0), 'f4')
+    assert len(set(selector.select(scores_of(values), 30, nothing))) == 30
 
 
 def test_errors_say_what_is_wrong():
