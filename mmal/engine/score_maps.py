@@ -17,6 +17,7 @@ from mmal.models.committees import BaseCommittee
 from mmal.registry import TASK_UTILS
 from mmal.scoring import Batch, ScoringData, scoring_pipeline
 from mmal.scoring.data import collate
+from mmal.scoring.dense import check_dense
 from mmal.scoring.dense_scorer import DenseScorer
 from mmal.scoring.score_map import score_map
 from mmal.visualization.draw import picture_names
@@ -48,6 +49,7 @@ class ScoreMaps:
                  scorer: Optional[str] = None,
                  members: Sequence[str] = (),
                  class_name: Optional[str] = None) -> None:
+        check_dense(model)
         settings = cfg.get('active_learning') or {}
         self.model = model
         self.scorer = _dense_scorer(settings, scorer)

@@ -96,16 +96,21 @@ def member_probabilities(model: nn.Module, batch: Batch,
     Raises:
         ValueError: If the members differ in P or C.
     """
-    members = iter([Member(model, partial(model.extract_feat, batch.inputs))])
-    if committee is not None:
-        members = committee.members(model, batch)
     shape = None
-    for member in members:
+    for member in opinion_members(model, batch, committee):
         probs = class_probabilities(
             member.model, member.outputs(), background=True)
         shape = shape or probs.shape
         _check_shape(probs, shape)
         yield probs
+
+
+def opinion_members(model: nn.Module, batch: Batch,
+                    committee=None) -> Iterator[Member]:
+    """The members of a committee, or the model alone without one."""
+    if committee is not None:
+        return iter(committee.members(model, batch))
+    return iter([Member(model, partial(model.extract_feat, batch.inputs))])
 
 
 def _check_shape(probs: Tensor, expected: Sequence[int]) -> None:

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from .aggregation import AGGREGATIONS, aggregate
 from .base import BaseScorer
 from .data import Batch, ScoringData
-from .dense import check_dense, class_probabilities, member_probabilities
+from .dense import check_dense, member_probabilities, opinion_members
 from .dense_values import DenseValues
-from .detections import rehearsal_batch
-from .detector import head_outputs
+from .detections import final_head, rehearsal_batch
 from .options import check_choice
+from .roi import check_roi, is_two_stage, roi_probabilities
 
 CLASSES = ('joint', 'separate')
 
@@ -24,8 +24,10 @@ CLASSES = ('joint', 'separate')
 class DenseScorer(BaseScorer):
     """Aggregates an uncertainty of each anchor (point) over the image.
 
-    A subclass writes :meth:`uncertainty`. The opinions are those of the run's
-    committee, or the model's own without one; one is held at a time.
+    Of a two-stage detector, of each proposal of the first member; an image
+    without a proposal comes last. A subclass writes :meth:`uncertainty`. The
+    opinions are those of the run's committee, or the model's own without one;
+    one is held at a time.
 
     Every image's ``class_scores`` are kept, [num_classes]: the same
     aggregation over the positions of each class as a binary variable, without
@@ -63,11 +65,11 @@ class DenseScorer(BaseScorer):
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
-        check_dense(model)
-        self.check_classes(model.bbox_head.num_classes)
+        check_roi(model) if is_two_stage(model) else check_dense(model)
+        self.check_classes(final_head(model).num_classes)
         with torch.no_grad():
-            inputs = rehearsal_batch(model).inputs
-            class_probabilities(model, head_outputs(model, inputs))
+            opinions, _ = dense_opinions(model, rehearsal_batch(model))
+            next(opinions)
 
     def check_classes(self, num_classes: int) -> None:
         """Raise a ValueError unless each class has a weight."""
@@ -89,24 +91,33 @@ class DenseScorer(BaseScorer):
             dict[str, Tensor]: ``score`` [B] and ``class_scores``
             [B, num_classes], float64.
         """
-        values = self.values(model, batch)
-        of_classes = aggregate(values.classes.mT, self.aggregation)
+        values, mask = self._values(model, batch)
+        of_classes = aggregate(
+            values.classes.mT, self.aggregation,
+            None if mask is None else mask[:, None].expand(
+                -1, values.classes.size(-1), -1))
         if self.classes == 'separate':
             score = self._over_classes(of_classes)
         else:
-            score = aggregate(values.positions, self.aggregation)
+            score = aggregate(values.positions, self.aggregation, mask)
         return dict(score=score, class_scores=of_classes)
 
-    @torch.no_grad()
     def values(self, model: nn.Module, batch: Batch) -> DenseValues:
         """The values before aggregation.
 
         Args:
-            model (nn.Module): The trained detector in eval mode.
+            model (nn.Module): The trained single-stage detector in eval mode.
             batch (Batch): B images.
         """
-        opinions = member_probabilities(model, batch, self.committee)
-        return self.uncertainty(opinions, model.bbox_head.num_classes)
+        return self._values(model, batch)[0]
+
+    @torch.no_grad()
+    def _values(self, model: nn.Module,
+                batch: Batch) -> tuple[DenseValues, Optional[Tensor]]:
+        """And which positions count."""
+        opinions, mask = dense_opinions(model, batch, self.committee)
+        classes = final_head(model).num_classes
+        return self.uncertainty(opinions, classes), mask
 
     @abstractmethod
     def uncertainty(self, opinions: Iterator[Tensor],
@@ -122,8 +133,33 @@ class DenseScorer(BaseScorer):
     def _over_classes(self, of_classes: Tensor) -> Tensor:
         """[B] of [B, num_classes] values that are aggregated already."""
         if self.class_weights is not None:
-            of_classes = of_classes * of_classes.new_tensor(self.class_weights)
+            weighted = of_classes * of_classes.new_tensor(self.class_weights)
+            nothing = of_classes.isneginf()  # times 0 would be NaN
+            of_classes = weighted.masked_fill(nothing, -float('inf'))
         return aggregate(of_classes, self.aggregation)
+
+
+def dense_opinions(
+        model: nn.Module,
+        batch: Batch,
+        committee=None) -> tuple[Iterator[Tensor], Optional[Tensor]]:
+    """Class probabilities of each opinion, of one- or two-stage detectors.
+
+    Args:
+        model (nn.Module): The detector.
+        batch (Batch): B images.
+        committee (BaseCommittee, optional): Whose opinions; the model's own
+            when None.
+
+    Returns:
+        tuple: An iterator of [B, P, C], see :func:`member_probabilities` and
+        :func:`mmal.scoring.roi.roi_probabilities`; and which positions count,
+        bool [B, P], all when None.
+    """
+    if not is_two_stage(model):
+        return member_probabilities(model, batch, committee), None
+    return roi_probabilities(model, batch,
+                             opinion_members(model, batch, committee))
 
 
 def mean_opinion(opinions: Iterator[Tensor]) -> Tensor:

@@ -49,6 +49,8 @@ class GradScorer(BaseScorer):
             gradient; of a committee alone.
     """
 
+    uses_committee = True
+
     def __init__(self, aggregation: str = 'max') -> None:
         check_choice('aggregation', aggregation, ('max', 'mean'))
         self.aggregation = aggregation

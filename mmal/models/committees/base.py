@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
 
-from mmdet.models.detectors import SingleStageDetector
+from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ class Member:
     features: Callable[[], tuple[Tensor, ...]]
 
     def outputs(self) -> Outputs:
-        """The raw outputs of the head, one pass of this member."""
+        """The raw outputs of a single-stage head, one pass of the member."""
         return self.model.bbox_head(self.features())
 
 
 class BaseCommittee(metaclass=ABCMeta):
-    """Several opinions of single-stage detectors on the same images.
+    """Several opinions of detectors on the same images.
 
     A scorer compares them; what it makes of them is not known here. The
     query calls :meth:`prepare` before the first batch and :meth:`release`
@@ -62,11 +62,12 @@ class BaseCommittee(metaclass=ABCMeta):
         Raises:
             ValueError: If this detector cannot give several opinions.
         """
-        if not isinstance(model, SingleStageDetector):
+        if not isinstance(model, (SingleStageDetector, TwoStageDetector)):
             raise ValueError(
                 f'active_learning.committee: {type(model).__name__} is not a '
-                'single-stage detector (SSD, RetinaNet, FCOS, …), whose head '
-                'outputs could be compared. Leave the committee out.')
+                'single-stage detector (SSD, RetinaNet, FCOS, …) nor a '
+                'two-stage one (Faster R-CNN), whose outputs could be '
+                'compared. Leave the committee out.')
 
     def prepare(self,  # noqa: B027
                 model: nn.Module,
@@ -105,7 +106,8 @@ class BaseCommittee(metaclass=ABCMeta):
         """The raw head outputs of each member in turn.
 
         Args:
-            model (nn.Module): The trained detector in eval mode.
+            model (nn.Module): The trained single-stage detector in eval
+                mode.
             batch (Batch): B images on the model's device.
 
         Yields:

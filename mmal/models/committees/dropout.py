@@ -59,9 +59,16 @@ class DropoutCommittee(BaseCommittee):
         """Look for a dropout layer.
 
         Raises:
-            ValueError: If there is none with p > 0.
+            ValueError: If there is none with p > 0, or one in a RoI head.
         """
         super().check(model, in_run)
+        if dropout_layers(getattr(model, 'roi_head', nn.Identity())):
+            raise ValueError(
+                'active_learning.committee is a DropoutCommittee, but the '
+                'roi_head has dropout layers, whose rows are proposals and '
+                'not images: put dropout into backbone or neck, or use '
+                "active_learning.committee=dict(type='mmal.EnsembleCommittee'"
+                ', size=3).')
         if not dropout_layers(model):
             raise ValueError(
                 'active_learning.committee is a DropoutCommittee, but the '

@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmal.registry import MODELS
+from mmal.uncertainty import at_least_float32
 from ..layers import BoxOutput, ClassOutput, GaussianMixture
 from ..layers.detection_fields import uncertainty_fields
 from ..losses import (
@@ -189,6 +190,17 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
             return results
         return self._detections(results.bboxes, results.scores, cls_score,
                                 bbox_pred, rcnn_test_cfg)
+
+    def class_probabilities(self, cls_score: Tensor) -> Tensor:
+        """Eq. 7: the mixed probabilities.
+
+        Args:
+            cls_score (Tensor): Raw class outputs, [n, channels].
+
+        Returns:
+            Tensor: [n, num_classes + 1] in [0, 1], background last.
+        """
+        return at_least_float32(self._plain_logits(cls_score)).softmax(-1)
 
     def _plain_logits(self, cls_score: Tensor) -> Tensor:
         """Logits whose softmax gives the mixed probabilities."""
