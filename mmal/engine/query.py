@@ -138,6 +138,15 @@ class Query:
             ValueError: If scorer or selector cannot work with this model.
         """
         self.scorer.check(model, data)
+        if self.selector.needs_class_scores and \
+                not self.scorer.gives_class_scores:
+            raise ValueError(
+                f'active_learning.selector is a {type(self.selector).__name__}'
+                f', which ranks images for each class, but a '
+                f'{type(self.scorer).__name__} gives one value for all '
+                'classes of this detector: set active_learning.scorer to '
+                'mmal.EntropyScorer or another that keeps the values of each '
+                'class.')
         if not self.scorer.needs_embeddings:
             if self.selector.needs_embeddings:
                 backbone_of(model)

@@ -26,6 +26,8 @@ class BaseScorer(metaclass=ABCMeta):
     - ``needs_labels``: it reads annotated images in :meth:`prepare`.
     - ``needs_committee``: it compares several opinions.
     - ``uses_committee``: it takes several opinions where there are some.
+    - ``gives_class_scores``: :meth:`process` returns ``class_scores`` rows,
+      a value of each class, higher = label it first; ``-inf`` for nothing.
     - ``needs_embeddings``: :meth:`process` returns ``embedding`` rows.
     """
 
@@ -33,6 +35,7 @@ class BaseScorer(metaclass=ABCMeta):
     needs_labels: bool = False
     needs_committee: bool = False
     uses_committee: bool = False
+    gives_class_scores: bool = False
     needs_embeddings: bool = False
 
     def check(self, model: nn.Module, data: ScoringData) -> None:  # noqa: B027

@@ -50,6 +50,7 @@ class DenseScorer(BaseScorer):
     """
 
     uses_committee = True
+    gives_class_scores = True
 
     def __init__(self,
                  aggregation: str = 'mean',

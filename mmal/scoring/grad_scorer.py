@@ -50,6 +50,7 @@ class GradScorer(BaseScorer):
     """
 
     uses_committee = True
+    gives_class_scores = True
 
     def __init__(self, aggregation: str = 'max') -> None:
         check_choice('aggregation', aggregation, ('max', 'mean'))
@@ -60,6 +61,7 @@ class GradScorer(BaseScorer):
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
         check_dense(model)
+        self.gives_class_scores = _has_rows(model.bbox_head)
         with torch.no_grad():
             output_layers(model,
                           model.extract_feat(rehearsal_batch(model).inputs))
@@ -136,7 +138,7 @@ def _joined(grads) -> Tensor:
 
 def _of_classes(head: nn.Module, grads: dict[str, Tensor]) -> Sequence[Tensor]:
     """The rows of each class, [B, elements of the class]."""
-    if hasattr(head, 'class_probabilities'):
+    if not _has_rows(head):
         return []
     classes = [channel_classes(head, g.size(1)).to(g.device)
                for g in grads.values()]
@@ -144,6 +146,11 @@ def _of_classes(head: nn.Module, grads: dict[str, Tensor]) -> Sequence[Tensor]:
         _joined(g[:, which == c] for g, which in zip(grads.values(), classes))
         for c in range(head.num_classes)
     ]
+
+
+def _has_rows(head: nn.Module) -> bool:
+    """Whether it is known which outputs are of which class."""
+    return not hasattr(head, 'class_probabilities')
 
 
 def _check_alike(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:

@@ -3,6 +3,7 @@ import pytest
 
 from mmal.engine.query import Query
 from mmal.engine.settings import Settings
+from mmal.testing import tiny_fcos, tiny_mdn_ssd
 
 
 def query(**block):
@@ -26,3 +27,20 @@ def test_a_selector_that_draws_nothing_gets_no_seed():
 def test_an_unknown_selector_is_named():
     with pytest.raises(ValueError, match='active_learning.selector'):
         query(selector=dict(type='mmal.Nothing'))
+
+
+@pytest.mark.parametrize('kind, model, fits', [
+    ('EntropyScorer', tiny_fcos, True),
+    ('DetectionEntropyScorer', tiny_fcos, True),
+    ('GradScorer', tiny_fcos, True),
+    ('GradScorer', tiny_mdn_ssd, False),
+    ('RandomScorer', tiny_fcos, False),
+])
+def test_turns_over_classes_need_a_value_of_each(kind, model, fits):
+    selector = dict(type='mmal.RoundRobin', selector=dict(type='mmal.TopN'))
+    asked = query(scorer=dict(type=f'mmal.{kind}'), selector=selector)
+    if fits:
+        asked.check(model(), None)
+        return
+    with pytest.raises(ValueError, match='RoundRobin.*one value for all'):
+        asked.check(model(), None)

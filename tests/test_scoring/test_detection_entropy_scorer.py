@@ -50,6 +50,21 @@ def test_scores_equal_detections_one_by_one(tmp_path, mmdet_scope, build,
     assert sum(map(len, values)) > 0
 
 
+@pytest.mark.parametrize('how', ['mean', 'max', 'sum'])
+def test_each_class_has_its_detections(tmp_path, mmdet_scope, how):
+    model = tiny_mdn_ssd()
+    found = all_detections(model, tmp_path)
+    score_thr = threshold(found)
+    scores = score_pool(
+        model, DetectionEntropyScorer(how, score_thr), pool(tmp_path))
+    for d, row in zip(found, scores.columns['class_scores']):
+        for c in range(3):
+            kept = by_hand(d[(d.labels == c) & (d.scores >= score_thr)])
+            truth = REDUCE[how](kept) if kept else -np.inf
+            assert row[c] == pytest.approx(truth, rel=1e-3)
+    assert 0 < np.isneginf(scores.columns['class_scores']).mean() < 1
+
+
 def test_weak_detections_do_not_count(tmp_path, mmdet_scope):
     model = tiny_mdn_ssd()
     found = all_detections(model, tmp_path)
