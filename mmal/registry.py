@@ -27,7 +27,7 @@ METRICS = Registry(
     'metric',
     parent=MMENGINE_METRICS,
     scope=SCOPE,
-    locations=['mmal.evaluation'])
+    locations=['mmal.evaluation.size_weighted_coco_metric'])
 FUNCTIONS = Registry(
     'function',
     parent=MMENGINE_FUNCTIONS,
