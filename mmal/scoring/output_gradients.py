@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmal.influence.weight_gradients import image_weight_gradients
 from mmal.models.utils.per_image import map_outputs
+from mmal.uncertainty import at_least_float32
 from .dense import class_probabilities
 from .detector import Outputs
 
@@ -110,7 +111,7 @@ def _raw_gradients(model: nn.Module, outputs: Outputs,
 
     def leaf(x: Tensor) -> Tensor:
         raw.append(x)
-        leaves.append(x.detach().requires_grad_())
+        leaves.append(at_least_float32(x.detach()).requires_grad_())
         return leaves[-1]
 
     with torch.enable_grad():

@@ -14,7 +14,11 @@ from mmal.registry import TASK_UTILS
 from mmal.scoring import Batch, GradScorer, score_pool
 from mmal.scoring.detector import head_outputs
 from mmal.scoring.grad_scorer import self_loss
-from mmal.scoring.output_gradients import channel_classes, output_layers
+from mmal.scoring.output_gradients import (
+    channel_classes,
+    output_gradients,
+    output_layers,
+)
 from mmal.testing import tiny_fcos, tiny_mdn_ssd
 
 LAYERS = dict(
@@ -140,6 +144,19 @@ def test_members_that_agree_have_no_variance(mmdet_scope):
     model = detector('fcos')
     found = scored(GradScorer(), model, features(), Members([model] * 3))
     assert (found['score'] == 0).all()
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_summed_in_single(mmdet_scope, dtype):
+    model, inputs = detector('retina'), features()
+    truth = scored(GradScorer(), model, inputs)
+    found = scored(GradScorer(), model.to(dtype), inputs.to(dtype))
+    for key, value in truth.items():
+        np.testing.assert_allclose(found[key], value, rtol=0.05)
+    half = output_gradients(
+        model, model.extract_feat(inputs.to(dtype)), ['retina_cls'],
+        lambda probs: self_loss(probs, 3))
+    assert half['retina_cls'].dtype == torch.float32
 
 
 def test_members_of_other_layers(mmdet_scope):
