@@ -1,4 +1,5 @@
 """Statistics of learning curves, of selections and of uncertainties."""
+from .ab_test import ABSplit, Spread, ab_split, relative_change, spread
 from .learning_curve import area_under_curve, cost_needed
 from .selection_overlap import highest, overlap_matrix
 from .uncertainty_shift import (
@@ -9,6 +10,7 @@ from .uncertainty_shift import (
 )
 
 __all__ = [
-    'Detections', 'Shift', 'area_under_curve', 'cost_needed', 'highest',
-    'match_detections', 'overlap_matrix', 'uncertainty_shift'
+    'ABSplit', 'Detections', 'Shift', 'Spread', 'ab_split',
+    'area_under_curve', 'cost_needed', 'highest', 'match_detections',
+    'overlap_matrix', 'relative_change', 'spread', 'uncertainty_shift'
 ]
