@@ -18,8 +18,7 @@ from mmal.registry import TASK_UTILS
 from mmal.scoring import Batch, ScoringData, scoring_pipeline
 from mmal.scoring.data import collate
 from mmal.scoring.dense import check_dense
-from mmal.scoring.dense_scorer import DenseScorer
-from mmal.scoring.score_map import score_map
+from mmal.scoring.score_map import MapScorer, score_map
 from mmal.visualization.draw import picture_names
 from mmal.visualization.heat_map import draw_heat_map
 from .checks import check_committee
@@ -111,23 +110,23 @@ class ScoreMaps:
         return collate([item], self.model)
 
 
-def _dense_scorer(settings: dict, kind: Optional[str]) -> DenseScorer:
+def _dense_scorer(settings: dict, kind: Optional[str]) -> MapScorer:
     key = 'active_learning.scorer'
     cfg = dict(type=kind) if kind else settings.get('scorer')
     if cfg is None:
         raise ValueError(f'{key} is not set: give --scorer, e.g. '
                          'mmal.EntropyScorer.')
     scorer = TASK_UTILS.build(cfg)
-    if not isinstance(scorer, DenseScorer):
+    if not hasattr(scorer, 'map_values'):
         raise ValueError(
             f'{key} is {cfg["type"]}, which has no value of each position to '
             'draw: give --scorer, one of mmal.EntropyScorer, '
-            'mmal.MutualInformationScorer, mmal.MarginScorer and '
-            'mmal.LeastConfidenceScorer.')
+            'mmal.MutualInformationScorer, mmal.MarginScorer, '
+            'mmal.LeastConfidenceScorer and mmal.GradScorer.')
     return scorer
 
 
-def _committee(settings: dict, scorer: DenseScorer,
+def _committee(settings: dict, scorer: MapScorer,
                members: Sequence[str]) -> Optional[BaseCommittee]:
     """Members by name, or of the config; one model may do without."""
     if members:

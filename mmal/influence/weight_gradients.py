@@ -28,9 +28,7 @@ def image_weight_gradients(conv: nn.Conv2d, x: Tensor,
         [[[2.0, 1.0]], [[3.0, 1.0]]]
     """
     batch, out = len(x), conv.out_channels
-    mode = conv.padding_mode
-    x = F.pad(x.to(grad.dtype), conv._reversed_padding_repeated_twice,
-              'constant' if mode == 'zeros' else mode)
+    x = _padded(conv, x.to(grad.dtype))
     size = (batch * out, *conv.weight.shape[1:])
     weight = conv2d_weight(
         x.flatten(0, 1)[None], size, grad.flatten(0, 1)[None], conv.stride, 0,
@@ -38,3 +36,33 @@ def image_weight_gradients(conv: nn.Conv2d, x: Tensor,
     if conv.bias is None:
         return weight
     return torch.cat([weight, grad.sum((2, 3))[..., None]], -1)
+
+
+def patch_squares(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Squared norm of what a convolution sees at each output position.
+
+    Times the squared derivative by an output channel there, it is the squared
+    norm of that output's gradient by the channel's weight and bias.
+
+    Args:
+        conv (nn.Conv2d): The layer, without groups.
+        x (Tensor): Its input, [B, C_in, H, W].
+
+    Returns:
+        Tensor: [B, 1, H', W']; with a bias, whose input is 1, at least 1.
+
+    Example:
+        >>> conv = nn.Conv2d(2, 1, 1, bias=False)
+        >>> patch_squares(conv, torch.tensor([3., 4.]).view(1, 2, 1, 1)).item()
+        25.0
+    """
+    squares = _padded(conv, x).square().sum(1, keepdim=True)
+    ones = x.new_ones(1, 1, *conv.kernel_size)
+    bias = None if conv.bias is None else x.new_ones(1)
+    return F.conv2d(squares, ones, bias, conv.stride, 0, conv.dilation)
+
+
+def _padded(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    mode = conv.padding_mode
+    return F.pad(x, conv._reversed_padding_repeated_twice,
+                 'constant' if mode == 'zeros' else mode)

@@ -112,6 +112,30 @@ class DenseScorer(BaseScorer):
         """
         return self._values(model, batch)[0]
 
+    def map_values(self,
+                   model: nn.Module,
+                   batch: Batch,
+                   class_index: Optional[int] = None) -> Tensor:
+        """The value of each position, for pictures.
+
+        Args:
+            model (nn.Module): The trained single-stage detector in eval mode.
+            batch (Batch): B images.
+            class_index (int, optional): The values of this class alone,
+                without its weight. When None those that are aggregated: of
+                ``classes='separate'`` the largest of the classes.
+
+        Returns:
+            Tensor: [B, P].
+        """
+        found = self.values(model, batch)
+        if class_index is not None:
+            return found.classes[..., class_index]
+        if self.classes == 'joint':
+            return found.positions
+        weights = self.class_weights or [1.0] * found.classes.size(-1)
+        return (found.classes * found.classes.new_tensor(weights)).amax(-1)
+
     @torch.no_grad()
     def _values(self, model: nn.Module,
                 batch: Batch) -> tuple[DenseValues, Optional[Tensor]]:

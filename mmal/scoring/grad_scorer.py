@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Optional
 from weakref import WeakKeyDictionary
 
 import torch
@@ -20,6 +21,7 @@ from .output_gradients import (
     channel_classes,
     output_gradients,
     output_layers,
+    position_norms,
 )
 
 
@@ -51,6 +53,7 @@ class GradScorer(BaseScorer):
 
     uses_committee = True
     gives_class_scores = True
+    quantity = 'norm of the gradient'
 
     def __init__(self, aggregation: str = 'max') -> None:
         check_choice('aggregation', aggregation, ('max', 'mean'))
@@ -88,15 +91,48 @@ class GradScorer(BaseScorer):
                 [measure(g, dim=-1) for g in of_classes], -1).double()
         return columns
 
+    @torch.no_grad()
+    def map_values(self,
+                   model: nn.Module,
+                   batch: Batch,
+                   class_index: Optional[int] = None) -> Tensor:
+        """The norm of the gradient of each position's own loss, for pictures.
+
+        Args:
+            model (nn.Module): The trained detector in eval mode; committees
+                are not asked.
+            batch (Batch): B images.
+            class_index (int, optional): Of the rows of this class alone.
+
+        Returns:
+            Tensor: [B, P].
+
+        Raises:
+            ValueError: If it is not known which rows are of which class.
+        """
+        head = model.bbox_head
+        if class_index is not None and not _has_rows(head):
+            raise ValueError(
+                f'GradScorer cannot tell the classes of {type(head).__name__} '
+                'apart: leave the class out.')
+        features = model.extract_feat(batch.inputs)
+        return position_norms(
+            model, features, self._layers_of(model, features),
+            lambda p: self_loss(p, head.num_classes) * p.size(1), class_index)
+
+    def _layers_of(self, model: nn.Module,
+                   features: Sequence[Tensor]) -> list[str]:
+        if model not in self._layers:
+            self._layers[model] = output_layers(model,
+                                                [x[:1] for x in features])
+        return self._layers[model]
+
     def _gradients(self, member: Member) -> dict[str, Tensor]:
         features = member.features()
-        if member.model not in self._layers:
-            self._layers[member.model] = output_layers(
-                member.model, [x[:1] for x in features])
         classes = member.model.bbox_head.num_classes
         loss = partial(self_loss, num_classes=classes)
         return output_gradients(member.model, features,
-                                self._layers[member.model], loss)
+                                self._layers_of(member.model, features), loss)
 
     def _variances(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Population variance of each element, one pass (Welford)."""

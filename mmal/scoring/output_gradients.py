@@ -3,13 +3,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import torch
 from mmdet.models.dense_heads import YOLOV3Head
 from torch import Tensor, nn
 
-from mmal.influence.weight_gradients import image_weight_gradients
+from mmal.influence.weight_gradients import (
+    image_weight_gradients,
+    patch_squares,
+)
+from mmal.models.utils import level_grid
 from mmal.models.utils.per_image import map_outputs
 from mmal.uncertainty import at_least_float32
 from .dense import class_probabilities
@@ -52,6 +56,44 @@ def output_gradients(
         found[call.name] = found[call.name] + grad \
             if call.name in found else grad
     return found
+
+
+@torch.no_grad()
+def position_norms(model: nn.Module,
+                   features: Sequence[Tensor],
+                   names: Sequence[str],
+                   loss: Callable[[Tensor], Tensor],
+                   class_index: Optional[int] = None) -> Tensor:
+    """Norm of the gradient of each position's own loss.
+
+    Args:
+        model (nn.Module): A single-stage detector.
+        features (sequence[Tensor]): Of backbone and neck, B images.
+        names (sequence[str]): From :func:`output_layers`.
+        loss (callable): From class probabilities [B, P, C] to [B], the sum
+            over the positions.
+        class_index (int, optional): Of the rows of this class alone.
+
+    Returns:
+        Tensor: [B, P] in mmdet's order.
+    """
+    head = model.bbox_head
+    with _recording(head, names) as calls:
+        outputs = head(features)
+    grads = _raw_gradients(model, outputs, loss)
+    anchors = [n for *_, n in level_grid(head, outputs)]
+    level_of = {id(x): i for maps in outputs for i, x in enumerate(maps)}
+    squares = [torch.zeros(())] * len(anchors)
+    for call in calls:
+        level, grad = level_of[id(call.output)], grads[id(call.output)]
+        if class_index is not None:
+            mine = channel_classes(head, grad.size(1)) == class_index
+            grad = grad * mine.to(grad)[:, None, None]
+        rows = grad.square().unflatten(1, (anchors[level], -1)).sum(2)
+        rows = rows * patch_squares(call.conv, call.input.to(grad.dtype))
+        squares[level] = rows.permute(0, 2, 3, 1).flatten(1) + \
+            squares[level].to(rows)
+    return torch.cat(squares, 1).sqrt()
 
 
 @torch.no_grad()

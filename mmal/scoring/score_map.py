@@ -1,7 +1,7 @@
 """Where in an image a dense scorer finds what it looks for."""
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -9,12 +9,24 @@ from torch import Tensor, nn
 
 from mmal.models.utils import level_grid
 from .data import Batch
-from .dense_scorer import DenseScorer
 from .detector import head_outputs
 
 
+class MapScorer(Protocol):
+    """A scorer of dense values.
+
+    Args:
+        quantity (str): What the values are, with their unit.
+    """
+    quantity: str
+
+    def map_values(self, model: nn.Module, batch: Batch,
+                   class_index: Optional[int]) -> Tensor:
+        """[B, P] in mmdet's order; of one class if it is given."""
+
+
 @torch.no_grad()
-def score_map(scorer: DenseScorer,
+def score_map(scorer: MapScorer,
               model: nn.Module,
               batch: Batch,
               class_index: Optional[int] = None) -> Tensor:
@@ -25,7 +37,8 @@ def score_map(scorer: DenseScorer,
     and of the levels, each enlarged to the image, too.
 
     Args:
-        scorer (DenseScorer): After ``prepare``.
+        scorer (MapScorer): E.g. a :class:`mmal.scoring.EntropyScorer`, after
+            ``prepare``.
         model (nn.Module): The trained detector in eval mode.
         batch (Batch): B images.
         class_index (int, optional): The values of this class alone, without
@@ -35,7 +48,7 @@ def score_map(scorer: DenseScorer,
     Returns:
         Tensor: [B, H, W], as large as ``batch.inputs``, padding included.
     """
-    values = _values(scorer, model, batch, class_index)
+    values = scorer.map_values(model, batch, class_index)
     grid = level_grid(model.bbox_head, head_outputs(model, batch.inputs))
     size = batch.inputs.shape[-2:]
     maps = [_enlarged(level, size) for level in level_maps(values, grid)]
@@ -56,17 +69,6 @@ def level_maps(values: Tensor, grid: list[tuple[int, ...]]) -> list[Tensor]:
     counts = [h * w * anchors for h, w, anchors in grid]
     levels = values.split(counts, dim=1)
     return [x.unflatten(1, shape).amax(-1) for x, shape in zip(levels, grid)]
-
-
-def _values(scorer: DenseScorer, model: nn.Module, batch: Batch,
-            class_index: Optional[int]) -> Tensor:
-    found = scorer.values(model, batch)
-    if class_index is not None:
-        return found.classes[..., class_index]
-    if scorer.classes == 'joint':
-        return found.positions
-    weights = scorer.class_weights or [1.0] * found.classes.size(-1)
-    return (found.classes * found.classes.new_tensor(weights)).amax(-1)
 
 
 def _enlarged(level: Tensor, size: tuple[int, int]) -> Tensor:

@@ -19,6 +19,7 @@ from mmal.scoring.output_gradients import (
     output_gradients,
     output_layers,
 )
+from mmal.scoring.score_map import score_map
 from mmal.testing import tiny_fcos, tiny_mdn_ssd
 
 LAYERS = dict(
@@ -115,6 +116,33 @@ def test_a_committee_has_the_variance(mmdet_scope, name, how):
         found['class_scores'].T, of_classes, rtol=1e-4, atol=1e-10)
 
 
+@pytest.mark.parametrize('name', ['retina', 'ssd', 'yolov3', 'yolox', 'fcos'])
+@pytest.mark.parametrize('c', [None, 1])
+def test_maps_have_the_gradient_of_each_position(mmdet_scope, name, c):
+    model, inputs = detector(name), features(1)
+    modules = dict(model.bbox_head.named_modules())
+    probs, = by_hand(name, model, head_outputs(model, inputs))
+    found, = GradScorer().map_values(model, Batch([0], inputs), c)
+    assert len(found) == len(probs)
+    for position in range(0, len(probs), 5):
+        p = probs[position]
+        best = [p.max()] if name == 'ssd' else torch.maximum(p, 1 - p)
+        loss = sum(-x.log() for x in best)
+        grads = {}
+        for layer in LAYERS[name]:
+            conv = modules[layer]
+            parts = torch.autograd.grad(
+                loss, list(conv.parameters()), retain_graph=True,
+                allow_unused=True)
+            grads[layer] = torch.cat(
+                [(torch.zeros_like(w) if g is None else g).reshape(
+                    1, conv.out_channels, -1)
+                 for g, w in zip(parts, conv.parameters())], 2).numpy()
+        truth = flat(grads) if c is None else rows_of(name, grads, c)
+        assert found[position].item() == pytest.approx(
+            np.linalg.norm(truth), rel=1e-3, abs=1e-6)
+
+
 def test_mixtures(mmdet_scope):
     model, inputs = tiny_mdn_ssd(), torch.randn(2, 3, 64, 64)
     found = scored(GradScorer(), model, inputs)
@@ -128,6 +156,10 @@ def test_mixtures(mmdet_scope):
         norm = sum(g.square().sum() for g in grads if g is not None).sqrt()
         assert found['score'][i] == pytest.approx(norm.item(), rel=1e-4)
     assert 'class_scores' not in found
+    batch = Batch([0, 1], inputs)
+    assert score_map(GradScorer(), model, batch).std() > 0
+    with pytest.raises(ValueError, match='cannot tell the classes'):
+        score_map(GradScorer(), model, batch, 0)
 
 
 def test_certain_predictions_have_small_gradients(mmdet_scope):
