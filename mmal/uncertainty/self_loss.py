@@ -24,7 +24,7 @@ def categorical_self_loss(probs: Tensor, dim: int = -1) -> Tensor:
     """
     probs = at_least_float32(probs)
     label = probs.argmax(dim, keepdim=True)
-    return probs.gather(dim, label).squeeze(dim).log().neg()
+    return 0 - probs.gather(dim, label).squeeze(dim).log()
 
 
 def binary_self_loss(probs: Tensor) -> Tensor:
@@ -44,4 +44,4 @@ def binary_self_loss(probs: Tensor) -> Tensor:
     """
     probs = at_least_float32(probs)
     # chosen first: the logarithm of the other would have no derivative at 0
-    return torch.where(probs > 0.5, probs - 1, -probs).log1p().neg()
+    return 0 - torch.where(probs > 0.5, probs - 1, -probs).log1p()
