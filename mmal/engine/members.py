@@ -54,12 +54,38 @@ def _train_member(cfg: Config, settings: Settings, number: int,
                   folder: RoundDir, member: int,
                   logger: MMLogger) -> Optional[float]:
     files = folder.member(member)
-    if not on_main(lambda: is_readable_checkpoint(files.weights)):
+    if not is_trained(files):
         checkpoint = on_main(files.latest_checkpoint)
         logger.info(
             f'Round {number}: training member {member} of the ensemble in '
             f'{files.path}' +
             (f', resumed from {checkpoint}' if checkpoint else ''))
+    return train_to_weights(cfg, settings, number, files, member)
+
+
+def is_trained(files: MemberDir) -> bool:
+    """Whether a training is over; the same in every process."""
+    return on_main(lambda: is_readable_checkpoint(files.weights))
+
+
+def train_to_weights(cfg: Config, settings: Settings, number: int,
+                     files: MemberDir, member: int = 1) -> Optional[float]:
+    """Train without validation until only ``weights.pth`` remains.
+
+    Args:
+        cfg (Config): The config of the run.
+        settings (Settings): Its ``active_learning`` block.
+        number (int): The round, from 0; of the seed.
+        files (MemberDir): Where; its ``labelled`` is trained on. What was
+            trained there before is gone on with, or left as it is.
+        member (int): The member, from 1; of the seed.
+
+    Returns:
+        float | None: Wall time in seconds; None if an interruption made it
+        unknown.
+    """
+    if not is_trained(files):
+        checkpoint = on_main(files.latest_checkpoint)
         train(
             round_config(cfg, settings, number, files, checkpoint, member),
             _keep_weights(files, resumed=checkpoint is not None))

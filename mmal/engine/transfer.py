@@ -11,19 +11,15 @@ from mmengine.dist import get_world_size
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from mmal.fileio import (
-    discard_leftovers,
-    read_json,
-    write_bytes,
-    write_json,
-)
+from mmal.fileio import read_json, write_bytes
 from mmal.pool import CocoData, check_classes, check_images, count_boxes
 from mmal.reporting import Curve, Record
 from mmal.scoring.data import innermost_dataset
 from .checks import check_model, check_val
+from .claim import claim
 from .dist import on_main, setup_dist
 from .hooks import ActiveLearningHook
-from .identity import differences, identity
+from .identity import identity
 from .round_config import classes_of, round_config
 from .round_model import FinishedRound, find_round
 from .settings import Settings, image_prefix, pool_dataset
@@ -65,7 +61,7 @@ class Transfer:
         settings = Settings.from_config(source)
         self.seed = settings.seed if seed is None else seed
         self.pool = pool_dataset(source, settings)
-        self.cfg = _plain(cfg)
+        self.cfg = plain_config(cfg)
         self.work = WorkDir(osp.abspath(cfg.work_dir))
         self.resume = resume
 
@@ -130,35 +126,9 @@ class Transfer:
 
     def _claim(self) -> None:
         """Take the work folder, or make sure it is of the same training."""
-        content = self._identity()
-        if osp.exists(self.work.identity):
-            self._compare(read_json(self.work.identity), content)
-        elif osp.exists(self.work.state) or osp.exists(
-                self.work.config) or RoundDir(self.work.path).checkpoints():
-            # whose checkpoints must not be taken for those of this one
-            raise ValueError(f'{self.work.path} holds another training: '
-                             'choose another folder with --work-dir.')
-        discard_leftovers(self.work.path)
+        claim(self.work, self._identity(), self.resume)
         with open(self.round.folder.labelled, 'rb') as f:
             write_bytes(RoundDir(self.work.path).labelled, f.read())
-        write_json(self.work.identity, content, indent=1)
-
-    def _compare(self, old: dict, new: dict) -> None:
-        where = self.work.path
-        if osp.exists(self.work.state):
-            raise ValueError(f'{where} holds a run of active learning: choose '
-                             'another folder with --work-dir.')
-        if not self.resume:
-            raise ValueError(f'{where} already holds a training. Go on with '
-                             'it by --resume, or choose another folder with '
-                             '--work-dir.')
-        changed = differences(old, new)
-        if changed:
-            shown = '\n  '.join(changed[:10])
-            raise ValueError(
-                f'{where} was made with other settings:\n  {shown}\nUndo '
-                'these changes to resume it, or choose another folder with '
-                '--work-dir.')
 
     def _identity(self) -> dict:
         with open(self.round.folder.labelled, 'rb') as f:
@@ -204,8 +174,8 @@ def default_suffix(run: str, number: Optional[int]) -> str:
     return f'_on_{name}_round_{this.number:02d}'
 
 
-def _plain(cfg: Config) -> Config:
-    """A config without anything of active learning."""
+def plain_config(cfg: Config) -> Config:
+    """A copy of a config without anything of active learning."""
     cfg = copy.deepcopy(cfg)
     cfg.pop('active_learning', None)
     cfg.custom_hooks = [

@@ -1,4 +1,5 @@
 """Curves, tables, pictures and the report of a run."""
+from .ab_tables import ABRow, ab_table
 from .curve import Curve, Record
 from .plots import draw_curves, plot_curves
 from .report import write_report
@@ -8,10 +9,11 @@ from .uncertainty_tables import (
     overlap_table,
     save_tables,
     shift_table,
+    table_format,
 )
 
 __all__ = [
-    'Curve', 'PlainTable', 'Record', 'comparison_table', 'draw_curves',
-    'overlap_table', 'plot_curves', 'round_table', 'save_tables',
-    'shift_table', 'write_report'
+    'ABRow', 'Curve', 'PlainTable', 'Record', 'ab_table', 'comparison_table',
+    'draw_curves', 'overlap_table', 'plot_curves', 'round_table',
+    'save_tables', 'shift_table', 'table_format', 'write_report'
 ]

@@ -60,12 +60,22 @@ def save_tables(tables: Sequence[PlainTable], path: str) -> None:
     Raises:
         ValueError: If it ends with something else.
     """
+    kind = table_format(path)
+    parts = [t.csv() if kind == 'csv' else t.markdown() for t in tables]
+    write_text(path, '\n'.join(parts))
+
+
+def table_format(path: str) -> str:
+    """'csv' or 'md', as a file is named.
+
+    Raises:
+        ValueError: If it ends with something else.
+    """
     kind = osp.splitext(path)[1].lstrip('.')
     if kind not in ('csv', 'md'):
         raise ValueError(f'cannot write a table to {path}: give a name that '
                          'ends with .csv or .md.')
-    parts = [t.csv() if kind == 'csv' else t.markdown() for t in tables]
-    write_text(path, '\n'.join(parts))
+    return kind
 
 
 def overlap_table(names: Sequence[str], matrix: np.ndarray,
