@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import os.path as osp
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -79,6 +79,8 @@ def build_part(settings: Settings, name: str, **kwargs):
             message names its key.
     """
     cfg = dict(getattr(settings, name))
+    if name == 'selector':
+        cfg = _run_seed(cfg, settings.seed)
     try:
         part = TASK_UTILS.build({**kwargs, **cfg})
     except (KeyError, TypeError) as e:
@@ -91,11 +93,15 @@ def build_part(settings: Settings, name: str, **kwargs):
     return part
 
 
-def _run_seed(settings: Settings) -> dict:
-    """The run's seed, for a selector that draws and was given no other."""
-    kind = TASK_UTILS.get(settings.selector['type'])
+def _run_seed(cfg: Mapping, seed: int) -> dict:
+    """The run's seed, for a selector that draws and was given no other, and
+    for the one that it wraps."""
+    kind = TASK_UTILS.get(cfg['type']) if 'type' in cfg else None
     draws = kind is not None and 'seed' in signature(kind).parameters
-    return dict(seed=settings.seed) if draws else {}
+    seeded = {**(dict(seed=seed) if draws else {}), **cfg}
+    if isinstance(cfg.get('selector'), Mapping):
+        seeded['selector'] = _run_seed(cfg['selector'], seed)
+    return seeded
 
 
 class Query:
@@ -115,8 +121,7 @@ class Query:
         self.img_prefix = img_prefix
         self.oracle = oracle
         self.scorer: BaseScorer = build_part(settings, 'scorer')
-        self.selector: BaseSelector = build_part(settings, 'selector',
-                                                 **_run_seed(settings))
+        self.selector: BaseSelector = build_part(settings, 'selector')
         self.committee: Optional[BaseCommittee] = None
         if settings.committee is not None:
             self.committee = build_part(settings, 'committee')
@@ -186,6 +191,7 @@ class Query:
         start = time.perf_counter()
         scores = self._scores(model, splits, round, folder)
         labelled = self._labelled(model, splits, round, folder)
+        self.selector.prepare(round)
         selection = on_main(lambda: self._choose(scores, labelled))
         selection.seconds = time.perf_counter() - start
         if is_main_process():

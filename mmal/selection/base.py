@@ -35,6 +35,17 @@ class BaseSelector(metaclass=ABCMeta):
     needs_labelled: bool = False
     needs_class_scores: bool = False
     embeddings_dtype: str = 'float32'
+    round: int = 0
+
+    def prepare(self, round: int) -> None:
+        """Get ready for a query; each round draws other random numbers.
+
+        With the same ones an image would win or lose again and again.
+
+        Args:
+            round (int): The round, from 0.
+        """
+        self.round = round
 
     @abstractmethod
     def select(self,

@@ -25,9 +25,9 @@ class KMeansPlusPlus(BaseCentreSelector):
 
     At most O((L + n)·N·D) time and O(N) memory beside the embeddings, which
     may be memory-mapped; see :class:`RandomPoints`. The random numbers of an
-    image depend on the seed, its id and how many were chosen before, and
-    distances are exact (:class:`Grid`), so the choice is the same for every
-    order of the pool and every number of threads and processes.
+    image depend on the seed, the round, its id and how many were chosen
+    before, and distances are exact (:class:`Grid`), so the choice is the same
+    for every order of the pool and every number of threads and processes.
 
     Args:
         start (str): 'random' begins with a random image of the pool, each as
@@ -66,7 +66,6 @@ class KMeansPlusPlus(BaseCentreSelector):
                weights: Optional[np.ndarray]) -> RandomPoints:
         """See :meth:`BaseCentreSelector.points`."""
         ids = [choice.scores.ids[i] for i in index]
+        streams = SeededStreams(ids, self.seed, self.round, self.key, 'draws')
         return RandomPoints(choice.embeddings, choice.grid, index,
-                            choice.centres,
-                            SeededStreams(ids, self.seed, self.key, 'draws'),
-                            weights)
+                            choice.centres, streams, weights)

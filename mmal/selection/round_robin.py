@@ -62,6 +62,11 @@ class RoundRobin(BaseSelector):
         self.needs_labelled = self.selector.needs_labelled
         self.embeddings_dtype = self.selector.embeddings_dtype
 
+    def prepare(self, round: int) -> None:
+        """See :meth:`BaseSelector.prepare`."""
+        super().prepare(round)
+        self.selector.prepare(round)
+
     def select(self,
                scores: ScoresLike,
                n: int,

@@ -55,7 +55,7 @@ class TopThird(BaseSelector):
 
     def _shuffled(self, scores: ScoresLike, index: np.ndarray) -> np.ndarray:
         drawn = seeded_uniform([scores.ids[i] for i in index], self.seed,
-                               'top-third')
+                               self.round, 'top-third')
         last = np.asarray(scores.values)[index] == -np.inf
         tiebreak = np.asarray(scores.tiebreak)[index]
         return index[np.lexsort((tiebreak, drawn, last))]

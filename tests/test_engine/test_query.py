@@ -20,8 +20,33 @@ def test_a_selector_draws_by_the_runs_seed(selector, seed):
     assert query(selector=selector, seed=7).selector.seed == seed
 
 
+def test_a_wrapped_selector_draws_by_the_runs_seed_too():
+    inner = dict(type='mmal.TopThird')
+    selector = dict(type='mmal.RoundRobin', selector=inner)
+    assert query(selector=selector, seed=7).selector.selector.seed == 7
+    inner['seed'] = 3
+    assert query(selector=selector, seed=7).selector.selector.seed == 3
+
+
+@pytest.mark.parametrize('selector', [
+    dict(seed=3), dict(type='mmal.RoundRobin', selector=dict(seed=3))])
+def test_a_selector_without_a_type(selector):
+    with pytest.raises(ValueError, match='active_learning.selector'):
+        query(selector=selector)
+
+
 def test_a_selector_that_draws_nothing_gets_no_seed():
     assert not hasattr(query(seed=7).selector, 'seed')
+
+
+def test_a_selector_knows_the_round(monkeypatch):
+    asked = query(selector=dict(type='mmal.TopThird'))
+    for name in ('_scores', '_labelled'):
+        monkeypatch.setattr(asked, name, lambda *args: None)
+    monkeypatch.setattr(asked, '_choose',
+                        lambda *args: 1 / (asked.selector.round - 4))
+    with pytest.raises(ZeroDivisionError):
+        asked.run(None, {}, 4, None)
 
 
 def test_an_unknown_selector_is_named():

@@ -21,7 +21,7 @@ def race(scores, n, x, centres, weights, distance=squared, seed=0):
     """Ids of n images after the centres, every distance measured anew."""
     x = np.asarray(x, np.float64)
     centres = list(np.asarray(centres, np.float64))
-    streams = SeededStreams(scores.ids, seed, 'k-means++', 'draws')
+    streams = SeededStreams(scores.ids, seed, 0, 'k-means++', 'draws')
     left, chosen = set(range(len(x))), []
     for _ in range(n):
         nearest = np.min([distance(x, c) for c in centres], 0)
@@ -139,6 +139,17 @@ def test_minus_infinity_comes_last_and_zeros_before_it(start):
     none = scores_of(np.full(30, -np.inf))
     assert len(set(KMeansPlusPlus(start).select(
         none, 30, embeddings, labelled))) == 30
+
+
+@pytest.mark.parametrize('start', ['random', 'labelled'])
+def test_each_round_draws_anew(start):
+    embeddings, labelled = pool()
+    selector, found = KMeansPlusPlus(start), []
+    for round in (0, 1, 0):
+        selector.prepare(round)
+        found.append(selector.select(scores_of(np.ones(300)), 20, embeddings,
+                                     labelled))
+    assert found[0] == found[2] != found[1]
 
 
 def test_nothing_to_choose():

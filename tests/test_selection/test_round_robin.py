@@ -108,6 +108,12 @@ def test_embeddings_reach_the_wrapped_selector(inner):
                                    embeddings[:2]))) == 20
 
 
+def test_the_wrapped_selector_knows_the_round():
+    selector = RoundRobin(KMeansPlusPlus())
+    selector.prepare(3)
+    assert selector.selector.round == 3
+
+
 def test_scores_of_a_run():
     table = np.array([[.9, .1], [.8, .2], [.0, .3]])
     scores = Scores([4, 5, 6], table.max(1), np.arange(3) / 3,

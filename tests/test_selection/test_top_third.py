@@ -41,6 +41,23 @@ def test_each_image_of_the_third_is_as_likely_as_another():
     assert abs(counts[20:] - 300).max() < 75  # five standard deviations
 
 
+def test_images_new_in_the_third_are_as_likely_as_those_left_over():
+    new = 0
+    for seed in range(300):
+        selector = TopThird(seed)
+        scores = scores_of(np.arange(90.))
+        first = set(selector.select(scores, 15))
+        left = [i for i in range(90) if scores.ids[i] not in first]
+        scores.ids = [scores.ids[i] for i in left]
+        scores.values, scores.tiebreak = (
+            x[left] for x in (scores.values, scores.tiebreak))
+        selector.prepare(1)
+        # the third has 25 images now, 10 of which were outside before
+        for image in selector.select(scores, 5):
+            new += scores.values[scores.ids.index(image)] < 60
+    assert abs(new - 600) < 5 * (1500 * .4 * .6)**.5
+
+
 @pytest.mark.parametrize('n', [-1, 3])
 def test_refuses_counts_out_of_range(n):
     with pytest.raises(ValueError, match=f'cannot select {n} of 2'):
