@@ -29,6 +29,7 @@ from mmal.pool import (
 )
 from mmal.registry import TASK_UTILS
 from mmal.scoring import BaseScorer, Scores, ScoringData, score_pool
+from mmal.scoring.detections import final_head
 from mmal.scoring.embeddings import EmbeddingFile, backbone_of, open_rows
 from mmal.scoring.loop import embed_split
 from mmal.selection import BaseSelector
@@ -143,24 +144,36 @@ class Query:
             ValueError: If scorer or selector cannot work with this model.
         """
         self.scorer.check(model, data)
-        if self.selector.needs_class_scores and \
-                not self.scorer.gives_class_scores:
-            raise ValueError(
-                f'active_learning.selector is a {type(self.selector).__name__}'
-                f', which ranks images for each class, but a '
-                f'{type(self.scorer).__name__} gives one value for all '
-                'classes of this detector: set active_learning.scorer to '
-                'mmal.EntropyScorer or another that keeps the values of each '
-                'class.')
+        self._check_values(model)
         if not self.scorer.needs_embeddings:
             if self.selector.needs_embeddings:
                 backbone_of(model)
         elif self.selector.needs_labelled:
             raise ValueError(
-                f'{type(self.scorer).__name__} gives embeddings of its own '
+                f'{_name(self.scorer)} gives embeddings of its own '
                 'kind, but only of the unlabelled images, and '
-                f'{type(self.selector).__name__} starts from the labelled '
+                f'{_name(self.selector)} starts from the labelled '
                 "ones: set active_learning.selector.start='random'.")
+
+    def _check_values(self, model: nn.Module) -> None:
+        """Whether the scorer gives what the selector reads."""
+        selector = f'active_learning.selector is a {_name(self.selector)}'
+        if self.selector.needs_weights and self.scorer.may_be_negative:
+            raise ValueError(
+                f'{selector}, which takes scores for weights, but those of a '
+                f'{_name(self.scorer)} may be negative: set '
+                'active_learning.selector.weighted=False where it has this '
+                'key, or use another scorer or selector.')
+        if not self.selector.needs_class_scores:
+            return
+        if not self.scorer.gives_class_scores:
+            raise ValueError(
+                f'{selector}, which ranks images for each class, but a '
+                f'{_name(self.scorer)} gives one value for all classes of '
+                'this detector: set active_learning.scorer to '
+                'mmal.EntropyScorer or another that keeps the values of each '
+                'class.')
+        self.selector.check_classes(final_head(model).num_classes)
 
     def data(self, splits: dict, round: int) -> ScoringData:
         """The images for the scorer."""
@@ -306,6 +319,10 @@ class Query:
             BadImage(i, names[i], osp.join(self.img_prefix, names[i]), reason)
             for i, reason in scores.unreadable.items()
         ]
+
+
+def _name(part) -> str:
+    return type(part).__name__
 
 
 def _remove(path: str) -> None:

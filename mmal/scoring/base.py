@@ -28,6 +28,7 @@ class BaseScorer(metaclass=ABCMeta):
     - ``uses_committee``: it takes several opinions where there are some.
     - ``gives_class_scores``: :meth:`process` returns ``class_scores`` rows,
       a value of each class, higher = label it first; ``-inf`` for nothing.
+    - ``may_be_negative``: its scores are of no use as weights.
     - ``needs_embeddings``: :meth:`process` returns ``embedding`` rows.
     """
 
@@ -36,6 +37,7 @@ class BaseScorer(metaclass=ABCMeta):
     needs_committee: bool = False
     uses_committee: bool = False
     gives_class_scores: bool = False
+    may_be_negative: bool = False
     needs_embeddings: bool = False
 
     def check(self, model: nn.Module, data: ScoringData) -> None:  # noqa: B027

@@ -94,6 +94,7 @@ class InfluenceScorer(BaseScorer):
     """
 
     needs_labels = True
+    may_be_negative = True
 
     def __init__(self,
                  layers: Union[str, Sequence[str]],

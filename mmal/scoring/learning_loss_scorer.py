@@ -18,6 +18,8 @@ class LearningLossScorer(BaseScorer):
     forward pass of backbone and neck.
     """
 
+    may_be_negative = True
+
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
         if not hasattr(model, 'predict_losses'):

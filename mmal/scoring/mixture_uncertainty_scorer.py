@@ -59,6 +59,8 @@ class MixtureUncertaintyScorer(BaseScorer):
         score_thr (float): Detections with at least this score count.
     """
 
+    may_be_negative = True
+
     def __init__(self,
                  uncertainties: Sequence[str] = ('box_aleatoric',
                                                  'box_epistemic',

@@ -27,6 +27,7 @@ class BaseSelector(metaclass=ABCMeta):
     - ``needs_labelled``: the labelled images' embeddings as well.
     - ``needs_class_scores``: a value of each image and class, float [N, C],
       higher = label first, in ``scores.columns['class_scores']``.
+    - ``needs_weights``: scores that are not negative, as weights.
     - ``embeddings_dtype``: how precisely a run stores them, 'float32' or
       'float16'.
     """
@@ -34,8 +35,12 @@ class BaseSelector(metaclass=ABCMeta):
     needs_embeddings: bool = False
     needs_labelled: bool = False
     needs_class_scores: bool = False
+    needs_weights: bool = False
     embeddings_dtype: str = 'float32'
     round: int = 0
+
+    def check_classes(self, number: int) -> None:  # noqa: B027
+        """Raise a ValueError unless the settings suit so many classes."""
 
     def prepare(self, round: int) -> None:
         """Get ready for a query; each round draws other random numbers.

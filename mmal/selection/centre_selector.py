@@ -88,6 +88,7 @@ class BaseCentreSelector(BaseSelector):
         self.seed = seed
         self.embeddings_dtype = dtype
         self.needs_labelled = start == 'labelled'
+        self.needs_weights = weighted
 
     @abstractmethod
     def points(self, choice: Choice, index: np.ndarray,

@@ -60,7 +60,12 @@ class RoundRobin(BaseSelector):
         self.classes = _numbers(classes, class_names)
         self.needs_embeddings = self.selector.needs_embeddings
         self.needs_labelled = self.selector.needs_labelled
+        self.needs_weights = self.selector.needs_weights
         self.embeddings_dtype = self.selector.embeddings_dtype
+
+    def check_classes(self, number: int) -> None:
+        """See :meth:`BaseSelector.check_classes`."""
+        self._columns(number)
 
     def prepare(self, round: int) -> None:
         """See :meth:`BaseSelector.prepare`."""
@@ -96,8 +101,8 @@ class RoundRobin(BaseSelector):
         classes = range(number) if self.classes is None else self.classes
         if max(classes) >= number:
             raise ValueError(
-                f'RoundRobin: classes has {max(classes)} but the scores have '
-                f'only {number} classes, 0 to {number - 1}.')
+                f'RoundRobin: classes has {max(classes)} but there are only '
+                f'{number} classes, 0 to {number - 1}.')
         return classes
 
     def _ranking(self, scores, column, n, embeddings,

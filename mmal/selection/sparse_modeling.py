@@ -75,6 +75,7 @@ class SparseModeling(BaseSelector):
     """
 
     needs_embeddings = True
+    needs_weights = True
 
     def __init__(self,
                  distance: str = 'cosine',

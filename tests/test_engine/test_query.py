@@ -69,3 +69,35 @@ def test_turns_over_classes_need_a_value_of_each(kind, model, fits):
         return
     with pytest.raises(ValueError, match='RoundRobin.*one value for all'):
         asked.check(model(), None)
+
+
+def test_turns_over_a_class_that_there_is_not():
+    inner = dict(type='mmal.TopN')
+    for classes in ([2, 0], [3]):
+        asked = query(
+            scorer=dict(type='mmal.EntropyScorer'),
+            selector=dict(type='mmal.RoundRobin', selector=inner,
+                          classes=classes))
+        if max(classes) < 3:
+            asked.check(tiny_fcos(), None)
+            continue
+        with pytest.raises(ValueError, match='has 3 but .* only 3 classes'):
+            asked.check(tiny_fcos(), None)
+
+
+@pytest.mark.parametrize('selector, fits', [
+    (dict(type='mmal.KMeansPlusPlus'), False),
+    (dict(type='mmal.KMeansPlusPlus', weighted=False), True),
+    (dict(type='mmal.CoreSet'), True),
+    (dict(type='mmal.CoreSet', weighted=True), False),
+    (dict(type='mmal.SparseModeling'), False),
+    (dict(type='mmal.TopN'), True),
+])
+def test_negative_scores_are_no_weights(selector, fits):
+    asked = query(
+        scorer=dict(type='mmal.MixtureUncertaintyScorer'), selector=selector)
+    if fits:
+        asked.check(tiny_mdn_ssd(), None)
+        return
+    with pytest.raises(ValueError, match='may be negative: set active_lear'):
+        asked.check(tiny_mdn_ssd(), None)

@@ -92,7 +92,8 @@ def test_embeddings_reach_the_wrapped_selector(inner):
     embeddings = rng.standard_normal((20, 3)).astype('f4')
     scores = with_classes(rng.uniform(0, 1, (20, 2)))
     selector = RoundRobin(inner)
-    for name in ('needs_embeddings', 'needs_labelled', 'embeddings_dtype'):
+    for name in ('needs_embeddings', 'needs_labelled', 'needs_weights',
+                 'embeddings_dtype'):
         assert getattr(selector, name) == getattr(inner, name)
     got = selector.select(scores, 7, embeddings, embeddings[:2])
     table = scores.columns['class_scores']
@@ -139,7 +140,7 @@ def test_errors_say_what_is_wrong():
     scores = with_classes([[1., 2.], [3., 4.]])
     with pytest.raises(ValueError, match='cannot select 3 of 2'):
         RoundRobin(TopN()).select(scores, 3)
-    with pytest.raises(ValueError, match='classes has 2 but .* 0 to 1'):
+    with pytest.raises(ValueError, match='has 2 but .* only 2 classes, 0 to 1'):
         RoundRobin(TopN(), [2]).select(scores, 1)
     with pytest.raises(ValueError, match='no column .class_scores. .*no col'):
         RoundRobin(TopN()).select(scores_of([1., 2.]), 1)
