@@ -176,8 +176,8 @@ def _of_classes(head: nn.Module, grads: dict[str, Tensor]) -> Sequence[Tensor]:
     """The rows of each class, [B, elements of the class]."""
     if not _has_rows(head):
         return []
-    classes = [channel_classes(head, g.size(1)).to(g.device)
-               for g in grads.values()]
+    classes = [channel_classes(head, name, g.size(1)).to(g.device)
+               for name, g in grads.items()]
     return [
         _joined(g[:, which == c] for g, which in zip(grads.values(), classes))
         for c in range(head.num_classes)

@@ -19,6 +19,8 @@ from mmal.uncertainty import at_least_float32
 from .dense import class_probabilities
 from .detector import Outputs
 
+_OBJECTNESS = 'multi_level_conv_obj'  # of YOLOX
+
 
 class _Call(NamedTuple):
     name: str
@@ -87,8 +89,9 @@ def position_norms(model: nn.Module,
     for call in calls:
         level, grad = level_of[id(call.output)], grads[id(call.output)]
         if class_index is not None:
-            mine = channel_classes(head, grad.size(1)) == class_index
-            grad = grad * mine.to(grad)[:, None, None]
+            which = channel_classes(head, call.name, grad.size(1))
+            mine = (which == class_index).to(grad)
+            grad = grad * mine[:, None, None]
         rows = grad.square().unflatten(1, (anchors[level], -1)).sum(2)
         rows = rows * patch_squares(call.conv, call.input.to(grad.dtype))
         squares[level] = rows.permute(0, 2, 3, 1).flatten(1) + \
@@ -126,13 +129,14 @@ def output_layers(model: nn.Module, features: Sequence[Tensor]) -> list[str]:
     return sorted({made[i] for i in needed})
 
 
-def channel_classes(head: nn.Module, channels: int) -> Tensor:
+def channel_classes(head: nn.Module, layer: str, channels: int) -> Tensor:
     """Which class each raw output channel is of.
 
     Args:
         head (nn.Module): A head that :func:`class_probabilities` knows, with
             no method of its own for them.
-        channels (int): Number of channels of an output layer.
+        layer (str): The name of an output layer in it.
+        channels (int): How many channels this layer has.
 
     Returns:
         Tensor: int64 [channels]; negative, or from ``num_classes`` on, for
@@ -141,7 +145,7 @@ def channel_classes(head: nn.Module, channels: int) -> Tensor:
     index = torch.arange(channels)
     if isinstance(head, YOLOV3Head):
         return index % head.num_attrib - 5
-    if channels % head.cls_out_channels:  # YOLOX's objectness
+    if layer.startswith(_OBJECTNESS):
         return torch.full_like(index, -1)
     return index % head.cls_out_channels
 

@@ -55,10 +55,11 @@ class HeadAlone(SingleStageDetector):
         return inputs, inputs[:, :, ::2, ::2]
 
 
-def detector(name: str, seed: int = 0) -> HeadAlone:
+def detector(name: str, seed: int = 0, **head) -> HeadAlone:
     """A detector in eval mode whose outputs differ between positions."""
     torch.manual_seed(seed)
-    cfg = ConfigDict(HEADS[name], test_cfg=TEST_CFG, _scope_='mmdet')
+    cfg = ConfigDict({**HEADS[name], **head}, test_cfg=TEST_CFG,
+                     _scope_='mmdet')
     model = HeadAlone(MODELS.build(cfg))
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

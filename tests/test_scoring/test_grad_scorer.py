@@ -15,7 +15,6 @@ from mmal.scoring import Batch, GradScorer, score_pool
 from mmal.scoring.detector import head_outputs
 from mmal.scoring.grad_scorer import self_loss
 from mmal.scoring.output_gradients import (
-    channel_classes,
     output_gradients,
     output_layers,
 )
@@ -240,9 +239,15 @@ def test_self_loss_of_certain_positions_is_zero():
 
 
 def test_a_single_class_of_yolox(mmdet_scope):
-    head = detector('yolox').bbox_head
-    assert channel_classes(head, 3).tolist() == [0, 1, 2]
-    assert channel_classes(head, 1).tolist() == [-1]
+    model, inputs = detector('yolox', num_classes=1), features(3)
+    found = scored(GradScorer(), model, inputs)
+    grads = gradients_by_hand('yolox', model, inputs)
+    for c, layer in ('score', 'multi_level'), ('class_scores', 'multi_level_'
+                                               'conv_cls'):
+        norms = flat({k: g for k, g in grads.items() if k.startswith(layer)})
+        np.testing.assert_allclose(
+            found[c].ravel(), np.linalg.norm(norms, axis=1), rtol=1e-4)
+    assert (found['class_scores'][:, 0] < found['score']).all()
 
 
 def test_configs_build_it():
