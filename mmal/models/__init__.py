@@ -7,12 +7,12 @@ from .losses import (
     MixtureNLLLoss,
     PairwiseRankingLoss,
 )
-from .necks import DropoutSSDNeck
+from .necks import DropoutFPN, DropoutSSDNeck
 from .roi_heads import MDNShared2FCBBoxHead
 from .task_heads import LossPredictionHead
 
 __all__ = [
-    'DropoutSSDNeck', 'EfficientNetLite', 'LearningLossDetector',
+    'DropoutFPN', 'DropoutSSDNeck', 'EfficientNetLite', 'LearningLossDetector',
     'LossPredictionHead', 'MDNSSDHead', 'MDNShared2FCBBoxHead',
     'MixtureCrossEntropyLoss', 'MixtureNLLLoss', 'PairwiseRankingLoss',
     'SSDHead'
