@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import os.path as osp
 from collections.abc import Iterator, Sequence
+from inspect import signature
 from typing import Optional
 
 import mmcv
@@ -34,7 +35,8 @@ class ScoreMaps:
             no members.
         model (nn.Module): The trained detector in eval mode, with its
             ``dataset_meta``.
-        scorer (str, optional): Type of another scorer.
+        scorer (str, optional): Type of another scorer; it takes over
+            ``classes`` and ``class_weights`` of the config's.
         members (sequence[str]): Checkpoints of an ensemble's other members.
         class_name (str, optional): Draw the values of this class alone.
 
@@ -112,7 +114,9 @@ class ScoreMaps:
 
 def _dense_scorer(settings: dict, kind: Optional[str]) -> MapScorer:
     key = 'active_learning.scorer'
-    cfg = dict(type=kind) if kind else settings.get('scorer')
+    cfg = settings.get('scorer')
+    if kind:
+        cfg = dict(_shared_keys(kind, cfg or {}), type=kind)
     if cfg is None:
         raise ValueError(f'{key} is not set: give --scorer, e.g. '
                          'mmal.EntropyScorer.')
@@ -124,6 +128,15 @@ def _dense_scorer(settings: dict, kind: Optional[str]) -> MapScorer:
             'mmal.MutualInformationScorer, mmal.MarginScorer, '
             'mmal.LeastConfidenceScorer and mmal.GradScorer.')
     return scorer
+
+
+def _shared_keys(kind: str, cfg: dict) -> dict:
+    """What says of a config's scorer which values are drawn, if another one
+    has these keys too."""
+    wanted = TASK_UTILS.get(kind)
+    known = signature(wanted).parameters if wanted else ()
+    return {k: cfg[k] for k in ('classes', 'class_weights')
+            if k in cfg and k in known}
 
 
 def _committee(settings: dict, scorer: MapScorer,

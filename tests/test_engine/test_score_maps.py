@@ -88,3 +88,15 @@ def test_mistakes(files, tmp_path):
     cfg.active_learning = None
     with pytest.raises(ValueError, match='is not set: give --scorer'):
         ScoreMaps(cfg, model)
+
+
+def test_another_scorer_takes_over_what_is_drawn(files):
+    config, weights, _ = files
+    model = load_detector(config, weights[0], 'cpu', {
+        'active_learning.scorer.classes': 'separate',
+        'active_learning.scorer.class_weights': [1, 2, 0],
+        'active_learning.scorer.aggregation': 'sum'})
+    scorer = ScoreMaps(model.cfg, model, 'mmal.MarginScorer').scorer
+    assert scorer.classes == 'separate'
+    assert list(scorer.class_weights) == [1, 2, 0]
+    ScoreMaps(model.cfg, model, 'mmal.GradScorer')  # has no such keys

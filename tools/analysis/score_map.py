@@ -20,7 +20,8 @@ def parse_args(argv=None):
         '--out', required=True, help='folder for the pictures (png)')
     parser.add_argument(
         '--scorer',
-        help='e.g. mmal.EntropyScorer (default: active_learning.scorer)')
+        help='e.g. mmal.EntropyScorer (default: active_learning.scorer, whose '
+        'classes and class_weights count here too)')
     parser.add_argument(
         '--members',
         nargs='+',
