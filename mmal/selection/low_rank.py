@@ -69,8 +69,9 @@ class LowRank:
         ``project(values) @ vector(j)``.
         """
         total = np.zeros(self.rank)
+        values = np.where(self._rows, values, 0)
         for start, block in blocks(self._embeddings):
-            part = np.where(self._rows, values, 0)[start:start + len(block)]
+            part = values[start:start + len(block)]
             total += part @ self._vectors(block, start)
         return self._transform.T @ total
 

@@ -112,9 +112,8 @@ class RoundRobin(BaseSelector):
                           column)
         own = _ClassScores(scores.ids, values, scores.tiebreak,
                            scores.columns)
-        out = {scores.ids[i] for i in np.flatnonzero(values == -np.inf)}
-        ranking = self.selector.select(own, n, embeddings, labelled)
-        return [i for i in ranking if i not in out]
+        known = int((values != -np.inf).sum())  # the others come last
+        return self.selector.select(own, min(n, known), embeddings, labelled)
 
 
 @dataclass
