@@ -82,8 +82,17 @@ def build_part(settings: Settings, name: str, **kwargs):
     cfg = dict(getattr(settings, name))
     if name == 'selector':
         cfg = _run_seed(cfg, settings.seed)
+    return build_as(name, {**kwargs, **cfg})
+
+
+def build_as(name: str, cfg: dict):
+    """Build one of them from its own config.
+
+    Raises:
+        ValueError: See :func:`build_part`.
+    """
     try:
-        part = TASK_UTILS.build({**kwargs, **cfg})
+        part = TASK_UTILS.build(cfg)
     except (KeyError, TypeError) as e:
         raise ValueError(
             f'active_learning.{name} cannot be built from {cfg}: {e}') from e

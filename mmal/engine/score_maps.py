@@ -15,6 +15,7 @@ from torch import nn
 
 from mmal.fileio import write_bytes
 from mmal.models.committees import BaseCommittee
+from mmal.pool import verify_image
 from mmal.registry import TASK_UTILS
 from mmal.scoring import Batch, ScoringData, scoring_pipeline
 from mmal.scoring.data import collate
@@ -23,6 +24,7 @@ from mmal.scoring.score_map import MapScorer, score_map
 from mmal.visualization.draw import picture_names
 from mmal.visualization.heat_map import draw_heat_map
 from .checks import check_committee
+from .query import build_as
 from .round_config import test_pipeline
 
 
@@ -91,12 +93,11 @@ class ScoreMaps:
             str: The files, named as the images are.
 
         Raises:
-            FileNotFoundError: If there is no such image; nothing is drawn.
+            FileNotFoundError, ValueError: If there is no such image, or it
+                cannot be read; nothing is drawn.
         """
-        missing = [path for path in images if not osp.isfile(path)]
-        if missing:
-            raise FileNotFoundError(
-                f'there is no image {missing[0]}: check the path.')
+        for path in images:
+            _check_image(path)
         os.makedirs(folder, exist_ok=True)
         for path, name in zip(images, picture_names(images)):
             image = mmcv.imread(path, channel_order='rgb')
@@ -112,6 +113,15 @@ class ScoreMaps:
         return collate([item], self.model)
 
 
+def _check_image(path: str) -> None:
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'there is no image {path}: check the path.')
+    reason = verify_image(path)
+    if reason is not None:
+        raise ValueError(f'{path} cannot be read as an image: {reason}. Leave '
+                         'it out.')
+
+
 def _dense_scorer(settings: dict, kind: Optional[str]) -> MapScorer:
     key = 'active_learning.scorer'
     cfg = settings.get('scorer')
@@ -120,7 +130,7 @@ def _dense_scorer(settings: dict, kind: Optional[str]) -> MapScorer:
     if cfg is None:
         raise ValueError(f'{key} is not set: give --scorer, e.g. '
                          'mmal.EntropyScorer.')
-    scorer = TASK_UTILS.build(cfg)
+    scorer = build_as('scorer', cfg)
     if not hasattr(scorer, 'map_values'):
         raise ValueError(
             f'{key} is {cfg["type"]}, which has no value of each position to '
@@ -147,7 +157,7 @@ def _committee(settings: dict, scorer: MapScorer,
             dict(type='mmal.EnsembleCommittee', checkpoints=list(members)))
     if settings.get('committee') is None:
         return None
-    committee = TASK_UTILS.build(settings['committee'])
+    committee = build_as('committee', settings['committee'])
     if committee.trained_members and not scorer.needs_committee:
         return None
     if committee.trained_members:

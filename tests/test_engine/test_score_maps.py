@@ -79,7 +79,14 @@ def test_mistakes(files, tmp_path):
     with pytest.raises(FileNotFoundError, match='no image nowhere'):
         list(ScoreMaps(cfg, model).draw([images[0], 'nowhere'],
                                         str(tmp_path / 'out')))
+    with open(str(tmp_path / 'bad.png'), 'w') as f:
+        f.write('nothing')
+    with pytest.raises(ValueError, match='bad.png cannot be read'):
+        list(ScoreMaps(cfg, model).draw([images[0], f.name],
+                                        str(tmp_path / 'out')))
     assert not (tmp_path / 'out').exists()
+    with pytest.raises(ValueError, match='scorer cannot be built.*Nothing'):
+        ScoreMaps(cfg, model, 'mmal.Nothing')
     cfg.active_learning.committee = dict(
         type='mmal.EnsembleCommittee', size=3)
     ScoreMaps(cfg, model)  # one opinion will do
