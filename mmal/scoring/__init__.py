@@ -4,6 +4,7 @@ from .data import Batch, ScoringData, Split, plan_batches, scoring_pipeline
 from .dense import class_probabilities
 from .detection_entropy_scorer import DetectionEntropyScorer
 from .detections import detections
+from .embedding_model import EmbeddingModel
 from .entropy_scorer import EntropyScorer
 from .grad_scorer import GradScorer
 from .influence_scorer import InfluenceScorer
@@ -18,10 +19,10 @@ from .random_scorer import RandomScorer
 from .scores import Scores
 
 __all__ = [
-    'BaseScorer', 'Batch', 'DetectionEntropyScorer', 'EntropyScorer',
-    'GaussianNoise', 'GradScorer', 'InfluenceScorer', 'LearningLossScorer',
-    'LeastConfidenceScorer', 'MarginScorer', 'MixtureUncertaintyScorer',
-    'MutualInformationScorer', 'RandomScorer', 'Scores', 'ScoringData',
-    'Split', 'class_probabilities', 'detections', 'noisy_pipeline',
-    'plan_batches', 'score_pool', 'scoring_pipeline'
+    'BaseScorer', 'Batch', 'DetectionEntropyScorer', 'EmbeddingModel',
+    'EntropyScorer', 'GaussianNoise', 'GradScorer', 'InfluenceScorer',
+    'LearningLossScorer', 'LeastConfidenceScorer', 'MarginScorer',
+    'MixtureUncertaintyScorer', 'MutualInformationScorer', 'RandomScorer',
+    'Scores', 'ScoringData', 'Split', 'class_probabilities', 'detections',
+    'noisy_pipeline', 'plan_batches', 'score_pool', 'scoring_pipeline'
 ]

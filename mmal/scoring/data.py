@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 if TYPE_CHECKING:
     from mmal.models.committees import BaseCommittee
+    from .embedding_model import EmbeddingModel
 
 ImageId = Union[int, str]
 
@@ -84,6 +85,8 @@ class ScoringData:
             (width, height), and returns why the file cannot be used, or None.
         progress (bool): Whether process 0 shows a progress bar.
         committee (BaseCommittee, optional): Several opinions on a batch.
+        embedder (EmbeddingModel, optional): Gives embeddings where they are
+            wanted; the detector's own backbone when None.
     """
 
     def __init__(self,
@@ -94,7 +97,8 @@ class ScoringData:
                  num_workers: int = 2,
                  check_image: Optional[Callable] = None,
                  progress: bool = True,
-                 committee: Optional[BaseCommittee] = None) -> None:
+                 committee: Optional[BaseCommittee] = None,
+                 embedder: Optional[EmbeddingModel] = None) -> None:
         self.splits = splits
         self.seed = seed
         self.round = round
@@ -103,6 +107,7 @@ class ScoringData:
         self.check_image = check_image
         self.progress = progress
         self.committee = committee
+        self.embedder = embedder
         self.unreadable: dict[str, dict[ImageId, str]] = defaultdict(dict)
         self._datasets: dict[str, Dataset] = {}
         self._plans: dict[tuple, list[list[int]]] = {}

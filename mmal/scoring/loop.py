@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from mmal.compat.losses import local_losses
 from mmal.randomness import seeded_uniform
 from .base import BaseScorer
 from .data import Batch, ImageId, ScoringData
+from .embedding_model import SecondEmbedder
 from .embeddings import Embedder, EmbeddingFile, Part
 from .scores import Scores
 
 EMBEDDING = 'embedding'
+AnyEmbedder = Union[Embedder, SecondEmbedder]
 
 
 def score_pool(model: nn.Module,
@@ -97,7 +99,7 @@ def embed_split(
         ValueError: If the model has no backbone.
     """
     with file.part() as part:
-        with _ready(model), Embedder(model) as embedder:
+        with _ready(model), _embedder(model, data) as embedder:
             for batch in data.batches(split, model, ids, desc='embedding'):
                 embedder.expect(batch)
                 part.add(batch.ids, embedder.embedding())
@@ -165,7 +167,7 @@ def _score_shard(model, scorer, data, split, known,
                  part: Optional[Part]) -> dict[str, list]:
     rows = defaultdict(list)
     looks = scorer.needs_images or part is not None
-    with _watching(model, scorer, part) as embedder:
+    with _watching(model, scorer, data, part) as embedder:
         for batch in _batches(model, data, split, known, looks):
             if embedder is not None:
                 embedder.expect(batch)
@@ -179,14 +181,19 @@ def _score_shard(model, scorer, data, split, known,
 
 
 @contextmanager
-def _watching(model, scorer,
-              part: Optional[Part]) -> Iterator[Optional[Embedder]]:
+def _watching(model, scorer, data,
+              part: Optional[Part]) -> Iterator[Optional[AnyEmbedder]]:
     """Watch the model if its embeddings are wanted."""
     if part is None or scorer.needs_embeddings:
         yield None
         return
-    with Embedder(model) as embedder:
+    with _embedder(model, data) as embedder:
         yield embedder
+
+
+def _embedder(model: nn.Module, data: ScoringData) -> AnyEmbedder:
+    """Of the detector's own backbone, unless another model is given."""
+    return data.embedder.watch(model) if data.embedder else Embedder(model)
 
 
 def _batches(model, data, split, known, looks: bool) -> Iterator[Batch]:
