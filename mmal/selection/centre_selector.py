@@ -26,7 +26,7 @@ from .distances import (
     step_for,
 )
 from .farthest import Centres
-from .processes import Alone, Processes
+from .processes import Alone, Processes, together
 
 # an image's index, its value, and its row
 Offer = tuple[int, float, np.ndarray]
@@ -136,11 +136,14 @@ class BaseCentreSelector(BaseSelector):
         Returns:
             list[int | str]: The same n ids in every process: those that one
             process would choose from all images.
+
+        Raises:
+            ValueError: See :meth:`select`; in all processes if in one.
         """
         check_count(n, int(processes.gather([len(scores.ids)]).sum()))
         if n == 0:
             return []
-        self._check(scores, embeddings, labelled)
+        together(processes, lambda: self._check(scores, embeddings, labelled))
         return Choice(self, scores, embeddings, labelled, processes).run(n)
 
     def first_key(self, scores: ScoresLike) -> np.ndarray:
@@ -214,11 +217,10 @@ class Choice:
         rows = distance.project(np.asarray(self.embeddings[first], float))
         offer = (int(first[0]), 0.0, rows[0]) if len(first) else None
         _, origin = self._agree(offer)
-        radius = [
+        radius = together(self.processes, lambda: max(
             radius_of(distance, rows, origin)
-            for rows in (self.embeddings, self.labelled) if rows is not None
-        ]
-        radius = float(self.processes.gather([max(radius)]).max())
+            for rows in (self.embeddings, self.labelled) if rows is not None))
+        radius = float(self.processes.gather([radius]).max())
         return Grid(distance, origin, step_for(radius))
 
     def _start(self) -> None:

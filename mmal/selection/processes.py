@@ -1,7 +1,7 @@
 """How processes that hold parts of a pool talk while they select."""
 from __future__ import annotations
 
-from typing import Any, Optional, Protocol, Sequence
+from typing import Any, Callable, Optional, Protocol, Sequence
 
 import numpy as np
 import torch
@@ -67,3 +67,27 @@ class ProcessGroup:
         out = [None] * self.size
         dist.all_gather_object(out, thing, group=self.group)
         return out
+
+
+def together(processes: Processes, work: Callable[[], Any]) -> Any:
+    """Do something in every process; if one fails, none waits for ever.
+
+    Args:
+        processes (Processes): All of them call this.
+        work (callable): Takes nothing and does not talk to the others.
+
+    Returns:
+        What this process' work returned.
+
+    Raises:
+        ValueError: The first of any process.
+    """
+    result, error = None, None
+    try:
+        result = work()
+    except ValueError as e:
+        error = str(e)
+    errors = [e for e in processes.gather_objects(error) if e is not None]
+    if errors:
+        raise ValueError(errors[0])
+    return result

@@ -116,7 +116,7 @@ def test_random_starts_from_a_seeded_image_and_ignores_labelled_ones():
     embeddings, labelled = pool()
     scores = scores_of(np.zeros(300))
     got = CoreSet(start='random', seed=5).select(scores, 10, embeddings)
-    drawn = seeded_uniform(scores.ids, 5, 'core-set')
+    drawn = seeded_uniform(scores.ids, 5, 0, 'core-set')
     assert got[0] == scores.ids[int(drawn.argmax())]
     assert got == CoreSet(
         start='random', seed=5).select(scores, 10, embeddings, labelled)
@@ -213,6 +213,38 @@ def test_shards_choose_what_one_process_chooses(start, weighted):
     for thread in threads:
         thread.join()
     assert got == [expected] * 3
+
+
+@pytest.mark.parametrize('broken, message', [
+    (np.nan, 'NaN or infinite'), ('shape', r'embeddings of shape \[10, D\]')])
+def test_an_error_of_one_shard_is_one_of_all(broken, message):
+    embeddings, labelled = pool(n=20)
+    shared, barrier, errors = [None] * 2, threading.Barrier(2), []
+
+    def work(rank):
+        own = embeddings[rank::2]
+        if rank and broken == 'shape':
+            own = own[:9]
+        elif rank:
+            own[5, 1] = broken
+        try:
+            CoreSet().select_sharded(
+                scores_of(np.zeros(10)), 5, own, labelled,
+                Threads(rank, shared, barrier))
+        except Exception as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=work, args=(r, )) for r in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 2
+    for error in errors:
+        assert isinstance(error, ValueError)
+        assert error.args[0] == errors[0].args[0]
+        with pytest.raises(ValueError, match=message):
+            raise error
 
 
 def two_processes(rank, address, queue):
