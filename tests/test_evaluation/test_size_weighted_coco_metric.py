@@ -212,3 +212,26 @@ def test_means_of_a_table():
     np.testing.assert_allclose(of_classes[:3], [np.mean(r) for r in rows])
     assert of_classes[3] == -1
     assert size_weighted_ap(np.full((2, 3, 1, 1), -1.))[0] == -1
+
+
+def test_a_run_stops_at_it(tmp_path):
+    """As ``active_learning.target``; even an untrained detector has 0."""
+    from mmengine.config import Config
+    from mmengine.registry import DefaultScope
+
+    from mmal.engine import ActiveLearner
+    from mmal.reporting import Curve
+    from mmal.testing.tiny import tiny_config
+    cfg = Config(tiny_config(str(tmp_path / 'data'), epochs=1).to_dict())
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.val_evaluator.type = 'mmal.SizeWeightedCocoMetric'
+    cfg.active_learning = dict(
+        data=dict(ann_file='pool.json'), initial=dict(size=4), rounds=3,
+        budget=dict(size=3, unit='images'),
+        target=dict(metric='coco/bbox_wMAP', value=0.0),
+        score_dataloader=dict(batch_size=2, num_workers=0))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        ActiveLearner(cfg).run()
+    curve = Curve.load(cfg.work_dir)
+    assert curve.stopped == 'target' and len(curve) == 1
+    assert curve.records[0].value('coco/bbox_wMAP') >= 0
