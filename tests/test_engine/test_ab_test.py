@@ -168,6 +168,49 @@ def test_a_given_reference_model_is_only_tested(data, done, tmp_path,
         assert results[name] == theirs[name]
 
 
+class Oracle(torch.nn.Module):
+    """Finds every object but those of class 1, wherever the file is."""
+
+    def __init__(self, root):
+        super().__init__()
+        self.truth = {}
+        for name in ('pool', 'val'):
+            coco = load_coco(os.path.join(root, f'{name}.json'))
+            for i, image in coco.images.items():
+                self.truth[image['file_name']] = [
+                    a for a in coco.annotations.get(i, ())
+                    if a['category_id'] != 2]
+
+    def test_step(self, batch):
+        from mmengine.structures import InstanceData
+        for sample in batch['data_samples']:
+            rows = self.truth[os.path.basename(sample.img_path)]
+            boxes = torch.tensor([a['bbox'] for a in rows]).reshape(-1, 4)
+            boxes[:, 2:] += boxes[:, :2]
+            sample.pred_instances = InstanceData(
+                bboxes=boxes.float(), scores=torch.ones(len(rows)),
+                labels=torch.tensor([a['category_id'] - 1 for a in rows]))
+        return [s.to_dict() for s in batch['data_samples']]
+
+
+@pytest.mark.parametrize('test', TESTS)
+def test_each_test_set_is_evaluated(data, tmp_path, test):
+    """A detector that sees all but class 1, on images of known classes."""
+    here = make(data, tmp_path / 'work')
+    found = here._evaluate(Oracle(here.dataset.data_root), 0, test)
+    path = here.cfg.val_dataloader.dataset.ann_file if test == 'val' else \
+        os.path.join(here._folder(0), f'test_{test}.json')
+    coco = load_coco(os.path.join(here.dataset.data_root, path))
+    there = {a['category_id'] for a in coco.annotations_of(coco.ids)}
+    expected = {f'class_{c}': float(c != 1) if c + 1 in there else None
+                for c in range(3)}
+    known = [v for v in expected.values() if v is not None]
+    for metric in ('AP', 'wMAP'):
+        assert found[metric]['classes'] == pytest.approx(expected)
+    assert found['AP']['overall'] == pytest.approx(
+        sum(known) / len(known) if known else None)
+
+
 def test_tables_hold_mean_and_deviation_of_the_changes():
     def found(value):
         return dict(AP=dict(overall=value, classes=dict(cat=None, dog=value)))
