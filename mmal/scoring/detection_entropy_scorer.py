@@ -17,6 +17,7 @@ from .detections import (
     detections,
     final_head,
     padded,
+    rehearsal_batch,
 )
 from .options import check_choice, check_score_thr
 
@@ -51,8 +52,16 @@ class DetectionEntropyScorer(BaseScorer):
         self.score_thr = score_thr
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
-        """See :meth:`BaseScorer.check`."""
+        """Detect on a blank image."""
         final_head(model)
+        try:
+            detections(model, rehearsal_batch(model))
+        except AttributeError as e:
+            raise ValueError(
+                'active_learning.scorer needs detections, but '
+                f'{type(model).__name__} ends with an error: {e}. With '
+                "mmdet's SSDHead set model.bbox_head.type='mmal.SSDHead'."
+            ) from e
 
     @torch.no_grad()
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:

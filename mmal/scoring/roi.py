@@ -70,6 +70,11 @@ def _probabilities(member: nn.Module, features: Sequence[Tensor],
         probs = head.class_probabilities(results['cls_score'])
     else:
         probs = at_least_float32(results['cls_score']).softmax(-1)
+    if probs.size(-1) != head.num_classes + 1:
+        raise ValueError(
+            f'active_learning.scorer reads {head.num_classes} classes and the '
+            f'background of each proposal, but {type(head).__name__} gives '
+            f'{probs.size(-1)} outputs: choose another scorer for it.')
     rows = probs.split([len(b) for b in boxes])
     return pad_sequence(list(rows), batch_first=True)
 

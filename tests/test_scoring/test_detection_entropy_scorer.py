@@ -100,3 +100,11 @@ def test_a_config_builds_it():
 def test_a_model_without_boxes_is_refused_before_training():
     with pytest.raises(ValueError, match='roi_head.bbox_head'):
         DetectionEntropyScorer().check(nn.Identity(), None)
+
+
+def test_a_model_that_cannot_detect_is_refused_before_training(mmdet_scope):
+    model = tiny_ssd()
+    DetectionEntropyScorer().check(model, None)
+    del model.bbox_head.loss_cls  # as in mmdet's own SSDHead
+    with pytest.raises(ValueError, match="type='mmal.SSDHead'"):
+        DetectionEntropyScorer().check(model, None)

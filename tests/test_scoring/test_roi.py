@@ -140,6 +140,11 @@ def test_check(mmdet_scope):
         EntropyScorer(classes='separate', class_weights=[1]).check(
             tiny_faster_rcnn(), None)
     model = tiny_faster_rcnn()
+    old = model.roi_head.bbox_head.fc_cls
+    model.roi_head.bbox_head.fc_cls = nn.Linear(old.in_features, 8)
+    with pytest.raises(ValueError, match='3 classes .* gives 8 outputs'):
+        EntropyScorer().check(model, None)  # as CrowdDet's, of two instances
+    model = tiny_faster_rcnn()
     model.roi_head = nn.Identity()
     model.roi_head.bbox_head = None
     with pytest.raises(ValueError, match='StandardRoIHead and a softmax'):
