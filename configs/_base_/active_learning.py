@@ -9,6 +9,8 @@
 #   committee=dict(type='mmal.EnsembleCommittee', size=3), the model and
 #       two others trained in every round, or
 #   committee=dict(type='mmal.DropoutCommittee', passes=25)
+# and, for selectors that need embeddings, a network of its own for them:
+#   embedder=dict(type='mmal.EmbeddingModel', backbone=dict(…))
 custom_imports = dict(imports=['mmal'], allow_failed_imports=False)
 
 active_learning = dict(

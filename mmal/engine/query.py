@@ -28,7 +28,13 @@ from mmal.pool import (
     verify_image,
 )
 from mmal.registry import TASK_UTILS
-from mmal.scoring import BaseScorer, Scores, ScoringData, score_pool
+from mmal.scoring import (
+    BaseScorer,
+    EmbeddingModel,
+    Scores,
+    ScoringData,
+    score_pool,
+)
 from mmal.scoring.detections import final_head
 from mmal.scoring.embeddings import EmbeddingFile, backbone_of, open_rows
 from mmal.scoring.loop import embed_split
@@ -41,7 +47,8 @@ _KINDS = dict(
     scorer=BaseScorer,
     selector=BaseSelector,
     oracle=BaseOracle,
-    committee=BaseCommittee)
+    committee=BaseCommittee,
+    embedder=EmbeddingModel)
 
 
 @dataclass
@@ -73,7 +80,7 @@ class Selection:
 
 
 def build_part(settings: Settings, name: str, **kwargs):
-    """Build the scorer, selector, oracle or committee of a config.
+    """Build the scorer, selector, oracle, committee or embedder of a config.
 
     Raises:
         ValueError: If the config cannot be built or is of another kind; the
@@ -135,6 +142,9 @@ class Query:
         self.committee: Optional[BaseCommittee] = None
         if settings.committee is not None:
             self.committee = build_part(settings, 'committee')
+        self.embedder: Optional[EmbeddingModel] = None
+        if settings.embedder is not None:
+            self.embedder = build_part(settings, 'embedder')
         self.budget = build_budget(settings.budget)
 
     @property
@@ -154,7 +164,9 @@ class Query:
         """
         self.scorer.check(model, data)
         self._check_values(model)
-        if not self.scorer.needs_embeddings:
+        if self.embedder is not None:
+            self._check_embedder(model)
+        elif not self.scorer.needs_embeddings:
             if self.selector.needs_embeddings:
                 backbone_of(model)
         elif self.selector.needs_labelled:
@@ -184,6 +196,20 @@ class Query:
                 'class.')
         self.selector.check_classes(final_head(model).num_classes)
 
+    def _check_embedder(self, model: nn.Module) -> None:
+        if not self.selector.needs_embeddings:
+            raise ValueError(
+                'active_learning.embedder is set, but a '
+                f'{type(self.selector).__name__} needs no embeddings: set '
+                'embedder to None, or active_learning.selector to one that '
+                'does (mmal.CoreSet, mmal.KMeansPlusPlus).')
+        if self.scorer.needs_embeddings:
+            raise ValueError(
+                'active_learning.embedder is set, but '
+                f'{type(self.scorer).__name__} gives embeddings of its own '
+                'kind: set embedder to None.')
+        self.embedder.check(model)
+
     def data(self, splits: dict, round: int) -> ScoringData:
         """The images for the scorer."""
         return ScoringData(
@@ -192,6 +218,7 @@ class Query:
             round=round,
             check_image=verify_image,
             committee=self.committee,
+            embedder=self.embedder,
             **self.settings.score_dataloader)
 
     def run(self, model: nn.Module, splits: dict, round: int,

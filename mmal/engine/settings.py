@@ -32,6 +32,8 @@ class Settings:
         oracle (dict): Config of an oracle.
         committee (dict, optional): Config of a committee, for scorers that
             compare several opinions.
+        embedder (dict, optional): Config of an embedding model, for selectors
+            that need embeddings; the detector's own backbone when None.
         rounds (int): How often to train; the last round makes no query.
         target (dict, optional): ``metric`` and ``value``: stop when a
             validation metric reaches it.
@@ -56,6 +58,7 @@ class Settings:
         default_factory=lambda: dict(batch_size=8, num_workers=2))
     prepare_data: Optional[dict] = None
     committee: Optional[dict] = None
+    embedder: Optional[dict] = None
 
     def __post_init__(self) -> None:
         _require(

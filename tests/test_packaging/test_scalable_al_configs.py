@@ -32,6 +32,11 @@ def ensemble(size):
 MI_MAX = {**scorer('MutualInformationScorer', aggregation='max',
                    classes='separate'), **ensemble(6)}
 SMALL = {f'{AL}budget.size': 1400}
+VGG = {f'{AL}embedder.{k}': v for k, v in {
+    'type': 'mmal.EmbeddingModel', 'backbone.type': 'mmdet.SSDVGG',
+    'backbone.depth': 16, 'backbone.out_feature_indices': (29, ),
+    'backbone.init_cfg.type': 'Pretrained',
+    'backbone.init_cfg.checkpoint': 'torchvision://vgg16'}.items()}
 LOOP = {f'{AL}rounds': 4}
 # what a run has that the one with random images has not
 COCO = {
@@ -72,6 +77,10 @@ COCO = {
     'random_coco-loop': LOOP,
     'mi-max_coco-loop': {**MI_MAX, **LOOP},
 }
+COCO.update({
+    f'{name}-vgg_coco-small': {**COCO[f'{name}_coco-small'], **VGG}
+    for name in ('k-means', 'sparse-euclidean', 'sparse-cosine',
+                 'core-set-euclidean', 'core-set-cosine')})
 DIGITS = {
     'mi-ensemble_digits': {**MI_MAX, **ensemble(3)},
     'core-set_digits': selector('CoreSet'),
@@ -138,7 +147,8 @@ def test_block_is_accepted_and_its_parts_are_built(name):
     for part in (settings.scorer, settings.selector, settings.oracle,
                  settings.committee):
         assert part is None or TASK_UTILS.get(part['type']) is not None
-    for part in (settings.scorer, settings.selector, settings.committee):
+    for part in (settings.scorer, settings.selector, settings.committee,
+                 settings.embedder):
         if part is not None:
             TASK_UTILS.build(part)
     if 'digits' not in name:

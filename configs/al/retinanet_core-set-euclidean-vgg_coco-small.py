@@ -1,0 +1,12 @@
+# Core-set with averages of VGG16's last map, from ImageNet, in place of the
+# detector's own ("CS, VGG, Eucl.").
+_base_ = './retinanet_core-set-euclidean_coco-small.py'
+active_learning = dict(
+    embedder=dict(
+        type='mmal.EmbeddingModel',
+        backbone=dict(
+            type='mmdet.SSDVGG',
+            depth=16,
+            out_feature_indices=(29, ),
+            init_cfg=dict(
+                type='Pretrained', checkpoint='torchvision://vgg16'))))
