@@ -10,6 +10,16 @@ import mmal  # noqa: F401  before mmdet: it supplies missing operators
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def default_scope_as_before():
+    """A test that sets the default scope leaves none to the next one."""
+    scopes = DefaultScope._instance_dict
+    before = dict(scopes)
+    yield
+    scopes.clear()
+    scopes.update(before)
+
+
 @pytest.fixture
 def mmdet_scope():
     """The default scope that a Runner would set."""

@@ -1,9 +1,7 @@
-"""A scorer that asks a committee, and a neck with dropout, for whole runs."""
+"""A scorer that asks a committee, for whole runs."""
 import torch
-from mmdet.models.necks import FPN
-from torch import nn
 
-from mmal.registry import MODELS, TASK_UTILS
+from mmal.registry import TASK_UTILS
 from mmal.scoring import BaseScorer
 
 
@@ -22,15 +20,3 @@ class DisagreementScorer(BaseScorer):
                 for outputs in self.committee.outputs(model, batch)]
         assert len(maps) == self.committee.size
         return dict(score=torch.stack(maps).double().var(0).mean(1))
-
-
-@MODELS.register_module(force=True)
-class DropoutFPN(FPN):
-    """FPN and a dropout layer on every level."""
-
-    def __init__(self, *args, p=0.2, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.dropout = nn.Dropout(p)
-
-    def forward(self, inputs):
-        return tuple(self.dropout(x) for x in super().forward(inputs))

@@ -54,7 +54,8 @@ def config(root, work_dir, **block):
 
 def dropout_config(root, work_dir, **block):
     cfg = config(root, work_dir, committee=DROPOUT, **block)
-    cfg.model.neck = dict(cfg.model.neck, type='mmal.DropoutFPN')
+    cfg.model.neck = dict(
+        cfg.model.neck, type='mmal.DropoutFPN', dropout=0.2)
     return cfg
 
 

@@ -237,9 +237,10 @@ def test_progress_ends_full(kind):
 
 
 @pytest.mark.parametrize(
-    'cfg', [{'type': 'LiSSA', 'damping': -1}, {'type': 'LiSSA', 'scale': 0},
-            {'type': 'LiSSA', 'repeats': 0},
-            {'type': 'ConjugateGradient', 'max_iters': 0}])
+    'cfg', [{'type': 'mmal.LiSSA', 'damping': -1},
+            {'type': 'mmal.LiSSA', 'scale': 0},
+            {'type': 'mmal.LiSSA', 'repeats': 0},
+            {'type': 'mmal.ConjugateGradient', 'max_iters': 0}])
 def test_bad_options_are_named(cfg):
     key = next(k for k in cfg if k != 'type')
     with pytest.raises(ValueError, match=f'solver.{key}'):
