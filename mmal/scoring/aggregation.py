@@ -6,6 +6,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from mmal.uncertainty import masked_max
 from .options import check_choice
 
 AGGREGATIONS = ('mean', 'max', 'sum')
@@ -33,7 +34,7 @@ def aggregate(values: Tensor,
         return _aggregate_all(values, how)
     values = values.double()
     count = mask.sum(-1)
-    reduced = _largest(values, mask) if how == 'max' else \
+    reduced = masked_max(values, mask) if how == 'max' else \
         values.masked_fill(~mask, 0).sum(-1)
     if how == 'mean':
         reduced = reduced / count.clamp(min=1)
@@ -48,10 +49,3 @@ def _aggregate_all(values: Tensor, how: str) -> Tensor:
     if how == 'max':
         return values.amax(-1).double()
     return getattr(values, how)(-1, dtype=torch.float64)
-
-
-def _largest(values: Tensor, mask: Tensor) -> Tensor:
-    """The maximum; one more column makes room for images without values."""
-    values = values.masked_fill(~mask, -float('inf'))
-    nothing = values.new_full((*values.shape[:-1], 1), -float('inf'))
-    return torch.cat([values, nothing], -1).amax(-1)

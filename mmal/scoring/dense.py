@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Callable, Optional
 
-import torch
 from mmdet.models.dense_heads import (
     ATSSHead,
     AutoAssignHead,
@@ -20,6 +19,7 @@ from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
 
 from mmal.models.committees import Member
+from mmal.models.utils import flatten_levels
 from mmal.uncertainty import (
     at_least_float32,
     binary_entropy,
@@ -171,11 +171,7 @@ def _yolox(head: nn.Module, cls_scores: Sequence[Tensor], bbox_preds,
 
 
 def _rows(levels: Sequence[Tensor], channels: int) -> Tensor:
-    """Maps [B, A * channels, H, W] as [B, P, channels] in prior order."""
-    rows = [
-        m.permute(0, 2, 3, 1).reshape(len(m), -1, channels) for m in levels
-    ]
-    return at_least_float32(torch.cat(rows, 1))
+    return at_least_float32(flatten_levels(levels, channels))
 
 
 _READERS = {

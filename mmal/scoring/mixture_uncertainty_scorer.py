@@ -9,8 +9,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmal.registry import TASK_UTILS
-from mmal.uncertainty import pooled_moments
-from .aggregation import aggregate
+from mmal.uncertainty import image_moments, pooled_moments
 from .base import BaseScorer
 from .data import Batch, ScoringData
 from .dense import class_entropy
@@ -143,28 +142,6 @@ def given_uncertainties(model: nn.Module) -> tuple[str, ...]:
     """
     found = detections(model, rehearsal_batch(model))[0]
     return tuple(name for name, field in FIELDS.items() if field in found)
-
-
-def image_moments(values: Tensor, keep: Tensor) -> dict[str, Tensor]:
-    """Maximum, mean and sum of squared deviations of each image's values.
-
-    Args:
-        values (Tensor): [B, U, n].
-        keep (Tensor): bool [B, n], which of them count.
-
-    Returns:
-        dict[str, Tensor]: ``max``, ``mean`` and ``m2``, float64 [B, U];
-        ``-inf``, 0 and 0 for an image without values.
-    """
-    keep = keep[:, None].expand_as(values)
-    count = keep.sum(-1)
-    largest = aggregate(values, 'max', keep)
-    start = largest.masked_fill(count == 0, 0)[..., None]
-    # from the maximum on, so that m2 of equal values is 0, not rounding
-    offset = (values.double() - start).masked_fill(~keep, 0)
-    mean = offset.sum(-1, keepdim=True) / count.clamp(min=1)[..., None]
-    m2 = (offset - mean).masked_fill(~keep, 0).square().sum(-1)
-    return dict(max=largest, mean=(start + mean).squeeze(-1), m2=m2)
 
 
 def _values(found: Sequence[InstanceData], name: str, num_classes: int,

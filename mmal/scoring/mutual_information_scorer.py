@@ -2,11 +2,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
+import torch
 from torch import Tensor
 
 from mmal.registry import TASK_UTILS
-from mmal.uncertainty import binary_entropy, categorical_entropy
+from mmal.uncertainty import (
+    binary_entropy,
+    categorical_entropy,
+    mutual_information,
+)
 from .dense_scorer import DenseScorer
 from .dense_values import DenseValues, dense_values
 
@@ -31,18 +37,14 @@ class MutualInformationScorer(DenseScorer):
 
     def uncertainty(self, opinions: Iterator[Tensor],
                     num_classes: int) -> DenseValues:
-        """Mutual information; what rounding leaves below 0 is 0."""
-        total, members = next(opinions), 1
-        sums = _entropies(total, num_classes)
-        for probs in opinions:
-            total, members = total + probs, members + 1
-            added = _entropies(probs, num_classes)
-            sums = [a + b for a, b in zip(sums, added)]
-        of_mean = _entropies(total / members, num_classes)
-        return DenseValues(*[(h - s / members).clamp(min=0)
-                             for h, s in zip(of_mean, sums)])
+        """Mutual information of each position and each of its classes."""
+        found = mutual_information(
+            opinions, partial(_entropies, num_classes=num_classes))
+        return DenseValues(found[..., 0], found[..., 1:])
 
 
-def _entropies(probs: Tensor, num_classes: int) -> DenseValues:
-    return dense_values(probs, num_classes, categorical_entropy,
-                        binary_entropy)
+def _entropies(probs: Tensor, num_classes: int) -> Tensor:
+    """Of a position, then of its classes, [B, P, 1 + num_classes]."""
+    found = dense_values(probs, num_classes, categorical_entropy,
+                         binary_entropy)
+    return torch.cat([found.positions.unsqueeze(-1), found.classes], -1)

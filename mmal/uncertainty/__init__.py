@@ -7,7 +7,7 @@ from .confidence import (
 )
 from .entropy import binary_entropy, categorical_entropy
 from .mixtures import aleatoric, epistemic, mixture_mean, softmax_aleatoric
-from .moments import moments, pooled_moments
+from .moments import image_moments, masked_max, pooled_moments
 from .mutual_information import mutual_information
 from .precision import at_least_float32
 from .self_loss import binary_self_loss, categorical_self_loss
@@ -17,6 +17,6 @@ __all__ = [
     'binary_least_confidence', 'binary_margin_uncertainty', 'binary_self_loss',
     'categorical_entropy', 'categorical_least_confidence',
     'categorical_margin_uncertainty', 'categorical_self_loss', 'epistemic',
-    'mixture_mean', 'moments', 'mutual_information', 'pooled_moments',
-    'softmax_aleatoric'
+    'image_moments', 'masked_max', 'mixture_mean', 'mutual_information',
+    'pooled_moments', 'softmax_aleatoric'
 ]

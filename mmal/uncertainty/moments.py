@@ -1,29 +1,50 @@
 """Means and standard deviations over all rows of many images."""
-from typing import Tuple, Union
+from typing import Dict, Tuple, Union
 
 import numpy as np
 import torch
 from torch import Tensor
 
 Array = Union[Tensor, np.ndarray]
-Moments = Tuple[int, Tensor, Tensor]
 
 
-def moments(values: Array) -> Moments:
-    """Count, mean and sum of squared deviations of the rows of one image.
+def image_moments(values: Tensor, keep: Tensor) -> Dict[str, Tensor]:
+    """Maximum, mean and sum of squared deviations of each image's values.
 
     Args:
-        values (Tensor | np.ndarray): [n, U].
+        values (Tensor): [B, U, n].
+        keep (Tensor): bool [B, n], which of them count.
 
     Returns:
-        tuple[int, Tensor, Tensor]: n, mean [U] and m2 [U], float64; zeros
-        for no rows. m2 of equal rows is exactly 0.
+        dict[str, Tensor]: ``max``, ``mean`` and ``m2``, float64 [B, U];
+        ``-inf``, 0 and 0 for an image without values. m2 of equal values is
+        exactly 0.
     """
-    rows = _float64(values)
-    if len(rows) == 0:
-        return 0, rows.new_zeros(rows.shape[1]), rows.new_zeros(rows.shape[1])
-    mean = rows[0] + (rows - rows[0]).mean(dim=0)
-    return len(rows), mean, (rows - mean).square().sum(dim=0)
+    values, keep = values.double(), keep[:, None].expand_as(values)
+    count = keep.sum(-1)
+    largest = masked_max(values, keep)
+    start = largest.masked_fill(count == 0, 0)[..., None]
+    # from the maximum on, so that m2 of equal values is 0, not rounding
+    offset = (values - start).masked_fill(~keep, 0)
+    mean = offset.sum(-1, keepdim=True) / count.clamp(min=1)[..., None]
+    m2 = (offset - mean).masked_fill(~keep, 0).square().sum(-1)
+    return dict(max=largest, mean=(start + mean).squeeze(-1), m2=m2)
+
+
+def masked_max(values: Tensor, keep: Tensor) -> Tensor:
+    """The maximum of the values that count.
+
+    Args:
+        values (Tensor): [..., n].
+        keep (Tensor): bool [..., n], which of them count.
+
+    Returns:
+        Tensor: [...], ``-inf`` where none does.
+    """
+    values = values.masked_fill(~keep, -torch.inf)
+    # amax takes no empty dimension
+    nothing = values.new_full((*values.shape[:-1], 1), -torch.inf)
+    return torch.cat([values, nothing], -1).amax(-1)
 
 
 def pooled_moments(count: Array, mean: Array,

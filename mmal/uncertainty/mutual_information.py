@@ -1,36 +1,43 @@
 """Mutual information between a prediction and the committee's member."""
+from typing import Callable, Iterable
+
 from torch import Tensor
 
-from .entropy import binary_entropy, categorical_entropy
 from .precision import at_least_float32
 
 
-def mutual_information(probs: Tensor, categorical: bool) -> Tensor:
-    """Entropy of the mean minus the mean entropy, in nats.
+def mutual_information(opinions: Iterable[Tensor],
+                       entropy: Callable[[Tensor], Tensor]) -> Tensor:
+    """Entropy of the mean minus the mean entropy.
 
     Scalable Active Learning for Object Detection, eq. 2 and 3; known as BALD
-    (Houlsby et al., 2011).
+    (Houlsby et al., 2011). One opinion is held at a time.
 
     Args:
-        probs (Tensor): Of M members. [M, ..., C] that sums to 1 over C if
-            categorical, else [M, ...] of independent binary classes.
-        categorical (bool): Whether the last dimension is one distribution.
+        opinions (iterable[Tensor]): Probabilities of M >= 1 members, of one
+            shape; a tensor [M, ...] will do.
+        entropy (callable): Of one of them, e.g.
+            :func:`~mmal.uncertainty.categorical_entropy`.
 
     Returns:
-        Tensor: [...], at least 0 and at most log M; float32 or better.
+        Tensor: What ``entropy`` returns, >= 0 (what rounding leaves below is
+        0) and, for entropies in nats, at most log M; float32 or better.
 
     Raises:
         ValueError: If there is no member.
 
     Example:
         >>> import torch
-        >>> mutual_information(torch.tensor([[0., 1.], [1., 0.]]), True)
+        >>> from mmal.uncertainty import categorical_entropy
+        >>> mutual_information(
+        ...     torch.tensor([[0., 1.], [1., 0.]]), categorical_entropy)
         tensor(0.6931)
     """
-    if probs.dim() < 1 + categorical or len(probs) == 0:
-        raise ValueError(
-            f'mutual information of probabilities {tuple(probs.shape)}: give '
-            f'[M, ...{", C" if categorical else ""}] with M >= 1.')
-    entropy = categorical_entropy if categorical else binary_entropy
-    mean = at_least_float32(probs).mean(dim=0)
-    return (entropy(mean) - entropy(probs).mean(dim=0)).clamp(min=0)
+    members, total, entropies = 0, 0, 0
+    for probs in map(at_least_float32, opinions):
+        members += 1
+        total, entropies = total + probs, entropies + entropy(probs)
+    if not members:
+        raise ValueError('mutual information of no opinion: give those of '
+                         'one member at least.')
+    return (entropy(total / members) - entropies / members).clamp(min=0)

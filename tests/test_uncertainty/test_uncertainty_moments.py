@@ -4,13 +4,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmal.uncertainty import moments, pooled_moments
+from mmal.uncertainty import image_moments, pooled_moments
 
 
 def stacked(images):
-    rows = [moments(image) for image in images]
-    return (np.array([r[0] for r in rows]), torch.stack([r[1] for r in rows]),
-            torch.stack([r[2] for r in rows]))
+    rows = [
+        image_moments(
+            torch.from_numpy(image.T)[None],
+            torch.ones(1, len(image), dtype=torch.bool)) for image in images
+    ]
+    return (np.array([len(image) for image in images]),
+            torch.cat([r['mean'] for r in rows]),
+            torch.cat([r['m2'] for r in rows]))
 
 
 @settings(deadline=None, max_examples=60)
@@ -60,12 +65,19 @@ def test_no_images_give_zeros():
     assert mean.tolist() == std.tolist() == [0] * 4
 
 
-def test_moments_of_one_image_equal_numpy():
-    values = np.random.default_rng(0).normal(5, 1e-6, (9, 3))
-    count, mean, m2 = moments(torch.from_numpy(values))
-    assert count == 9
-    np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-14)
-    np.testing.assert_allclose(m2, values.var(axis=0) * 9, rtol=1e-7)
+def test_moments_of_an_image_equal_numpy_over_what_counts():
+    rng = np.random.default_rng(0)
+    values, keep = rng.normal(5, 1e-6, (3, 2, 9)), rng.random((3, 9)) < 0.6
+    keep[2] = False
+    found = image_moments(torch.from_numpy(values), torch.from_numpy(keep))
+    for i, u in np.ndindex(2, 2):
+        own = values[i, u, keep[i]]
+        assert float(found['max'][i, u]) == own.max()
+        np.testing.assert_allclose(found['mean'][i, u], own.mean(), rtol=1e-14)
+        np.testing.assert_allclose(
+            found['m2'][i, u], own.var() * len(own), rtol=1e-6)
+    nothing = [found[k][2, 0].item() for k in ('max', 'mean', 'm2')]
+    assert nothing == [-np.inf, 0, 0]
 
 
 def test_refuses_shapes_that_do_not_fit():

@@ -20,6 +20,7 @@ from ..losses import (
     uncertainty_weight,
 )
 from ..losses.weighting_options import weighting_options
+from ..utils import flatten_levels
 from .ssd_head import SSDHead
 
 
@@ -279,22 +280,6 @@ class MDNSSDHead(SSDHead):
         for name, value in fields.items():
             results.set_field(value, name)
         return results
-
-
-def flatten_levels(levels: list[Tensor], channels: int) -> Tensor:
-    """Outputs of all levels as rows, in the order of the priors.
-
-    Args:
-        levels (list[Tensor]): [B, priors * channels, H, W] each.
-        channels (int): Channels of a prior.
-
-    Returns:
-        Tensor: [B, P, channels], P priors over all levels.
-    """
-    return torch.cat([
-        level.permute(0, 2, 3, 1).reshape(len(level), -1, channels)
-        for level in levels
-    ], 1)
 
 
 def _flatten(level: Tensor, channels: int) -> Tensor:

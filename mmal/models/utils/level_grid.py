@@ -1,7 +1,11 @@
-"""Where the anchors (points) of a one-stage detector lie."""
+"""Where the anchors (points) of a one-stage detector lie, and what they say.
+"""
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
 
 from .per_image import Outputs
 
@@ -20,3 +24,20 @@ def level_grid(head: nn.Module, outputs: Outputs) -> list[tuple[int, ...]]:
     """
     counts = head.prior_generator.num_base_priors
     return [(*level.shape[-2:], n) for level, n in zip(outputs[0], counts)]
+
+
+def flatten_levels(levels: Sequence[Tensor], channels: int) -> Tensor:
+    """Outputs of all levels as rows, in mmdet's order of the positions.
+
+    Args:
+        levels (sequence[Tensor]): [B, A * channels, H, W] each.
+        channels (int): Channels of an anchor (point).
+
+    Returns:
+        Tensor: [B, P, channels], P positions over all levels.
+    """
+    rows = [
+        level.permute(0, 2, 3, 1).reshape(len(level), -1, channels)
+        for level in levels
+    ]
+    return torch.cat(rows, 1)
