@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from inspect import signature
-from typing import Optional
+from typing import Callable, Optional
 
 import numpy as np
-from mmengine.dist import is_main_process
+from mmengine.dist import get_comm_device, is_distributed, is_main_process
 from mmengine.logging import print_log
 from torch import nn
 
@@ -38,7 +38,7 @@ from mmal.scoring import (
 from mmal.scoring.detections import final_head
 from mmal.scoring.embeddings import EmbeddingFile, backbone_of, open_rows
 from mmal.scoring.loop import embed_split
-from mmal.selection import BaseSelector
+from mmal.selection import BaseSelector, ProcessGroup, SharedSelection
 from .dist import on_main
 from .settings import Settings
 from .workdir import RoundDir
@@ -241,7 +241,7 @@ class Query:
         scores = self._scores(model, splits, round, folder)
         labelled = self._labelled(model, splits, round, folder)
         self.selector.prepare(round)
-        selection = on_main(lambda: self._choose(scores, labelled))
+        selection = self._select(scores, labelled)
         selection.seconds = time.perf_counter() - start
         if is_main_process():
             selection.save(folder.selected)
@@ -311,15 +311,31 @@ class Query:
         finally:
             self.committee.release()
 
-    def _choose(self, scores: Scores,
+    def _select(self, scores: Scores,
                 labelled: Optional[np.ndarray]) -> Selection:
+        """Process 0 chooses, with the help of the others if the selector
+        knows how."""
+        shares = self.selector.can_share and is_distributed()
+        if not shares or scores.embeddings is None:  # None: no image is left
+            rank = partial(self._rank, labelled)
+            return on_main(lambda: self._choose(scores, rank))
+        shared = SharedSelection(
+            self.selector, scores, scores.embeddings, labelled,
+            ProcessGroup(device=str(get_comm_device())))
+        if not is_main_process():
+            shared.help()
+        return on_main(lambda: shared.lead(lambda: self._choose(
+            scores, lambda _, n: shared.select(n))))
+
+    def _choose(self, scores: Scores, rank: Callable) -> Selection:
+        """``rank(scores, n)`` is the choice of n images; embeddings are of
+        readable images, so with them the scores never shrink."""
         bad = self._unreadable(scores)
         while True:
             if not len(scores):  # nothing but broken images is left
                 return Selection([], [], 0, set_aside=bad)
             taken = self.budget.take(
-                partial(self._rank, scores, labelled), self.oracle,
-                len(scores))
+                partial(rank, scores), self.oracle, len(scores))
             broken = self._check(taken.ids)
             if not broken:
                 return Selection(
@@ -328,7 +344,7 @@ class Query:
             bad += broken
             scores = scores.without([b.id for b in broken])
 
-    def _rank(self, scores: Scores, labelled, n: int) -> list:
+    def _rank(self, labelled, scores: Scores, n: int) -> list:
         return self.selector.select(scores, n, scores.embeddings, labelled)
 
     def _check(self, ids: list) -> list[BadImage]:

@@ -12,6 +12,7 @@ from .core_set import CoreSet
 from .k_means_plus_plus import KMeansPlusPlus
 from .processes import Alone, Processes, ProcessGroup
 from .round_robin import RoundRobin
+from .sharing import SharedSelection
 from .sparse_modeling import SparseModeling
 from .top_bottom import TopBottom
 from .top_n import TopN
@@ -20,6 +21,6 @@ from .top_third import TopThird
 __all__ = [
     'Alone', 'BaseSelector', 'BottomN', 'CoreSet', 'ImageId',
     'KMeansPlusPlus', 'ProcessGroup', 'Processes', 'RoundRobin', 'ScoresLike',
-    'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'best_first',
-    'check_count', 'lowest_first'
+    'SharedSelection', 'SparseModeling', 'TopBottom', 'TopN', 'TopThird',
+    'best_first', 'check_count', 'lowest_first'
 ]

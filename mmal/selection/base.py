@@ -30,6 +30,8 @@ class BaseSelector(metaclass=ABCMeta):
     - ``needs_weights``: scores that are not negative, as weights.
     - ``embeddings_dtype``: how precisely a run stores them, 'float32' or
       'float16'.
+    - ``can_share``: whether it has a method ``select_sharded``, by which
+      several processes choose together, each from a part of the pool.
     """
 
     needs_embeddings: bool = False
@@ -37,6 +39,7 @@ class BaseSelector(metaclass=ABCMeta):
     needs_class_scores: bool = False
     needs_weights: bool = False
     embeddings_dtype: str = 'float32'
+    can_share: bool = False
     round: int = 0
 
     def check_classes(self, number: int) -> None:  # noqa: B027

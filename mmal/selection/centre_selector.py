@@ -74,6 +74,7 @@ class BaseCentreSelector(BaseSelector):
     """
 
     needs_embeddings = True
+    can_share = True
     key = ''  # its random numbers are not those of another selector
 
     def __init__(self, start: str, weighted: bool, distance: str, seed: int,
@@ -217,11 +218,16 @@ class Choice:
         rows = distance.project(np.asarray(self.embeddings[first], float))
         offer = (int(first[0]), 0.0, rows[0]) if len(first) else None
         _, origin = self._agree(offer)
-        radius = together(self.processes, lambda: max(
-            radius_of(distance, rows, origin)
-            for rows in (self.embeddings, self.labelled) if rows is not None))
+        radius = together(self.processes, lambda: self._radius(origin))
         radius = float(self.processes.gather([radius]).max())
         return Grid(distance, origin, step_for(radius))
+
+    def _radius(self, origin: np.ndarray) -> float:
+        distance = self.selector.distance
+        own = radius_of(distance, self.embeddings, origin, self.scores.ids)
+        if self.labelled is None:
+            return own
+        return max(own, radius_of(distance, self.labelled, origin))
 
     def _start(self) -> None:
         """Lay the first centres."""

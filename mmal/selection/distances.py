@@ -9,8 +9,9 @@ the number of threads or of processes, a squared distance is one number.
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 
@@ -120,8 +121,10 @@ def step_for(radius: float) -> float:
     return float(np.ldexp(1.0, int(np.frexp(radius)[1]) - _NORM_BITS))
 
 
-def radius_of(distance: BaseDistance, embeddings: np.ndarray,
-              origin: np.ndarray) -> float:
+def radius_of(distance: BaseDistance,
+              embeddings: np.ndarray,
+              origin: np.ndarray,
+              ids: Optional[Sequence] = None) -> float:
     """The largest distance of embeddings from the origin after projection.
 
     Args:
@@ -129,6 +132,7 @@ def radius_of(distance: BaseDistance, embeddings: np.ndarray,
         embeddings (np.ndarray): [N, D]; may be memory-mapped, it is read in
             blocks.
         origin (np.ndarray): float64 [D].
+        ids (sequence, optional): Names of the N images, for the error.
 
     Returns:
         float: 0 if there are no embeddings.
@@ -138,7 +142,7 @@ def radius_of(distance: BaseDistance, embeddings: np.ndarray,
     """
     largest = 0.0
     for start, block in blocks(embeddings):
-        check_finite(block, start)
+        check_finite(block, start, ids)
         moved = distance.project(block) - origin
         largest = max(largest, _row_squares(moved).max(initial=0))
     return float(np.sqrt(largest))
@@ -193,12 +197,17 @@ def _row_squares(rows: np.ndarray) -> np.ndarray:
     return np.square(rows).sum(1)
 
 
-def check_finite(block: np.ndarray, start: int) -> None:
+def check_finite(block: np.ndarray,
+                 start: int,
+                 ids: Optional[Sequence] = None) -> None:
     """Raise a ValueError if embeddings, the first of which belongs to image
     number ``start``, are NaN or infinite."""
     bad = np.flatnonzero(~np.isfinite(block).all(1))
     if len(bad):
+        number = start + bad[0]
+        name = f'number {number} (counted from 0)' if ids is None else \
+            ids[number]
         raise ValueError(
-            f'the embedding of image number {start + bad[0]} (counted from '
-            '0) has values that are NaN or infinite: the model overflowed. '
-            'Check that the training loss is finite.')
+            f'the embedding of image {name} has values that are NaN or '
+            'infinite: the model overflowed. Check that the training loss is '
+            'finite.')

@@ -11,9 +11,10 @@ import torch.distributed as dist
 class Processes(Protocol):
     """Processes that call the same methods in the same order.
 
-    ``rank`` is the number of this one.
+    ``rank`` is the number of this one of ``size``.
     """
     rank: int
+    size: int
 
     def gather(self, numbers: Sequence[float]) -> np.ndarray:
         """float64 [W, M]: the M numbers of each of W processes."""
@@ -26,6 +27,7 @@ class Alone:
     """A single process."""
 
     rank = 0
+    size = 1
 
     def gather(self, numbers: Sequence[float]) -> np.ndarray:
         """float64 [1, M]."""

@@ -310,5 +310,5 @@ def test_errors_say_what_is_wrong():
     with pytest.raises(ValueError, match='image 1 has -2.*weighted=False'):
         CoreSet(weighted=True).select(scores, 1, embeddings, labelled)
     embeddings[2, 1] = np.nan
-    with pytest.raises(ValueError, match='image number 2 .* NaN'):
+    with pytest.raises(ValueError, match='of image image 2 has .* NaN'):
         CoreSet().select(scores, 1, embeddings, labelled)

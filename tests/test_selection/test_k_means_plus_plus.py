@@ -243,5 +243,5 @@ def test_errors_say_what_is_wrong():
     ids = SimpleNamespace(
         ids=[5, 6, 7], values=np.zeros(3), tiebreak=np.zeros(3))
     embeddings[2, 1] = np.nan
-    with pytest.raises(ValueError, match='image number 2 .* NaN'):
+    with pytest.raises(ValueError, match='of image 7 has .* NaN'):
         KMeansPlusPlus().select(ids, 1, embeddings)
