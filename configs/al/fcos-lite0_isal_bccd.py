@@ -17,8 +17,5 @@ active_learning = dict(
     initial=dict(size=20),
     rounds=4,
     budget=dict(size=20, unit='images'),
-    scorer=dict(
-        type='mmal.InfluenceScorer',
-        layers=('bbox_head.conv_cls', 'bbox_head.conv_reg',
-                'bbox_head.conv_centerness')),
+    scorer=dict(type='mmal.InfluenceScorer'),
     score_dataloader=dict(batch_size=8, num_workers=0))

@@ -19,7 +19,4 @@ active_learning = dict(
     initial=dict(size=400),
     rounds=6,
     budget=dict(size=200, unit='images'),
-    scorer=dict(
-        type='mmal.InfluenceScorer',
-        layers=('bbox_head.conv_cls', 'bbox_head.conv_reg',
-                'bbox_head.conv_centerness')))
+    scorer=dict(type='mmal.InfluenceScorer'))

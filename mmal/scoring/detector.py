@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.models.losses import FocalLoss
 from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
-from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmal.models.utils import blank_image
 from mmal.models.utils.per_image import (
     Outputs,
     head_outputs,
@@ -57,25 +57,8 @@ def blank_batch(model: nn.Module, size: Optional[int] = None) -> Batch:
         size (int, optional): Height and width in pixels; by default one that
             the detector takes (SSD has no pixel left of smaller images).
     """
-    size = _input_size(model) if size is None else size
-    device = next(model.parameters()).device
-    sample = DetDataSample(
-        metainfo=dict(
-            img_shape=(size, size),
-            ori_shape=(size, size),
-            pad_shape=(size, size),
-            batch_input_shape=(size, size),
-            scale_factor=(1.0, 1.0)))
-    sample.gt_instances = InstanceData(
-        bboxes=torch.tensor([[64., 64., 128., 160.]], device=device),
-        labels=torch.zeros(1, dtype=torch.long, device=device))
-    inputs = torch.zeros(1, 3, size, size, device=device)
+    inputs, sample = blank_image(model, size)
     return Batch(ids=[0], inputs=inputs, samples=[sample])
-
-
-def _input_size(model: nn.Module) -> int:
-    head = getattr(model, 'bbox_head', None)
-    return getattr(getattr(head, 'prior_generator', None), 'input_size', 256)
 
 
 @torch.no_grad()
@@ -93,8 +76,17 @@ def predictions(model: nn.Module, outputs: Outputs,
     """
     outputs = map_outputs(lambda t: t.detach(), outputs)
     metas = [s.metainfo for s in samples]
-    return model.bbox_head.predict_by_feat(
+    found = model.bbox_head.predict_by_feat(
         *outputs, batch_img_metas=metas, rescale=False)
+    return [_clipped(d, *m['img_shape'][:2]) for d, m in zip(found, metas)]
+
+
+def _clipped(detections: InstanceData, height: int,
+             width: int) -> InstanceData:
+    """YOLO's boxes leave the image, where its loss takes no label."""
+    limit = detections.bboxes.new_tensor([width, height, width, height])
+    detections.bboxes = detections.bboxes.clamp(min=0).minimum(limit)
+    return detections
 
 
 def pseudo_labels(detections: Sequence[InstanceData],
@@ -106,14 +98,16 @@ def pseudo_labels(detections: Sequence[InstanceData],
         score_thr (float): The lowest score that counts.
 
     Returns:
-        list[InstanceData]: B sets of ``bboxes`` [n, 4] and ``labels`` [n].
+        list[InstanceData]: B sets of ``bboxes`` [n, 4] and ``labels`` [n];
+        boxes as thin as :data:`KINK` are left out.
     """
     return [_pseudo_label(d, score_thr) for d in detections]
 
 
 def _pseudo_label(d: InstanceData, score_thr: float) -> InstanceData:
     x1, y1, x2, y2 = d.bboxes.unbind(-1)
-    keep = (d.scores >= score_thr) & (x2 > x1) & (y2 > y1)
+    side = torch.minimum(x2 - x1, y2 - y1)
+    keep = (d.scores >= score_thr) & (side > 4 * KINK)
     return InstanceData(bboxes=d.bboxes[keep], labels=d.labels[keep])
 
 

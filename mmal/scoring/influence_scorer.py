@@ -26,6 +26,7 @@ from mmal.influence import (
 )
 from mmal.influence.solvers import BaseSolver, Identity, SolverError
 from mmal.influence.vectors import flatten, unflatten
+from mmal.models.utils import last_layers
 from mmal.randomness import seeded_order
 from mmal.registry import TASK_UTILS
 from .base import BaseScorer
@@ -69,8 +70,10 @@ class InfluenceScorer(BaseScorer):
     solver's steps act on cached layer inputs.
 
     Args:
-        layers (str | sequence[str]): Names (or patterns) of the modules whose
-            parameters count, e.g. the last layers of the head.
+        layers (str | sequence[str], optional): Names (or patterns) of the
+            modules whose parameters count; by default the layers that give
+            the detector's outputs, as
+            :func:`mmal.models.utils.last_layers` finds them.
         reference (str): The reference set R: 'val' (paper), 'initial', the
             first labelled set (ISAL_v2), or 'labelled', the current one
             (ISAL_v3).
@@ -97,7 +100,7 @@ class InfluenceScorer(BaseScorer):
     may_be_negative = True
 
     def __init__(self,
-                 layers: Union[str, Sequence[str]],
+                 layers: Union[str, Sequence[str], None] = None,
                  reference: str = 'val',
                  solver: Optional[dict] = None,
                  hessian: str = 'gauss-newton',
@@ -124,7 +127,7 @@ class InfluenceScorer(BaseScorer):
         """See :meth:`BaseScorer.check`."""
         check_single_stage(model)
         try:
-            self.recorder = LayerRecorder(model, self.layers, self.bias)
+            self.recorder = self._recorder(model)
             self._rehearse(model)
         except (ValueError, RuntimeError) as e:
             raise ValueError(f'active_learning.scorer.layers: {e}') from e
@@ -141,7 +144,7 @@ class InfluenceScorer(BaseScorer):
 
     def prepare(self, model: nn.Module, data: ScoringData) -> None:
         """Compute s_test for this round's model."""
-        self.recorder = LayerRecorder(model, self.layers, self.bias)
+        self.recorder = self._recorder(model)
         gradient = self._reference_gradient(model, data)
         operator = self._operator(model, data)
         try:
@@ -155,8 +158,9 @@ class InfluenceScorer(BaseScorer):
             broadcast(tensor)
         print_log(
             f's_test by {type(self.solver).__name__} over '
-            f'{self.recorder.num_params:,} parameters: {_describe(solution)}',
-            'current')
+            f'{self.recorder.num_params:,} parameters of '
+            f'{", ".join(la.name for la in self.recorder.layers)}: '
+            f'{_describe(solution)}', 'current')
 
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Scores of a batch and the number of its pseudo-labels, both [B]."""
@@ -173,6 +177,10 @@ class InfluenceScorer(BaseScorer):
         if self.empty == 'last':
             score = score.masked_fill(count == 0, -float('inf'))
         return dict(score=score, pseudo_labels=count)
+
+    def _recorder(self, model: nn.Module) -> LayerRecorder:
+        layers = last_layers(model) if self.layers is None else self.layers
+        return LayerRecorder(model, layers, self.bias)
 
     def _rehearse(self, model: nn.Module) -> None:
         """All steps on a blank image, to meet mistakes before training."""

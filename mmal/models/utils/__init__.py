@@ -1,8 +1,10 @@
 """What detectors and scorers share."""
+from .blank_image import blank_image
+from .last_layers import last_layers
 from .level_grid import flatten_levels, level_grid
 from .per_image import head_outputs, image_losses, training_outputs
 
 __all__ = [
-    'flatten_levels', 'head_outputs', 'image_losses', 'level_grid',
-    'training_outputs'
+    'blank_image', 'flatten_levels', 'head_outputs', 'image_losses',
+    'last_layers', 'level_grid', 'training_outputs'
 ]

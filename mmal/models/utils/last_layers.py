@@ -1,0 +1,163 @@
+"""Which layers of a detector give its outputs."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmdet.models.detectors import TwoStageDetector
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from .blank_image import blank_image
+
+
+def last_layers(model: nn.Module) -> tuple[str, ...]:
+    """The convolution and linear layers that give a detector's outputs.
+
+    They are found, not listed: a blank image passes through the detector in
+    eval mode, and from each raw output the way back ends at the first layers
+    met. FCOS: ``bbox_head.conv_cls``, ``conv_reg`` and ``conv_centerness``;
+    Faster R-CNN: ``rpn_head.rpn_cls`` and ``rpn_reg``,
+    ``roi_head.bbox_head.fc_cls`` and ``fc_reg``, as in ISAL. Layers that work
+    in training alone are not among them. A head with a method
+    ``last_layer_names()`` answers for itself, with names in the head.
+
+    Cost: one forward pass of a small image. Weights, buffers, modes and the
+    global random state are left alone.
+
+    Args:
+        model (nn.Module): A detector of mmdet or of this package.
+
+    Returns:
+        tuple[str, ...]: Names as of ``model.named_modules()``, in its order.
+
+    Raises:
+        ValueError: If the detector has no such layer, or a head names one
+            that it does not have.
+
+    Example:
+        >>> from mmal.testing.tiny import tiny_fcos
+        >>> last_layers(tiny_fcos())[0]
+        'bbox_head.conv_cls'
+    """
+    found = set(_traced(model))
+    for prefix, head in model.named_modules():
+        if hasattr(head, 'last_layer_names'):
+            mine = _own_names(prefix, head)
+            found = {n for n in found if not n.startswith(f'{prefix}.')} | mine
+    if not found:
+        raise ValueError(
+            f'no convolution or linear layer gives the outputs of '
+            f'{type(model).__name__}: name the layers in '
+            'active_learning.scorer.layers.')
+    return tuple(n for n, _ in model.named_modules() if n in found)
+
+
+def _own_names(prefix: str, head: nn.Module) -> set[str]:
+    known, names = dict(head.named_modules()), head.last_layer_names()
+    wrong = [n for n in names if n not in known]
+    if wrong:
+        raise ValueError(
+            f'{type(head).__name__}.last_layer_names() names {wrong}, which '
+            'the head does not have.')
+    return {f'{prefix}.{n}' if prefix else n for n in names}
+
+
+def _traced(model: nn.Module) -> list[str]:
+    """Names of the layers next to the outputs, by the graph of autograd."""
+    leaves: dict[int, str] = {}
+    inputs, sample = blank_image(model)
+    with _eval_mode(model), torch.enable_grad(), _cut(model, leaves), \
+            _rpn_outputs(model) as outputs, torch.random.fork_rng(
+                devices=[inputs.device] if inputs.is_cuda else []):
+        outputs.append(model(inputs, [sample], mode='tensor'))
+    reached = _reached(list(_tensors(outputs)))
+    return [name for key, name in leaves.items() if key in reached]
+
+
+@contextmanager
+def _cut(model: nn.Module, leaves: dict[int, str]) -> Iterator[None]:
+    """Make the output of each layer a leaf of the graph.
+
+    Args:
+        model (nn.Module): The detector.
+        leaves (dict[int, str]): Filled with the layer of each leaf's id.
+    """
+    kept = []  # an id is unique as long as its tensor lives
+
+    def hook_of(name):
+
+        def hook(module, args, output):
+            leaf = output.detach().requires_grad_()
+            kept.append(leaf)
+            leaves[id(leaf)] = name
+            return leaf.clone()  # a leaf refuses activations in place
+
+        return hook
+
+    handles = [
+        m.register_forward_hook(hook_of(n)) for n, m in model.named_modules()
+        if isinstance(m, (nn.Linear, _ConvNd))
+    ]
+    with _removed_after(handles):
+        yield
+
+
+@contextmanager
+def _rpn_outputs(model: nn.Module) -> Iterator[list]:
+    """What the RPN returns; the detector keeps the proposals alone."""
+    outputs: list = []
+    handles = []
+    if isinstance(model, TwoStageDetector) and model.with_rpn:
+        handles.append(
+            model.rpn_head.register_forward_hook(
+                lambda module, args, output: outputs.append(output)))
+    with _removed_after(handles):
+        yield outputs
+
+
+@contextmanager
+def _removed_after(handles: Sequence) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _reached(tensors: Sequence[Tensor]) -> set[int]:
+    """Ids of the leaves that tensors were made of."""
+    stack = [t.grad_fn for t in tensors]
+    seen, leaves = set(), set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, 'variable'):
+            leaves.add(id(node.variable))
+        stack.extend(n for n, _ in node.next_functions)
+    return leaves
+
+
+def _tensors(outputs: Any) -> Iterator[Tensor]:
+    if torch.is_tensor(outputs):
+        yield outputs
+    elif isinstance(outputs, dict):
+        yield from _tensors(list(outputs.values()))
+    elif isinstance(outputs, (list, tuple)):
+        for output in outputs:
+            yield from _tensors(output)
