@@ -59,9 +59,11 @@ def training_outputs(head: nn.Module, outputs: Outputs) -> Outputs:
     """Outputs of a head as its loss expects them.
 
     FCOS with ``norm_on_bbox`` multiplies its distances by the stride in eval
-    mode only. In training mode the outputs are returned as they are.
+    mode only. In training mode the outputs are returned as they are, and
+    those of heads with a true ``same_outputs_in_eval`` always.
     """
-    if head.training or not isinstance(head, FCOSHead):
+    same = getattr(head, 'same_outputs_in_eval', False)
+    if head.training or same or not isinstance(head, FCOSHead):
         return outputs
     if head.norm_on_bbox:
         cls_scores, bbox_preds, *rest = outputs

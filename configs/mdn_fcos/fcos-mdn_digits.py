@@ -1,0 +1,4 @@
+# Mixtures of four for distances and classes, at the schedule of
+# fcos_digits.py.
+_base_ = './fcos_digits.py'
+model = dict(bbox_head=dict(type='mmal.MDNFCOSHead'))
