@@ -7,18 +7,22 @@ from .dense_heads import (
     SSDHead,
 )
 from .detectors import LearningLossDetector
+from .layers import BayesConv2d
 from .losses import (
+    AnchorLoss,
     MixtureCrossEntropyLoss,
     MixtureNLLLoss,
     PairwiseRankingLoss,
+    UncertaintyRescaledLoss,
 )
 from .necks import DropoutFPN, DropoutSSDNeck
 from .roi_heads import MDNShared2FCBBoxHead
 from .task_heads import LossPredictionHead
 
 __all__ = [
-    'DropoutFPN', 'DropoutSSDNeck', 'EfficientNetLite', 'GaussianFCOSHead',
-    'LearningLossDetector', 'LossPredictionHead', 'MDNFCOSHead', 'MDNSSDHead',
-    'MDNShared2FCBBoxHead', 'MixtureCrossEntropyLoss', 'MixtureNLLLoss',
-    'PairwiseRankingLoss', 'SSDHead'
+    'AnchorLoss', 'BayesConv2d', 'DropoutFPN', 'DropoutSSDNeck',
+    'EfficientNetLite', 'GaussianFCOSHead', 'LearningLossDetector',
+    'LossPredictionHead', 'MDNFCOSHead', 'MDNSSDHead', 'MDNShared2FCBBoxHead',
+    'MixtureCrossEntropyLoss', 'MixtureNLLLoss', 'PairwiseRankingLoss',
+    'SSDHead', 'UncertaintyRescaledLoss'
 ]

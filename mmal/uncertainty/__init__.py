@@ -1,4 +1,5 @@
 """Uncertainties as functions of tensors; imports neither mmdet nor mmcv."""
+from .bald import bald, difficulty
 from .confidence import (
     binary_least_confidence,
     binary_margin_uncertainty,
@@ -13,10 +14,10 @@ from .precision import at_least_float32
 from .self_loss import binary_self_loss, categorical_self_loss
 
 __all__ = [
-    'aleatoric', 'at_least_float32', 'binary_entropy',
+    'aleatoric', 'at_least_float32', 'bald', 'binary_entropy',
     'binary_least_confidence', 'binary_margin_uncertainty', 'binary_self_loss',
     'categorical_entropy', 'categorical_least_confidence',
-    'categorical_margin_uncertainty', 'categorical_self_loss', 'epistemic',
-    'image_moments', 'masked_max', 'mixture_mean', 'mutual_information',
-    'pooled_moments', 'softmax_aleatoric'
+    'categorical_margin_uncertainty', 'categorical_self_loss', 'difficulty',
+    'epistemic', 'image_moments', 'masked_max', 'mixture_mean',
+    'mutual_information', 'pooled_moments', 'softmax_aleatoric'
 ]

@@ -1,4 +1,5 @@
-"""Outputs of heads as objects."""
+"""Layers, and outputs of heads as objects."""
+from .bayes_conv import BayesConv2d
 from .class_mixture import ClassMixture
 from .gaussian_mixture import GaussianMixture
 from .point_outputs import DistanceOutput, SigmoidOutput
@@ -6,6 +7,6 @@ from .raw_outputs import BoxOutput, ClassOutput
 from .sigmoid_mixture import SigmoidMixture
 
 __all__ = [
-    'BoxOutput', 'ClassMixture', 'ClassOutput', 'DistanceOutput',
-    'GaussianMixture', 'SigmoidMixture', 'SigmoidOutput'
+    'BayesConv2d', 'BoxOutput', 'ClassMixture', 'ClassOutput',
+    'DistanceOutput', 'GaussianMixture', 'SigmoidMixture', 'SigmoidOutput'
 ]

@@ -1,14 +1,20 @@
 """Losses of probabilistic heads, each a function and a module."""
+from .anchor_loss import AnchorLoss, anchor_loss
 from .mixture_cross_entropy_loss import (
     MixtureCrossEntropyLoss,
     mixture_cross_entropy,
 )
 from .mixture_nll_loss import MixtureNLLLoss, mixture_nll
 from .ranking_loss import PairwiseRankingLoss, pairwise_ranking_loss
+from .uncertainty_rescaled_loss import (
+    UncertaintyRescaledLoss,
+    rescale_by_difficulty,
+)
 from .uncertainty_weight import uncertainty_weight
 
 __all__ = [
-    'MixtureCrossEntropyLoss', 'MixtureNLLLoss', 'PairwiseRankingLoss',
+    'AnchorLoss', 'MixtureCrossEntropyLoss', 'MixtureNLLLoss',
+    'PairwiseRankingLoss', 'UncertaintyRescaledLoss', 'anchor_loss',
     'mixture_cross_entropy', 'mixture_nll', 'pairwise_ranking_loss',
-    'uncertainty_weight'
+    'rescale_by_difficulty', 'uncertainty_weight'
 ]

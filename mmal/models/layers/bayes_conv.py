@@ -1,0 +1,120 @@
+"""The Bayesian convolution of convBayes."""
+import math
+from typing import Any, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from mmal.registry import MODELS
+from mmal.uncertainty import at_least_float32
+
+
+@MODELS.register_module()
+class BayesConv2d(nn.Conv2d):
+    """A convolution whose weights are normal: w ~ N(k, λ k²).
+
+    Li et al., "Loss Rescaling by Uncertainty Inference for Single-stage
+    Object Detection", ICIP 2020, eq. 1. Of an input x the output is normal
+    with μ = x * k + b and σ = sqrt(x² * λk²): one kernel k gives both, the
+    bias b is no random variable. The weights themselves are never drawn:
+    every output element gets noise of its own, which has the right
+    distribution for each element, though not between elements.
+
+    In training mode the output is a draw of that, otherwise it is μ, which is
+    what ``nn.Conv2d`` gives with the same weights.
+
+    Args:
+        *args: Of ``nn.Conv2d``, as are all other keywords: stride, padding,
+            padding_mode, dilation, groups, bias ...
+        scale (float): λ, >= 0. The weights' standard deviation is sqrt(λ)|k|.
+        learn_scale (bool): Whether λ > 0 is learned, as the parameter
+            ``log_scale``, from ``scale`` on.
+        samples (int): K >= 1, the draws of which the output is the mean.
+
+    Raises:
+        ValueError: If ``scale`` or ``samples`` is out of range.
+
+    Example:
+        >>> conv = BayesConv2d(1, 1, 1, bias=False, scale=0.25)
+        >>> _ = torch.nn.init.constant_(conv.weight, 2.)
+        >>> mean, std = conv.moments(torch.full((1, 1, 1, 1), 3.))
+        >>> mean.item(), std.item()
+        (6.0, 3.0)
+    """
+
+    def __init__(self,
+                 *args: Any,
+                 scale: float = 0.1,
+                 learn_scale: bool = False,
+                 samples: int = 1,
+                 **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _check(scale, learn_scale, samples)
+        self.fixed_scale = scale
+        self.samples = samples
+        self.register_parameter(
+            'log_scale',
+            nn.Parameter(torch.tensor(math.log(scale)))
+            if learn_scale else None)
+
+    @property
+    def scale(self) -> Any:
+        """λ, a float or, where it is learned, a scalar tensor."""
+        return self._root_scale()**2
+
+    def moments(self, x: Tensor) -> Tuple[Tensor, Tensor]:
+        """μ and σ of the output; σ >= 0, with a finite gradient at 0.
+
+        Args:
+            x (Tensor): [B, in_channels, H, W] or without B.
+
+        Returns:
+            tuple[Tensor, Tensor]: Two of [B, out_channels, H', W']. σ is
+            float32 or better, as the squares of float16 would overflow.
+        """
+        return super().forward(x), self._std(x)
+
+    def sample(self, mean: Tensor, std: Tensor) -> Tensor:
+        """The mean of K draws μ + εσ, which is one draw μ + εσ / sqrt(K)."""
+        noise = torch.randn_like(std) / math.sqrt(self.samples)
+        return mean + (noise * std).to(mean.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A draw in training mode, μ otherwise; of the shape of μ."""
+        if self.training:
+            return self.sample(*self.moments(x))
+        return super().forward(x)
+
+    def extra_repr(self) -> str:
+        """The arguments of ``nn.Conv2d`` and those of this class."""
+        return (f'{super().extra_repr()}, scale={self.fixed_scale}, '
+                f'learn_scale={self.log_scale is not None}, '
+                f'samples={self.samples}')
+
+    def _std(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            x, weight = at_least_float32(x), at_least_float32(self.weight)
+            variance = self._conv_forward(x.square(), weight.square(), None)
+            return self._root_scale() * _safe_sqrt(variance)
+
+    def _root_scale(self) -> Any:
+        """sqrt(λ)."""
+        if self.log_scale is None:
+            return math.sqrt(self.fixed_scale)
+        return (at_least_float32(self.log_scale) / 2).exp()
+
+
+def _safe_sqrt(x: Tensor) -> Tensor:
+    """sqrt(x) with the derivative 0 at 0, and for what rounding left below."""
+    positive = x > 0
+    return torch.where(positive, x.where(positive, 1).sqrt(), 0)
+
+
+def _check(scale: float, learn_scale: bool, samples: int) -> None:
+    if not 0 <= scale < math.inf or (learn_scale and scale == 0):
+        raise ValueError(
+            f'BayesConv2d.scale is {scale}, must be finite and >= 0, and > 0 '
+            'where it is learned.')
+    if samples < 1 or samples != int(samples):
+        raise ValueError(f'BayesConv2d.samples is {samples}, must be an '
+                         'integer >= 1.')

@@ -1,0 +1,161 @@
+"""Anchor loss: a cross entropy scaled by the difficulty of a prediction."""
+from typing import Optional, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmal.registry import MODELS
+from mmal.uncertainty import at_least_float32
+from .reduction import check_reduction, reduce
+
+
+def anchor_loss(pred: Tensor,
+                target: Tensor,
+                gamma: float = 0.5,
+                slack: float = 0.05) -> Tensor:
+    """-p log q - (1 - p) (1 + q - q*)^γ log(1 - q), for every class.
+
+    Ryou, Jeong & Perona, "Anchor Loss: Modulating Loss Scale Based on
+    Prediction Difficulty", ICCV 2019, in its form for sigmoids. The anchor q*
+    is the score of the row's own class less δ, without a gradient: classes
+    that come near it or are above it weigh more, others less. A row of no
+    class belongs to the background, whose score is 1 - max q; so a single
+    objectness is a choice between two classes. γ = 0 is the cross entropy.
+
+    Args:
+        pred (Tensor): Logits [..., C], q = sigmoid(pred).
+        target (Tensor): p in [0, 1], the same shape. Classes with p > 0.5
+            are the row's own; of several the lowest score counts.
+        gamma (float): γ >= 0.
+        slack (float): δ in [0, 1].
+
+    Returns:
+        Tensor: [..., C], >= 0, float32 or better.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> logits = torch.tensor([[0., 2., -9.]])
+        >>> anchor_loss(logits, torch.tensor([[1., 0., 0.]]))
+        tensor([[6.9315e-01, 2.5441e+00, 9.1528e-05]])
+    """
+    if pred.shape != target.shape:
+        raise ValueError(
+            f'logits of shape {tuple(pred.shape)} and targets of shape '
+            f'{tuple(target.shape)} must be equal in shape ([..., C]).')
+    pred = at_least_float32(pred)
+    target = target.to(pred.dtype)
+    anchor = anchor_score(pred.detach(), target, slack)
+    return modulated_cross_entropy(pred, target, anchor, gamma)
+
+
+def anchor_score(pred: Tensor, target: Tensor, slack: float) -> Tensor:
+    """q* [..., 1] in [0, 1] of rows of logits, see :func:`anchor_loss`."""
+    if pred.shape[-1] == 0:
+        return pred.new_zeros((*pred.shape[:-1], 1))
+    own = target > 0.5
+    background = (-pred.amax(dim=-1, keepdim=True)).sigmoid()
+    lowest = pred.sigmoid().masked_fill(~own, 1).amin(dim=-1, keepdim=True)
+    score = lowest.where(own.any(dim=-1, keepdim=True), background)
+    return (score - slack).clamp(min=0)
+
+
+def modulated_cross_entropy(pred: Tensor, target: Tensor, anchor: Tensor,
+                            gamma: float) -> Tensor:
+    """:func:`anchor_loss` for given anchors q*, [..., 1] or [..., C]."""
+    # the least value keeps the derivative of a root finite
+    factor = (1 + pred.sigmoid() - anchor).clamp(min=1e-6).pow(gamma)
+    return (target * F.softplus(-pred) +
+            (1 - target) * factor * F.softplus(pred))
+
+
+@MODELS.register_module()
+class AnchorLoss(nn.Module):
+    """:func:`anchor_loss` as a loss of a config, called as mmdet's FocalLoss.
+
+    A head reads ``use_sigmoid`` from the config, so write it there.
+
+    Args:
+        use_sigmoid (bool): Must be True.
+        gamma (float): γ >= 0; the paper's 0.5 for images.
+        slack (float): δ in [0, 1].
+        objectness (bool): Whether every element of ``pred`` is the single
+            objectness of an anchor, whatever the shape, as ``loss_conf`` of
+            YOLOV3Head has it; otherwise the last dimension is the classes.
+        reduction (str): 'none', 'mean' or 'sum'.
+        loss_weight (float): Factor of the loss.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self,
+                 use_sigmoid: bool = True,
+                 gamma: float = 0.5,
+                 slack: float = 0.05,
+                 objectness: bool = False,
+                 reduction: str = 'mean',
+                 loss_weight: float = 1.0) -> None:
+        super().__init__()
+        _check_options(use_sigmoid, gamma, slack)
+        self.use_sigmoid = use_sigmoid
+        self.gamma = gamma
+        self.slack = slack
+        self.objectness = objectness
+        self.reduction = check_reduction(reduction)
+        self.loss_weight = loss_weight
+
+    def forward(self,
+                pred: Tensor,
+                target: Tensor,
+                weight: Optional[Tensor] = None,
+                avg_factor: Optional[Union[float, Tensor]] = None,
+                reduction_override: Optional[str] = None) -> Tensor:
+        """The reduced loss.
+
+        Args:
+            pred (Tensor): Logits [..., C].
+            target (Tensor): Labels [...], of which those outside [0, C) are
+                background and negative ones are left out, or [..., C].
+            weight (Tensor, optional): [...], [..., 1] or [..., C].
+            avg_factor (float | Tensor, optional): Divisor for 'mean'.
+            reduction_override (str, optional): In place of ``reduction``.
+
+        Returns:
+            Tensor: A scalar, or the shape of ``pred`` for 'none'.
+        """
+        reduction = check_reduction(reduction_override or self.reduction)
+        target, weight = _per_class(pred, target, weight)
+        loss = self.loss_weight * self._elements(pred, target)
+        return reduce(loss, weight, reduction, avg_factor)
+
+    def _elements(self, pred: Tensor, target: Tensor) -> Tensor:
+        if not self.objectness:
+            return anchor_loss(pred, target, self.gamma, self.slack)
+        return anchor_loss(pred[..., None], target[..., None], self.gamma,
+                           self.slack).squeeze(-1)
+
+
+def _per_class(pred: Tensor, target: Tensor, weight: Optional[Tensor]
+               ) -> Tuple[Tensor, Optional[Tensor]]:
+    """Targets of the shape of ``pred`` and weights that broadcast to it."""
+    if weight is not None and weight.dim() < pred.dim():
+        weight = weight.reshape(pred.shape[0], *pred.shape[1:-1], -1)
+    if target.dim() == pred.dim():
+        return target, weight
+    valid = (target >= 0)[..., None].to(pred.dtype)
+    classes = torch.arange(pred.shape[-1], device=pred.device)
+    one_hot = (target[..., None] == classes).to(pred.dtype)
+    return one_hot, valid if weight is None else weight * valid
+
+
+def _check_options(use_sigmoid: bool, gamma: float, slack: float) -> None:
+    if not use_sigmoid:
+        raise ValueError('AnchorLoss.use_sigmoid is False, must be True: '
+                         'the anchor loss is one of sigmoids.')
+    if gamma < 0:
+        raise ValueError(f'AnchorLoss.gamma is {gamma}, must be >= 0.')
+    if not 0 <= slack <= 1:
+        raise ValueError(f'AnchorLoss.slack is {slack}, must be in [0, 1].')

@@ -1,0 +1,269 @@
+"""A loss whose elements count as much as they are difficult (convBayes)."""
+import contextlib
+from typing import Any, Iterator, Optional, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+
+from mmal.registry import MODELS
+from mmal.uncertainty import bald, difficulty
+from .reduction import check_reduction, reduce
+
+
+def rescale_by_difficulty(losses: Tensor,
+                          mean: Tensor,
+                          std: Tensor,
+                          correct: Tensor,
+                          weight: Optional[Tensor] = None,
+                          normalize: bool = True,
+                          detach: bool = True) -> Tensor:
+    """loss D / mean(D), with D of eq. 3 by the U_BALD of eq. 2.
+
+    Li et al., ICIP 2020. The slides do not print the rescaled loss; the
+    division keeps the total weight of the elements that count.
+
+    Args:
+        losses (Tensor): Any shape, already weighted.
+        mean (Tensor): μ of the branch, the same shape.
+        std (Tensor): σ >= 0, the same shape.
+        correct (Tensor): bool, the same shape: whether the prediction is.
+        weight (Tensor, optional): >= 0, the same shape: how much each counts
+            in the mean of D; all alike without.
+        normalize (bool): Whether D is divided by its mean.
+        detach (bool): Whether no gradient flows to μ and σ.
+
+    Returns:
+        Tensor: The shape of ``losses``.
+
+    Example:
+        >>> zeros, correct = torch.zeros(2), torch.tensor([True, False])
+        >>> rescale_by_difficulty(torch.ones(2), zeros, zeros, correct)
+        tensor([0.5000, 1.5000])
+    """
+    factor = difficulty(bald(mean, std), correct)
+    if normalize:
+        factor = factor / _weighted_mean(factor, weight)
+    return losses * (factor.detach() if detach else factor)
+
+
+def _weighted_mean(values: Tensor, weight: Optional[Tensor]) -> Tensor:
+    """Of what has a weight; 1 where nothing has."""
+    weight = (
+        torch.ones_like(values) if weight is None else weight.to(values.dtype))
+    total = weight.sum()
+    some = total > 0
+    return ((values * weight).sum() / total.where(some, 1)).where(some, 1)
+
+
+class _Branch:
+    """Rows of μ and σ, handed out in their order."""
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        if mean.dim() != 2 or mean.shape != std.shape:
+            raise ValueError(
+                f'branch outputs of shapes {tuple(mean.shape)} and '
+                f'{tuple(std.shape)} must both be [N, C].')
+        self.mean = mean
+        self.std = std
+        self.taken = 0
+
+    @property
+    def left(self) -> int:
+        return len(self.mean) - self.taken
+
+    def take(self, like: Tensor) -> Tuple[Tensor, Tensor]:
+        """The next rows, as many as ``like`` has, in its shape."""
+        start, self.taken = self.taken, self.taken + self._rows(like)
+        return (self.mean[start:self.taken].reshape(like.shape),
+                self.std[start:self.taken].reshape(like.shape))
+
+    def _rows(self, like: Tensor) -> int:
+        columns = self.mean.shape[1]
+        if columns != 1 and like.shape[-1] != columns:
+            raise ValueError(
+                f'predictions of shape {tuple(like.shape)} do not fit the '
+                f'{columns} columns of the branch: the branch must have as '
+                'many outputs per anchor as the layer beside it.')
+        rows = like.numel() if columns == 1 else like[..., 0].numel()
+        if rows > self.left:
+            raise ValueError(
+                f'the loss asks for {rows} rows but {self.left} of '
+                f'{len(self.mean)} branch rows are left: hand in the rows of '
+                'all levels, in the order of the calls.')
+        return rows
+
+
+@MODELS.register_module()
+class UncertaintyRescaledLoss(nn.Module):
+    """A loss of mmdet, rescaled by the difficulty of its elements.
+
+    Li et al., ICIP 2020, see :func:`rescale_by_difficulty`. It looks like the
+    wrapped loss: same call, same attributes. Inside :meth:`branch` the
+    elements of each call are rescaled; outside it is the wrapped loss itself,
+    as in evaluation. A prediction is correct where it and its target are on
+    the same side of one half. The mean difficulty is taken in each call, so
+    that each level of a head that calls level by level keeps its weight.
+
+    Args:
+        loss (dict | nn.Module): The wrapped loss, one of sigmoids that can
+            be unreduced: CrossEntropyLoss with ``use_sigmoid``, FocalLoss,
+            :class:`~mmal.models.AnchorLoss`.
+        normalize (bool): Whether to divide by the mean difficulty.
+        detach (bool): Whether the weight carries no gradient.
+        use_sigmoid (bool): Heads read it from the config of their loss, so
+            write it there beside ``loss``; must be True.
+
+    Raises:
+        ValueError: If the wrapped loss is not one of sigmoids.
+
+    Example:
+        >>> loss = UncertaintyRescaledLoss(
+        ...     dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True))
+        >>> pred, target = torch.zeros(2, 1), torch.tensor([[0.], [1.]])
+        >>> with loss.branch(torch.zeros(2, 1), torch.ones(2, 1)):
+        ...     loss(pred, target)
+        tensor(0.6931)
+    """
+
+    def __init__(self,
+                 loss: Union[dict, nn.Module],
+                 normalize: bool = True,
+                 detach: bool = True,
+                 use_sigmoid: bool = True) -> None:
+        super().__init__()
+        self.loss = (
+            loss if isinstance(loss, nn.Module) else MODELS.build(loss))
+        self.normalize = normalize
+        self.detach = detach
+        self._branch: Optional[_Branch] = None
+        _check_sigmoid(self.loss, use_sigmoid)
+
+    def __getattr__(self, name: str) -> Any:
+        """What this module lacks is the wrapped loss's."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == 'loss':
+                raise
+            return getattr(self.loss, name)
+
+    @contextlib.contextmanager
+    def branch(self, mean: Tensor, std: Tensor) -> Iterator[None]:
+        """Inside, the calls of the loss are rescaled by these moments.
+
+        Args:
+            mean (Tensor): [N, C], the rows of ``pred`` of all calls to come,
+                one below the other. C = 1 fits a ``pred`` of any shape.
+            std (Tensor): [N, C].
+
+        Raises:
+            ValueError: If a call takes more rows than are left, has other
+                columns, or if rows are left at the end.
+            RuntimeError: If one is open already.
+        """
+        if self._branch is not None:
+            raise RuntimeError('UncertaintyRescaledLoss.branch is open '
+                               'already, close it before the next.')
+        self._branch = _Branch(mean, std)
+        try:
+            yield
+            _check_empty(self._branch)
+        finally:
+            self._branch = None
+
+    def forward(self,
+                pred: Tensor,
+                target: Tensor,
+                weight: Optional[Tensor] = None,
+                avg_factor: Optional[Union[float, Tensor]] = None,
+                reduction_override: Optional[str] = None,
+                **kwargs: Any) -> Tensor:
+        """The loss as the wrapped one reduces it.
+
+        Args:
+            pred (Tensor): [n, C], [B, n, C], or any shape of objectness.
+            target (Tensor): Labels without the last dimension, or as many
+                dimensions as ``pred``.
+            weight (Tensor, optional): [n] or what broadcasts to ``pred``.
+            avg_factor (float | Tensor, optional): Divisor for 'mean'.
+            reduction_override (str, optional): In place of ``reduction``.
+            **kwargs: For the wrapped loss.
+
+        Returns:
+            Tensor: A scalar, or the shape of ``pred`` for 'none'.
+        """
+        if self._branch is None:
+            return self.loss(
+                pred,
+                target,
+                weight=weight,
+                avg_factor=avg_factor,
+                reduction_override=reduction_override,
+                **kwargs)
+        losses = self.loss(
+            pred, target, weight=weight, reduction_override='none', **kwargs)
+        _check_elementwise(losses, pred, self.loss)
+        valid = self._valid(target, pred)
+        mean, std = self._branch.take(pred)
+        losses = rescale_by_difficulty(
+            losses, mean, std, self._correct(pred, target),
+            _full_weight(weight, pred) * valid, self.normalize, self.detach)
+        reduction = check_reduction(reduction_override or self.reduction)
+        if avg_factor is None and getattr(self.loss, 'avg_non_ignore', False):
+            avg_factor = valid.sum() if reduction == 'mean' else None
+        return reduce(losses, None, reduction, avg_factor)
+
+    def _correct(self, pred: Tensor, target: Tensor) -> Tensor:
+        """bool like ``pred``: is it on the right side of one half."""
+        if target.dim() == pred.dim():
+            truth = target > 0.5
+        else:
+            classes = torch.arange(pred.shape[-1], device=pred.device)
+            truth = target[..., None] == classes
+        half = 0.5 if getattr(self.loss, 'activated', False) else 0.
+        return (pred > half) == truth
+
+    def _valid(self, target: Tensor, pred: Tensor) -> Tensor:
+        """float like ``pred``: 0 where the target says to ignore it."""
+        valid = target >= 0
+        ignored = getattr(self.loss, 'ignore_index', None)
+        if ignored is not None:
+            valid = valid & (target != ignored)
+        if valid.dim() < pred.dim():
+            valid = valid[..., None]
+        return valid.float().expand(pred.shape)
+
+
+def _full_weight(weight: Optional[Tensor], pred: Tensor) -> Tensor:
+    """float like ``pred``, from all forms of weights mmdet's losses take."""
+    if weight is None:
+        return pred.new_ones(pred.shape, dtype=torch.float32)
+    if weight.numel() == pred.numel():
+        weight = weight.reshape(pred.shape)
+    elif weight.dim() < pred.dim():
+        weight = weight[..., None]
+    return weight.expand(pred.shape)
+
+
+def _check_sigmoid(loss: nn.Module, use_sigmoid: bool) -> None:
+    if not (use_sigmoid and getattr(loss, 'use_sigmoid', False)):
+        raise ValueError(
+            f'UncertaintyRescaledLoss.loss is {type(loss).__name__} without '
+            'use_sigmoid: set use_sigmoid=True, in the wrapped loss and, if '
+            'given, beside it; a softmax has one loss for all classes.')
+
+
+def _check_elementwise(losses: Tensor, pred: Tensor, loss: nn.Module) -> None:
+    if losses.shape != pred.shape:
+        raise ValueError(
+            f'UncertaintyRescaledLoss.loss {type(loss).__name__} gives '
+            f'unreduced losses of shape {tuple(losses.shape)} for predictions '
+            f'of shape {tuple(pred.shape)}, which must be equal: take one '
+            'that sums nothing, e.g. FocalLoss.')
+
+
+def _check_empty(branch: _Branch) -> None:
+    if branch.left:
+        raise ValueError(
+            f'{branch.left} of {len(branch.mean)} branch rows were taken by '
+            'no call of the loss: hand in the rows of its calls only.')
