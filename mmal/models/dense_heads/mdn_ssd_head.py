@@ -21,6 +21,7 @@ from ..losses import (
 )
 from ..losses.weighting_options import weighting_options
 from ..utils import flatten_levels
+from ..utils.box_std import mixture_box_std
 from .ssd_head import SSDHead
 
 
@@ -30,10 +31,11 @@ class MDNSSDHead(SSDHead):
 
     "Deep Active Learning for Object Detection with Mixture Density Networks",
     section 3.1. A detection's ``InstanceData`` carries ``box_aleatoric`` and
-    ``box_epistemic`` [n, 4] (of the deltas, eq. 1), ``cls_aleatoric`` and
-    ``cls_epistemic`` [n] (of the predicted class) and ``class_probs``
-    [n, num_classes + 1], background last, through NMS. They cost nothing for
-    anchors below ``score_thr``.
+    ``box_epistemic`` [n, 4] (of the deltas, eq. 1), ``box_std`` [n, 4] (of
+    x1, y1, x2, y2 in pixels of the image that the boxes are given in),
+    ``cls_aleatoric`` and ``cls_epistemic`` [n] (of the predicted class) and
+    ``class_probs`` [n, num_classes + 1], background last, through NMS. They
+    cost nothing for anchors below ``score_thr``.
 
     Args:
         *args: See :class:`SSDHead`.
@@ -236,7 +238,7 @@ class MDNSSDHead(SSDHead):
                 cls_score_list, bbox_pred_list, mlvl_priors)
         ])
         results.bboxes = self.bbox_coder.decode(
-            results.pop('priors'),
+            results.priors,
             self._deltas(results.raw_boxes),
             max_shape=img_meta['img_shape'])
         results = self._bbox_post_process(
@@ -245,7 +247,7 @@ class MDNSSDHead(SSDHead):
             rescale=rescale,
             with_nms=with_nms,
             img_meta=img_meta)
-        return self._with_uncertainties(results)
+        return self._with_uncertainties(results, img_meta, rescale)
 
     def _candidates(self, classes: Tensor, boxes: Tensor, priors: Tensor,
                     cfg) -> InstanceData:
@@ -270,13 +272,18 @@ class MDNSSDHead(SSDHead):
         mixture = self.box_output.mixture(boxes)
         return boxes if mixture is None else mixture.mean
 
-    def _with_uncertainties(self, results: InstanceData) -> InstanceData:
+    def _with_uncertainties(self, results: InstanceData, img_meta: dict,
+                            rescale: bool) -> InstanceData:
         """Replace the raw outputs of detections by their uncertainties."""
         classes = self.cls_output.mixture(results.pop('raw_classes'))
         boxes = self.box_output.mixture(results.pop('raw_boxes'))
         if not self.cls_output.components:
             classes = None
         fields = uncertainty_fields(boxes, classes, results.labels)
+        std = mixture_box_std(self.bbox_coder, results.pop('priors'), boxes,
+                              img_meta, rescale)
+        if std is not None:
+            fields['box_std'] = std
         for name, value in fields.items():
             results.set_field(value, name)
         return results

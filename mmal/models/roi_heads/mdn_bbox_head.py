@@ -22,6 +22,7 @@ from ..losses import (
     uncertainty_weight,
 )
 from ..losses.weighting_options import weighting_options
+from ..utils.box_std import mixture_box_std
 
 
 @MODELS.register_module()
@@ -34,9 +35,11 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
 
     A detection's ``InstanceData`` carries ``box_aleatoric`` and
     ``box_epistemic`` [n, 4] (eq. 1 on the deltas of the predicted class),
-    ``cls_aleatoric`` and ``cls_epistemic`` [n] (of the predicted class) and
-    ``class_probs`` [n, num_classes + 1], background last, through NMS. Only a
-    batch without any proposal, which never reaches the head, lacks them.
+    ``box_std`` [n, 4] (of x1, y1, x2, y2 in pixels of the image that the
+    boxes are given in, the proposals taken as certain), ``cls_aleatoric`` and
+    ``cls_epistemic`` [n] (of the predicted class) and ``class_probs``
+    [n, num_classes + 1], background last, through NMS. Only a batch without
+    any proposal, which never reaches the head, lacks them.
 
     Args:
         box_components (int): K of each box coordinate; 0 leaves mmdet's
@@ -188,8 +191,15 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
             img_meta, rescale)
         if rcnn_test_cfg is None:
             return results
-        return self._detections(results.bboxes, results.scores, cls_score,
-                                bbox_pred, rcnn_test_cfg)
+        found, rows = self._detections(results.bboxes, results.scores,
+                                       cls_score, bbox_pred, rcnn_test_cfg)
+        std = mixture_box_std(
+            self.bbox_coder, roi[rows, 1:],
+            self._box_mixture(bbox_pred, rows, found.labels), img_meta,
+            rescale)
+        if std is not None:
+            found.box_std = std
+        return found
 
     def class_probabilities(self, cls_score: Tensor) -> Tensor:
         """Eq. 7: the mixed probabilities.
@@ -216,8 +226,9 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
         return self.box_output.mixture(boxes).mean.flatten(-2)
 
     def _detections(self, bboxes: Tensor, scores: Tensor, cls_score: Tensor,
-                    bbox_pred: Tensor, cfg: ConfigDict) -> InstanceData:
-        """NMS, then the uncertainties of what it keeps."""
+                    bbox_pred: Tensor,
+                    cfg: ConfigDict) -> tuple[InstanceData, Tensor]:
+        """NMS, the uncertainties of what it keeps, and whose these are."""
         found, labels, kept = multiclass_nms(
             bboxes,
             scores,
@@ -235,7 +246,7 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
             scores=found[:, -1],
             labels=labels,
             class_probs=scores[rows],
-            **fields)
+            **fields), rows
 
 
 def _loss(loss: type) -> dict:

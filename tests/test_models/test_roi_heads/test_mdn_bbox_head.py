@@ -194,7 +194,8 @@ def test_no_proposal_gives_empty_fields():
     assert shapes == dict(
         bboxes=(0, 4), scores=(0, ), labels=(0, ),
         class_probs=(0, CLASSES + 1), box_aleatoric=(0, 4),
-        box_epistemic=(0, 4), cls_aleatoric=(0, ), cls_epistemic=(0, ))
+        box_epistemic=(0, 4), box_std=(0, 4), cls_aleatoric=(0, ),
+        cls_epistemic=(0, ))
 
 
 def test_nothing_above_the_threshold_gives_empty_fields():
