@@ -100,12 +100,14 @@ class ScoreMaps:
             _check_image(path)
         os.makedirs(folder, exist_ok=True)
         for path, name in zip(images, picture_names(images)):
-            image = mmcv.imread(path, channel_order='rgb')
             file = osp.join(folder, name)
-            write_bytes(
-                file,
-                draw_heat_map(image, self.map_of(path), self.label, vmax))
+            write_bytes(file, self.picture(path, vmax))
             yield file
+
+    def picture(self, path: str, vmax: Optional[float] = None) -> bytes:
+        """The png of an image file, see :meth:`draw`."""
+        image = mmcv.imread(path, channel_order='rgb')
+        return draw_heat_map(image, self.map_of(path), self.label, vmax)
 
     def _batch(self, path: str) -> Batch:
         item = self.pipeline(

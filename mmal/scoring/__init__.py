@@ -1,4 +1,5 @@
 """Scorers: a model and images in, one number per image out."""
+from .bald_scorer import BALDScorer
 from .base import BaseScorer
 from .data import Batch, ScoringData, Split, plan_batches, scoring_pipeline
 from .dense import class_probabilities
@@ -19,10 +20,11 @@ from .random_scorer import RandomScorer
 from .scores import Scores
 
 __all__ = [
-    'BaseScorer', 'Batch', 'DetectionEntropyScorer', 'EmbeddingModel',
-    'EntropyScorer', 'GaussianNoise', 'GradScorer', 'InfluenceScorer',
-    'LearningLossScorer', 'LeastConfidenceScorer', 'MarginScorer',
-    'MixtureUncertaintyScorer', 'MutualInformationScorer', 'RandomScorer',
-    'Scores', 'ScoringData', 'Split', 'class_probabilities', 'detections',
-    'noisy_pipeline', 'plan_batches', 'score_pool', 'scoring_pipeline'
+    'BALDScorer', 'BaseScorer', 'Batch', 'DetectionEntropyScorer',
+    'EmbeddingModel', 'EntropyScorer', 'GaussianNoise', 'GradScorer',
+    'InfluenceScorer', 'LearningLossScorer', 'LeastConfidenceScorer',
+    'MarginScorer', 'MixtureUncertaintyScorer', 'MutualInformationScorer',
+    'RandomScorer', 'Scores', 'ScoringData', 'Split',
+    'class_probabilities', 'detections', 'noisy_pipeline', 'plan_batches',
+    'score_pool', 'scoring_pipeline'
 ]

@@ -1,6 +1,6 @@
 """A map of numbers over an image."""
 import io
-from typing import Optional
+from typing import Callable, Optional
 
 import numpy as np
 
@@ -11,7 +11,8 @@ PANEL = 5.0  # inches, the width of the image in the picture
 def draw_heat_map(image: np.ndarray,
                   values: np.ndarray,
                   label: str,
-                  vmax: Optional[float] = None) -> bytes:
+                  vmax: Optional[float] = None,
+                  annotate: Optional[Callable] = None) -> bytes:
     """An image, and beside it the same in grey under a coloured map.
 
     Args:
@@ -20,6 +21,8 @@ def draw_heat_map(image: np.ndarray,
         label (str): What the values are, beside the colour bar.
         vmax (float, optional): The value of the brightest colour; the
             largest one when None.
+        annotate (callable, optional): Draws more on the image; is called
+            with its matplotlib axes, whose units are the image's pixels.
 
     Returns:
         bytes: A PNG; the same input gives the same bytes with the same
@@ -33,6 +36,8 @@ def draw_heat_map(image: np.ndarray,
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     left.imshow(image)
+    if annotate is not None:
+        annotate(left)
     heat = _overlay(right, image, values, vmax)
     for panel in (left, right):
         panel.set_axis_off()

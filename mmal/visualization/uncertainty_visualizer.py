@@ -95,7 +95,7 @@ class UncertaintyVisualizer(DetLocalVisualizer):
         texts = [
             uncertainty_text(instances, i, n) for i, n in enumerate(names)
         ]
-        sizes = np.array([_extent(t, self.font_size) for t in texts])
+        sizes = np.array([text_extent(t, self.font_size) for t in texts])
         boxes = instances.bboxes.detach().cpu().numpy()
         corners = place_labels(boxes, sizes, image.shape[:2])
         labels = instances.labels.tolist()
@@ -200,7 +200,7 @@ def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (high - low).clip(0).prod(-1)
 
 
-def _extent(text: str, font_size: float) -> tuple[float, float]:
+def text_extent(text: str, font_size: float) -> tuple[float, float]:
     """Width and height of a text of a fixed-width font, with its frame.
 
     DejaVu Sans Mono, matplotlib's own, is 0.602 wide and 1.2 apart.
