@@ -35,11 +35,11 @@ from mmal.scoring import (
     ScoringData,
     score_pool,
 )
-from mmal.scoring.detections import final_head
 from mmal.scoring.embeddings import EmbeddingFile, backbone_of, open_rows
 from mmal.scoring.loop import embed_split
 from mmal.selection import BaseSelector, ProcessGroup, SharedSelection
 from .dist import on_main
+from .round_config import classes_of
 from .settings import Settings
 from .workdir import RoundDir
 
@@ -163,7 +163,7 @@ class Query:
             ValueError: If scorer or selector cannot work with this model.
         """
         self.scorer.check(model, data)
-        self._check_values(model)
+        self._check_values(model, data)
         if self.embedder is not None:
             self._check_embedder(model)
         elif not self.scorer.needs_embeddings:
@@ -176,7 +176,7 @@ class Query:
                 f'{_name(self.selector)} starts from the labelled '
                 "ones: set active_learning.selector.start='random'.")
 
-    def _check_values(self, model: nn.Module) -> None:
+    def _check_values(self, model: nn.Module, data: ScoringData) -> None:
         """Whether the scorer gives what the selector reads."""
         selector = f'active_learning.selector is a {_name(self.selector)}'
         if self.selector.needs_weights and self.scorer.may_be_negative:
@@ -194,7 +194,8 @@ class Query:
                 'this detector: set active_learning.scorer to '
                 'mmal.EntropyScorer or another that keeps the values of each '
                 'class.')
-        self.selector.check_classes(final_head(model).num_classes)
+        dataset = data.splits['unlabelled'].dataset
+        self.selector.check_classes(classes_of(dataset))
 
     def _check_embedder(self, model: nn.Module) -> None:
         if not self.selector.needs_embeddings:

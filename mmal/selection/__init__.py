@@ -11,6 +11,7 @@ from .bottom_n import BottomN
 from .core_set import CoreSet
 from .k_means_plus_plus import KMeansPlusPlus
 from .processes import Alone, Processes, ProcessGroup
+from .ranking import BaseRanking
 from .round_robin import RoundRobin
 from .sharing import SharedSelection
 from .sparse_modeling import SparseModeling
@@ -19,7 +20,7 @@ from .top_n import TopN
 from .top_third import TopThird
 
 __all__ = [
-    'Alone', 'BaseSelector', 'BottomN', 'CoreSet', 'ImageId',
+    'Alone', 'BaseRanking', 'BaseSelector', 'BottomN', 'CoreSet', 'ImageId',
     'KMeansPlusPlus', 'ProcessGroup', 'Processes', 'RoundRobin', 'ScoresLike',
     'SharedSelection', 'SparseModeling', 'TopBottom', 'TopN', 'TopThird',
     'best_first', 'check_count', 'lowest_first'

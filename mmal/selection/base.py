@@ -1,7 +1,9 @@
 """The base class of selectors."""
 from __future__ import annotations
 
+import copy
 from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
 from typing import Optional, Protocol, Union
 
 import numpy as np
@@ -41,9 +43,25 @@ class BaseSelector(metaclass=ABCMeta):
     embeddings_dtype: str = 'float32'
     can_share: bool = False
     round: int = 0
+    part: tuple[Union[int, str], ...] = ()
 
-    def check_classes(self, number: int) -> None:  # noqa: B027
-        """Raise a ValueError unless the settings suit so many classes."""
+    def check_classes(self, names: Sequence[str]) -> None:  # noqa: B027
+        """Learn the names of the classes.
+
+        Raises:
+            ValueError: If the settings do not suit these.
+        """
+
+    def one_of_many(self, *part: Union[int, str]) -> BaseSelector:
+        """A copy that draws random numbers of its own.
+
+        Args:
+            *part (int | str): Which one it is; with the seed and the round
+                part of the key of its random numbers.
+        """
+        other = copy.copy(self)
+        other.part = (*self.part, *part)
+        return other
 
     def prepare(self, round: int) -> None:
         """Get ready for a query; each round draws other random numbers.

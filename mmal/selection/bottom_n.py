@@ -1,22 +1,15 @@
 """The opposite of TopN, to compare with."""
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 
 from mmal.registry import TASK_UTILS
-from .base import (
-    BaseSelector,
-    ImageId,
-    ScoresLike,
-    check_count,
-    lowest_first,
-)
+from .base import ScoresLike, lowest_first
+from .ranking import BaseRanking
 
 
 @TASK_UTILS.register_module()
-class BottomN(BaseSelector):
+class BottomN(BaseRanking):
     """Chooses the n images with the lowest scores, in O(N log N).
 
     Images with a score of ``-inf``, of which nothing is known, come after all
@@ -34,11 +27,6 @@ class BottomN(BaseSelector):
         [7, 9]
     """
 
-    def select(self,
-               scores: ScoresLike,
-               n: int,
-               embeddings: Optional[np.ndarray] = None,
-               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
-        """See :meth:`BaseSelector.select`."""
-        check_count(n, len(scores.ids))
-        return [scores.ids[i] for i in lowest_first(scores)[:n]]
+    def ranking(self, scores: ScoresLike) -> np.ndarray:
+        """See :meth:`BaseRanking.ranking`."""
+        return lowest_first(scores)

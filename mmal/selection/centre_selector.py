@@ -151,7 +151,8 @@ class BaseCentreSelector(BaseSelector):
         """float64 [N]; the highest is chosen where no image is labelled."""
         if self.start == 'best':
             return np.asarray(scores.values, np.float64)
-        return seeded_uniform(scores.ids, self.seed, self.round, self.key)
+        return seeded_uniform(scores.ids, self.seed, self.round, *self.part,
+                              self.key)
 
     def _check(self, scores, embeddings, labelled) -> None:
         name = type(self).__name__

@@ -17,7 +17,10 @@ class CoreSet(BaseCentreSelector):
 
     Sener & Savarese, "Active Learning for Convolutional Neural Networks: A
     Core-Set Approach", 2018, algorithm 1; weighted by the score s(x) as in
-    Haussmann et al., "Scalable Active Learning for Object Detection", 2020.
+    Haussmann et al., "Scalable Active Learning for Object Detection", 2020,
+    eq. 5. As there d is the squared euclidean distance, or 1 - cosine (half
+    the squared one on the unit sphere); without weights the square makes no
+    difference.
     Images with a score of ``-inf`` come after all others.
 
     At most O((L + n)·N·D) time and O(N) memory beside the embeddings, which

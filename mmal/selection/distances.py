@@ -35,10 +35,6 @@ class BaseDistance(metaclass=ABCMeta):
             np.ndarray: float64 [M, D].
         """
 
-    @abstractmethod
-    def of_squares(self, squares: np.ndarray) -> np.ndarray:
-        """The distance for squared euclidean distances after projection."""
-
 
 class Euclidean(BaseDistance):
     """``||x - y||``."""
@@ -46,10 +42,6 @@ class Euclidean(BaseDistance):
     def project(self, rows: np.ndarray) -> np.ndarray:
         """Leave the rows where they are."""
         return rows
-
-    def of_squares(self, squares: np.ndarray) -> np.ndarray:
-        """See :meth:`BaseDistance.of_squares`."""
-        return np.sqrt(squares)
 
 
 class Cosine(BaseDistance):
@@ -65,10 +57,6 @@ class Cosine(BaseDistance):
         rows = rows / np.where(largest > 0, largest, 1)
         length = np.sqrt(_row_squares(rows))[:, None]
         return rows / np.where(length > 0, length, 1)
-
-    def of_squares(self, squares: np.ndarray) -> np.ndarray:
-        """See :meth:`BaseDistance.of_squares`."""
-        return squares / 2
 
 
 DISTANCES: dict[str, type[BaseDistance]] = dict(
@@ -101,10 +89,6 @@ class Grid:
         cells -= self.origin
         cells *= 1 / self.step  # exact: a power of two
         return np.rint(cells, out=cells)
-
-    def distances(self, squares: np.ndarray) -> np.ndarray:
-        """The distances for squared distances in cells."""
-        return self.distance.of_squares(squares * self.step**2)
 
 
 def step_for(radius: float) -> float:

@@ -65,7 +65,7 @@ class FarthestPoints:
             values the earlier one is the farther.
         centres (Centres): At least one; more may be added at any time.
         weights (np.ndarray, optional): float64 [P], finite and >= 0, each
-            multiplies a candidate's distance.
+            multiplies a candidate's squared distance.
     """
 
     def __init__(self,
@@ -100,8 +100,8 @@ class FarthestPoints:
                 return -1
 
     def value(self, position: int) -> float:
-        """The weighted distance of what :meth:`best` returned; only to be
-        compared with others of the same grid and kind of weights."""
+        """The weighted squared distance of what :meth:`best` returned; only to
+        be compared with others of the same grid and kind of weights."""
         return self._front.value(position)
 
     def cell(self, position: int) -> np.ndarray:
@@ -113,11 +113,11 @@ class FarthestPoints:
         self._front.take(position)
 
     def values_of(self, squares: np.ndarray, positions) -> np.ndarray:
-        """What is compared: distances times weights, or squared distances
-        where there are no weights."""
+        """What is compared: squared distances, times weights if there are
+        any."""
         if self._weights is None:
             return squares
-        return self._weights[positions] * self._grid.distances(squares)
+        return self._weights[positions] * squares
 
     def _measure_all(self) -> None:
         """The distances to the first centres, as many as cost little."""

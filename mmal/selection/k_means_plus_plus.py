@@ -66,6 +66,7 @@ class KMeansPlusPlus(BaseCentreSelector):
                weights: Optional[np.ndarray]) -> RandomPoints:
         """See :meth:`BaseCentreSelector.points`."""
         ids = [choice.scores.ids[i] for i in index]
-        streams = SeededStreams(ids, self.seed, self.round, self.key, 'draws')
+        streams = SeededStreams(ids, self.seed, self.round, *self.part,
+                                self.key, 'draws')
         return RandomPoints(choice.embeddings, choice.grid, index,
                             choice.centres, streams, weights)

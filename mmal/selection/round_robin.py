@@ -31,9 +31,9 @@ class RoundRobin(BaseSelector):
     Args:
         selector (dict | BaseSelector): Ranks the images for one class.
         classes (list[int | str], optional): The classes of interest in the
-            order of their turns, by number or, if ``class_names`` are given,
-            by name. All of them when None.
-        class_names (list[str], optional): The C names of all classes.
+            order of their turns, by number or name. All of them when None.
+        class_names (list[str], optional): The C names of all classes; a run
+            knows them.
 
     Raises:
         ValueError: If ``classes`` is empty, names one twice or one that is
@@ -57,15 +57,21 @@ class RoundRobin(BaseSelector):
                  classes: Optional[Sequence[Union[int, str]]] = None,
                  class_names: Optional[Sequence[str]] = None) -> None:
         self.selector = _build(selector)
-        self.classes = _numbers(classes, class_names)
+        self.classes = classes if classes is None else list(classes)
+        _check_each_once(self.classes)
+        self.class_names = None
+        if class_names is not None:
+            self.check_classes(class_names)
         self.needs_embeddings = self.selector.needs_embeddings
         self.needs_labelled = self.selector.needs_labelled
         self.needs_weights = self.selector.needs_weights
         self.embeddings_dtype = self.selector.embeddings_dtype
 
-    def check_classes(self, number: int) -> None:
+    def check_classes(self, names: Sequence[str]) -> None:
         """See :meth:`BaseSelector.check_classes`."""
-        self._columns(number)
+        self.class_names = list(names)
+        self._columns(len(self.class_names))
+        self.selector.check_classes(names)
 
     def prepare(self, round: int) -> None:
         """See :meth:`BaseSelector.prepare`."""
@@ -86,34 +92,40 @@ class RoundRobin(BaseSelector):
         check_count(n, len(scores.ids))
         if n == 0:
             return []
-        table = _class_scores(scores)
+        columns = self._columns(_class_scores(scores).shape[1])
         rankings = [
-            self._ranking(scores, table[:, c], n, embeddings, labelled)
-            for c in self._columns(table.shape[1])
+            self._ranking(scores, c, n, embeddings, labelled) for c in columns
         ]
         chosen = _in_turn(rankings, n)
         if len(chosen) < n:
-            rest = self.selector.select(scores, n, embeddings, labelled)
+            rest = self.selector.one_of_many(*self.part).select(
+                scores, n, embeddings, labelled)
             chosen = list(dict.fromkeys(chosen + rest))[:n]
         return chosen
 
     def _columns(self, number: int) -> Sequence[int]:
-        classes = range(number) if self.classes is None else self.classes
+        if self.classes is None:
+            return range(number)
+        classes = [_number(c, self.class_names or []) for c in self.classes]
         if max(classes) >= number:
             raise ValueError(
                 f'RoundRobin: classes has {max(classes)} but there are only '
                 f'{number} classes, 0 to {number - 1}.')
+        _check_each_once(classes)
         return classes
 
-    def _ranking(self, scores, column, n, embeddings,
+    def _ranking(self, scores, number, n, embeddings,
                  labelled) -> list[ImageId]:
-        """The n images this class wants most, without those of -inf."""
+        """The n images a class wants most, without those of -inf."""
+        column = _class_scores(scores)[:, number]
         values = np.where(np.asarray(scores.values) == -np.inf, -np.inf,
                           column)
         own = _ClassScores(scores.ids, values, scores.tiebreak,
                            scores.columns)
         known = int((values != -np.inf).sum())  # the others come last
-        return self.selector.select(own, min(n, known), embeddings, labelled)
+        selector = self.selector.one_of_many(*self.part, 'class',
+                                             number)
+        return selector.select(own, min(n, known), embeddings, labelled)
 
 
 @dataclass
@@ -169,15 +181,11 @@ def _build(selector: Union[dict, BaseSelector]) -> BaseSelector:
     return selector
 
 
-def _numbers(classes: Optional[Sequence[Union[int, str]]],
-             names: Optional[Sequence[str]]) -> Optional[list[int]]:
-    if classes is None:
-        return None
-    numbers = [_number(c, list(names or [])) for c in classes]
-    if not numbers or len(set(numbers)) < len(numbers):
+def _check_each_once(classes: Optional[Sequence]) -> None:
+    if classes is not None and (
+            not classes or len(set(classes)) < len(classes)):
         raise ValueError(f'RoundRobin: classes is {list(classes)}: name at '
                          'least one, and each once.')
-    return numbers
 
 
 def _number(name: Union[int, str], names: list[str]) -> int:

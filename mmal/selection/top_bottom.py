@@ -1,22 +1,15 @@
 """Half of the images from the top, half from the bottom."""
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 
 from mmal.registry import TASK_UTILS
-from .base import (
-    BaseSelector,
-    ImageId,
-    ScoresLike,
-    best_first,
-    check_count,
-)
+from .base import ScoresLike, best_first
+from .ranking import BaseRanking
 
 
 @TASK_UTILS.register_module()
-class TopBottom(BaseSelector):
+class TopBottom(BaseRanking):
     """Chooses in turn the highest and the lowest score left, in O(N log N).
 
     Of an odd number one more is from the top. Images with a score of ``-inf``
@@ -34,17 +27,12 @@ class TopBottom(BaseSelector):
         [8, 7]
     """
 
-    def select(self,
-               scores: ScoresLike,
-               n: int,
-               embeddings: Optional[np.ndarray] = None,
-               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
-        """See :meth:`BaseSelector.select`."""
-        check_count(n, len(scores.ids))
+    def ranking(self, scores: ScoresLike) -> np.ndarray:
+        """See :meth:`BaseRanking.ranking`."""
         order = best_first(scores)
         known = int((np.asarray(scores.values) != -np.inf).sum())
         order[:known] = _ends_first(order[:known])
-        return [scores.ids[i] for i in order[:n]]
+        return order
 
 
 def _ends_first(order: np.ndarray) -> np.ndarray:

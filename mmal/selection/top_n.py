@@ -1,16 +1,15 @@
 """The plainest selector: the highest scores."""
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 
 from mmal.registry import TASK_UTILS
-from .base import BaseSelector, ImageId, ScoresLike, best_first, check_count
+from .base import ScoresLike, best_first
+from .ranking import BaseRanking
 
 
 @TASK_UTILS.register_module()
-class TopN(BaseSelector):
+class TopN(BaseRanking):
     """Chooses the n images with the highest scores, in O(N log N).
 
     Examples:
@@ -22,11 +21,6 @@ class TopN(BaseSelector):
         [8, 9]
     """
 
-    def select(self,
-               scores: ScoresLike,
-               n: int,
-               embeddings: Optional[np.ndarray] = None,
-               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
-        """See :meth:`BaseSelector.select`."""
-        check_count(n, len(scores.ids))
-        return [scores.ids[i] for i in best_first(scores)[:n]]
+    def ranking(self, scores: ScoresLike) -> np.ndarray:
+        """See :meth:`BaseRanking.ranking`."""
+        return best_first(scores)

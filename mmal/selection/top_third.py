@@ -1,23 +1,16 @@
 """Images drawn from the highest third."""
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 
 from mmal.randomness import seeded_uniform
 from mmal.registry import TASK_UTILS
-from .base import (
-    BaseSelector,
-    ImageId,
-    ScoresLike,
-    best_first,
-    check_count,
-)
+from .base import ScoresLike, best_first
+from .ranking import BaseRanking
 
 
 @TASK_UTILS.register_module()
-class TopThird(BaseSelector):
+class TopThird(BaseRanking):
     """Draws n images at random from the third with the highest scores.
 
     "A combination between most uncertain and slightly easier samples",
@@ -41,21 +34,16 @@ class TopThird(BaseSelector):
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
-    def select(self,
-               scores: ScoresLike,
-               n: int,
-               embeddings: Optional[np.ndarray] = None,
-               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
-        """See :meth:`BaseSelector.select`."""
-        check_count(n, len(scores.ids))
+    def ranking(self, scores: ScoresLike) -> np.ndarray:
+        """See :meth:`BaseRanking.ranking`."""
         order = best_first(scores)
         third = -(-len(order) // 3)
         order[:third] = self._shuffled(scores, order[:third])
-        return [scores.ids[i] for i in order[:n]]
+        return order
 
     def _shuffled(self, scores: ScoresLike, index: np.ndarray) -> np.ndarray:
         drawn = seeded_uniform([scores.ids[i] for i in index], self.seed,
-                               self.round, 'top-third')
+                               self.round, *self.part, 'top-third')
         last = np.asarray(scores.values)[index] == -np.inf
         tiebreak = np.asarray(scores.tiebreak)[index]
         return index[np.lexsort((tiebreak, drawn, last))]

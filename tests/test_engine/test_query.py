@@ -1,9 +1,18 @@
 """What a query builds from the config."""
+import numpy as np
 import pytest
 
 from mmal.engine.query import Query
 from mmal.engine.settings import Settings
+from mmal.scoring import Scores, ScoringData
+from mmal.scoring.data import Split
 from mmal.testing import tiny_fcos, tiny_mdn_ssd
+
+
+def data_of():
+    dataset = dict(type='mmdet.CocoDataset',
+                   metainfo=dict(classes=('car', 'person', 'bike')))
+    return ScoringData(dict(unlabelled=Split(dataset, labels=False)))
 
 
 def query(**block):
@@ -65,24 +74,36 @@ def test_turns_over_classes_need_a_value_of_each(kind, model, fits):
     selector = dict(type='mmal.RoundRobin', selector=dict(type='mmal.TopN'))
     asked = query(scorer=dict(type=f'mmal.{kind}'), selector=selector)
     if fits:
-        asked.check(model(), None)
+        asked.check(model(), data_of())
         return
     with pytest.raises(ValueError, match='RoundRobin.*one value for all'):
-        asked.check(model(), None)
+        asked.check(model(), data_of())
 
 
-def test_turns_over_a_class_that_there_is_not():
-    inner = dict(type='mmal.TopN')
-    for classes in ([2, 0], [3]):
-        asked = query(
-            scorer=dict(type='mmal.EntropyScorer'),
-            selector=dict(type='mmal.RoundRobin', selector=inner,
-                          classes=classes))
-        if max(classes) < 3:
-            asked.check(tiny_fcos(), None)
-            continue
-        with pytest.raises(ValueError, match='has 3 but .* only 3 classes'):
-            asked.check(tiny_fcos(), None)
+@pytest.mark.parametrize('classes, message', [
+    ([2, 0], None),
+    (['bike', 1, 'car'], None),
+    ([3], 'has 3 but .* only 3 classes'),
+    (['cat'], r"'cat' in classes .* \(car, person, bike\)"),
+    (['bike', 2], 'each once'),
+])
+def test_turns_over_classes_by_number_and_by_the_datas_names(classes,
+                                                             message):
+    turns = dict(type='mmal.RoundRobin', selector=dict(type='mmal.TopN'),
+                 classes=classes)
+    asked = query(scorer=dict(type='mmal.EntropyScorer'), selector=turns)
+    if message is not None:
+        with pytest.raises(ValueError, match=message):
+            asked.check(tiny_fcos(), data_of())
+        return
+    asked.check(tiny_fcos(), data_of())
+    table = np.eye(3)  # image c is of class c
+    scores = Scores([0, 1, 2], np.ones(3), np.arange(3) / 3,
+                    dict(class_scores=table))
+    names = ['car', 'person', 'bike']
+    expected = [names.index(c) if isinstance(c, str) else c for c in classes]
+    assert asked.selector.select(scores, 1) == expected[:1]
+    assert asked.selector.select(scores, len(classes)) == expected
 
 
 @pytest.mark.parametrize('selector, fits', [

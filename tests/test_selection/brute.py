@@ -18,6 +18,10 @@ def euclidean(x, y):
     return np.sqrt(((x - y)**2).sum(-1))
 
 
+def squared(x, y):
+    return ((x - y)**2).sum(-1)
+
+
 def cosine(x, y):
     cos = (x * y).sum(-1) / np.linalg.norm(x, axis=-1) / np.linalg.norm(
         y, axis=-1)
@@ -25,7 +29,7 @@ def cosine(x, y):
 
 
 def k_center(scores, n, embeddings, centres, weights=None,
-             distance=euclidean):
+             distance=squared):
     """Positions of n images, one full pass over the pool for each."""
     x = np.asarray(embeddings, np.float64)
     nearest = np.full(len(x), np.inf)

@@ -12,6 +12,7 @@ from mmal.selection import (
     RoundRobin,
     SparseModeling,
     TopN,
+    TopThird,
 )
 
 
@@ -71,7 +72,6 @@ def test_names_of_classes_and_a_config():
     names = ['car', 'person', 'bicycle']
     selector = RoundRobin(
         dict(type='mmal.TopN'), ['bicycle', 'person'], names)
-    assert selector.classes == [2, 1]
     assert selector.select(scores, 2) == [scores.ids[2], scores.ids[1]]
 
 
@@ -97,7 +97,7 @@ def test_embeddings_reach_the_wrapped_selector(inner):
         assert getattr(selector, name) == getattr(inner, name)
     got = selector.select(scores, 7, embeddings, embeddings[:2])
     table = scores.columns['class_scores']
-    first, second = (inner.select(
+    first, second = (inner.one_of_many('class', c).select(
         scores_of(table[:, c], scores.tiebreak), 7, embeddings,
         embeddings[:2]) for c in (0, 1))
     expected = []
@@ -107,6 +107,42 @@ def test_embeddings_reach_the_wrapped_selector(inner):
     assert got == expected[:7]
     assert len(set(selector.select(scores, 20, embeddings,
                                    embeddings[:2]))) == 20
+
+
+@pytest.mark.parametrize('inner', [
+    TopThird(), KMeansPlusPlus('random', weighted=False),
+    CoreSet('random')])
+def test_each_class_draws_anew(inner):
+    rng = np.random.default_rng(0)
+    embeddings = rng.standard_normal((90, 3)).astype('f4')
+    scores = with_classes(np.repeat(rng.uniform(0, 1, (90, 1)), 3, 1))
+    alone = inner.select(scores, 9, embeddings)
+    ones = [inner.one_of_many('class', c).select(scores, 9, embeddings)
+            for c in range(3)]
+    assert len({*map(tuple, ones), tuple(alone)}) == 4
+    taken = RoundRobin(inner).select(scores, 9, embeddings)
+    assert taken[0] == ones[0][0] and set(taken) > {x[0] for x in ones}
+    assert taken == RoundRobin(inner).select(scores, 9, embeddings)
+    assert inner.select(scores, 9, embeddings) == alone  # nothing is left
+    nested = RoundRobin(RoundRobin(inner)).select(scores, 9, embeddings)
+    assert nested != taken and len(set(nested)) == 9
+
+
+def test_a_copy_knows_which_one_it_is():
+    inner = TopThird(seed=3)
+    other = inner.one_of_many('a').one_of_many('b', 2)
+    assert (other.seed, other.part, inner.part) == (3, ('a', 'b', 2), ())
+
+
+def test_names_that_come_later():
+    scores = with_classes([[9, 1, 0], [8, 3, 0], [7, 2, 5]])
+    selector = RoundRobin(TopN(), ['bicycle', 1])
+    with pytest.raises(ValueError, match='none are given'):
+        selector.select(scores, 1)
+    selector.check_classes(['car', 'person', 'bicycle'])
+    assert selector.select(scores, 2) == [scores.ids[2], scores.ids[1]]
+    with pytest.raises(ValueError, match='each once'):
+        selector.check_classes(['car', 'bicycle'])
 
 
 def test_the_wrapped_selector_knows_the_round():
@@ -126,8 +162,7 @@ def test_scores_of_a_run():
 @pytest.mark.parametrize('kwargs, message', [
     (dict(classes=[]), 'name at least one'),
     (dict(classes=[1, 1]), 'each once'),
-    (dict(classes=[-1]), 'counted from 0'),
-    (dict(classes=['cat']), r"'cat' in classes .* \(none are given\)"),
+    (dict(classes=[-1], class_names=['dog']), 'counted from 0'),
     (dict(classes=['cat'], class_names=['dog']), r'\(dog\)'),
     (dict(selector=3), 'selector is 3, which is no selector'),
 ])
