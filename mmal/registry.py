@@ -20,14 +20,20 @@ SCOPE = 'mmal'
 MODELS = Registry(
     'model', parent=MMENGINE_MODELS, scope=SCOPE, locations=['mmal.models'])
 DATASETS = Registry(
-    'dataset', parent=MMENGINE_DATASETS, scope=SCOPE, locations=[])
+    'dataset',
+    parent=MMENGINE_DATASETS,
+    scope=SCOPE,
+    locations=['mmal.pool'])
 HOOKS = Registry(
     'hook', parent=MMENGINE_HOOKS, scope=SCOPE, locations=['mmal.engine'])
 METRICS = Registry(
     'metric',
     parent=MMENGINE_METRICS,
     scope=SCOPE,
-    locations=['mmal.evaluation.size_weighted_coco_metric'])
+    locations=[
+        'mmal.evaluation.calibration_metric',
+        'mmal.evaluation.size_weighted_coco_metric'
+    ])
 FUNCTIONS = Registry(
     'function',
     parent=MMENGINE_FUNCTIONS,

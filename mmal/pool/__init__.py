@@ -1,5 +1,12 @@
 """What is labelled, what is left, and who labels it."""
-from .budget import BUDGETS, BaseBudget, BoxBudget, ImageBudget, build_budget
+from .budget import (
+                   BUDGETS,
+                   BaseBudget,
+                   BoxBudget,
+                   ImageBudget,
+                   Taken,
+                   build_budget,
+)
 from .coco import (
                    CocoData,
                    check_classes,
@@ -18,13 +25,15 @@ from .oracle import (
                    count_boxes,
 )
 from .pool import Pool, State, draw_initial
-from .splits import write_round_splits
+from .repeat_images import RepeatImages
+from .splits import write_candidates, write_repeats, write_round_splits
 
 __all__ = [
     'BUDGETS', 'BadImage', 'BadImagesError', 'BaseBudget', 'BaseOracle',
     'BoxBudget', 'CocoData', 'CocoOracle', 'ImageBudget', 'Initial',
-    'LabelsPending', 'ManualOracle', 'Pool', 'State', 'build_budget',
-    'build_oracle', 'check_classes', 'check_images', 'count_boxes',
-    'draw_initial', 'initial_ids', 'load_coco', 'merge_annotations',
-    'verify_image', 'write_round_splits', 'write_split'
+    'LabelsPending', 'ManualOracle', 'Pool', 'RepeatImages', 'State',
+    'Taken', 'build_budget', 'build_oracle', 'check_classes', 'check_images',
+    'count_boxes', 'draw_initial', 'initial_ids', 'load_coco',
+    'merge_annotations', 'verify_image', 'write_candidates', 'write_repeats',
+    'write_round_splits', 'write_split'
 ]

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Callable, Optional
 
@@ -18,16 +18,18 @@ BUDGETS = Registry('budget', scope='mmal', locations=['mmal.pool'])
 Rank = Callable[[int], Sequence[ImageId]]
 
 _KEY = 'active_learning.budget'
+_REPEATS = ('free', 'counted')
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a round labels.
+    """What a round takes.
 
     Args:
-        ids (list[int | str]): At least one, in the order chosen.
-        boxes (int, optional): Their boxes; None where the oracle cannot tell
-            before they are labelled.
+        ids (list[int | str]): At least one, in the order chosen; labelled
+            ones are taken again.
+        boxes (int, optional): The boxes to draw, those of the images that
+            are not labelled yet; None where the oracle cannot tell before.
         exhausted (bool): Whether they were the last.
         note (str): What a reader should know; often empty.
     """
@@ -42,10 +44,16 @@ class BaseBudget(ABC):
 
     Args:
         size (int): Images or boxes a round, at least 1.
+        repeats (str): What a labelled image costs that is taken again:
+            nothing ('free'), or as much as a new one ('counted': the round
+            takes ``size`` images or boxes in all, new or not, as in Haussmann
+            et al., "Scalable Active Learning for Object Detection", table
+            IV).
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, repeats: str = 'free') -> None:
         self.size = size
+        self.repeats = repeats
 
     @abstractmethod
     def check(self,
@@ -67,18 +75,120 @@ class BaseBudget(ABC):
         """
 
     @abstractmethod
-    def take(self, rank: Rank, oracle: BaseOracle, available: int) -> Taken:
+    def take(self,
+             rank: Rank,
+             oracle: BaseOracle,
+             available: int,
+             labelled: Collection[ImageId] = frozenset()) -> Taken:
         """Choose what to label.
 
         Args:
             rank (Callable): ``rank(n)`` gives the selector's choice of n
                 different ids, best first; the same for the same n.
             oracle (BaseOracle): Counts boxes.
-            available (int): Unlabelled images; n may not be larger.
+            available (int): Candidates; n may not be larger.
+            labelled (Collection[int | str]): Those of them that are labelled
+                already.
 
         Raises:
             ValueError: If nothing is available.
         """
+
+    def _take(self, rank: Rank, oracle: BaseOracle, available: int,
+              labelled: Collection[ImageId], first: int) -> _Start:
+        """The longest start of the selector's order that can be paid.
+
+        Where repetitions are free it ends with a new image: a labelled one is
+        taken again if the selector prefers it to one that is labelled now.
+        So every round gets on.
+
+        A selector is asked for more and more images, ``first`` of them to
+        begin with, until the budget is spent. One whose choice of n images
+        does not begin its choice of more (half from the top, half from the
+        bottom, say) is then asked for exactly as many as can be paid.
+        """
+        free = self._free(labelled)
+
+        def ask(n: int) -> _Start:
+            ids = _ask(rank, n)
+            new = np.array([i not in free for i in ids])
+            return _Start(ids, np.where(new, self._costs(oracle, ids), 0),
+                          new)
+
+        fits, start = self._grow(ask, available, first)
+        n = start.payable(self.size)
+        if n == len(start.ids):
+            return start
+        if ask(n).ids == start.ids[:n]:
+            return start.cut(n)
+        if start.costs.sum() <= self.size:
+            return start
+        return self._bisect(ask, fits, len(start.ids))
+
+    def _free(self, labelled: Collection[ImageId]) -> Collection[ImageId]:
+        return labelled if self.repeats == 'free' else frozenset()
+
+    @abstractmethod
+    def _costs(self, oracle: BaseOracle, ids: list[ImageId]) -> np.ndarray:
+        """int64 [n], what images cost."""
+
+    @abstractmethod
+    def _spent(self, costs: np.ndarray) -> bool:
+        """Whether no image can follow these."""
+
+    def _grow(self, ask: Ask, available: int,
+              first: int) -> tuple[int, _Start]:
+        """Double n until the budget is spent or nothing is left.
+
+        Returns:
+            tuple: The largest n that did not spend it (0 if none), and the
+            first start that did (or all).
+        """
+        fits, n = 0, min(available, first)
+        while True:
+            start = ask(n)
+            if self._spent(start.costs) or n == available:
+                return fits, start
+            fits, n = n, min(available, 2 * n)
+
+    def _bisect(self, ask: Ask, low: int, high: int) -> _Start:
+        """The largest n found to be paid between one that can be and one that
+        cannot, with the start asked for exactly n."""
+        while high - low > 1:
+            middle = (low + high) // 2
+            fits = ask(middle).costs.sum() <= self.size
+            low, high = (middle, high) if fits else (low, middle)
+        start = ask(max(1, low))
+        return start if start.new.any() else ask(high)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The first n images of a selector's order.
+
+    Args:
+        ids (list[int | str]): n of them.
+        costs (np.ndarray): int64 [n], what each costs.
+        new (np.ndarray): bool [n], whether it has a price, even if that is 0.
+    """
+    ids: list[ImageId]
+    costs: np.ndarray
+    new: np.ndarray
+
+    def payable(self, size: int) -> int:
+        """How many of the first images, up to a new one, cost no more than
+        ``size``; those up to the first new one in any case."""
+        places = np.flatnonzero(self.new) + 1
+        costs = np.cumsum(self.costs[self.new])
+        fits = int(np.searchsorted(costs, size, side='right'))
+        return int(places[max(1, fits) - 1]) if len(places) else 1
+
+    def cut(self, n: int) -> _Start:
+        """The first n of them."""
+        return _Start(self.ids[:n], self.costs[:n], self.new[:n])
+
+
+Ask = Callable[[int], _Start]
 
 
 @BUDGETS.register_module(name='images')
@@ -93,30 +203,31 @@ class ImageBudget(BaseBudget):
                 f'{pool_size} images are unlabelled at the start. Lower it, '
                 'or use a larger pool.')
 
-    def take(self, rank: Rank, oracle: BaseOracle, available: int) -> Taken:
+    def take(self, rank, oracle, available, labelled=frozenset()) -> Taken:
         _check_available(available)
-        n = min(self.size, available)
-        ids = _ask(rank, n)
+        start = self._take(rank, oracle, available, labelled, self.size)
         boxes = None
         if oracle.knows_counts:
-            boxes = int(oracle.count_boxes(ids).sum())
+            new = [i for i in start.ids if i not in labelled]
+            boxes = int(oracle.count_boxes(new).sum())
+        left = available - len(self._free(labelled))
         note = ''
-        if available < self.size:
-            note = (f'only {available} images were left of the {self.size} '
+        if left < self.size:
+            note = (f'only {left} images were left of the {self.size} '
                     'a round may label: all were taken')
-        return Taken(ids, boxes, n == available, note)
+        return Taken(start.ids, boxes, int(start.new.sum()) == left, note)
+
+    def _costs(self, oracle, ids) -> np.ndarray:
+        return np.ones(len(ids), dtype=np.int64)
+
+    def _spent(self, costs) -> bool:
+        return costs.sum() >= self.size
 
 
 @BUDGETS.register_module(name='boxes')
 class BoxBudget(BaseBudget):
     """So many boxes a round: the longest start of the selector's order whose
-    boxes fit, and at least one image.
-
-    A selector is asked for more and more images until the budget is spent.
-    One whose choice of n images does not begin its choice of more (half from
-    the top, half from the bottom, say) is then asked for exactly as many as
-    fit.
-    """
+    boxes fit, and at least one image."""
 
     def check(self, pool_size, initial_size, total_boxes=None) -> None:
         if pool_size <= initial_size:
@@ -129,51 +240,30 @@ class BoxBudget(BaseBudget):
                 f'have only {total_boxes} at the start. Lower it, or use a '
                 'larger pool.')
 
-    def take(self, rank: Rank, oracle: BaseOracle, available: int) -> Taken:
+    def take(self, rank, oracle, available, labelled=frozenset()) -> Taken:
         _check_available(available)
         _check_counts(oracle)
-        fits, order, counts = self._grow(rank, oracle, available)
-        n = self._prefix(counts)
-        if n < len(order) and _ask(rank, n) != order[:n]:
-            order, counts = self._bisect(rank, oracle, fits, len(order))
-            n = len(order)
-        ids, boxes = order[:n], int(counts[:n].sum())
-        return Taken(ids, boxes, n == available, self._note(n, boxes,
-                                                            available))
+        start = self._take(rank, oracle, available, labelled,
+                           max(1, self.size // 8))
+        drawn = sum(int(cost) for i, cost in zip(start.ids, start.costs)
+                    if i not in labelled)
+        left = available - len(self._free(labelled))
+        exhausted = int(start.new.sum()) == left
+        note = self._note(int(start.costs.sum()), left, exhausted)
+        return Taken(start.ids, drawn, exhausted, note)
 
-    def _grow(self, rank, oracle, available):
-        """Double n until the boxes do not fit or nothing is left.
+    def _costs(self, oracle, ids) -> np.ndarray:
+        return np.asarray(oracle.count_boxes(ids), dtype=np.int64)
 
-        Returns:
-            tuple: The largest n that did fit (0 if none), and the first
-            order that did not (or all) with its counts.
-        """
-        fits, n = 0, min(available, max(1, self.size // 8))
-        while True:
-            order, counts = _count(rank, oracle, n)
-            if counts.sum() > self.size or n == available:
-                return fits, order, counts
-            fits, n = n, min(available, 2 * n)
+    def _spent(self, costs) -> bool:
+        return costs.sum() > self.size
 
-    def _prefix(self, counts: np.ndarray) -> int:
-        return max(1, int(np.searchsorted(
-            np.cumsum(counts), self.size, side='right')))
-
-    def _bisect(self, rank, oracle, low: int, high: int):
-        """The largest n found to fit between one that does and one that does
-        not, with the order asked for exactly n."""
-        while high - low > 1:
-            middle = (low + high) // 2
-            fits = _count(rank, oracle, middle)[1].sum() <= self.size
-            low, high = (middle, high) if fits else (low, middle)
-        return _count(rank, oracle, max(1, low))
-
-    def _note(self, n: int, boxes: int, available: int) -> str:
+    def _note(self, boxes: int, left: int, exhausted: bool) -> str:
         if boxes > self.size:
             return (f'the first image alone has {boxes} boxes, more than the '
                     f'{self.size} a round may label')
-        if n == available and boxes < self.size:
-            return (f'only {available} images with {boxes} boxes were left '
+        if exhausted and boxes < self.size:
+            return (f'only {left} images with {boxes} boxes were left '
                     f'of the {self.size} boxes a round may label: all were '
                     'taken')
         return ''
@@ -183,11 +273,12 @@ def build_budget(cfg: Mapping) -> BaseBudget:
     """Build ``active_learning.budget``.
 
     Args:
-        cfg (Mapping): ``size`` (int, at least 1) and ``unit``, a name in
-            :data:`BUDGETS`: 'images' (default) or 'boxes'.
+        cfg (Mapping): ``size`` (int, at least 1), ``unit``, a name in
+            :data:`BUDGETS`: 'images' (default) or 'boxes', and ``repeats``:
+            'free' (default) or 'counted'.
 
     Raises:
-        ValueError: If a key, the size or the unit is wrong.
+        ValueError: If a key or a value is wrong.
     """
     cfg = dict(cfg)
     unit = cfg.pop('unit', 'images')
@@ -195,10 +286,14 @@ def build_budget(cfg: Mapping) -> BaseBudget:
     if unit not in known:
         raise ValueError(f'{_KEY}.unit is {unit!r}: it must be one of '
                          f'{known}.')
+    repeats = cfg.pop('repeats', 'free')
+    if repeats not in _REPEATS:
+        raise ValueError(f'{_KEY}.repeats is {repeats!r}: choose one of '
+                         f'{list(_REPEATS)}.')
     if set(cfg) != {'size'}:
         raise ValueError(f'{_KEY} has the keys {sorted(cfg)}: it needs size '
-                         'and unit.')
-    return BUDGETS.get(unit)(_positive(cfg['size'], unit))
+                         'and unit, and may have repeats.')
+    return BUDGETS.get(unit)(_positive(cfg['size'], unit), repeats)
 
 
 def _positive(size, unit: str) -> int:
@@ -232,8 +327,3 @@ def _ask(rank: Rank, n: int) -> list[ImageId]:
                          f'({len(set(ids))} different) where {n} different '
                          'ones were asked for.')
     return ids
-
-
-def _count(rank: Rank, oracle: BaseOracle, n: int):
-    ids = _ask(rank, n)
-    return ids, np.asarray(oracle.count_boxes(ids), dtype=np.int64)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
@@ -18,8 +19,9 @@ class Pool:
     """The image ids of a data set and the rounds they were labelled in.
 
     Every image is in exactly one of three sets: labelled, unlabelled, set
-    aside. Images only leave the unlabelled set. It knows ids alone: no
-    models, no scores, no annotations.
+    aside. Images only leave the unlabelled set. A round may also take
+    labelled images again, which moves none. It knows ids alone: no models,
+    no scores, no annotations.
 
     Args:
         ids (Iterable[int | str]): All image ids, in the order of the file.
@@ -47,6 +49,7 @@ class Pool:
             raise ValueError('the pool holds an image id more than once: '
                              'give every image its own id.')
         self._rounds: list[list[ImageId]] = []
+        self._again: list[list[ImageId]] = []
         self._seeds: list[Optional[int]] = []
         self._round_of: dict[ImageId, int] = {}
         self._aside: dict[ImageId, BadImage] = {}
@@ -112,32 +115,56 @@ class Pool:
         """The round that labelled an image, or None."""
         return self._round_of.get(self._lookup([id])[0])
 
+    def repeats(self, round: Optional[int] = None) -> dict[ImageId, int]:
+        """How often labelled images were taken again, up to a round.
+
+        Args:
+            round (int, optional): From 0. Default: the latest.
+
+        Returns:
+            dict[int | str, int]: Id to a number above 0, in the order of the
+            file. Training shows the image once and so often again.
+
+        Raises:
+            IndexError: If that round was not committed yet.
+        """
+        last = self._check_round(round)
+        times = Counter(i for r in self._again[:last + 1] for i in r)
+        return {i: times[i] for i in self._ids if i in times}
+
     def commit(self,
                ids: Iterable[ImageId],
-               seed: Optional[int] = None) -> int:
+               seed: Optional[int] = None,
+               repeated: Iterable[ImageId] = ()) -> int:
         """Move images to the labelled set as a new round, all or none.
 
         Args:
             ids (Iterable[int | str]): Unlabelled ids, in the order chosen.
             seed (int, optional): The seed they were chosen with.
+            repeated (Iterable[int | str]): Labelled ids taken again.
 
         Returns:
             int: The number of the new round.
 
         Raises:
-            ValueError: If there is none, one comes twice, or one is unknown,
-                labelled already or set aside. Nothing is changed then.
+            ValueError: If there is no image at all, one comes twice or is
+                unknown, one of ``ids`` is labelled already or set aside, or
+                one of ``repeated`` is not labelled. Nothing is changed then.
         """
-        ids = self._lookup(ids)
+        ids, repeated = self._lookup(ids), self._lookup(repeated)
         new = len(self._rounds)
-        if not ids:
+        if not ids and not repeated:
             raise ValueError(f'round {new} would add no image to the pool: '
                              'select at least one.')
-        if len(set(ids)) != len(ids):
-            raise ValueError(f'round {new} holds an image twice: '
-                             f'{some(i for i in ids if ids.count(i) > 1)}.')
+        for part in (ids, repeated):
+            if len(set(part)) != len(part):
+                twice = some(i for i in part if part.count(i) > 1)
+                raise ValueError(f'round {new} holds an image twice: '
+                                 f'{twice}.')
         self._check_unlabelled(ids, f'cannot be labelled in round {new}')
+        self._check_labelled(repeated, new)
         self._rounds.append(ids)
+        self._again.append(repeated)
         self._seeds.append(None if seed is None else int(seed))
         self._round_of.update(dict.fromkeys(ids, new))
         return new
@@ -164,10 +191,9 @@ class Pool:
                  stopped: Optional[str] = None,
                  **meta: Any) -> State:
         """Everything a resumed run needs; see :class:`State`."""
-        rounds = [{
-            'ids': list(ids),
-            'seed': drawn_with
-        } for ids, drawn_with in zip(self._rounds, self._seeds)]
+        rounds = [
+            _entry(*r) for r in zip(self._rounds, self._seeds, self._again)
+        ]
         return State(config_hash, int(seed), pool_hash(self._ids),
                      len(self._ids), rounds,
                      [asdict(b) for b in self._aside.values()], stopped, meta)
@@ -193,7 +219,7 @@ class Pool:
                 'another work folder.')
         try:
             for r in state.rounds:
-                pool.commit(r['ids'], r['seed'])
+                pool.commit(r['ids'], r['seed'], r.get('repeated', ()))
             pool.set_aside(BadImage(**b) for b in state.set_aside)
         except (TypeError, ValueError) as e:
             raise _corrupt('the state of the pool', str(e)) from e
@@ -234,6 +260,13 @@ class Pool:
                 'are those of the COCO file, not positions in a data set.')
         return [self._known[i] for i in ids]
 
+    def _check_labelled(self, ids: Sequence[ImageId], round: int) -> None:
+        new = [i for i in ids if i not in self._round_of]
+        if new:
+            raise ValueError(
+                f'images {some(new)} cannot be taken again in round {round}: '
+                'they are not labelled.')
+
     def _check_unlabelled(self, ids: Sequence[ImageId], problem: str) -> None:
         done = [i for i in ids if i in self._round_of]
         if done:
@@ -255,8 +288,9 @@ class State:
         seed (int): The run's seed.
         pool_hash (str): Hash of all image ids, in no order.
         num_images (int): How many there are.
-        rounds (list[dict]): Per round ``ids``, in the order chosen, and the
-            ``seed`` they were chosen with (or None).
+        rounds (list[dict]): Per round ``ids``, in the order chosen, the
+            ``seed`` they were chosen with (or None) and, if there are any,
+            ``repeated``: labelled ids that were taken again.
         set_aside (list[dict]): id, file_name, path and reason of images that
             cannot be used.
         stopped (str, optional): Why the run is over ('rounds', 'target',
@@ -324,6 +358,12 @@ def draw_initial(ids: Sequence[ImageId], size: int,
     return seeded_order(ids, 'initial', seed)[:size]
 
 
+def _entry(ids: list, seed: Optional[int], repeated: list) -> dict:
+    """A round as it stands in the state."""
+    entry = dict(ids=list(ids), seed=seed)
+    return dict(entry, repeated=list(repeated)) if repeated else entry
+
+
 def pool_hash(ids: Iterable[ImageId]) -> str:
     """A hash of a set of ids, whatever their order."""
     h = hashlib.blake2b(digest_size=16)
@@ -343,13 +383,20 @@ def _check_state(raw: Mapping, path: str) -> None:
               if not isinstance(raw[k], types[k])}
     if wrong:
         raise _corrupt(path, f'wrong or missing keys {some(sorted(wrong))}')
-    if not all(isinstance(r, dict) and set(r) == {'ids', 'seed'}
-               and isinstance(r['ids'], list) for r in raw['rounds']):
-        raise _corrupt(path, 'a round is not of the form {ids, seed}')
+    if not all(map(_is_entry, raw['rounds'])):
+        raise _corrupt(path, 'a round is not of the form {ids, seed} or '
+                       '{ids, seed, repeated}')
     fields = set(BadImage.__dataclass_fields__)
     if not all(isinstance(b, dict) and set(b) == fields
                for b in raw['set_aside']):
         raise _corrupt(path, f'"set_aside" entries need {sorted(fields)}')
+
+
+def _is_entry(value: Any) -> bool:
+    return (isinstance(value, dict)
+            and set(value) - {'repeated'} == {'ids', 'seed'}
+            and isinstance(value['ids'], list)
+            and isinstance(value.get('repeated', []), list))
 
 
 def _corrupt(path: str, problem: str) -> ValueError:

@@ -1,15 +1,20 @@
 """The COCO files of a round."""
 from __future__ import annotations
 
+import os
 import os.path as osp
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Optional
 
+from mmal.fileio import write_json
 from mmal.pool.coco import CocoData, write_split
 from mmal.pool.pool import Pool
 
 LABELLED = 'labelled.json'
 UNLABELLED = 'unlabelled.json'
+CANDIDATES = 'candidates.json'
+REPEATS = 'repeats.json'
 
 
 def write_round_splits(round_dir: str,
@@ -43,3 +48,52 @@ def write_round_splits(round_dir: str,
     write_split(labelled, coco, pool.labelled(round), annotations)
     write_split(unlabelled, coco, pool.unlabelled(round))
     return labelled, unlabelled
+
+
+def write_candidates(round_dir: str,
+                     coco: CocoData,
+                     pool: Pool,
+                     round: Optional[int] = None) -> str:
+    """Write ``candidates.json``: unlabelled and labelled images together.
+
+    It has no annotations, so that nobody who scores can tell them apart.
+
+    Args:
+        round_dir (str): The round's folder.
+        coco (CocoData): All images of the pool.
+        pool (Pool): Its state.
+        round (int, optional): The round. Default: the latest.
+
+    Returns:
+        str: The path of the file.
+    """
+    path = osp.join(round_dir, CANDIDATES)
+    write_split(path, coco, [*pool.labelled(round), *pool.unlabelled(round)])
+    return path
+
+
+def write_repeats(round_dir: str,
+                  pool: Pool,
+                  round: Optional[int] = None) -> Optional[str]:
+    """Write ``repeats.json``: images that the round's training repeats.
+
+    It holds ``ids`` and, for each of them, ``times``: how often more than
+    once it is trained on. Where no image was taken again there is no file.
+
+    Args:
+        round_dir (str): The round's folder.
+        pool (Pool): Its state.
+        round (int, optional): The round. Default: the latest.
+
+    Returns:
+        str | None: The path of the file, if there is one.
+    """
+    path = osp.join(round_dir, REPEATS)
+    repeats = pool.repeats(round)
+    if repeats:
+        write_json(
+            path, dict(ids=list(repeats), times=list(repeats.values())))
+        return path
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    return None

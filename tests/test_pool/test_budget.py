@@ -158,3 +158,88 @@ def test_build_errors(cfg, message):
     with pytest.raises(ValueError, match=message) as e:
         build_budget(cfg)
     assert 'active_learning.budget' in str(e.value)
+
+
+def _free(order, costs, labelled, size):
+    """What a selector's order gives where repetitions are free: new images
+    while they can be paid, and the labelled ones before the last of them."""
+    taken, paid, last = 0, 0, 0
+    for n, i in enumerate(order, 1):
+        if i in labelled:
+            continue
+        if taken and paid + costs[i] > size:
+            break
+        taken, paid, last = taken + 1, paid + costs[i], n
+    return order[:last], paid
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1,
+                max_size=60), st.integers(1, 40), st.booleans(),
+       st.randoms(use_true_random=False))
+def test_images_taken_again_are_free(images, size, boxes, random):
+    order = list(range(len(images)))
+    random.shuffle(order)
+    labelled = {i for i, (_, done) in enumerate(images) if done}
+    if len(labelled) == len(order):
+        labelled.discard(order[-1])
+    counts = {i: c for i, (c, _) in enumerate(images)}
+    costs = counts if boxes else dict.fromkeys(order, 1)
+    expected, paid = _free(order, costs, labelled, size)
+    budget = (BoxBudget if boxes else ImageBudget)(size)
+    taken = budget.take(lambda n: order[:n], Counts(counts), len(order),
+                        labelled)
+    new = [i for i in taken.ids if i not in labelled]
+    assert taken.ids == expected and new
+    assert taken.boxes == sum(counts[i] for i in new)
+    assert taken.exhausted == (len(new) == len(order) - len(labelled))
+    assert paid <= size or len(new) == 1
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 30))
+def test_free_repetitions_with_a_choice_that_depends_on_n(done, size):
+    ids = list(range(len(done)))
+    labelled = {i for i in ids if done[i]} - {0}
+
+    def rank(n):
+        return ids[:(n + 1) // 2] + ids[len(ids) - n // 2:]
+
+    taken = ImageBudget(size).take(rank, Blind(), len(ids), labelled)
+    new = [i for i in taken.ids if i not in labelled]
+    assert taken.ids == rank(len(taken.ids))
+    assert len(new) == min(size, len(ids) - len(labelled))
+
+
+@pytest.mark.parametrize('size, ids, boxes', [
+    (2, [0, 1], 0), (3, [0, 1, 2], 4), (9, [0, 1, 2, 3], 9)])
+def test_counted_repetitions_fill_the_budget_in_images(size, ids, boxes):
+    budget = build_budget({'size': size, 'repeats': 'counted'})
+    taken = budget.take(lambda n: list(range(n)),
+                        Counts({0: 2, 1: 3, 2: 4, 3: 5}), 4, {0, 1})
+    assert taken.ids == ids and taken.boxes == boxes
+    assert taken.exhausted == (size == 9)
+
+
+def test_counted_repetitions_cost_their_boxes():
+    budget = build_budget({'size': 9, 'unit': 'boxes', 'repeats': 'counted'})
+    taken = budget.take(lambda n: list(range(n)),
+                        Counts({0: 2, 1: 3, 2: 4, 3: 5}), 4, {0, 1})
+    assert taken.ids == [0, 1, 2] and taken.boxes == 4
+
+
+def test_a_plain_budget_in_images_asks_once():
+    asked = []
+
+    def rank(n):
+        asked.append(n)
+        return range(n)
+
+    ImageBudget(7).take(rank, Blind(), 100)
+    assert asked == [7]
+
+
+def test_repeats_are_free_or_counted():
+    assert build_budget({'size': 1}).repeats == 'free'
+    with pytest.raises(ValueError, match=r"budget\.repeats is 'half'"):
+        build_budget({'size': 1, 'repeats': 'half'})

@@ -255,3 +255,53 @@ def test_killed_while_saving(tmp_path):
     assert max(last) > 1
     left_over = [n for n in os.listdir(tmp_path) if n != 'state.json']
     assert left_over  # some kills did hit a write
+
+
+def test_images_taken_again(tmp_path):
+    pool = Pool(IDS)
+    pool.commit([12, 7], seed=5)
+    pool.commit(['3'], repeated=np.array([7]))
+    pool.commit([], repeated=['3', 7])
+    pool.commit([3])
+    assert [pool.repeats(n) for n in range(4)] == [
+        {}, {7: 1}, {7: 2, '3': 1}, {7: 2, '3': 1}]
+    assert list(pool.repeats()) == [7, '3']
+    assert pool.labelled(2) == [7, '3', 12] and pool.num_rounds == 4
+    assert pool.rounds == [[12, 7], ['3'], [], [3]]
+    path = str(tmp_path / 'state.json')
+    pool.save(path, 'hash', 0)
+    again = Pool.from_state(State.load(path), IDS)
+    assert again.to_state('', 0) == pool.to_state('', 0)
+    with open(path) as f:
+        rounds = json.load(f)['rounds']
+    assert rounds == [
+        {'ids': [12, 7], 'seed': 5},
+        {'ids': ['3'], 'seed': None, 'repeated': [7]},
+        {'ids': [], 'seed': None, 'repeated': ['3', 7]},
+        {'ids': [3], 'seed': None}]
+
+
+@pytest.mark.parametrize('ids, repeated, message', [
+    ([], [], 'would add no image'),
+    ([3], [3], 'images 3 cannot be taken again in round 2.*not labelled'),
+    ([3], ['x'], "images 'x' cannot be taken again"),
+    ([3], [7, 7], 'holds an image twice'),
+    ([3], [99], 'no images with the ids 99'),
+])
+def test_a_wrong_repetition_changes_nothing(pool, ids, repeated, message):
+    before = pool.to_state('', 0)
+    with pytest.raises(ValueError, match=message):
+        pool.commit(ids, repeated=repeated)
+    assert pool.to_state('', 0) == before
+
+
+@pytest.mark.parametrize('change', [
+    dict(repeated=7), dict(repeated=[3]), dict(repeat=[7])])
+def test_a_state_with_wrong_repetitions_is_corrupt(pool, tmp_path, change):
+    path = tmp_path / 'state.json'
+    pool.save(str(path), 'hash', 0)
+    content = json.loads(path.read_text())
+    content['rounds'][1].update(change)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='corrupt'):
+        Pool.from_state(State.load(str(path)), IDS)

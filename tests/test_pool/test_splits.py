@@ -1,10 +1,17 @@
+import os
+
 import pytest
 
 from mmal.fileio import read_json
 from mmal.pool.coco import load_coco, parse_coco
+from mmal.pool.images import BadImage
 from mmal.pool.oracle import CocoOracle
 from mmal.pool.pool import Pool
-from mmal.pool.splits import write_round_splits
+from mmal.pool.splits import (
+    write_candidates,
+    write_repeats,
+    write_round_splits,
+)
 
 
 @pytest.fixture
@@ -66,3 +73,22 @@ def test_nothing_left(coco, tmp_path):
     pool.commit('abcd')
     _, unlabelled = write_round_splits(str(tmp_path), coco, pool, [])
     assert read_json(unlabelled)['images'] == []
+
+
+def test_candidates_and_repeats(tmp_path, coco):
+    pool = Pool('abcd')
+    pool.commit('dc')
+    path = write_candidates(str(tmp_path), coco, pool)
+    assert [i['id'] for i in read_json(path)['images']] == list('abcd')
+    assert write_repeats(str(tmp_path), pool) is None
+    pool.set_aside([BadImage('a', 'a.jpg', 'a.jpg', 'gone')])
+    pool.commit('b', repeated='dc')
+    write_candidates(str(tmp_path), coco, pool)
+    content = read_json(path)
+    assert [i['id'] for i in content['images']] == list('bcd')
+    assert content['annotations'] == []
+    repeats = write_repeats(str(tmp_path), pool)
+    assert read_json(repeats) == dict(ids=['c', 'd'], times=[1, 1])
+    # what is left of another state is removed
+    assert write_repeats(str(tmp_path), pool, 0) is None
+    assert not os.path.exists(repeats)

@@ -1,0 +1,89 @@
+"""A data set some of whose images come more than once."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Union
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS as ALL_DATASETS
+
+from mmal.fileio import read_json
+from mmal.pool.coco import some
+from mmal.registry import DATASETS
+
+
+@DATASETS.register_module()
+class RepeatImages:
+    """Wraps a data set and repeats single images of it.
+
+    :class:`~mmengine.dataset.RepeatDataset` repeats all of them. An image
+    and its repetitions stand side by side; samplers shuffle them. With
+    Mosaic and the like, this is what ``MultiImageMixDataset`` wraps.
+
+    Images that the data set leaves out (``filter_cfg``) are not repeated.
+
+    Args:
+        dataset (dict | BaseDataset): A data set whose entries have an
+            ``img_id``, as mmdet's ``CocoDataset``, or its config.
+        repeats (str): A json file with ``ids`` and ``times``, see
+            :func:`~mmal.pool.splits.write_repeats`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is of another form.
+    """
+
+    def __init__(self, dataset: Union[dict, BaseDataset],
+                 repeats: str) -> None:
+        if isinstance(dataset, Mapping):
+            dataset = ALL_DATASETS.build(dataset)
+        self.dataset = dataset
+        self.dataset.full_init()
+        self._index = _positions(self.dataset, _load(repeats))
+
+    @property
+    def metainfo(self) -> dict:
+        """That of the data set."""
+        return self.dataset.metainfo
+
+    def full_init(self) -> None:
+        """It is ready from the start."""
+
+    def get_data_info(self, idx: int) -> dict:
+        """The entry of an image, before the pipeline."""
+        return self.dataset.get_data_info(self._at(idx))
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """The labels on an image, for samplers that balance classes."""
+        return self.dataset.get_cat_ids(self._at(idx))
+
+    def __getitem__(self, idx: int) -> Any:
+        return self.dataset[self._at(idx)]
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def _at(self, idx: int) -> int:
+        return int(self._index[idx])
+
+
+def _positions(dataset: BaseDataset, times: Mapping) -> np.ndarray:
+    """Of the entries of a data set, each 1 + times[id] times."""
+    number = len(dataset)
+    ids = (dataset.get_data_info(i)['img_id'] for i in range(number))
+    counts = np.fromiter((1 + times.get(i, 0) for i in ids), np.int64, number)
+    return np.repeat(np.arange(number), counts)
+
+
+def _load(path: str) -> dict:
+    content = read_json(path)
+    if not isinstance(content, dict) or set(content) != {'ids', 'times'}:
+        raise ValueError(f'{path} must hold an object with ids and times.')
+    ids, times = content['ids'], content['times']
+    wrong = [t for t in times if type(t) is not int or t < 0]
+    if wrong or len(ids) != len(times):
+        raise ValueError(
+            f'{path} has {len(ids)} ids and {len(times)} times, which must be '
+            f'as many whole numbers, 0 or more. Wrong are: {some(wrong)}.')
+    return dict(zip(ids, times))
