@@ -7,14 +7,14 @@ import argparse
 import os.path as osp
 import sys
 
-from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
 from mmal.engine.ab_test import METRICS, TESTS, ABTest, ab_tables
 from mmal.engine.cli import (
     add_common_options,
-    prepare_config,
+    add_training_options,
+    load_config,
     run_or_explain,
 )
 from mmal.reporting import save_tables, table_format
@@ -58,14 +58,11 @@ def parse_args(argv=None):
         default=TESTS,
         help='test sets to show (default: all)')
     parser.add_argument('--out', help='also write the tables, .csv or .md')
-    parser.add_argument(
-        '--work-dir', help='default: work_dirs/<config>_ab_test')
+    add_training_options(parser, 'work_dirs/<config>_ab_test')
     parser.add_argument(
         '--resume',
         action='store_true',
         help='go on with what is in the work folder')
-    parser.add_argument(
-        '--amp', action='store_true', help='train with mixed precision')
     return parser.parse_args(argv)
 
 
@@ -73,10 +70,7 @@ def main(argv=None):
     args = parse_args(argv)
 
     def work():
-        if not osp.isfile(args.config):
-            raise FileNotFoundError(f'there is no config {args.config}.')
-        cfg = Config.fromfile(args.config)
-        prepare_config(cfg, args, '_ab_test')
+        cfg = load_config(args, '_ab_test')
         test = ABTest(cfg, args.reference, args.selections, args.pool,
                       args.splits, args.fraction, args.seed or 0,
                       args.checkpoint, args.resume)

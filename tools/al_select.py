@@ -4,7 +4,6 @@ import os.path as osp
 import sys
 
 import torch
-from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
@@ -13,7 +12,7 @@ import mmal  # noqa: F401  before mmdet: it supplies missing operators
 from mmal.engine.checks import check_model
 from mmal.engine.cli import (
     add_common_options,
-    prepare_config,
+    load_config,
     run_or_explain,
 )
 from mmal.engine.dist import setup_dist
@@ -27,7 +26,8 @@ def parse_args(argv=None):
     parser.add_argument('checkpoint', help='the trained detector')
     parser.add_argument(
         '--labelled',
-        help='COCO json of the labelled images; they are no candidates')
+        help='COCO json of the labelled images; they are no candidates '
+        "(but by active_learning.candidates='all')")
     parser.add_argument(
         '--pool', help='COCO json of the pool (default: the config\'s)')
     parser.add_argument('--budget', type=int, help='how many to choose')
@@ -39,12 +39,11 @@ def parse_args(argv=None):
     return args
 
 
-def load_config(args):
-    for path in (args.config, args.checkpoint):
-        if not osp.isfile(path):
-            raise FileNotFoundError(f'there is no {path}.')
-    cfg = Config.fromfile(args.config)
-    prepare_config(cfg, args, default_suffix='_select')
+def query_config(args):
+    cfg = load_config(args, default_suffix='_select')
+    if not osp.isfile(args.checkpoint):
+        raise FileNotFoundError(
+            f'there is no checkpoint {args.checkpoint}.')
     if args.pool:
         cfg.active_learning.data.ann_file = osp.abspath(args.pool)
     if args.budget:
@@ -71,15 +70,13 @@ def main(argv=None):
     args = parse_args(argv)
 
     def work():
-        cfg = load_config(args)
+        cfg = query_config(args)
         setup_dist(args.launcher)
         init_default_scope(cfg.get('default_scope', 'mmdet'))
         model = load_model(cfg, args.checkpoint)
         chosen = query_once(cfg, model, cfg.work_dir, args.labelled)
         if is_main_process():
-            boxes = '' if chosen.boxes is None else f', {chosen.boxes} boxes'
-            print(f'{len(chosen.ids)} images{boxes}: '
-                  f'{osp.join(cfg.work_dir, "selected.json")}')
+            print(f'{chosen}: {osp.join(cfg.work_dir, "selected.json")}')
 
     return run_or_explain(work, osp.basename(sys.argv[0]))
 

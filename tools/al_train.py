@@ -3,13 +3,12 @@ import argparse
 import os.path as osp
 import sys
 
-from mmengine.config import Config
-
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
 from mmal.engine import ActiveLearner
 from mmal.engine.cli import (
     add_common_options,
-    prepare_config,
+    add_training_options,
+    load_config,
     run_or_explain,
 )
 
@@ -17,8 +16,7 @@ from mmal.engine.cli import (
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     add_common_options(parser)
-    parser.add_argument(
-        '--work-dir', help='where results go (default: work_dirs/<config>)')
+    add_training_options(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -26,8 +24,6 @@ def parse_args(argv=None):
         choices=['auto', 'force'],
         help='go on with the run in the work folder, if there is one; '
         '"force" even if the config was changed since')
-    parser.add_argument(
-        '--amp', action='store_true', help='train with mixed precision')
     parser.add_argument(
         '--dry-run',
         action='store_true',
@@ -39,10 +35,7 @@ def main(argv=None):
     args = parse_args(argv)
 
     def work():
-        if not osp.isfile(args.config):
-            raise FileNotFoundError(f'there is no config {args.config}.')
-        cfg = Config.fromfile(args.config)
-        prepare_config(cfg, args)
+        cfg = load_config(args)
         learner = ActiveLearner(
             cfg,
             resume=args.resume is not None,

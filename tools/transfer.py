@@ -3,13 +3,13 @@ import argparse
 import os.path as osp
 import sys
 
-from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
 from mmal.engine.cli import (
     add_common_options,
-    prepare_config,
+    add_training_options,
+    load_config,
     run_or_explain,
 )
 from mmal.engine.transfer import Transfer, default_suffix, result_line
@@ -24,16 +24,12 @@ def parse_args(argv=None):
     parser.add_argument('run', help='work folder of the run')
     parser.add_argument(
         '--round', type=int, help='which one (default: the last one trained)')
-    parser.add_argument(
-        '--work-dir',
-        help='where results go '
-        '(default: work_dirs/<config>_on_<run>_round_<round>)')
+    add_training_options(parser,
+                         'work_dirs/<config>_on_<run>_round_<round>')
     parser.add_argument(
         '--resume',
         action='store_true',
         help='go on with the training in the work folder, if there is one')
-    parser.add_argument(
-        '--amp', action='store_true', help='train with mixed precision')
     return parser.parse_args(argv)
 
 
@@ -41,10 +37,7 @@ def main(argv=None):
     args = parse_args(argv)
 
     def work():
-        if not osp.isfile(args.config):
-            raise FileNotFoundError(f'there is no config {args.config}.')
-        cfg = Config.fromfile(args.config)
-        prepare_config(cfg, args, default_suffix(args.run, args.round))
+        cfg = load_config(args, default_suffix(args.run, args.round))
         record = Transfer(cfg, args.run, args.round, args.seed,
                           args.resume).run()
         if is_main_process():

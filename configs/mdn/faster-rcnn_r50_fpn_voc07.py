@@ -5,6 +5,7 @@
 # The ImageNet weights need torchvision.
 _base_ = [
     'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
+    '../_base_/datasets/voc07_ssd300.py',
     'mmdet::_base_/default_runtime.py'
 ]
 
@@ -15,13 +16,6 @@ model = dict(
             type='Pretrained',
             checkpoint='torchvision://resnet50')),
     roi_head=dict(bbox_head=dict(num_classes=20)))
-
-dataset_type = 'CocoDataset'
-data_root = 'data/VOCdevkit/'
-metainfo = dict(
-    classes=('aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car',
-             'cat', 'chair', 'cow', 'diningtable', 'dog', 'horse', 'motorbike',
-             'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor'))
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -42,38 +36,12 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=8,
     num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file='annotations/voc2007_trainval.json',
-        data_prefix=dict(img='VOC2007/JPEGImages/'),
-        filter_cfg=dict(filter_empty_gt=False),
+        filter_cfg=dict(_delete_=True, filter_empty_gt=False),
         pipeline=train_pipeline))
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file='annotations/voc2007_test.json',
-        data_prefix=dict(img='VOC2007/JPEGImages/'),
-        test_mode=True,
-        pipeline=test_pipeline))
+val_dataloader = dict(batch_size=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(
-    type='CocoMetric',
-    ann_file=data_root + 'annotations/voc2007_test.json',
-    metric='bbox',
-    format_only=False)
-test_evaluator = val_evaluator
 
 # The paper gives no schedule for this detector. As many iterations for 2,000
 # images as for all; 12,000 batches of 8 are 19 epochs of trainval. The rate is

@@ -44,6 +44,38 @@ def add_common_options(parser: argparse.ArgumentParser,
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
+def add_training_options(parser: argparse.ArgumentParser,
+                         default_dir: str = 'work_dirs/<config>') -> None:
+    """Add the arguments that every tool that trains has.
+
+    Args:
+        parser (ArgumentParser): Gets them.
+        default_dir (str): Where results go by default.
+    """
+    parser.add_argument(
+        '--work-dir', help=f'where results go (default: {default_dir})')
+    parser.add_argument(
+        '--amp', action='store_true', help='train with mixed precision')
+
+
+def load_config(args: argparse.Namespace, default_suffix: str = '') -> Config:
+    """Read ``args.config`` with the command line's options in it.
+
+    Args:
+        args (argparse.Namespace): See :func:`prepare_config`.
+        default_suffix (str): Ends the name of the default work folder.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: See :func:`prepare_config`.
+    """
+    if not osp.isfile(args.config):
+        raise FileNotFoundError(f'there is no config {args.config}.')
+    cfg = Config.fromfile(args.config)
+    prepare_config(cfg, args, default_suffix)
+    return cfg
+
+
 def prepare_config(cfg: Config,
                    args: argparse.Namespace,
                    default_suffix: str = '') -> None:

@@ -5,6 +5,7 @@ from mmdet.models.necks import FPN
 from torch import Tensor, nn
 
 from mmal.registry import MODELS
+from .options import check_dropout
 
 
 @MODELS.register_module()
@@ -24,9 +25,7 @@ class DropoutFPN(FPN):
 
     def __init__(self, *args, dropout: float = 0.1, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        if not 0 <= dropout < 1:
-            raise ValueError(f'neck.dropout is {dropout}: give a probability '
-                             'in [0, 1).')
+        check_dropout(dropout)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -7,6 +7,7 @@ from mmdet.models.necks import SSDNeck
 from torch import nn
 
 from mmal.registry import MODELS
+from .options import check_dropout
 
 
 @MODELS.register_module()
@@ -25,9 +26,7 @@ class DropoutSSDNeck(SSDNeck):
 
     def __init__(self, *args, dropout: float = 0.1, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        if not 0 <= dropout < 1:
-            raise ValueError(f'neck.dropout is {dropout}: give a probability '
-                             'in [0, 1).')
+        check_dropout(dropout)
         self.extra_layers = nn.ModuleList(
             _with_dropout(layer, dropout) for layer in self.extra_layers)
 
