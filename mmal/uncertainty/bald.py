@@ -29,7 +29,7 @@ def bald(mean: Tensor, std: Tensor) -> Tensor:
 
     Example:
         >>> bald(torch.tensor([0., 0., 4.]), torch.tensor([0., 2., 2.]))
-        tensor([0.0000, 0.5374, 0.1424])
+        tensor([0.0000, 0.5374, 0.1315])
     """
     mean = at_least_float32(mean).clamp(-_LARGEST, _LARGEST)
     std = at_least_float32(std).clamp(-_LARGEST, _LARGEST)

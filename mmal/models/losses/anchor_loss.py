@@ -1,12 +1,12 @@
 """Anchor loss: a cross entropy scaled by the difficulty of a prediction."""
-from typing import Optional, Tuple, Union
+from typing import Optional, Union
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmal.registry import MODELS
 from mmal.uncertainty import at_least_float32
+from .elements import full_weight, is_counted, is_own_class
 from .reduction import check_reduction, reduce
 
 
@@ -55,7 +55,7 @@ def anchor_score(pred: Tensor, target: Tensor, slack: float) -> Tensor:
     """q* [..., 1] in [0, 1] of rows of logits, see :func:`anchor_loss`."""
     if pred.shape[-1] == 0:
         return pred.new_zeros((*pred.shape[:-1], 1))
-    own = target > 0.5
+    own = is_own_class(pred, target)
     background = (-pred.amax(dim=-1, keepdim=True)).sigmoid()
     lowest = pred.sigmoid().masked_fill(~own, 1).amin(dim=-1, keepdim=True)
     score = lowest.where(own.any(dim=-1, keepdim=True), background)
@@ -117,8 +117,8 @@ class AnchorLoss(nn.Module):
 
         Args:
             pred (Tensor): Logits [..., C].
-            target (Tensor): Labels [...], of which those outside [0, C) are
-                background and negative ones are left out, or [..., C].
+            target (Tensor): Labels [...], of which those above C - 1 are
+                background, or [..., C]. Negative ones are left out.
             weight (Tensor, optional): [...], [..., 1] or [..., C].
             avg_factor (float | Tensor, optional): Divisor for 'mean'.
             reduction_override (str, optional): In place of ``reduction``.
@@ -127,7 +127,9 @@ class AnchorLoss(nn.Module):
             Tensor: A scalar, or the shape of ``pred`` for 'none'.
         """
         reduction = check_reduction(reduction_override or self.reduction)
-        target, weight = _per_class(pred, target, weight)
+        weight = full_weight(pred, weight) * is_counted(pred, target)
+        if target.dim() < pred.dim():
+            target = is_own_class(pred, target)
         loss = self.loss_weight * self._elements(pred, target)
         return reduce(loss, weight, reduction, avg_factor)
 
@@ -136,19 +138,6 @@ class AnchorLoss(nn.Module):
             return anchor_loss(pred, target, self.gamma, self.slack)
         return anchor_loss(pred[..., None], target[..., None], self.gamma,
                            self.slack).squeeze(-1)
-
-
-def _per_class(pred: Tensor, target: Tensor, weight: Optional[Tensor]
-               ) -> Tuple[Tensor, Optional[Tensor]]:
-    """Targets of the shape of ``pred`` and weights that broadcast to it."""
-    if weight is not None and weight.dim() < pred.dim():
-        weight = weight.reshape(pred.shape[0], *pred.shape[1:-1], -1)
-    if target.dim() == pred.dim():
-        return target, weight
-    valid = (target >= 0)[..., None].to(pred.dtype)
-    classes = torch.arange(pred.shape[-1], device=pred.device)
-    one_hot = (target[..., None] == classes).to(pred.dtype)
-    return one_hot, valid if weight is None else weight * valid
 
 
 def _check_options(use_sigmoid: bool, gamma: float, slack: float) -> None:

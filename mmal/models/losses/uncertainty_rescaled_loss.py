@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmal.registry import MODELS
 from mmal.uncertainty import bald, difficulty
+from .elements import full_weight, is_counted, is_own_class
 from .reduction import check_reduction, reduce
 
 
@@ -40,10 +41,12 @@ def rescale_by_difficulty(losses: Tensor,
         >>> rescale_by_difficulty(torch.ones(2), zeros, zeros, correct)
         tensor([0.5000, 1.5000])
     """
+    if detach:
+        mean, std = mean.detach(), std.detach()
     factor = difficulty(bald(mean, std), correct)
     if normalize:
         factor = factor / _weighted_mean(factor, weight)
-    return losses * (factor.detach() if detach else factor)
+    return losses * factor
 
 
 def _weighted_mean(values: Tensor, weight: Optional[Tensor]) -> Tensor:
@@ -203,46 +206,26 @@ class UncertaintyRescaledLoss(nn.Module):
         losses = self.loss(
             pred, target, weight=weight, reduction_override='none', **kwargs)
         _check_elementwise(losses, pred, self.loss)
-        valid = self._valid(target, pred)
-        mean, std = self._branch.take(pred)
+        counted = is_counted(
+            pred, target, getattr(self.loss, 'ignore_index', None))
         losses = rescale_by_difficulty(
-            losses, mean, std, self._correct(pred, target),
-            _full_weight(weight, pred) * valid, self.normalize, self.detach)
+            losses, *self._branch.take(pred), self._correct(pred, target),
+            full_weight(pred, weight) * counted, self.normalize, self.detach)
         reduction = check_reduction(reduction_override or self.reduction)
-        if avg_factor is None and getattr(self.loss, 'avg_non_ignore', False):
-            avg_factor = valid.sum() if reduction == 'mean' else None
+        if self._divides_by_counted(reduction) and avg_factor is None:
+            avg_factor = counted.sum()
         return reduce(losses, None, reduction, avg_factor)
 
     def _correct(self, pred: Tensor, target: Tensor) -> Tensor:
         """bool like ``pred``: is it on the right side of one half."""
-        if target.dim() == pred.dim():
-            truth = target > 0.5
-        else:
-            classes = torch.arange(pred.shape[-1], device=pred.device)
-            truth = target[..., None] == classes
         half = 0.5 if getattr(self.loss, 'activated', False) else 0.
-        return (pred > half) == truth
+        return (pred > half) == is_own_class(pred, target)
 
-    def _valid(self, target: Tensor, pred: Tensor) -> Tensor:
-        """float like ``pred``: 0 where the target says to ignore it."""
-        valid = target >= 0
-        ignored = getattr(self.loss, 'ignore_index', None)
-        if ignored is not None:
-            valid = valid & (target != ignored)
-        if valid.dim() < pred.dim():
-            valid = valid[..., None]
-        return valid.float().expand(pred.shape)
-
-
-def _full_weight(weight: Optional[Tensor], pred: Tensor) -> Tensor:
-    """float like ``pred``, from all forms of weights mmdet's losses take."""
-    if weight is None:
-        return pred.new_ones(pred.shape, dtype=torch.float32)
-    if weight.numel() == pred.numel():
-        weight = weight.reshape(pred.shape)
-    elif weight.dim() < pred.dim():
-        weight = weight[..., None]
-    return weight.expand(pred.shape)
+    def _divides_by_counted(self, reduction: str) -> bool:
+        """An option of mmdet's CrossEntropyLoss."""
+        return (
+            reduction == 'mean' and
+            getattr(self.loss, 'avg_non_ignore', False))
 
 
 def _check_sigmoid(loss: nn.Module, use_sigmoid: bool) -> None:
