@@ -1,5 +1,14 @@
-"""Statistics of learning curves, of selections and of uncertainties."""
+"""Learning curves, selections, uncertainties and calibration as numbers."""
 from .ab_test import ABSplit, Spread, ab_split, relative_change, spread
+from .calibration import (
+    CalibrationData,
+    Reliability,
+    expected_calibration_error,
+    gaussian_nll,
+    interval_coverage,
+    match_to_truth,
+    reliability,
+)
 from .learning_curve import area_under_curve, cost_needed
 from .selection_overlap import highest, overlap_matrix
 from .uncertainty_shift import (
@@ -10,7 +19,10 @@ from .uncertainty_shift import (
 )
 
 __all__ = [
-    'ABSplit', 'Detections', 'Shift', 'Spread', 'ab_split',
-    'area_under_curve', 'cost_needed', 'highest', 'match_detections',
-    'overlap_matrix', 'relative_change', 'spread', 'uncertainty_shift'
+    'ABSplit', 'CalibrationData', 'Detections', 'Reliability', 'Shift',
+    'Spread', 'ab_split', 'area_under_curve', 'cost_needed',
+    'expected_calibration_error', 'gaussian_nll', 'highest',
+    'interval_coverage', 'match_detections', 'match_to_truth',
+    'overlap_matrix', 'relative_change', 'reliability', 'spread',
+    'uncertainty_shift'
 ]

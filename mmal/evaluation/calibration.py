@@ -1,0 +1,304 @@
+"""Do scores tell how often detections are right, and box intervals how far
+off they are?
+
+Guo et al., "On Calibration of Modern Neural Networks" (2017), eq. 3 and
+figure 1 for the classes; Kuleshov et al., "Accurate Uncertainties for Deep
+Learning Using Calibrated Regression" (2018), section 3 for the boxes.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from .uncertainty_shift import box_iou
+
+LEVELS = (0.5, 0.9, 0.95)
+FALSE_ALARM, IGNORED = -1, -2
+_MIN_STD = 1e-3  # pixels; keeps the likelihood of a sure box finite
+
+
+@dataclass
+class Reliability:
+    """Detections by bins of equal width of their confidence.
+
+    Args:
+        edges (np.ndarray): float64 [M + 1] from 0 to 1. A bin has its upper
+            edge, the first one 0 too.
+        counts (np.ndarray): int64 [M].
+        confidence (np.ndarray): float64 [M], the mean of each bin; 0 if empty.
+        accuracy (np.ndarray): float64 [M] in [0, 1], the share that is right;
+            0 if empty.
+    """
+    edges: np.ndarray
+    counts: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error in [0, 1]; 0 without detections."""
+        gaps = np.abs(self.accuracy - self.confidence)
+        return float(gaps @ self.counts / max(self.counts.sum(), 1))
+
+
+def reliability(confidences: np.ndarray,
+                correct: np.ndarray,
+                bins: int = 15) -> Reliability:
+    """Compare confidence and accuracy bin by bin.
+
+    Args:
+        confidences (np.ndarray): [n] in [0, 1].
+        correct (np.ndarray): bool [n].
+        bins (int): M >= 1.
+
+    Raises:
+        ValueError: If a confidence is not in [0, 1], or ``bins`` is below 1.
+    """
+    confidences = _confidences(confidences)
+    check_bins(bins)
+    edges = np.linspace(0, 1, bins + 1)
+    index = np.searchsorted(edges[1:-1], confidences, side='left')
+    counts = np.bincount(index, minlength=bins)
+    sums = [np.bincount(index, weights=np.asarray(w, np.float64),
+                        minlength=bins) for w in (confidences, correct)]
+    return Reliability(edges, counts, *(s / counts.clip(1) for s in sums))
+
+
+def expected_calibration_error(confidences: np.ndarray,
+                               correct: np.ndarray,
+                               bins: int = 15) -> float:
+    """Mean distance of confidence and accuracy over bins (Guo, eq. 3).
+
+    Args:
+        confidences (np.ndarray): [n] in [0, 1].
+        correct (np.ndarray): bool [n].
+        bins (int): How many, of equal width.
+
+    Returns:
+        float: In [0, 1]; 0 without detections.
+
+    Raises:
+        ValueError: See :func:`reliability`.
+
+    Examples:
+        >>> expected_calibration_error([0.9, 0.9, 0.9, 0.9], [1, 1, 0, 0])
+        0.4
+    """
+    return reliability(confidences, correct, bins).error
+
+
+def gaussian_nll(errors: np.ndarray, stds: np.ndarray) -> np.ndarray:
+    """-log N(error; 0, std²) of each number.
+
+    Args:
+        errors (np.ndarray): True minus predicted, any shape, pixels.
+        stds (np.ndarray): Of the prediction, the same shape; below 0.001
+            pixels they count as that.
+
+    Returns:
+        np.ndarray: float64, in nats (of a density per pixel).
+
+    Raises:
+        ValueError: If an error or a std is not finite, or a std is negative.
+
+    Examples:
+        >>> gaussian_nll([2.0], [2.0]).round(4)
+        array([2.1121])
+    """
+    errors, stds = _gaussians(errors, stds)
+    half = (errors / stds)**2 / 2
+    return half + np.log(stds) + np.log(2 * np.pi) / 2
+
+
+def interval_coverage(errors: np.ndarray,
+                      stds: np.ndarray,
+                      levels: Sequence[float] = LEVELS) -> np.ndarray:
+    """How often central intervals of Gaussians hold the truth.
+
+    Args:
+        errors (np.ndarray): True minus predicted, any shape.
+        stds (np.ndarray): Of the prediction, the same shape.
+        levels (sequence[float]): L nominal coverages in (0, 1).
+
+    Returns:
+        np.ndarray: float64 [L] in [0, 1], equal to ``levels`` if calibrated;
+        0 without errors.
+
+    Raises:
+        ValueError: If a level is not in (0, 1), or see :func:`gaussian_nll`.
+
+    Examples:
+        >>> interval_coverage([0.5, 1.0, -3.0, 0.1], [1.0] * 4, [0.5])
+        array([0.5])
+    """
+    check_levels(levels)
+    errors, stds = _gaussians(errors, stds)
+    z = np.sort(np.abs(errors / stds).reshape(-1))
+    inside = np.searchsorted(z, _half_widths(levels), side='right')
+    return inside / max(len(z), 1)
+
+
+def _half_widths(levels: Sequence[float]) -> list[float]:
+    """Half the width of each interval, in standard deviations."""
+    return [NormalDist().inv_cdf((1 + level) / 2) for level in levels]
+
+
+@dataclass
+class CalibrationData:
+    """Detections of some images compared with the truth.
+
+    Args:
+        confidences (np.ndarray): float64 [n], their scores.
+        correct (np.ndarray): bool [n], whether each found an object.
+        errors (np.ndarray): float64 [m, 4]: x1, y1, x2, y2 of the objects
+            found minus those of their detections, in pixels.
+        stds (np.ndarray): float64 [m, 4], predicted; m is the number of
+            correct detections with a predicted std, none of a plain head.
+    """
+    confidences: np.ndarray
+    correct: np.ndarray
+    errors: np.ndarray
+    stds: np.ndarray
+
+    @classmethod
+    def join(cls, parts: Iterable[CalibrationData]) -> CalibrationData:
+        """All detections of several images; none of no image."""
+        empty = cls(np.zeros(0), np.zeros(0, bool), np.zeros((0, 4)),
+                    np.zeros((0, 4)))
+        parts = [empty, *parts]
+        return cls(*(np.concatenate([getattr(p, name) for p in parts])
+                     for name in cls.__dataclass_fields__))
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the detector tells how sure it is of boxes."""
+        return len(self.errors) > 0
+
+    def summary(self,
+                bins: int = 15,
+                levels: Sequence[float] = LEVELS) -> dict[str, float]:
+        """The numbers of :class:`mmal.evaluation.CalibrationMetric`.
+
+        Args:
+            bins (int): Of the expected calibration error.
+            levels (sequence[float]): Nominal coverages of the intervals.
+
+        Returns:
+            dict[str, float]: Without those of a side that has no detections.
+        """
+        found = dict(detections=float(len(self.confidences)),
+                     matched=float(self.correct.sum()))
+        if len(self.confidences):
+            found.update(self._classes(bins))
+        if self.has_boxes:
+            found.update(self._boxes(levels))
+        return found
+
+    def _classes(self, bins: int) -> dict[str, float]:
+        gap = self.confidences.mean() - self.correct.mean()
+        return dict(
+            ece=expected_calibration_error(self.confidences, self.correct,
+                                           bins),
+            overconfidence=float(gap))
+
+    def _boxes(self, levels: Sequence[float]) -> dict[str, float]:
+        coverage = interval_coverage(self.errors, self.stds, levels)
+        named = {f'coverage_{100 * level:g}': float(c)
+                 for level, c in zip(levels, coverage)}
+        return dict(
+            box_nll=float(gaussian_nll(self.errors, self.stds).mean()),
+            **named,
+            box_std=float(self.stds.mean()),
+            box_rmse=float(np.sqrt((self.errors**2).mean())))
+
+
+def match_to_truth(boxes: np.ndarray,
+                   labels: np.ndarray,
+                   scores: np.ndarray,
+                   true_boxes: np.ndarray,
+                   true_labels: np.ndarray,
+                   ignored: np.ndarray,
+                   iou_thr: float = 0.5) -> np.ndarray:
+    """Which object each detection of an image found, as COCO counts.
+
+    The highest score first, a detection finds the object of its class that it
+    overlaps most and that none before it has found; of equal ones the last.
+
+    Args:
+        boxes (np.ndarray): [n, 4], x1, y1, x2, y2.
+        labels (np.ndarray): int [n].
+        scores (np.ndarray): [n]; equal ones go by position.
+        true_boxes (np.ndarray): [t, 4].
+        true_labels (np.ndarray): int [t].
+        ignored (np.ndarray): bool [t], crowds and the like: what overlaps
+            none but one of these neither is right nor wrong. Any number may,
+            and their overlap is the share of the detection in them.
+        iou_thr (float): The lowest IoU that counts, in (0, 1].
+
+    Returns:
+        np.ndarray: int64 [n], positions of objects; -1 for a false alarm and
+        -2 for what is to be left out.
+    """
+    overlaps = np.where(ignored, _share_inside(boxes, true_boxes),
+                        box_iou(boxes, true_boxes))
+    fits = (np.asarray(labels)[:, None] == np.asarray(true_labels)[None]) & (
+        overlaps >= min(iou_thr, 1 - 1e-10))
+    free = ~np.asarray(ignored, dtype=bool)
+    found = np.where((fits & ~free).any(1), IGNORED, FALSE_ALARM)
+    for i in np.argsort(-np.asarray(scores), kind='stable'):
+        candidates = np.flatnonzero(fits[i] & free)
+        if len(candidates):
+            best = candidates[::-1][overlaps[i, candidates[::-1]].argmax()]
+            found[i], free[best] = best, False
+    return found
+
+
+def _share_inside(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """Share of each box [n] in each region [m]; 0 for one without area."""
+    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    regions = np.asarray(regions, dtype=np.float64).reshape(-1, 4)
+    low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
+    shared = (high - low).clip(0).prod(-1)
+    area = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(-1)[:, None]
+    return np.divide(shared, area, out=np.zeros_like(shared),
+                     where=np.broadcast_to(area > 0, shared.shape))
+
+
+def check_bins(bins: int) -> None:
+    """Raises ValueError unless ``bins`` is a number from 1 on."""
+    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
+        raise ValueError(f'calibration: bins is {bins!r}: give how many bins '
+                         'of confidence there are, at least 1.')
+
+
+def check_levels(levels: Sequence[float]) -> None:
+    """Raises ValueError unless all ``levels`` are in (0, 1)."""
+    for level in levels:
+        if not 0 < level < 1:
+            raise ValueError(f'calibration: {level} in levels is no coverage '
+                             'of an interval: give numbers in (0, 1).')
+
+
+def _confidences(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64)
+    if not ((values >= 0) & (values < 1 + 1e-5)).all():  # NaN, too
+        raise ValueError(
+            'calibration: a confidence is not in [0, 1]: the scores of '
+            'detections must be probabilities.')
+    return values.clip(max=1)  # sums of probabilities are rounded
+
+
+def _gaussians(errors: np.ndarray,
+               stds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    errors, stds = (np.asarray(x, dtype=np.float64) for x in (errors, stds))
+    fine = np.isfinite(errors).all() and np.isfinite(stds).all()
+    if not fine or (stds < 0).any():
+        raise ValueError(
+            'calibration: an error or a standard deviation of a box is not '
+            'finite, or a standard deviation is negative: look at bboxes and '
+            'box_std of the detections.')
+    return errors, stds.clip(_MIN_STD)
