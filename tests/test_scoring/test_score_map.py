@@ -76,3 +76,22 @@ def test_a_committee(mmdet_scope):
     found = score_map(*prepared(scorer, models[0], Members(models)))
     same = score_map(*prepared(scorer, models[0], Members(models[:1] * 3)))
     assert (found > 1e-4).any() and (same < 1e-5).all()
+
+
+@pytest.mark.parametrize('models', [1, 3])
+def test_no_pass_but_the_scorers_own(mmdet_scope, models):
+    heads = [detector('fcos', seed) for seed in range(models)]
+    seen = []
+    heads[0].bbox_head.register_forward_hook(lambda *_: seen.append(1))
+    prepared_ = prepared(EntropyScorer(), heads[0],
+                         Members(heads) if models > 1 else None)
+    score_map(*prepared_)
+    assert len(seen) == 1
+    assert len(heads[0].bbox_head._forward_hooks) == 1
+
+
+def test_a_scorer_that_asks_others_alone(mmdet_scope):
+    model, other = detector('fcos', 0), detector('fcos', 1)
+    found = score_map(*prepared(EntropyScorer(), model, Members([other])))
+    torch.testing.assert_close(
+        found, score_map(*prepared(EntropyScorer(), other)))

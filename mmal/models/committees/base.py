@@ -4,15 +4,19 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable
+from typing import Callable, Protocol, Union
 
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from mmal.scoring.data import Batch
-
 Outputs = tuple[list[Tensor], ...]
+
+
+class BatchLike(Protocol):
+    """What a committee reads of a batch; see :class:`mmal.scoring.Batch`."""
+    ids: list[Union[int, str]]
+    inputs: Tensor
+    samples: list
 
 
 @dataclass
@@ -88,7 +92,8 @@ class BaseCommittee(metaclass=ABCMeta):
         """Free what :meth:`prepare` has loaded."""
 
     @abstractmethod
-    def members(self, model: nn.Module, batch: Batch) -> Iterator[Member]:
+    def members(self, model: nn.Module,
+                batch: BatchLike) -> Iterator[Member]:
         """Each member in turn, ready for its pass.
 
         A member may be used until the next is asked for. Gradients are
@@ -96,19 +101,20 @@ class BaseCommittee(metaclass=ABCMeta):
 
         Args:
             model (nn.Module): The trained detector in eval mode.
-            batch (Batch): B images on the model's device.
+            batch (BatchLike): B images on the model's device.
 
         Yields:
             Member: ``size`` times.
         """
 
-    def outputs(self, model: nn.Module, batch: Batch) -> Iterator[Outputs]:
+    def outputs(self, model: nn.Module,
+                batch: BatchLike) -> Iterator[Outputs]:
         """The raw head outputs of each member in turn.
 
         Args:
             model (nn.Module): The trained single-stage detector in eval
                 mode.
-            batch (Batch): B images on the model's device.
+            batch (BatchLike): B images on the model's device.
 
         Yields:
             tuple[list[Tensor]]: What ``bbox_head.forward`` returns in eval

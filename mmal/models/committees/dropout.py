@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Union
+from typing import Union
 
 import torch
 from mmdet.models.detectors import SingleStageDetector
@@ -12,10 +12,8 @@ from torch import Tensor, nn
 
 from mmal.randomness import seeded_uniform
 from mmal.registry import TASK_UTILS
-from .base import BaseCommittee, Member
-
-if TYPE_CHECKING:
-    from mmal.scoring.data import Batch
+from .base import BaseCommittee, BatchLike, Member
+from .loading import blank_inputs
 
 ELEMENTS = (nn.Dropout, )
 CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -29,8 +27,9 @@ class DropoutCommittee(BaseCommittee):
     with a dropout layer, of backbone, neck and head, is computed once.
 
     Active are ``nn.Dropout`` (elements) and ``nn.Dropout1d``, ``2d``, ``3d``
-    (whole channels) with p > 0, whose inputs begin with the batch; not active
-    is dropout that is no module, as inside ``nn.MultiheadAttention``. The
+    (whole channels) with p > 0, whose inputs begin with the batch, wherever
+    backbone, neck or single-stage head run them; not active is dropout that is
+    no module, as inside ``nn.MultiheadAttention``. The
     masks of an image follow from (seed, round, image id, pass) alone, drawn
     on the CPU so that they are the same on every device.
 
@@ -59,7 +58,8 @@ class DropoutCommittee(BaseCommittee):
         """Look for a dropout layer.
 
         Raises:
-            ValueError: If there is none with p > 0, or one in a RoI head.
+            ValueError: If there is none with p > 0 that the detector runs, or
+                one in a RoI head.
         """
         super().check(model, in_run)
         if dropout_layers(getattr(model, 'roi_head', nn.Identity())):
@@ -69,12 +69,15 @@ class DropoutCommittee(BaseCommittee):
                 'not images: put dropout into backbone or neck, or use '
                 "active_learning.committee=dict(type='mmal.EnsembleCommittee'"
                 ', size=3).')
-        if not dropout_layers(model):
+        layers = dropout_layers(model)
+        if not layers or not _runs_any(model, layers):
+            what = 'no dropout layer with p > 0' if not layers else \
+                'dropout layers only where inference never comes by'
             raise ValueError(
                 'active_learning.committee is a DropoutCommittee, but the '
-                'model has no dropout layer with p > 0: give '
-                "neck=dict(type='mmal.DropoutSSDNeck') or another part of "
-                'the detector with nn.Dropout layers, or use '
+                f'model has {what}: give '
+                "neck=dict(type='mmal.DropoutSSDNeck') or a backbone, neck or "
+                'bbox_head with nn.Dropout layers, or use '
                 "active_learning.committee=dict(type='mmal.EnsembleCommittee'"
                 ', size=3).')
 
@@ -87,7 +90,8 @@ class DropoutCommittee(BaseCommittee):
         self.seed = seed
         self.round = round
 
-    def members(self, model: nn.Module, batch: Batch) -> Iterator[Member]:
+    def members(self, model: nn.Module,
+                batch: BatchLike) -> Iterator[Member]:
         """Draw masks; features run from the first dropout on."""
         fixed, random = _split_stages(model)
         x = _run(fixed, batch.inputs)
@@ -106,6 +110,23 @@ def dropout_layers(model: nn.Module) -> list[nn.Module]:
         m for m in model.modules()
         if isinstance(m, ELEMENTS + CHANNELS) and m.p > 0
     ]
+
+
+@torch.no_grad()
+def _runs_any(model: nn.Module, layers: Sequence[nn.Module]) -> bool:
+    """Whether opinions of a model pass through one of its layers."""
+    seen, training = [], model.training
+    handles = [layer.register_forward_hook(lambda *_: seen.append(1))
+               for layer in layers]
+    try:
+        features = model.eval().extract_feat(blank_inputs(model))
+        if hasattr(model, 'bbox_head'):
+            model.bbox_head(features)
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return bool(seen)
 
 
 class _Masks:

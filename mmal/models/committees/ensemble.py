@@ -4,17 +4,14 @@ from __future__ import annotations
 import os.path as osp
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
 
 from torch import nn
 
 from mmal.registry import TASK_UTILS
-from .base import BaseCommittee, Member
+from .base import BaseCommittee, BatchLike, Member
 from .loading import MemberFile
 from .preprocessing import renormalise
-
-if TYPE_CHECKING:
-    from mmal.scoring.data import Batch
 
 KEY = 'active_learning.committee'
 
@@ -131,7 +128,8 @@ class EnsembleCommittee(BaseCommittee):
         """Free the members."""
         self._members = []
 
-    def members(self, model: nn.Module, batch: Batch) -> Iterator[Member]:
+    def members(self, model: nn.Module,
+                batch: BatchLike) -> Iterator[Member]:
         """The model and the others in turn.
 
         Raises:

@@ -8,7 +8,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from torch import nn
+from torch import Tensor, nn
 
 from mmal.compat.checkpoints import load_checkpoint
 from ..utils import head_outputs, level_grid
@@ -31,7 +31,6 @@ class MemberFile:
         self._shell: Optional[nn.Module] = None
         self._device = torch.device('cpu')
 
-    @torch.no_grad()
     def check(self, model: nn.Module) -> None:
         """Compare classes, positions and preprocessing with a model's.
 
@@ -42,15 +41,8 @@ class MemberFile:
             CheckpointError, ValueError: Naming the config or checkpoint.
         """
         self._check_names(model)
-        if self.config is None:
-            return
-        member = _build(self.config)
-        try:
-            _check_alike(model, member)
-        except ValueError as e:
-            raise ValueError(
-                f'active_learning.committee.configs: {self.config} cannot be '
-                f'a member: {e}') from e
+        if self.config is not None:
+            self._check_config(model, _build(self.config))
 
     def prepare(self, model: nn.Module, shells: dict) -> None:
         """Build the detector and load the weights.
@@ -63,11 +55,10 @@ class MemberFile:
             CheckpointError, FileNotFoundError: If the file is unusable.
             ValueError: If it is of another detector.
         """
-        self.check(model)
+        self._check_names(model)
         self._device = next(model.parameters()).device
         if self.config not in shells:
-            shells[self.config] = copy.deepcopy(model).eval() \
-                if self.config is None else _build(self.config)
+            shells[self.config] = self._detector(model)
         self._shell = shells[self.config]
         self._fill()
 
@@ -95,6 +86,22 @@ class MemberFile:
             raise ValueError(
                 f'{self.path} does not fit the detector of {whose}: '
                 f'{e}') from e
+
+    def _detector(self, model: nn.Module) -> nn.Module:
+        if self.config is None:
+            return copy.deepcopy(model).eval()
+        member = _build(self.config)
+        self._check_config(model, member)
+        return member
+
+    @torch.no_grad()
+    def _check_config(self, model: nn.Module, member: nn.Module) -> None:
+        try:
+            _check_alike(model, member)
+        except ValueError as e:
+            raise ValueError(
+                f'active_learning.committee.configs: {self.config} cannot be '
+                f'a member: {e}') from e
 
     def _check_names(self, model: nn.Module) -> None:
         ours = _names(getattr(model, 'dataset_meta', None))
@@ -135,13 +142,19 @@ def _check_alike(model: nn.Module, member: nn.Module) -> None:
 
 
 def _grid(model: nn.Module) -> list[tuple[int, ...]]:
-    size = getattr(model.bbox_head.prior_generator, 'input_size', BLANK)
-    device = next(model.parameters()).device
-    inputs = torch.zeros(1, 3, size, size, device=device)
     mode = model.training
-    outputs = head_outputs(model.eval(), inputs)
+    outputs = head_outputs(model.eval(), blank_inputs(model))
     model.train(mode)
     return level_grid(model.bbox_head, outputs)
+
+
+def blank_inputs(model: nn.Module) -> Tensor:
+    """[1, 3, S, S] on the model's device, a size that it takes."""
+    head = getattr(model, 'bbox_head', None)
+    priors = getattr(head, 'prior_generator', None)
+    size = getattr(priors, 'input_size', BLANK)
+    return torch.zeros(
+        1, 3, size, size, device=next(model.parameters()).device)
 
 
 def _names(meta: Optional[dict]) -> tuple[str, ...]:

@@ -190,6 +190,17 @@ def test_no_dropout_layer(p):
     DropoutCommittee().check(with_dropout(0.1))
 
 
+def test_dropout_that_inference_never_runs():
+    model = tiny_fcos().train()
+    model.auxiliary = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+    with pytest.raises(ValueError, match='only where inference never comes'):
+        DropoutCommittee().check(model)
+    assert model.training and model.backbone.training
+    assert not model.auxiliary[1]._forward_hooks
+    append(model.bbox_head.cls_convs, nn.Dropout(0.1))
+    DropoutCommittee().check(model)
+
+
 @pytest.mark.parametrize('passes', [1, 0, 2.5, True])
 def test_number_of_passes(passes):
     with pytest.raises(ValueError, match=r'committee\.passes is'):

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmal.compat.checkpoints import CheckpointError
-from mmal.models.committees import EnsembleCommittee
+from mmal.models.committees import EnsembleCommittee, loading
 from mmal.registry import TASK_UTILS
 from mmal.scoring import Batch
 from mmal.testing import tiny_fcos, tiny_fcos_config
@@ -219,6 +219,27 @@ def test_other_configs_must_agree(tmp_path, changes, message):
     committee = EnsembleCommittee(checkpoints=files, configs=[path])
     with pytest.raises(ValueError, match=f'configs: .*{message}'):
         committee.check(tiny_fcos(), in_run=False)
+
+
+@pytest.mark.parametrize('stream, built', [(False, 2), (True, 1)])
+def test_each_detector_is_built_once(tmp_path, monkeypatch, stream, built):
+    path, made = config(tmp_path), []
+    files = save(tmp_path, [other_detector(path)] * 2)
+    build = loading._build
+    monkeypatch.setattr(
+        loading, '_build', lambda c: made.append(c) or build(c))
+    committee = EnsembleCommittee(
+        checkpoints=files, configs=[path, path], stream=stream)
+    committee.prepare(tiny_fcos())
+    assert made == [path] * built
+
+
+def test_a_config_that_does_not_fit_is_found_without_a_check(tmp_path):
+    path = config(tmp_path, **{'model.backbone.strides': (2, 2, 2)})
+    committee = EnsembleCommittee(
+        checkpoints=save(tmp_path, [tiny_fcos()]), configs=[path])
+    with pytest.raises(ValueError, match='configs: .*same strides'):
+        committee.prepare(tiny_fcos())
 
 
 def test_weights_of_another_config(tmp_path):
