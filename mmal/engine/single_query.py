@@ -8,7 +8,7 @@ from typing import Optional
 from mmengine.config import Config
 from torch import nn
 
-from mmal.fileio import write_text
+from mmal.fileio import discard_leftovers, write_text
 from mmal.pool import BaseOracle, CocoData, CocoOracle, load_coco, write_split
 from mmal.scoring.data import Split, innermost_dataset
 from .checks import check_committee, check_pool
@@ -115,6 +115,7 @@ def _prepare(dataset: dict, labelled: Optional[str],
             f'every image of {full.path} is in {labelled}: nothing is left '
             'to select. Name another pool in active_learning.data.ann_file.')
     os.makedirs(files.path, exist_ok=True)
+    discard_leftovers(files.path)
     if osp.exists(files.scores):  # of another model, perhaps
         os.unlink(files.scores)
     write_split(files.unlabelled, full, left)

@@ -39,6 +39,8 @@ def test_selects_from_a_pool_without_labels(trained, tmp_path):
     pool['annotations'] = []
     (tmp_path / 'unlabelled.json').write_text(json.dumps(pool))
     out = str(tmp_path / 'out')
+    os.makedirs(out)  # where another query was killed
+    (tmp_path / 'out' / '.scores.npz.0.mmal.tmp').write_text('half')
     done = succeed(SELECT, config, checkpoint, '--labelled', labelled,
                    '--pool', str(tmp_path / 'unlabelled.json'), '--budget',
                    '5', '--out-dir', out)
@@ -51,6 +53,7 @@ def test_selects_from_a_pool_without_labels(trained, tmp_path):
         assert f.read().split() == [names[i] for i in chosen['ids']]
     assert '5 images' in done.stdout
     assert chosen['scores'] == sorted(chosen['scores'], reverse=True)
+    assert not [f for f in os.listdir(out) if f.endswith('.tmp')]
 
 
 @pytest.mark.parametrize('arguments, message', [
