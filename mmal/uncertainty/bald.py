@@ -8,7 +8,7 @@ from .precision import at_least_float32
 
 _C = math.sqrt(math.pi * math.log(2) / 2)
 _LARGEST = 1e30
-_SATURATED = 40.
+_SATURATED = 12.
 
 
 def bald(mean: Tensor, std: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def difficulty(uncertainty: Tensor, correct: Tensor) -> Tensor:
 
 
 def _ratio(mean: Tensor, std: Tensor, constant: float) -> Tensor:
-    """μ / sqrt(σ² + c²), limited to where its functions still change."""
+    """μ / sqrt(σ² + c²), limited to where its functions are above 0."""
     ratio = mean / _hypot(std, constant)
     return ratio.clamp(-_SATURATED, _SATURATED)
 
@@ -72,6 +72,6 @@ def _hypot(std: Tensor, constant: float) -> Tensor:
 
 
 def _probit_entropy(x: Tensor) -> Tensor:
-    """h(Φ(x)) in bits, from logarithms: their derivatives stay finite."""
-    logs = [torch.special.log_ndtr(sign * x) for sign in (1, -1)]
-    return sum(-log.exp() * log for log in logs) / math.log(2)
+    """h(Φ(x)) in bits, from the smaller probability, which is above 0."""
+    prob = torch.erfc(x.abs() / math.sqrt(2)) / 2
+    return (-prob * prob.log() - (1 - prob) * (-prob).log1p()) / math.log(2)

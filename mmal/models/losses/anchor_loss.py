@@ -37,6 +37,7 @@ def anchor_loss(pred: Tensor,
         ValueError: If the shapes differ.
 
     Example:
+        >>> import torch
         >>> logits = torch.tensor([[0., 2., -9.]])
         >>> anchor_loss(logits, torch.tensor([[1., 0., 0.]]))
         tensor([[6.9315e-01, 2.5441e+00, 9.1528e-05]])
