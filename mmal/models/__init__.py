@@ -1,6 +1,9 @@
 """Detector parts, in the folders mmdet uses."""
 from .backbones import EfficientNetLite
 from .dense_heads import (
+    BayesFCOSHead,
+    BayesRetinaHead,
+    BayesYOLOV3Head,
     GaussianFCOSHead,
     MDNFCOSHead,
     MDNSSDHead,
@@ -20,9 +23,10 @@ from .roi_heads import MDNShared2FCBBoxHead
 from .task_heads import LossPredictionHead
 
 __all__ = [
-    'AnchorLoss', 'BayesConv2d', 'DropoutFPN', 'DropoutSSDNeck',
-    'EfficientNetLite', 'GaussianFCOSHead', 'LearningLossDetector',
-    'LossPredictionHead', 'MDNFCOSHead', 'MDNSSDHead', 'MDNShared2FCBBoxHead',
+    'AnchorLoss', 'BayesConv2d', 'BayesFCOSHead', 'BayesRetinaHead',
+    'BayesYOLOV3Head', 'DropoutFPN', 'DropoutSSDNeck', 'EfficientNetLite',
+    'GaussianFCOSHead', 'LearningLossDetector', 'LossPredictionHead',
+    'MDNFCOSHead', 'MDNSSDHead', 'MDNShared2FCBBoxHead',
     'MixtureCrossEntropyLoss', 'MixtureNLLLoss', 'PairwiseRankingLoss',
     'SSDHead', 'UncertaintyRescaledLoss'
 ]

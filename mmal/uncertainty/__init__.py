@@ -11,6 +11,7 @@ from .mixtures import aleatoric, epistemic, mixture_mean, softmax_aleatoric
 from .moments import image_moments, masked_max, pooled_moments
 from .mutual_information import mutual_information
 from .precision import at_least_float32
+from .rectified import rectified_moments
 from .self_loss import binary_self_loss, categorical_self_loss
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     'categorical_entropy', 'categorical_least_confidence',
     'categorical_margin_uncertainty', 'categorical_self_loss', 'difficulty',
     'epistemic', 'image_moments', 'masked_max', 'mixture_mean',
-    'mutual_information', 'pooled_moments', 'softmax_aleatoric'
+    'mutual_information', 'pooled_moments', 'rectified_moments',
+    'softmax_aleatoric'
 ]

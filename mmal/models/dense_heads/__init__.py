@@ -1,7 +1,13 @@
 """Dense heads whose outputs are distributions."""
+from .bayes_fcos_head import BayesFCOSHead
+from .bayes_retina_head import BayesRetinaHead
+from .bayes_yolo_head import BayesYOLOV3Head
 from .gaussian_fcos_head import GaussianFCOSHead
 from .mdn_fcos_head import MDNFCOSHead
 from .mdn_ssd_head import MDNSSDHead
 from .ssd_head import SSDHead
 
-__all__ = ['GaussianFCOSHead', 'MDNFCOSHead', 'MDNSSDHead', 'SSDHead']
+__all__ = [
+    'BayesFCOSHead', 'BayesRetinaHead', 'BayesYOLOV3Head', 'GaussianFCOSHead',
+    'MDNFCOSHead', 'MDNSSDHead', 'SSDHead'
+]
