@@ -1,6 +1,6 @@
 """The Bayesian convolution of convBayes."""
 import math
-from typing import Any, Tuple
+from typing import Any, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,7 @@ class BayesConv2d(nn.Conv2d):
                  **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _check(scale, learn_scale, samples)
-        self.fixed_scale = scale
+        self._scale = scale
         self.samples = samples
         self.register_parameter(
             'log_scale',
@@ -61,6 +61,13 @@ class BayesConv2d(nn.Conv2d):
     def scale(self) -> Any:
         """λ, a float or, where it is learned, a scalar tensor."""
         return self._root_scale()**2
+
+    @property
+    def scale(self) -> Union[float, Tensor]:
+        """λ, a scalar tensor with a gradient where it is learned."""
+        if self.log_scale is None:
+            return self._scale
+        return at_least_float32(self.log_scale).exp()
 
     def moments(self, x: Tensor) -> Tuple[Tensor, Tensor]:
         """μ and σ of the output; σ >= 0, with a finite gradient at 0.
@@ -87,7 +94,7 @@ class BayesConv2d(nn.Conv2d):
 
     def extra_repr(self) -> str:
         """The arguments of ``nn.Conv2d`` and those of this class."""
-        return (f'{super().extra_repr()}, scale={self.fixed_scale}, '
+        return (f'{super().extra_repr()}, scale={float(self.scale):.4g}, '
                 f'learn_scale={self.log_scale is not None}, '
                 f'samples={self.samples}')
 
@@ -95,13 +102,7 @@ class BayesConv2d(nn.Conv2d):
         with torch.autocast(x.device.type, enabled=False):
             x, weight = at_least_float32(x), at_least_float32(self.weight)
             variance = self._conv_forward(x.square(), weight.square(), None)
-            return self._root_scale() * _safe_sqrt(variance)
-
-    def _root_scale(self) -> Any:
-        """sqrt(λ)."""
-        if self.log_scale is None:
-            return math.sqrt(self.fixed_scale)
-        return (at_least_float32(self.log_scale) / 2).exp()
+            return self.scale**0.5 * _safe_sqrt(variance)
 
 
 def _safe_sqrt(x: Tensor) -> Tensor:

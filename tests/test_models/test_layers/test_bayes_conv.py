@@ -176,6 +176,8 @@ def test_the_learned_scale_follows_its_gradient():
         conv.log_scale.grad, std.detach().squeeze() / 2)
     assert std.item() == pytest.approx(
         0.5**0.5 * conv.weight.abs().item())
+    assert conv.scale.item() == pytest.approx(0.5)
+    assert BayesConv2d(1, 1, 1, scale=0.5).scale == 0.5
 
 
 def test_a_fixed_scale_adds_nothing_to_the_weights():
