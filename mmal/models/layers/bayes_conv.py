@@ -58,11 +58,6 @@ class BayesConv2d(nn.Conv2d):
             if learn_scale else None)
 
     @property
-    def scale(self) -> Any:
-        """λ, a float or, where it is learned, a scalar tensor."""
-        return self._root_scale()**2
-
-    @property
     def scale(self) -> Union[float, Tensor]:
         """λ, a scalar tensor with a gradient where it is learned."""
         if self.log_scale is None:
