@@ -2,7 +2,7 @@
 # fcos-gaussian_r50_fpn_coco.py and fcos-mdn_r50_fpn_coco.py. The ImageNet
 # weights need torchvision.
 _base_ = \
-    'mmdet::fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py'  # noqa: E501
+    'mmdet::fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py'
 custom_imports = dict(imports=['mmal'], allow_failed_imports=False)
 
 model = dict(

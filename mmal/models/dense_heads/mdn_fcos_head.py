@@ -82,7 +82,7 @@ class MDNFCOSHead(FCOSHead):
                  **kwargs) -> None:
         # mmdet's constructor makes the layers, which need these
         self._components = (cls_components, box_components, variance)
-        self.spread = spread
+        self.spread = _checked_spread(spread)
         super().__init__(*args, **kwargs)
         self.loss_nll = MODELS.build(loss_nll)
         self._check()
@@ -99,9 +99,6 @@ class MDNFCOSHead(FCOSHead):
                 f'bbox_head.loss_cls is {type(self.loss_cls).__name__} of a '
                 f'softmax, but the classes of {type(self).__name__} are '
                 "sigmoids: use dict(type='FocalLoss', use_sigmoid=True).")
-        if not isinstance(self.spread, (int, float)) or self.spread < 0:
-            raise ValueError(f'bbox_head.spread is {self.spread!r}: give a '
-                             'number >= 0.')
 
     def _init_layers(self) -> None:
         if self.dcn_on_last_conv:
@@ -288,15 +285,17 @@ class MDNFCOSHead(FCOSHead):
                     priors: Tensor, stride: int, cfg) -> InstanceData:
         """What one level of an image has above the score threshold."""
         classes, boxes = classes.flatten(1).T, boxes.flatten(1).T
+        # a sigmoid's last bit depends on the order in memory: as in FCOS
+        logits = self.cls_output.mixture(classes).logit.T.contiguous()
         # the defaults are those of mmdet
         scores, labels, kept, _ = filter_scores_and_topk(
-            self.cls_output.mixture(classes).probs, cfg.get('score_thr', 0),
+            logits.sigmoid().T, cfg.get('score_thr', 0),
             cfg.get('nms_pre', -1))
         unit = stride if self.norm_on_bbox else 1
         return InstanceData(
             scores=scores,
             labels=labels,
-            score_factors=centerness.flatten()[kept].sigmoid(),
+            score_factors=centerness.flatten().sigmoid()[kept],
             priors=priors[kept],
             raw_classes=classes[kept],
             raw_boxes=boxes[kept],
@@ -327,6 +326,13 @@ class MDNFCOSHead(FCOSHead):
         """
         std = (boxes.aleatoric + boxes.epistemic).sqrt()
         return std if self.norm_on_bbox else std * self._distances(raw)
+
+
+def _checked_spread(spread: float) -> float:
+    if not isinstance(spread, (int, float)) or not 0 <= spread < math.inf:
+        raise ValueError(
+            f'bbox_head.spread is {spread!r}: give a number >= 0.')
+    return spread
 
 
 def _rows(levels: list[Tensor]) -> Tensor:
