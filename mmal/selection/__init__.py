@@ -10,6 +10,7 @@ from .base import (
 from .bottom_n import BottomN
 from .core_set import CoreSet
 from .k_means_plus_plus import KMeansPlusPlus
+from .plain_scores import PlainScores
 from .processes import Alone, Processes, ProcessGroup
 from .ranking import BaseRanking
 from .round_robin import RoundRobin
@@ -21,7 +22,7 @@ from .top_third import TopThird
 
 __all__ = [
     'Alone', 'BaseRanking', 'BaseSelector', 'BottomN', 'CoreSet', 'ImageId',
-    'KMeansPlusPlus', 'ProcessGroup', 'Processes', 'RoundRobin', 'ScoresLike',
-    'SharedSelection', 'SparseModeling', 'TopBottom', 'TopN', 'TopThird',
-    'best_first', 'check_count', 'lowest_first'
+    'KMeansPlusPlus', 'PlainScores', 'ProcessGroup', 'Processes', 'RoundRobin',
+    'ScoresLike', 'SharedSelection', 'SparseModeling', 'TopBottom', 'TopN',
+    'TopThird', 'best_first', 'check_count', 'lowest_first'
 ]

@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Optional, Union
 
 import numpy as np
 
 from mmal.registry import TASK_UTILS
 from .base import BaseSelector, ImageId, ScoresLike, check_count
+from .plain_scores import PlainScores
 
 _COLUMN = 'class_scores'
 
@@ -120,21 +120,11 @@ class RoundRobin(BaseSelector):
         column = _class_scores(scores)[:, number]
         values = np.where(np.asarray(scores.values) == -np.inf, -np.inf,
                           column)
-        own = _ClassScores(scores.ids, values, scores.tiebreak,
-                           scores.columns)
+        own = PlainScores(scores.ids, values, scores.tiebreak, scores.columns)
         known = int((values != -np.inf).sum())  # the others come last
         selector = self.selector.one_of_many(*self.part, 'class',
                                              number)
         return selector.select(own, min(n, known), embeddings, labelled)
-
-
-@dataclass
-class _ClassScores:
-    """Scores of one class."""
-    ids: list[ImageId]
-    values: np.ndarray
-    tiebreak: np.ndarray
-    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def _in_turn(rankings: list[list[ImageId]], n: int) -> list[ImageId]:

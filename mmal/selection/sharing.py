@@ -1,13 +1,13 @@
 """All processes select together from a pool that each of them can read."""
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 import numpy as np
 
 from .base import ImageId, ScoresLike
 from .centre_selector import BaseCentreSelector
+from .plain_scores import PlainScores
 from .processes import Processes
 
 
@@ -75,20 +75,12 @@ class SharedSelection:
             self._processes)
 
 
-@dataclass
-class _Share:
-    """Scores of some images."""
-    ids: list[ImageId]
-    values: np.ndarray
-    tiebreak: np.ndarray
-
-
 def _rows(number: int, processes: Processes) -> slice:
     rank, size = processes.rank, processes.size
     return slice(rank * number // size, (rank + 1) * number // size)
 
 
-def _share(scores: ScoresLike, processes: Processes) -> _Share:
+def _share(scores: ScoresLike, processes: Processes) -> PlainScores:
     rows = _rows(len(scores.ids), processes)
-    return _Share(scores.ids[rows], np.asarray(scores.values)[rows],
-                  np.asarray(scores.tiebreak)[rows])
+    return PlainScores(scores.ids[rows], np.asarray(scores.values)[rows],
+                       np.asarray(scores.tiebreak)[rows])
