@@ -126,7 +126,7 @@ class MixtureUncertaintyScorer(BaseScorer):
                 f'{", ".join(missing)}, but the detections of '
                 f'{type(final_head(model)).__name__} carry '
                 f'{", ".join(given) or "no uncertainty"}: choose of these, '
-                'use a head of mixtures (mmal.MDNSSDHead, '
+                'use a head of mixtures (mmal.MDNSSDHead, mmal.MDNFCOSHead, '
                 'mmal.MDNShared2FCBBoxHead), or another '
                 'active_learning.scorer.')
 

@@ -1,22 +1,23 @@
 """What a probabilistic head knows of a detection."""
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Union
 
 from torch import Tensor
 
 from .class_mixture import ClassMixture
 from .gaussian_mixture import GaussianMixture
+from .sigmoid_mixture import SigmoidMixture
 
 
 def uncertainty_fields(boxes: Optional[GaussianMixture],
-                       classes: Optional[ClassMixture],
+                       classes: Optional[Union[ClassMixture, SigmoidMixture]],
                        labels: Tensor) -> dict[str, Tensor]:
     """The uncertainties of n detections (eq. 1 and 8 of MDN).
 
     Args:
         boxes (GaussianMixture, optional): [n, K, 4] of the deltas.
-        classes (ClassMixture, optional): [n, K, C].
+        classes (ClassMixture | SigmoidMixture, optional): [n, K, C].
         labels (Tensor): int64 [n], the predicted classes.
 
     Returns:

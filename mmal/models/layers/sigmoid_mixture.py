@@ -70,10 +70,10 @@ class SigmoidMixture:
         In the log domain and relative to the first component: finite for
         all finite z, and exactly z where the components agree.
         """
-        first = self.logits[..., :1, :]
-        yes = F.logsigmoid(self.logits) - F.logsigmoid(first)
-        no = F.logsigmoid(-self.logits) - F.logsigmoid(-first)
-        return first.squeeze(-2) + (self._mixed(yes) - self._mixed(no))
+        yes, no = F.logsigmoid(self.logits), F.logsigmoid(-self.logits)
+        return self.logits[..., 0, :] + (
+            self._mixed(yes - yes[..., :1, :]) -
+            self._mixed(no - no[..., :1, :]))
 
     @property
     def probs(self) -> Tensor:
