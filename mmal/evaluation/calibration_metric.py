@@ -163,9 +163,9 @@ def _packed_truth(
     if 'bboxes' not in true:
         raise ValueError(
             'CalibrationMetric: the samples have no gt_instances.bboxes. Give '
-            "it ann_file, or put dict(type='LoadAnnotations', with_bbox=True) "
-            'between Resize and PackDetInputs of val_dataloader.dataset.'
-            'pipeline.')
+            'it ann_file (a tool: --ann-file), or put '
+            "dict(type='LoadAnnotations', with_bbox=True) between Resize and "
+            'PackDetInputs of val_dataloader.dataset.pipeline.')
     parts = [true]
     ignored = sample.get('ignored_instances') or {}
     if 'bboxes' in ignored:

@@ -7,8 +7,8 @@ from .curve import COSTS, Curve
 
 _DASHES = {'AP': '-', 'AP50': '--'}
 # Okabe and Ito's colours: told apart by colour-blind readers too.
-_COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9',
-            '#000000')
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9',
+           '#000000')
 
 
 def draw_curves(curves: Union[Curve, Dict[str, Curve]]) -> bytes:
@@ -21,18 +21,29 @@ def draw_curves(curves: Union[Curve, Dict[str, Curve]]) -> bytes:
         bytes: A PNG of 1350 x 540 pixels; the same curves give the same
         bytes with the same matplotlib.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     if isinstance(curves, Curve):
         curves = {'': curves}
-    figure = Figure(figsize=(9, 3.6), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 3.6)
     panels = figure.subplots(1, len(COSTS), sharey=True)
     for panel, by in zip(panels, COSTS):
         _draw_panel(panel, curves, by)
     panels[0].set_ylabel('AP')
     if panels[0].get_legend_handles_labels()[1]:
         panels[-1].legend(frameon=False)
+    return png_of(figure)
+
+
+def new_figure(width: float, height: float):
+    """A matplotlib figure that no window knows of; inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(width, height), layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png_of(figure) -> bytes:
+    """A figure as PNG with 150 pixels an inch, without a date."""
     content = io.BytesIO()
     figure.savefig(
         content, format='png', dpi=150, metadata={'Software': None})
@@ -55,7 +66,7 @@ def _draw_panel(panel, curves: Dict[str, Curve], by: str) -> None:
                     costs,
                     values,
                     dashes,
-                    color=_COLOURS[i % len(_COLOURS)],
+                    color=COLOURS[i % len(COLOURS)],
                     marker='o',
                     markersize=4,
                     label=f'{name} {metric}'.strip())

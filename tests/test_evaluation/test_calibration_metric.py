@@ -197,7 +197,8 @@ def test_beside_coco_metric_in_a_run(tmp_path):
     cfg.model = tiny_ssd_config(
         type='mmal.MDNSSDHead', box_components=2, cls_components=2)
     cfg.val_evaluator = [cfg.val_evaluator,
-                         dict(type='mmal.CalibrationMetric', score_thr=0.0)]
+                         dict(type='mmal.CalibrationMetric', score_thr=0.0,
+                              iou_thr=0.05)]
     cfg.active_learning = dict(
         data=dict(ann_file='pool.json'), initial=dict(size=4), rounds=1,
         budget=dict(size=3, unit='images'),

@@ -1,0 +1,92 @@
+"""Calibration of trained detectors, or of predictions kept in a file."""
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Iterable, Mapping
+from typing import Optional
+
+import torch
+from mmengine.config import Config
+from mmengine.fileio import load
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch import nn
+from tqdm import tqdm
+
+from mmal.evaluation import CalibrationData
+from mmal.evaluation.calibration_metric import CalibrationMetric
+
+
+@torch.no_grad()
+def calibration_of_model(model: nn.Module,
+                         progress: bool = True,
+                         **options) -> CalibrationData:
+    """Detect on the validation images of a detector's config.
+
+    Args:
+        model (nn.Module): In eval mode with its config as ``cfg``, as
+            :func:`mmal.visualization.load_detector` gives it.
+        progress (bool): Whether there is a progress bar.
+        **options: Of ``CalibrationMetric``. Without ``ann_file`` the truth is
+            the config's ``val_evaluator.ann_file``, or the samples' own.
+
+    Raises:
+        ValueError: If the config has no validation images, or they come
+            without their boxes.
+    """
+    cfg = model.cfg
+    if not cfg.get('val_dataloader'):
+        raise ValueError(f'{cfg.filename} has no val_dataloader: there are no '
+                         'images to detect on.')
+    options.setdefault('ann_file', _evaluated_file(cfg))
+    loader = Runner.build_dataloader(cfg.val_dataloader)
+    metric = CalibrationMetric(**options)
+    metric.dataset_meta = loader.dataset.metainfo
+    for batch in tqdm(loader, 'detecting', disable=not progress):
+        metric.process(batch, _plain(model.val_step(batch)))
+    return CalibrationData.join(metric.results)
+
+
+def calibration_of_file(path: str, **options) -> CalibrationData:
+    """Read what mmdet's ``tools/test.py --out`` has written.
+
+    Args:
+        path (str): A ``.pkl`` file. Reading one can run code that is in it:
+            give none that others made.
+        **options: Of ``CalibrationMetric``. ``ann_file`` is needed, since
+            mmdet leaves the truth out; its classes, in order, are the labels.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no predictions, or the truth is not known.
+    """
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'there is no file of predictions {path}.')
+    samples = load(path) if path.endswith(('.pkl', '.pickle')) else None
+    if not _are_predictions(samples):
+        raise ValueError(f'{path} holds no predictions: give a .pkl that '
+                         "mmdet's tools/test.py --out has written.")
+    metric = CalibrationMetric(**options)
+    metric.process({}, _plain(samples))
+    return CalibrationData.join(metric.results)
+
+
+def _are_predictions(samples) -> bool:
+    return isinstance(samples, (list, tuple)) and all(
+        isinstance(s, (Mapping, BaseDataElement)) and 'pred_instances' in s
+        for s in samples)
+
+
+def _evaluated_file(cfg: Config) -> Optional[str]:
+    """The first ``ann_file`` of the validation's metrics."""
+    evaluators = cfg.get('val_evaluator') or []
+    if isinstance(evaluators, Mapping):
+        evaluators = [evaluators]
+    files = (e.get('ann_file') for e in evaluators)
+    return next((file for file in files if file), None)
+
+
+def _plain(samples: Iterable) -> list[dict]:
+    """Samples as the evaluator of a run hands them on."""
+    return [s.to_dict() if isinstance(s, BaseDataElement) else s
+            for s in samples]
