@@ -14,7 +14,8 @@ def load_selection(path: str, pool: Optional[CocoData] = None) -> CocoData:
     """A selection and its annotations.
 
     Args:
-        path (str): A COCO json, or the ``selected.json`` of a query.
+        path (str): A COCO json, or the ``selected.json`` of a query; labelled
+            images that it took again are left out.
         pool (CocoData, optional): For the latter: images and annotations.
 
     Raises:
@@ -29,7 +30,8 @@ def load_selection(path: str, pool: Optional[CocoData] = None) -> CocoData:
         raise ValueError(f'{path} names images by their ids alone: give the '
                          'COCO json that has them and their annotations with '
                          '--pool.')
-    ids = content['ids']
+    again = set(content.get('repeated') or ())
+    ids = [i for i in content['ids'] if i not in again]
     part = pool.subset(ids, pool.annotations_of(ids))
     return parse_coco(part, f'{path} (of {pool.path})')
 

@@ -37,6 +37,7 @@ def identity(cfg: Config) -> dict[str, Any]:
         content['scoring_pipeline'] = test_pipeline(cfg)
     for key in VOLATILE:
         _drop(content, key.split('.'))
+    _drop_defaults(content)
     flat = {}
     _flatten(content, '', flat)
     return flat
@@ -64,6 +65,13 @@ def _drop(content: dict, path: list[str]) -> None:
         if not isinstance(content, dict):
             return
     content.pop(last, None)
+
+
+def _drop_defaults(content: dict) -> None:
+    """Younger keys than some runs, where they change nothing."""
+    block = content.get('active_learning') or {}
+    if block.get('candidates') == 'unlabelled':
+        del block['candidates']
 
 
 def _flatten(value: Any, key: str, out: dict) -> None:

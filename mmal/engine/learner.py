@@ -22,6 +22,8 @@ from mmal.pool import (
     count_boxes,
     initial_ids,
     load_coco,
+    write_candidates,
+    write_repeats,
     write_round_splits,
 )
 from mmal.reporting import Curve, Record, round_table, write_report
@@ -117,7 +119,8 @@ class ActiveLearner:
         rows = plan_rounds(self.cfg, self.settings.rounds,
                            self.settings.budget, len(self.coco.ids),
                            len(self.initial_ids), first, total,
-                           get_world_size(), self.query.trained_members)
+                           get_world_size(), self.query.trained_members,
+                           self.settings.takes_again)
         return plan_table(rows)
 
     def prepare(self) -> None:
@@ -260,9 +263,12 @@ class ActiveLearner:
         others = self._train_members(round, folder)
         checkpoint = on_main(folder.latest_checkpoint)
         cfg = round_config(self.cfg, self.settings, round, folder, checkpoint)
+        repeats = sum(self.state.pool.repeats().values())
         self.logger.info(
             f'Round {round}: training on {len(self.state.pool.labelled()):,} '
-            f'images with {boxes:,} boxes in {folder.path}' +
+            f'images with {boxes:,} boxes' +
+            (f', repeated {repeats:,} times,' if repeats else '') +
+            f' in {folder.path}' +
             (f', resumed from {checkpoint}' if checkpoint else ''))
 
         def finish(runner, model, metrics):
@@ -287,14 +293,17 @@ class ActiveLearner:
         annotations = self.query.oracle.annotate(ids)
         boxes = int(count_boxes(annotations, ids).sum())
         check_first_round(boxes, len(ids))
-        write_round_splits(folder.path, self.coco, self.state.pool,
-                           annotations)
+        pool = self.state.pool
+        write_round_splits(folder.path, self.coco, pool, annotations)
+        write_repeats(folder.path, pool)
+        if self.settings.takes_again:
+            write_candidates(folder.path, self.coco, pool)
         return boxes
 
     def _finish_round(self, round: int, model, metrics: dict, boxes: int,
                       seconds: Optional[float]) -> None:
         record = Record(round, len(self.state.pool.labelled()), boxes,
-                        metrics, seconds)
+                        metrics, seconds, repeated=self._repeated())
         self.state.stopped = self._stop_reason(metrics)
         if self.state.stopped is None:
             start = time.perf_counter()
@@ -304,16 +313,19 @@ class ActiveLearner:
         # the state comes last: a kill before it repeats the end of the round
         on_main(self.state.save)
 
+    def _repeated(self) -> Optional[int]:
+        """Repetitions in training; None where there cannot be any."""
+        times = sum(self.state.pool.repeats().values())
+        return times if times or self.settings.takes_again else None
+
     def _make_query(self, model, round: int) -> None:
         folder = self.work.round(round)
         splits = scoring_splits(self.cfg, self.settings, folder,
                                 self.state.pool.labelled(0))
         chosen = self.query.run(model, splits, round, folder)
-        self.state.commit(chosen.ids, chosen.set_aside, chosen.note)
-        counted = '' if chosen.boxes is None else \
-            f' with {chosen.boxes:,} boxes'
-        self.logger.info(
-            f'Round {round}: selected {len(chosen.ids):,} images{counted}.')
+        self.state.commit(chosen.new, chosen.set_aside, chosen.note,
+                          chosen.repeated)
+        self.logger.info(f'Round {round}: selected {chosen}.')
         if chosen.note:
             self.logger.warning(f'Round {round}: {chosen.note}.')
         last = chosen.scores.count(float('-inf'))

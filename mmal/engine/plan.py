@@ -41,16 +41,18 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
                 initial: int, initial_boxes: Optional[int],
                 total_boxes: Optional[int],
                 world_size: int = 1,
-                members: int = 0) -> list[PlannedRound]:
+                members: int = 0,
+                takes_again: bool = False) -> list[PlannedRound]:
     """Expect what each round will label and train.
 
     Later rounds are expected to find as many boxes on an image as the rest
-    of the pool has.
+    of the pool has, and to take no labelled image again; where they may, the
+    note says what that would change.
 
     Args:
         cfg (Config): The run's config, for the training schedule.
         rounds (int): How many rounds.
-        budget (dict): ``size`` and ``unit``.
+        budget (dict): ``size``, ``unit`` and ``repeats``.
         pool (int): Images in the pool.
         initial (int): Images labelled first.
         initial_boxes (int, optional): Their boxes, if known.
@@ -58,6 +60,7 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
         world_size (int): Training processes.
         members (int): Models that each round with a query trains besides its
             own.
+        takes_again (bool): Whether labelled images may be taken again.
 
     Returns:
         list[PlannedRound]: At most as many as the pool lasts.
@@ -74,9 +77,11 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
         query = number < rounds - 1 and images < pool
         models = 1 + members if query else 1
         steps = models * iterations(cfg, images, world_size)
+        note = _note(images == pool, models)
+        if number and takes_again:
+            note = '; '.join(filter(None, (note, _again(budget))))
         rows.append(
-            PlannedRound(number, images, boxes, number == 0, steps,
-                         _note(images == pool, models)))
+            PlannedRound(number, images, boxes, number == 0, steps, note))
         if images == pool:
             break
         images = min(pool, images + _step(budget, density, rest))
@@ -87,6 +92,12 @@ def _note(used_up: bool, models: int) -> str:
     if used_up:
         return 'the pool is used up'
     return f'{models} models' if models > 1 else ''
+
+
+def _again(budget: dict) -> str:
+    if budget.get('repeats') == 'counted':
+        return 'fewer images if some are taken again'
+    return 'longer if images are taken again'
 
 
 def _step(budget: dict, density: Optional[float], rest: int) -> int:

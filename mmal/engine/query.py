@@ -1,4 +1,4 @@
-"""One query: score the unlabelled images, choose, and say what was chosen."""
+"""One query: score the candidates, choose, and say what was chosen."""
 from __future__ import annotations
 
 import os
@@ -23,6 +23,7 @@ from mmal.pool import (
     BadImagesError,
     BaseOracle,
     CocoData,
+    Taken,
     build_budget,
     check_images,
     verify_image,
@@ -58,10 +59,13 @@ class Selection:
     Args:
         ids (list[int | str]): The images, the most wanted first.
         scores (list[float]): Their scores.
-        boxes (int, optional): Boxes on them; None if nobody knows yet.
+        boxes (int, optional): Boxes to draw: those on the images that are
+            not ``repeated``; None if nobody knows yet.
         note (str): What a reader should know, e.g. that the pool is empty.
         seconds (float): Wall time of scoring and selecting.
         set_aside (list[BadImage]): Images that cannot be read.
+        repeated (list[int | str]): Those of the images that are labelled
+            already and taken again.
     """
     ids: list
     scores: list[float]
@@ -69,10 +73,26 @@ class Selection:
     note: str = ''
     seconds: float = 0.0
     set_aside: list[BadImage] = field(default_factory=list)
+    repeated: list = field(default_factory=list)
+
+    @property
+    def new(self) -> list:
+        """The images to label."""
+        again = set(self.repeated)
+        return [i for i in self.ids if i not in again]
+
+    def __str__(self) -> str:
+        again = len(self.repeated)
+        boxes = '' if self.boxes is None else f' with {self.boxes:,} boxes'
+        return f'{len(self.ids) - again:,} images{boxes}' + (
+            f', and {again:,} labelled ones again' if again else '')
 
     def save(self, path: str) -> None:
-        """Write ``selected.json``; an infinite score becomes None."""
+        """Write ``selected.json``; an infinite score becomes None. The key
+        ``repeated`` is there if an image was taken again."""
         content = asdict(self)
+        if not self.repeated:
+            del content['repeated']
         content['scores'] = [
             s if abs(s) != float('inf') else None for s in self.scores
         ]
@@ -164,6 +184,7 @@ class Query:
         """
         self.scorer.check(model, data)
         self._check_values(model, data)
+        self._check_candidates()
         if self.embedder is not None:
             self._check_embedder(model)
         elif not self.scorer.needs_embeddings:
@@ -196,6 +217,15 @@ class Query:
                 'class.')
         dataset = data.splits['unlabelled'].dataset
         self.selector.check_classes(classes_of(dataset))
+
+    def _check_candidates(self) -> None:
+        if self.settings.takes_again and self.selector.needs_labelled:
+            raise ValueError(
+                "active_learning.candidates is 'all', but a "
+                f'{_name(self.selector)} that starts from the labelled images '
+                'takes none of them again: their distance is 0. Set '
+                "active_learning.selector.start to 'random' or 'best', or "
+                "candidates to 'unlabelled'.")
 
     def _check_embedder(self, model: nn.Module) -> None:
         if not self.selector.needs_embeddings:
@@ -241,8 +271,9 @@ class Query:
         start = time.perf_counter()
         scores = self._scores(model, splits, round, folder)
         labelled = self._labelled(model, splits, round, folder)
+        done = self._done(splits, round)
         self.selector.prepare(round)
-        selection = self._select(scores, labelled)
+        selection = self._select(scores, labelled, done)
         selection.seconds = time.perf_counter() - start
         if is_main_process():
             selection.save(folder.selected)
@@ -261,11 +292,25 @@ class Query:
                     model,
                     self.scorer,
                     self.data(splits, round),
+                    self._split,
                     known=scores,
                     embeddings=self._file(folder.embeddings))
             on_main(lambda: scores.save(folder.scores))
         self._refuse(self._unreadable(scores))
         return scores
+
+    @property
+    def _split(self) -> str:
+        """The name of the split to choose from."""
+        return 'candidates' if self.settings.takes_again else 'unlabelled'
+
+    def _done(self, splits, round) -> frozenset:
+        """Candidates that are labelled already; known to process 0."""
+        if not self.settings.takes_again or not is_main_process():
+            return frozenset()
+        data = self.data(splits, round)
+        return frozenset(data.ids('candidates')).difference(
+            data.ids('unlabelled'))
 
     def _add_embeddings(self, scores, model, splits, round, folder) -> None:
         """To scores from a time when the selector needed none."""
@@ -273,7 +318,7 @@ class Query:
         if file is None or scores.embeddings is not None:
             return
         found, rows = embed_split(
-            model, self.data(splits, round), 'unlabelled', file, scores.ids)
+            model, self.data(splits, round), self._split, file, scores.ids)
         if found != scores.ids:
             raise ValueError(
                 f'{len(scores.ids) - len(found)} images with a score can no '
@@ -312,36 +357,42 @@ class Query:
         finally:
             self.committee.release()
 
-    def _select(self, scores: Scores,
-                labelled: Optional[np.ndarray]) -> Selection:
+    def _select(self, scores: Scores, labelled: Optional[np.ndarray],
+                done: frozenset = frozenset()) -> Selection:
         """Process 0 chooses, with the help of the others if the selector
         knows how."""
         shares = self.selector.can_share and is_distributed()
         if not shares or scores.embeddings is None:  # None: no image is left
             rank = partial(self._rank, labelled)
-            return on_main(lambda: self._choose(scores, rank))
+            return on_main(lambda: self._choose(scores, rank, done))
         shared = SharedSelection(
             self.selector, scores, scores.embeddings, labelled,
             ProcessGroup(device=str(get_comm_device())))
         if not is_main_process():
             shared.help()
         return on_main(lambda: shared.lead(lambda: self._choose(
-            scores, lambda _, n: shared.select(n))))
+            scores, lambda _, n: shared.select(n), done)))
 
-    def _choose(self, scores: Scores, rank: Callable) -> Selection:
+    def _choose(self, scores: Scores, rank: Callable,
+                done: frozenset = frozenset()) -> Selection:
         """``rank(scores, n)`` is the choice of n images; embeddings are of
-        readable images, so with them the scores never shrink."""
+        readable images, so with them the scores never shrink. Labelled images
+        that can no longer be read are not taken again, and never set
+        aside."""
         bad = self._unreadable(scores)
         while True:
-            if not len(scores):  # nothing but broken images is left
-                return Selection([], [], 0, set_aside=bad)
+            aside = [b for b in bad if b.id not in done]
+            labelled = done.intersection(scores.ids)
+            if len(scores) == len(labelled):  # the others are all broken
+                return Selection([], [], 0, set_aside=aside)
             taken = self.budget.take(
-                partial(rank, scores), self.oracle, len(scores))
+                partial(rank, scores), self.oracle, len(scores), labelled)
             broken = self._check(taken.ids)
             if not broken:
+                again = [i for i in taken.ids if i in labelled]
                 return Selection(
-                    taken.ids, scores.of(taken.ids), taken.boxes, taken.note,
-                    set_aside=bad)
+                    taken.ids, scores.of(taken.ids), taken.boxes,
+                    _note(taken, again), set_aside=aside, repeated=again)
             bad += broken
             scores = scores.without([b.id for b in broken])
 
@@ -372,6 +423,12 @@ class Query:
             BadImage(i, names[i], osp.join(self.img_prefix, names[i]), reason)
             for i, reason in scores.unreadable.items()
         ]
+
+
+def _note(taken: Taken, again: list) -> str:
+    if len(again) < len(taken.ids):
+        return taken.note
+    return 'all images taken are labelled already: nothing new is labelled'
 
 
 def _name(part) -> str:

@@ -36,7 +36,7 @@ def round_config(cfg: Config, settings: Settings, number: int,
     cfg = copy.deepcopy(cfg)
     _name_singletons(cfg, run_name(cfg.work_dir), number, member)
     cfg.work_dir = folder.path
-    _train_on(cfg, pool_dataset(cfg, settings), folder.labelled)
+    _train_on(cfg, pool_dataset(cfg, settings), folder)
     _make_reproducible(cfg, member_seed(settings.seed, number, member))
     if member:
         _leave_validation_out(cfg)
@@ -59,12 +59,23 @@ def _wrap_on_cpu(cfg: Config) -> dict:
         find_unused_parameters=cfg.get('find_unused_parameters', False))
 
 
-def _train_on(cfg: Config, pool: dict, labelled: str) -> None:
+def _train_on(cfg: Config, pool: dict, folder: RoundDir) -> None:
     dataset = innermost_dataset(cfg.train_dataloader.dataset)
     for key in ('data_root', 'data_prefix'):
         if key in pool:
             dataset[key] = pool[key]
-    dataset['ann_file'] = osp.abspath(labelled)
+    dataset['ann_file'] = osp.abspath(folder.labelled)
+    if osp.exists(folder.repeats):
+        _repeat(dataset, osp.abspath(folder.repeats))
+
+
+def _repeat(dataset: dict, repeats: str) -> None:
+    """Repeat single images of a data set config, changed in place: inside
+    all wrappers, so that Mosaic and the like see them repeated."""
+    inner = dict(dataset)
+    dataset.clear()
+    dataset.update(
+        type='mmal.RepeatImages', dataset=inner, repeats=repeats)
 
 
 def run_name(work_dir: str) -> str:
@@ -146,7 +157,9 @@ def scoring_splits(cfg: Config, settings: Settings, folder: RoundDir,
 
     Returns:
         dict[str, Split]: ``unlabelled`` (without labels), ``labelled``,
-        ``initial`` and, where the config has one, ``val``.
+        ``initial``; ``candidates`` (without labels, the labelled images among
+        them) if labelled images compete; and, where the config has one,
+        ``val``.
     """
     pipeline = test_pipeline(cfg)
     pool = dict(pool_dataset(cfg, settings), pipeline=pipeline)
@@ -156,6 +169,9 @@ def scoring_splits(cfg: Config, settings: Settings, folder: RoundDir,
         unlabelled=Split(unlabelled, labels=False),
         labelled=Split(labelled, labels=True),
         initial=Split(labelled, labels=True, ids=initial_ids))
+    if settings.takes_again:
+        candidates = dict(pool, ann_file=osp.abspath(folder.candidates))
+        splits['candidates'] = Split(candidates, labels=False)
     if cfg.get('val_dataloader'):
         val = dict(
             innermost_dataset(cfg.val_dataloader.dataset), pipeline=pipeline)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import os.path as osp
+from collections.abc import Sequence
 from typing import Optional
 
 from mmal.fileio import read_json, write_json, write_text
@@ -46,13 +47,17 @@ class RunState:
         """The round to train next or now."""
         return self.pool.num_rounds - 1
 
-    def commit(self, ids: list, bad: list[BadImage], note: str) -> None:
+    def commit(self,
+               ids: list,
+               bad: list[BadImage],
+               note: str,
+               repeated: Sequence = ()) -> None:
         """Add a round to the pool in memory; :meth:`save` makes it last."""
         self.pool.set_aside(bad)
-        if not ids:
+        if not ids and not repeated:
             self.stopped = 'exhausted'
             return
-        new = self.pool.commit(ids, self.seed)
+        new = self.pool.commit(ids, self.seed, repeated)
         if note:
             self.notes.append(f'round {new}: {note}')
 

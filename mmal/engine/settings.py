@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmal.scoring.data import innermost_dataset
 
 _BAD_IMAGE = ('raise', 'skip')
+_CANDIDATES = ('unlabelled', 'all')
 
 
 @dataclass
@@ -23,7 +24,8 @@ class Settings:
             ``data_prefix``, and ``source``, where to get the data if it is
             missing.
         budget (dict): What a query may label: ``size`` and ``unit``, 'images'
-            or 'boxes'.
+            or 'boxes'; and ``repeats``, 'free' or 'counted', where
+            ``candidates`` is 'all'.
         initial (dict, optional): The first labelled images: ``size`` images
             drawn at random, or those of a COCO file ``ann_file``. A single
             query needs none.
@@ -34,6 +36,8 @@ class Settings:
             compare several opinions.
         embedder (dict, optional): Config of an embedding model, for selectors
             that need embeddings; the detector's own backbone when None.
+        candidates (str): 'unlabelled', or 'all': labelled images compete too,
+            and one taken again is repeated in training.
         rounds (int): How often to train; the last round makes no query.
         target (dict, optional): ``metric`` and ``value``: stop when a
             validation metric reaches it.
@@ -59,6 +63,7 @@ class Settings:
     prepare_data: Optional[dict] = None
     committee: Optional[dict] = None
     embedder: Optional[dict] = None
+    candidates: str = 'unlabelled'
 
     def __post_init__(self) -> None:
         _require(
@@ -69,6 +74,14 @@ class Settings:
             self.on_bad_image in _BAD_IMAGE,
             f"on_bad_image is {self.on_bad_image!r}: choose 'raise' or "
             "'skip'.")
+        _require(
+            self.candidates in _CANDIDATES,
+            f"candidates is {self.candidates!r}: choose 'unlabelled' or "
+            "'all'.")
+        _require(
+            self.takes_again or 'repeats' not in self.budget,
+            'budget.repeats is set, but no labelled image is taken again: '
+            "set candidates='all', or leave it out.")
         _require('ann_file' in self.data,
                  'data has no ann_file: give the COCO json of the full pool.')
         if self.target is not None:
@@ -76,6 +89,11 @@ class Settings:
                 set(self.target) == {'metric', 'value'},
                 f'target is {dict(self.target)}: give metric, e.g. '
                 "'coco/bbox_mAP', and value.")
+
+    @property
+    def takes_again(self) -> bool:
+        """Whether labelled images compete with the unlabelled ones."""
+        return self.candidates == 'all'
 
     @classmethod
     def from_config(cls, cfg: Config) -> Settings:

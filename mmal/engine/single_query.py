@@ -37,7 +37,10 @@ def query_once(cfg: Config,
 
     Writes ``unlabelled.json``, ``scores.npz``, ``selected.json`` and
     ``selected.txt`` (file names, best first); with a selector that needs
-    them, ``embeddings.npy`` and ``embeddings_labelled.npy``.
+    them, ``embeddings.npy`` and ``embeddings_labelled.npy``. With
+    ``active_learning.candidates='all'`` the labelled images of the pool
+    compete too: those taken again are in ``repeated.txt`` and not in
+    ``selected.txt``, for nobody has to label them.
 
     Args:
         cfg (Config): An mmdet config with an ``active_learning`` block; its
@@ -46,9 +49,8 @@ def query_once(cfg: Config,
         model (nn.Module): The trained detector.
         folder (str): Where the files go.
         labelled (str, optional): COCO file of the labelled images. Those of
-            the pool with the same file name are no candidates. Without it
-            every image of the pool is one, and scorers that need labels
-            cannot be used.
+            the pool with the same file name are labelled. Without it no
+            image is, and scorers that need labels cannot be used.
 
     Returns:
         Selection: The same in every process.
@@ -59,7 +61,8 @@ def query_once(cfg: Config,
     settings = Settings.from_config(cfg)
     dataset = pool_dataset(cfg, settings)
     files = RoundDir(osp.abspath(folder))
-    pool, oracle = on_main(lambda: _prepare(dataset, labelled, files))
+    pool, oracle = on_main(lambda: _prepare(
+        dataset, labelled, files, settings.takes_again))
     query = Query(settings, pool, image_prefix(dataset), oracle)
     if labelled is None and query.scorer.needs_labels:
         raise ValueError(
@@ -71,10 +74,10 @@ def query_once(cfg: Config,
             'images: name their COCO file with --labelled, or set '
             'active_learning.selector.start.')
     check_committee(query.scorer, query.committee, model, in_run=False)
-    splits = _splits(cfg, dataset, files, labelled)
+    splits = _splits(cfg, dataset, files, labelled, settings.takes_again)
     query.check(model, query.data(splits, 0))
     selection = query.run(model, splits, 0, files)
-    on_main(lambda: _write_names(pool, selection, files))
+    on_main(lambda: _write_names(pool, selection, files, settings))
     return selection
 
 
@@ -98,8 +101,8 @@ def query_after_training(cfg: Config, model: nn.Module,
     return query_once(cfg, model, folder, labelled)
 
 
-def _prepare(dataset: dict, labelled: Optional[str],
-             files: RoundDir) -> tuple[CocoData, BaseOracle]:
+def _prepare(dataset: dict, labelled: Optional[str], files: RoundDir,
+             takes_again: bool) -> tuple[CocoData, BaseOracle]:
     full = load_coco(dataset['ann_file'], need_annotations=False)
     check_pool(full, dataset)
     done = set()
@@ -119,18 +122,24 @@ def _prepare(dataset: dict, labelled: Optional[str],
     if osp.exists(files.scores):  # of another model, perhaps
         os.unlink(files.scores)
     write_split(files.unlabelled, full, left)
+    if takes_again:
+        write_split(files.candidates, full, full.ids)
     oracle = CocoOracle(pool=full) if full.annotations else \
         UnlabelledOracle(full)
     return full.without_annotations(), oracle
 
 
 def _splits(cfg: Config, dataset: dict, files: RoundDir,
-            labelled: Optional[str]) -> dict[str, Split]:
+            labelled: Optional[str], takes_again: bool) -> dict[str, Split]:
     pipeline = test_pipeline(cfg)
-    splits = dict(
-        unlabelled=Split(
-            dict(dataset, pipeline=pipeline, ann_file=files.unlabelled),
-            labels=False))
+    paths = dict(unlabelled=files.unlabelled)
+    if takes_again:
+        paths['candidates'] = files.candidates
+    splits = {
+        name: Split(
+            dict(dataset, pipeline=pipeline, ann_file=path), labels=False)
+        for name, path in paths.items()
+    }
     if labelled is not None:
         trained = dict(
             innermost_dataset(cfg.train_dataloader.dataset),
@@ -144,9 +153,13 @@ def _splits(cfg: Config, dataset: dict, files: RoundDir,
     return splits
 
 
-def _write_names(pool: CocoData, selection: Selection,
-                 files: RoundDir) -> None:
-    names = [pool.images[i]['file_name'] for i in selection.ids]
-    write_text(
-        osp.join(files.path, 'selected.txt'),
-        ''.join(f'{name}\n' for name in names))
+def _write_names(pool: CocoData, selection: Selection, files: RoundDir,
+                 settings: Settings) -> None:
+    lists = {'selected.txt': selection.new}
+    if settings.takes_again:
+        lists['repeated.txt'] = selection.repeated
+    for file, ids in lists.items():
+        names = [pool.images[i]['file_name'] for i in ids]
+        write_text(
+            osp.join(files.path, file),
+            ''.join(f'{name}\n' for name in names))

@@ -32,6 +32,18 @@ class RoundDir:
         return osp.join(self.path, 'unlabelled.json')
 
     @property
+    def candidates(self) -> str:
+        """COCO file of the images to score where labelled ones are among
+        them (``candidates='all'``); it has no annotations."""
+        return osp.join(self.path, 'candidates.json')
+
+    @property
+    def repeats(self) -> str:
+        """Labelled images that the round trains on more than once; there is
+        no file where there are none."""
+        return osp.join(self.path, 'repeats.json')
+
+    @property
     def initial(self) -> str:
         """COCO file of the first round's images, for a scorer's reference."""
         return osp.join(self.path, 'initial.json')
@@ -48,12 +60,12 @@ class RoundDir:
 
     @property
     def scores(self) -> str:
-        """Scores of the unlabelled images."""
+        """Scores of the candidates."""
         return osp.join(self.path, 'scores.npz')
 
     @property
     def embeddings(self) -> str:
-        """Embeddings of the unlabelled images, in the order of the scores."""
+        """Embeddings of the candidates, in the order of the scores."""
         return osp.join(self.path, 'embeddings.npy')
 
     @property
@@ -103,6 +115,11 @@ class MemberDir(RoundDir):
     def labelled(self) -> str:
         """COCO file the member trains on, that of the round."""
         return osp.join(osp.dirname(self.path), 'labelled.json')
+
+    @property
+    def repeats(self) -> str:
+        """Images it trains on more than once, those of the round."""
+        return osp.join(osp.dirname(self.path), 'repeats.json')
 
     @property
     def weights(self) -> str:

@@ -34,6 +34,9 @@ class Record:
             ensemble's other members included.
         query_seconds (float, optional): Wall time of scoring and selecting
             at the end of the round; None if the round had no query.
+        repeated (int, optional): How many images more it was trained on, by
+            labelled images taken again; ``images`` and ``boxes`` count each
+            image once. None where no image can be taken again.
     """
     round: int
     images: int
@@ -41,6 +44,7 @@ class Record:
     metrics: Dict[str, Optional[float]] = field(default_factory=dict)
     train_seconds: Optional[float] = None
     query_seconds: Optional[float] = None
+    repeated: Optional[int] = None
 
     def __post_init__(self) -> None:
         self.metrics = {k: _finite(v) for k, v in self.metrics.items()}
@@ -63,7 +67,10 @@ class Record:
 
     def to_dict(self) -> Dict[str, Any]:
         """The record as it stands in ``curve.json``."""
-        return dict(asdict(self), efficiency=self.efficiency)
+        entry = dict(asdict(self), efficiency=self.efficiency)
+        if self.repeated is None:
+            del entry['repeated']
+        return entry
 
     @classmethod
     def from_dict(cls, entry: Dict[str, Any]) -> 'Record':

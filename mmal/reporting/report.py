@@ -8,7 +8,7 @@ import jinja2
 from mmal.fileio import write_text
 from .curve import Curve
 from .plots import draw_curves, plot_curves
-from .tables import HEADER, amount, number, round_row
+from .tables import amount, number, round_rows
 from .thumbnails import thumbnail
 from .work_folder import Chosen, Contents, read_work_folder
 
@@ -68,13 +68,14 @@ def render(contents: Contents,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined)
     curve = contents.curve
+    header, rows = round_rows(curve)
     return environment.get_template(FILE_NAME).render(
         name=contents.name,
         summary=summarise(curve),
         notes=_notes(contents),
         picture=_picture(curve),
-        header=HEADER,
-        rows=[round_row(r) for r in curve.records],
+        header=header,
+        rows=rows,
         queries=[_query(c, img_prefix, thumbnails) for c in contents.chosen],
         set_aside=contents.set_aside,
         settings=contents.settings,
@@ -98,6 +99,8 @@ def summarise(curve: Curve) -> str:
         _from_to(amount(first.images, 'image'), amount(last.images, 'image')),
         _from_to(amount(first.boxes, 'box'), amount(last.boxes, 'box'))
     ]
+    if last.repeated:
+        sizes.append(amount(last.repeated, 'repetition'))
     parts = [', '.join(sizes)]
     for name in ('AP', 'AP50'):
         values = [number(v, 3) for v in curve.series(metric=name)[1]]
@@ -133,7 +136,8 @@ def _query(chosen: Chosen, img_prefix: Optional[str],
         'id': image.id,
         'file_name': image.file_name or '–',
         'score': '–' if image.score is None else f'{image.score:.4g}',
-        'boxes': None if image.labels is None else len(image.labels)
+        'boxes': None if image.labels is None else len(image.labels),
+        'repeated': image.repeated
     } for image in chosen.images]
     for image, shown in zip(chosen.images[:thumbnails], images):
         if img_prefix is not None and image.file_name:
@@ -142,6 +146,7 @@ def _query(chosen: Chosen, img_prefix: Optional[str],
     return {
         'round': chosen.round,
         'images': images,
+        'new': sum(not i['repeated'] for i in images),
         'boxes': chosen.boxes,
         'classes': chosen.classes,
         'pictures': [i for i in images if i.get('picture')]

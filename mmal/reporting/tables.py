@@ -1,6 +1,6 @@
 """Learning curves as text tables."""
 import io
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from rich import box
 from rich.console import Console
@@ -13,7 +13,19 @@ HEADER = ('round', 'images', 'boxes', 'AP', 'AP50', 'AP75', '10k·AP/boxes',
           'train', 'query')
 
 
-def round_row(record: Record) -> List[str]:
+def round_rows(curve: Curve) -> Tuple[List[str], List[List[str]]]:
+    """Header and rows of the rounds; where labelled images may be taken
+    again, with a column of how many were."""
+    header = list(HEADER)
+    rows = [_round_row(r) for r in curve.records]
+    if any(r.repeated is not None for r in curve.records):
+        header.insert(2, 'repeated')
+        for record, row in zip(curve.records, rows):
+            row.insert(2, number(record.repeated, 0))
+    return header, rows
+
+
+def _round_row(record: Record) -> List[str]:
     """One record as text, in the order of :data:`HEADER`."""
     return [
         str(record.round), f'{record.images:,}', f'{record.boxes:,}',
@@ -39,7 +51,7 @@ def round_table(curve: Curve, title: Optional[str] = None) -> str:
         >>> print(round_table(Curve([record])).splitlines()[2].split())
         ['0', '40', '123', '0.050', '–', '–', '4.0650', '–', '–']
     """
-    return render(HEADER, [round_row(r) for r in curve.records], title)
+    return render(*round_rows(curve), title)
 
 
 def comparison_table(curves: Dict[str, Curve],

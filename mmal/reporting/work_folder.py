@@ -20,11 +20,13 @@ class ChosenImage:
         file_name (str, optional): As in the COCO file.
         labels (list[tuple[str, list[float]]], optional): Class name and box
             ``[x, y, w, h]`` in pixels; None before it is labelled.
+        repeated (bool): Whether it was labelled before and is taken again.
     """
     id: Any
     score: Optional[float] = None
     file_name: Optional[str] = None
     labels: Optional[List[Tuple[str, List[float]]]] = None
+    repeated: bool = False
 
 
 @dataclass
@@ -34,7 +36,7 @@ class Chosen:
     Args:
         round (int): The round of the query.
         images (list[ChosenImage]): In the order chosen.
-        boxes (int, optional): Boxes on them.
+        boxes (int, optional): Boxes on those that are not ``repeated``.
         note (str): A remark of the query.
     """
     round: int
@@ -44,8 +46,10 @@ class Chosen:
 
     @property
     def classes(self) -> List[Tuple[str, int]]:
-        """Class name and number of boxes, the most frequent first."""
-        names = [n for image in self.images for n, _ in image.labels or ()]
+        """Class name and number of boxes, the most frequent first; images
+        taken again do not count."""
+        names = [n for image in self.images if not image.repeated
+                 for n, _ in image.labels or ()]
         return sorted(Counter(names).items(), key=lambda x: (-x[1], x[0]))
 
 
@@ -152,11 +156,13 @@ class _Reader:
         scores += [None] * (len(ids) - len(scores))
         if any(i not in infos for i in ids):
             infos = {**self._unlabelled(name), **infos}
+        again = set(selected.get('repeated') or ())
         images = []
         for image_id, score in zip(ids, scores):
             known = infos.get(image_id) or ChosenImage(image_id)
             images.append(
-                ChosenImage(image_id, score, known.file_name, known.labels))
+                ChosenImage(image_id, score, known.file_name, known.labels,
+                            image_id in again))
         return Chosen(
             _round_number(name), images, selected.get('boxes'),
             selected.get('note') or '')
@@ -219,6 +225,7 @@ def _facts(cfg: Any) -> Dict[str, str]:
             _amount(loader.get('batch_size'), 'images a batch')),
         'first labelled set': _plain(block.get('initial')),
         'budget of a query': _plain(block.get('budget')),
+        'candidates': _plain(block.get('candidates')),
         'rounds': _plain(block.get('rounds')),
         'target': _plain(block.get('target')),
         'scorer': _plain(block.get('scorer')),

@@ -61,3 +61,13 @@ def test_unknown_boxes():
 def test_long_plans_are_cut(rounds):
     rows = plan_rounds(config(), rounds, dict(size=1), 1000, 20, 60, 3000)
     assert len(plan_table(rows).splitlines()) <= 54
+
+
+@pytest.mark.parametrize('repeats, note', [
+    ('free', 'longer if images are taken again'),
+    ('counted', 'fewer images if some are taken again')])
+def test_images_taken_again_are_noted(repeats, note):
+    rows = plan_rounds(config(), 9, dict(size=40, repeats=repeats), 100, 20,
+                       60, 300, takes_again=True)
+    assert [r.note for r in rows] == [
+        '', note, f'the pool is used up; {note}']

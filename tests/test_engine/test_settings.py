@@ -49,3 +49,14 @@ def test_pool_is_the_training_set_with_other_files():
     assert dataset['ann_file'] == 'data/all.json'
     assert dataset['type'] == 'CocoDataset' and 'source' not in dataset
     assert image_prefix(dataset) == 'data/images/'
+
+
+def test_candidates():
+    block = dict(data=dict(ann_file='a.json'))
+    assert not Settings(budget=dict(size=1), **block).takes_again
+    both = dict(size=1, repeats='counted')
+    assert Settings(budget=both, candidates='all', **block).takes_again
+    with pytest.raises(ValueError, match="candidates is 'labelled'"):
+        Settings(budget=dict(size=1), candidates='labelled', **block)
+    with pytest.raises(ValueError, match="repeats .*set candidates='all'"):
+        Settings(budget=both, **block)
