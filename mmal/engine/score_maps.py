@@ -138,7 +138,8 @@ def _dense_scorer(settings: dict, kind: Optional[str]) -> MapScorer:
             f'{key} is {cfg["type"]}, which has no value of each position to '
             'draw: give --scorer, one of mmal.EntropyScorer, '
             'mmal.MutualInformationScorer, mmal.MarginScorer, '
-            'mmal.LeastConfidenceScorer and mmal.GradScorer.')
+            'mmal.LeastConfidenceScorer, mmal.GradScorer and '
+            'mmal.BALDScorer.')
     return scorer
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from mmdet.visualization.palette import get_palette
 from mmengine.structures import InstanceData
 
 from .heat_map import DPI, PANEL
@@ -31,9 +30,8 @@ def draw_labelled(panel, found: InstanceData, classes: Sequence[str],
     texts = [f'{classes[i]} {score:.2f}'
              for i, score in zip(labels, found.scores.tolist())]
     corners = _corners(boxes, texts, image_size)
-    palette = np.array(get_palette('coco', len(classes))) / 255
     for box, text, corner, label in zip(boxes, texts, corners, labels):
-        _draw_one(panel, box, text, corner, palette[label])
+        _draw_one(panel, box, text, corner, _colour(label))
 
 
 def _corners(boxes: np.ndarray, texts: Sequence[str],
@@ -42,6 +40,13 @@ def _corners(boxes: np.ndarray, texts: Sequence[str],
     shown = image_size[1] / (PANEL * DPI)  # of the image, in one of the screen
     sizes = [text_extent(text, FONT * DPI / 72) for text in texts]
     return place_labels(boxes, np.array(sizes) * shown, image_size)
+
+
+def _colour(label: int) -> np.ndarray:
+    """RGB in [0, 1]; the ten colours that differ most come again."""
+    from matplotlib import colormaps
+    colours = colormaps['tab10'].colors
+    return np.array(colours[label % len(colours)])
 
 
 def _draw_one(panel, box: np.ndarray, text: str, corner: np.ndarray,
