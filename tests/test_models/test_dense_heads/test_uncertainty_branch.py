@@ -5,6 +5,9 @@ import math
 import pytest
 import torch
 import torch.distributed as dist
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from torch import nn
@@ -16,7 +19,10 @@ from mmal.models.dense_heads.uncertainty_branch import (
 )
 from mmal.models.losses import UncertaintyRescaledLoss
 from mmal.models.utils import head_outputs, image_losses, last_layers
+from mmal.scoring.data import Batch
 from mmal.scoring.detector import blank_batch, twice_differentiable
+from mmal.scoring.entropy_scorer import EntropyScorer
+from mmal.scoring.grad_scorer import GradScorer
 from mmal.testing.tiny import build_detector, tiny_fcos_config
 from mmal.testing.tiny_one_stage import tiny_one_stage
 
@@ -305,6 +311,59 @@ def test_influence_sees_the_plain_head(kind):
 
 
 @pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('scorer', [EntropyScorer, GradScorer])
+def test_scorers_see_the_plain_head(kind, scorer):
+    inputs, samples = batch()
+    a, b = (scorer().process(m, Batch([0, 1], inputs, samples))
+            for m in (plain(kind), bayes(kind)))
+    assert set(a) == set(b) and a['score'].gt(0).all()
+    assert torch.equal(a['score'], b['score'])
+    assert torch.equal(a['class_scores'], b['class_scores'])
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_losses_of_images_in_training_leave_the_branch_out(kind):
+    """So mmal.LearningLossDetector learns those of the prediction layer."""
+    model = bayes(kind)
+    samples = batch()[1]
+    with torch.no_grad():
+        feats = model.train().extract_feat(batch()[0])
+        model.bbox_head.loss(feats, samples)
+        calls = count_calls(model)
+        outputs = model.bbox_head(feats)
+        image_losses(model, outputs, samples,
+                     [s.gt_instances for s in samples])
+    assert not calls
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_loss_and_predict_trains_the_branch_too(kind):
+    model = bayes(kind)
+    inputs, samples = batch()
+    feats = model.train().extract_feat(inputs)
+    cfg = ConfigDict(model.test_cfg)
+    torch.manual_seed(5)
+    expected = model.bbox_head.loss(feats, samples)
+    torch.manual_seed(5)
+    losses, found = model.bbox_head.loss_and_predict(feats, samples, cfg)
+    assert len(found) == 2
+    for name in (main_name(kind), 'loss_branch'):
+        assert total(losses, name) == total(expected, name)
+
+
+def test_a_failed_loss_leaves_no_inputs_behind():
+    model = bayes('retina').train()
+    inputs, samples = batch()
+    del samples[0].gt_instances.labels
+    with pytest.raises(AttributeError):
+        model.loss(inputs, samples)
+    assert model.bbox_head._inputs is None
+    assert not model.bbox_head.retina_cls._forward_pre_hooks
+    assert not model.bbox_head.loss_cls._forward_hooks
+    assert 'loss_branch' in losses_of(model)
+
+
+@pytest.mark.parametrize('kind', KINDS)
 def test_checkpoints_load_both_ways(kind):
     simple, model = plain(kind), bayes(kind, layers=2, learn_scale=True)
     there = model.load_state_dict(simple.state_dict(), strict=False)
@@ -558,3 +617,29 @@ def test_one_more_layer_adds_its_uncertainty():
     hidden, _ = branch[0].moments(x)
     _, last = branch[1].moments(hidden.relu())
     assert (std > last).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    layers=st.integers(1, 3),
+    size=st.sampled_from([1, 3]),
+    learn_scale=st.booleans(),
+    magnitude=st.floats(0, 1e9),
+    batch=st.integers(0, 2),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]))
+def test_moments_and_gradients_are_finite(layers, size, learn_scale,
+                                          magnitude, batch, dtype):
+    options = BranchOptions(layers=layers, channels=5, kernel_size=size,
+                            learn_scale=learn_scale)
+    branch = UncertaintyBranch(4, 2, options)
+    x = (torch.randn(batch, 4, 3, 2) * magnitude).requires_grad_()
+    with torch.autocast('cpu', torch.bfloat16,
+                        enabled=dtype == torch.bfloat16):
+        mean, std = branch(x)
+    assert mean.shape == std.shape == (batch, 2, 3, 2)
+    assert mean.dtype == std.dtype == torch.float32
+    (mean.sum() + std.sum()).backward()
+    assert mean.isfinite().all() and std.isfinite().all()
+    assert (std >= 0).all() and x.grad.isfinite().all()
+    for weight in branch.parameters():
+        assert weight.grad is None or weight.grad.isfinite().all()
