@@ -1,7 +1,6 @@
 """What scorers of dense class probabilities share."""
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Optional
@@ -15,7 +14,7 @@ from .data import Batch, ScoringData
 from .dense import check_dense, member_probabilities, opinion_members
 from .dense_values import DenseValues
 from .detections import final_head, rehearsal_batch
-from .options import check_choice
+from .options import check_choice, check_class_number, check_class_weights
 from .roi import check_roi, is_two_stage, roi_probabilities
 
 CLASSES = ('joint', 'separate')
@@ -74,12 +73,7 @@ class DenseScorer(BaseScorer):
 
     def check_classes(self, num_classes: int) -> None:
         """Raise a ValueError unless each class has a weight."""
-        weights = self.class_weights
-        if weights is not None and len(weights) != num_classes:
-            raise ValueError(
-                f'active_learning.scorer.class_weights has {len(weights)} '
-                f'numbers, but the detector {num_classes} classes: give one '
-                'for each, in the order of its classes.')
+        check_class_number(self.class_weights, num_classes)
 
     def prepare(self, model: nn.Module, data: ScoringData) -> None:
         """Take the committee of this round, if there is one."""
@@ -196,15 +190,9 @@ def mean_opinion(opinions: Iterator[Tensor]) -> Tensor:
 
 
 def _check_weights(weights: Optional[Sequence[float]], classes: str) -> None:
-    if weights is None:
-        return
-    key = 'active_learning.scorer.class_weights'
-    if classes != 'separate':
+    if weights is not None and classes != 'separate':
         raise ValueError(
-            f'{key} multiply the values of each class, but '
-            f'active_learning.scorer.classes is {classes!r}: set it to '
-            "'separate'.")
-    bad = [w for w in weights if not 0 <= w < math.inf]
-    if bad or not any(weights):
-        raise ValueError(f'{key} is {list(weights)}: give numbers of at '
-                         'least 0, not all of them 0.')
+            'active_learning.scorer.class_weights multiply the values of each '
+            f'class, but active_learning.scorer.classes is {classes!r}: set '
+            "it to 'separate'.")
+    check_class_weights(weights)

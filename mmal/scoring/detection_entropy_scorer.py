@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional
 
 import torch
 from mmengine.structures import InstanceData
@@ -19,7 +20,12 @@ from .detections import (
     padded,
     rehearsal_batch,
 )
-from .options import check_choice, check_score_thr
+from .options import (
+    check_choice,
+    check_class_number,
+    check_class_weights,
+    check_score_thr,
+)
 
 
 @TASK_UTILS.register_module()
@@ -39,21 +45,30 @@ class DetectionEntropyScorer(BaseScorer):
         aggregation (str): 'sum', 'mean' or 'max' over the detections.
         score_thr (float): Detections with at least this score count; 0 counts
             all that the detector's ``test_cfg`` leaves.
+        class_weights (sequence[float], optional): The entropy of a detection
+            is multiplied by the weight of its class, >= 0; 0 leaves the
+            class out.
+
+    Raises:
+        ValueError: If a key is none of these.
     """
 
     gives_class_scores = True
 
     def __init__(self,
                  aggregation: str = 'sum',
-                 score_thr: float = 0.0) -> None:
+                 score_thr: float = 0.0,
+                 class_weights: Optional[Sequence[float]] = None) -> None:
         check_choice('aggregation', aggregation, AGGREGATIONS)
         check_score_thr(score_thr)
+        check_class_weights(class_weights)
         self.aggregation = aggregation
         self.score_thr = score_thr
+        self.class_weights = class_weights
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """Detect on a blank image."""
-        final_head(model)
+        check_class_number(self.class_weights, final_head(model).num_classes)
         try:
             detections(model, rehearsal_batch(model))
         except AttributeError as e:
@@ -76,9 +91,18 @@ class DetectionEntropyScorer(BaseScorer):
         keep = confident(found, self.score_thr)
         entropies = detection_entropy(found, classes)
         return dict(
-            score=aggregate(entropies, self.aggregation, keep),
+            score=self._score(found, entropies, keep),
             class_scores=self._of_classes(found, entropies, keep, classes),
             detections=keep.sum(1))
+
+    def _score(self, found: Sequence[InstanceData], entropies: Tensor,
+               keep: Tensor) -> Tensor:
+        """[B] of [B, N] entropies, those of classes with a weight."""
+        if self.class_weights is not None:
+            labels = padded(found, 'labels', 0).long()
+            weights = entropies.new_tensor(self.class_weights)[labels]
+            entropies, keep = entropies * weights, keep & (weights > 0)
+        return aggregate(entropies, self.aggregation, keep)
 
     def _of_classes(self, found: Sequence[InstanceData], entropies: Tensor,
                     keep: Tensor, classes: int) -> Tensor:

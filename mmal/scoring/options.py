@@ -1,7 +1,11 @@
 """Checks of what a config may say."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+from typing import Optional
+
+_WEIGHTS = 'active_learning.scorer.class_weights'
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
@@ -25,3 +29,23 @@ def check_score_thr(value: float) -> None:
         raise ValueError(
             f'active_learning.scorer.score_thr is {value}: give a score from '
             '0 to 1; above 1 no detection would count.')
+
+
+def check_class_weights(weights: Optional[Sequence[float]]) -> None:
+    """Raise a ValueError unless a scorer's ``class_weights`` are weights."""
+    if weights is None:
+        return
+    bad = [w for w in weights if not 0 <= w < math.inf]
+    if bad or not any(weights):
+        raise ValueError(f'{_WEIGHTS} is {list(weights)}: give numbers of at '
+                         'least 0, not all of them 0.')
+
+
+def check_class_number(weights: Optional[Sequence[float]],
+                       num_classes: int) -> None:
+    """Raise a ValueError unless each class has a weight."""
+    if weights is not None and len(weights) != num_classes:
+        raise ValueError(
+            f'{_WEIGHTS} has {len(weights)} numbers, but the detector '
+            f'{num_classes} classes: give one for each, in the order of its '
+            'classes.')

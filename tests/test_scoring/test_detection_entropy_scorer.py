@@ -65,6 +65,27 @@ def test_each_class_has_its_detections(tmp_path, mmdet_scope, how):
     assert 0 < np.isneginf(scores.columns['class_scores']).mean() < 1
 
 
+@pytest.mark.parametrize('how', ['mean', 'max', 'sum'])
+@pytest.mark.parametrize('weights', [(2.0, 0.5, 0.1), (0.0, 3.0, 1.0),
+                                     (1.0, 0.0, 2.0)])
+def test_weights_of_classes(tmp_path, mmdet_scope, how, weights):
+    model = tiny_mdn_ssd()
+    found = all_detections(model, tmp_path)
+    scores, plain = (
+        score_pool(model, DetectionEntropyScorer(how, 0.0, w),
+                   pool(tmp_path)) for w in (weights, None))
+    for d, value in zip(found, scores.values):
+        kept = [weights[c] * e for c, e in zip(d.labels.tolist(), by_hand(d))
+                if weights[c]]
+        truth = REDUCE[how](kept) if kept else -np.inf
+        assert value == pytest.approx(truth, rel=1e-3)
+    for name in ('class_scores', 'detections'):  # without weights
+        np.testing.assert_array_equal(scores.columns[name],
+                                      plain.columns[name])
+    assert not np.array_equal(scores.values, plain.values)
+    assert {c for d in found for c in d.labels.tolist()} == {0, 1, 2}
+
+
 def test_weak_detections_do_not_count(tmp_path, mmdet_scope):
     model = tiny_mdn_ssd()
     found = all_detections(model, tmp_path)
@@ -95,6 +116,10 @@ def test_a_config_builds_it():
         DetectionEntropyScorer('median')
     with pytest.raises(ValueError, match='scorer.score_thr is 30'):
         DetectionEntropyScorer(score_thr=30)
+    with pytest.raises(ValueError, match='at least 0, not all of them 0'):
+        DetectionEntropyScorer(class_weights=[1, -1, 0])
+    with pytest.raises(ValueError, match='has 2 numbers, but .* 3 classes'):
+        DetectionEntropyScorer(class_weights=[1, 2]).check(tiny_fcos(), None)
 
 
 def test_a_model_without_boxes_is_refused_before_training():
