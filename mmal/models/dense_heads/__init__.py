@@ -6,8 +6,9 @@ from .gaussian_fcos_head import GaussianFCOSHead
 from .mdn_fcos_head import MDNFCOSHead
 from .mdn_ssd_head import MDNSSDHead
 from .ssd_head import SSDHead
+from .uncertainty_branch import UncertaintyBranchMixin
 
 __all__ = [
     'BayesFCOSHead', 'BayesRetinaHead', 'BayesYOLOV3Head', 'GaussianFCOSHead',
-    'MDNFCOSHead', 'MDNSSDHead', 'SSDHead'
+    'MDNFCOSHead', 'MDNSSDHead', 'SSDHead', 'UncertaintyBranchMixin'
 ]

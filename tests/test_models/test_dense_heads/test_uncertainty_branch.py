@@ -7,12 +7,14 @@ import torch
 import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmdet.models.dense_heads import ATSSHead
 from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mmal.models.dense_heads import UncertaintyBranchMixin
 from mmal.models.dense_heads.uncertainty_branch import (
     BranchOptions,
     UncertaintyBranch,
@@ -556,6 +558,27 @@ def test_a_softmax_is_refused():
     with pytest.raises(ValueError, match='bbox_head.loss_cls is a CrossEntr'):
         plain('retina', type=BAYES['retina'],
               loss_cls=dict(type='CrossEntropyLoss'))
+
+
+class BayesATSSHead(UncertaintyBranchMixin, ATSSHead):
+    """The example of docs/convbayes.md."""
+
+    def branched_layers(self):
+        return [self.atss_cls]
+
+
+def test_the_mixin_serves_other_heads():
+    from mmal.registry import MODELS
+    MODELS.register_module(module=BayesATSSHead)
+    try:
+        model = tiny_one_stage('atss', type='mmal.BayesATSSHead')
+    finally:
+        MODELS.module_dict.pop('BayesATSSHead')
+    losses = losses_of(model)
+    grads = gradients(model, total(losses, 'loss_branch'))
+    assert len(losses['loss_branch']) == 2
+    assert any('.branch.' in n for n in grads)
+    assert losses_of(plain('atss')).keys() | {'loss_branch'} == losses.keys()
 
 
 # --- moments --------------------------------------------------------------
