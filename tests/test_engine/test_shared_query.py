@@ -36,7 +36,7 @@ def selections(knows, refuse=False):
                             selector=selector)
         query = Query(settings, None, '', oracle if knows else None)
         try:
-            chosen = query._select(scores, rows[:2] + 9)
+            chosen = query._select(scores, rows[:2] + 9, frozenset())
             out.append((chosen.ids, chosen.boxes))
         except ValueError as e:
             out.append(str(e))
