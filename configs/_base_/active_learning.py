@@ -11,6 +11,8 @@
 #   committee=dict(type='mmal.DropoutCommittee', passes=25)
 # and, for selectors that need embeddings, a network of its own for them:
 #   embedder=dict(type='mmal.EmbeddingModel', backbone=dict(…))
+# and, where labelled images may be taken again:
+#   candidates='all'
 custom_imports = dict(imports=['mmal'], allow_failed_imports=False)
 
 active_learning = dict(

@@ -76,6 +76,9 @@ COCO = {
     # table IV
     'random_coco-loop': LOOP,
     'mi-max_coco-loop': {**MI_MAX, **LOOP},
+    'mi-max-all_coco-loop': {
+        **MI_MAX, **LOOP, f'{AL}candidates': 'all',
+        f'{AL}budget.repeats': 'counted'},
 }
 COCO.update({
     f'{name}-vgg_coco-small': {**COCO[f'{name}_coco-small'], **VGG}
@@ -85,6 +88,9 @@ DIGITS = {
     'mi-ensemble_digits': {**MI_MAX, **ensemble(3)},
     'core-set_digits': selector('CoreSet'),
     'entropy_digits': scorer('EntropyScorer', classes='separate'),
+    'entropy-all_digits': {
+        **scorer('EntropyScorer', classes='separate'),
+        f'{AL}candidates': 'all'},
 }
 RUNS = [
     *(('retinanet_random_coco', f'retinanet_{n}', d)
