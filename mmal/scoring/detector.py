@@ -5,14 +5,13 @@ predictions and the loss of each image come from the same head outputs.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Optional
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.detectors import SingleStageDetector
 from mmdet.models.losses import FocalLoss
 from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
 from mmengine.structures import InstanceData
@@ -29,24 +28,13 @@ from mmal.models.utils.per_image import (
 from .data import Batch
 
 __all__ = [
-    'KINK', 'Outputs', 'blank_batch', 'check_single_stage', 'head_outputs',
+    'KINK', 'Outputs', 'blank_batch', 'clipped', 'head_outputs',
     'image_losses', 'predictions', 'pseudo_label_losses', 'pseudo_labels',
     'training_outputs', 'twice_differentiable'
 ]
 
 # pixels; far above float32's resolution of coordinates, far below a box
 KINK = 0.01
-
-
-def check_single_stage(model: nn.Module) -> None:
-    """Raise a ValueError unless losses can be taken from head outputs."""
-    head = getattr(model, 'bbox_head', None)
-    if not isinstance(model, SingleStageDetector) or not hasattr(
-            head, 'loss_by_feat'):
-        raise ValueError(
-            f'{type(model).__name__} is not a single-stage detector with a '
-            'bbox_head that has loss_by_feat (FCOS, RetinaNet, ATSS, …): '
-            'choose another scorer for it.')
 
 
 def blank_batch(model: nn.Module, size: Optional[int] = None) -> Batch:
@@ -78,12 +66,13 @@ def predictions(model: nn.Module, outputs: Outputs,
     metas = [s.metainfo for s in samples]
     found = model.bbox_head.predict_by_feat(
         *outputs, batch_img_metas=metas, rescale=False)
-    return [_clipped(d, *m['img_shape'][:2]) for d, m in zip(found, metas)]
+    return [clipped(d, m['img_shape']) for d, m in zip(found, metas)]
 
 
-def _clipped(detections: InstanceData, height: int,
-             width: int) -> InstanceData:
-    """YOLO's boxes leave the image, where its loss takes no label."""
+def clipped(detections: InstanceData,
+            img_shape: Sequence[int]) -> InstanceData:
+    """Detections inside the image: YOLO's loss takes no others as labels."""
+    height, width = img_shape[:2]
     limit = detections.bboxes.new_tensor([width, height, width, height])
     detections.bboxes = detections.bboxes.clamp(min=0).minimum(limit)
     return detections
@@ -112,41 +101,44 @@ def _pseudo_label(d: InstanceData, score_thr: float) -> InstanceData:
 
 
 def pseudo_label_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
-                        labels: Sequence[InstanceData]) -> Tensor:
+                        labels: Sequence[InstanceData],
+                        losses: Callable = image_losses) -> Tensor:
     """:func:`image_losses` with detections as labels, made differentiable.
 
     A position whose own box became the label sits on the kink of an IoU or L1
     loss, where the gradient's sign is that of a rounding error. The mean of
-    the losses for labels grown and shrunk by :data:`KINK` has the mean of the
-    two one-sided derivatives there, which is zero, and the same derivative
-    up to second order elsewhere.
+    the losses for labels moved a little (:data:`KINK`) one way and the other
+    has the mean of the two one-sided derivatives there, which is zero, and
+    the same derivative up to second order elsewhere. The sides move by
+    different steps, so that centre, width and height move too.
 
     Args:
         model, outputs, samples, labels: See :func:`image_losses`.
+        losses (callable): Of another kind of detector, called like it.
 
     Returns:
         Tensor: [B].
     """
     both = [
-        image_losses(model, outputs, samples, [_grown(x, by) for x in labels])
+        losses(model, outputs, samples, [_moved(x, by) for x in labels])
         for by in (KINK, -KINK)
     ]
     return (both[0] + both[1]) / 2
 
 
-def _grown(labels: InstanceData, by: float) -> InstanceData:
-    sides = labels.bboxes.new_tensor([-by, -by, by, by])
+def _moved(labels: InstanceData, by: float) -> InstanceData:
+    sides = by * labels.bboxes.new_tensor([-0.5, -0.5, 1.5, 1.5])
     return InstanceData(bboxes=labels.bboxes + sides, labels=labels.labels)
 
 
 @contextmanager
-def twice_differentiable(head: nn.Module) -> Iterator[None]:
-    """Let the focal losses of a head be differentiated twice inside.
+def twice_differentiable(model: nn.Module) -> Iterator[None]:
+    """Let the focal losses of a detector be differentiated twice inside.
 
     mmcv's compiled focal loss, which mmdet takes on GPUs, has no second
     derivative; the same formula in torch operations has.
     """
-    losses = [m for m in head.modules() if type(m) is FocalLoss]
+    losses = [m for m in model.modules() if type(m) is FocalLoss]
     for loss in losses:
         loss.forward = partial(_focal_loss, loss)
     try:

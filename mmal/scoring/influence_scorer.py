@@ -31,16 +31,8 @@ from mmal.randomness import seeded_order
 from mmal.registry import TASK_UTILS
 from .base import BaseScorer
 from .data import Batch, ScoringData
-from .detector import (
-    blank_batch,
-    check_single_stage,
-    head_outputs,
-    image_losses,
-    predictions,
-    pseudo_label_losses,
-    pseudo_labels,
-    twice_differentiable,
-)
+from .detector import blank_batch, pseudo_labels, twice_differentiable
+from .detector_adapter import adapter_of
 from .options import check_choice
 
 for _wrapper in (mmcv.cnn.Conv2d, mmcv.cnn.Linear):
@@ -125,7 +117,7 @@ class InfluenceScorer(BaseScorer):
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
-        check_single_stage(model)
+        self.detector = adapter_of(model, data.seed)
         try:
             self.recorder = self._recorder(model)
             self._rehearse(model)
@@ -134,8 +126,8 @@ class InfluenceScorer(BaseScorer):
         except TypeError as e:
             raise ValueError(
                 f'InfluenceScorer cannot read the outputs of '
-                f'{type(model.bbox_head).__name__} in eval mode ({e}): choose '
-                'another scorer for it.') from e
+                f'{type(model).__name__} in eval mode ({e}): choose another '
+                'scorer for it.') from e
         if self.reference not in data.splits:
             raise ValueError(
                 f"active_learning.scorer.reference is '{self.reference}', but "
@@ -144,6 +136,7 @@ class InfluenceScorer(BaseScorer):
 
     def prepare(self, model: nn.Module, data: ScoringData) -> None:
         """Compute s_test for this round's model."""
+        self.detector = adapter_of(model, data.seed)
         self.recorder = self._recorder(model)
         gradient = self._reference_gradient(model, data)
         operator = self._operator(model, data)
@@ -165,11 +158,12 @@ class InfluenceScorer(BaseScorer):
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Scores of a batch and the number of its pseudo-labels, both [B]."""
         with self.recorder:
-            outputs = head_outputs(model, batch.inputs)
+            outputs = self.detector.forward(batch)
             labels = pseudo_labels(
-                predictions(model, outputs, batch.samples), self.score_thr)
-            losses = pseudo_label_losses(model, outputs, batch.samples,
-                                         labels)
+                self.detector.predictions(outputs, batch.samples),
+                self.score_thr)
+            losses = self.detector.pseudo_label_losses(
+                outputs, batch.samples, labels)
         score = image_products(losses, self.recorder, self.s_test).detach()
         self.recorder.clear()
         count = torch.tensor([len(label) for label in labels],
@@ -186,19 +180,19 @@ class InfluenceScorer(BaseScorer):
         """All steps on a blank image, to meet mistakes before training."""
         batch = blank_batch(model)
         with local_losses():  # process 0 may be alone here
-            with twice_differentiable(model.bbox_head):
-                losses = self._losses(model, batch)
+            with twice_differentiable(model):
+                losses = self._losses(batch)
             if not isinstance(self.solver, Identity):
                 HESSIANS[self.hessian][1](losses, self.recorder)
             self.s_test = [torch.zeros_like(p) for p in self.recorder.params]
             self.process(model, batch)
 
-    def _losses(self, model: nn.Module, batch: Batch) -> Tensor:
+    def _losses(self, batch: Batch) -> Tensor:
         """True-label losses [B] of a batch, its calls recorded."""
         with self.recorder:
-            outputs = head_outputs(model, batch.inputs)
+            outputs = self.detector.forward(batch)
             labels = [s.gt_instances for s in batch.samples]
-            return image_losses(model, outputs, batch.samples, labels)
+            return self.detector.image_losses(outputs, batch.samples, labels)
 
     def _reference_gradient(self, model, data) -> list[Tensor]:
         """v = the mean over R of ∇l, summed in float64 over processes."""
@@ -209,7 +203,7 @@ class InfluenceScorer(BaseScorer):
             device=params[0].device)
         for batch in data.batches(
                 self.reference, model, desc=f'gradient of {self.reference}'):
-            mean = mean_gradient(self._losses(model, batch), self.recorder)
+            mean = mean_gradient(self._losses(batch), self.recorder)
             total[:-1] += flatten(mean).double() * len(batch)
             total[-1] += len(batch)
         self.recorder.clear()
@@ -234,8 +228,8 @@ class InfluenceScorer(BaseScorer):
 
         def build(index):
             batch = data.batch('labelled', model, index, ids)
-            with twice_differentiable(model.bbox_head):
-                losses = self._losses(model, batch)
+            with twice_differentiable(model):
+                losses = self._losses(batch)
             part = batch_type(losses, self.recorder)
             self.recorder.clear()
             return part

@@ -5,13 +5,13 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from mmal.scoring.detector import (
-    check_single_stage,
     head_outputs,
     image_losses,
     predictions,
     pseudo_labels,
     twice_differentiable,
 )
+from mmal.scoring.detector_adapter import adapter_of
 from mmal.testing.tiny import tiny_fcos
 
 SIZE = (64, 96)
@@ -104,5 +104,5 @@ def test_twice_differentiable_gives_the_same_loss_and_restores():
 
 
 def test_other_models_are_refused():
-    with pytest.raises(ValueError, match='Linear is not a single-stage'):
-        check_single_stage(torch.nn.Linear(1, 1))
+    with pytest.raises(ValueError, match='Linear is neither a single-stage'):
+        adapter_of(torch.nn.Linear(1, 1))

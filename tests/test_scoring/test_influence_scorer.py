@@ -1,18 +1,14 @@
 """ISAL scores against autograd, one image at a time."""
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from influence_by_hand import by_hand, params_of, scoring_data
 
 from mmal.influence.vectors import dot, flatten
-from mmal.scoring import InfluenceScorer, ScoringData, Split, score_pool
-from mmal.scoring.detector import (
-    head_outputs,
-    image_losses,
-    predictions,
-    pseudo_label_losses,
-    pseudo_labels,
-)
-from mmal.testing.tiny import tiny_config, tiny_fcos
+from mmal.scoring import InfluenceScorer, score_pool
+from mmal.testing.tiny import tiny_fcos
 
 LAYERS = ('bbox_head.conv_cls', 'bbox_head.conv_reg',
           'bbox_head.conv_centerness')
@@ -21,47 +17,7 @@ CG = dict(type='mmal.ConjugateGradient', max_iters=400, tol=1e-6)
 
 @pytest.fixture
 def data(tmp_path, mmdet_scope):
-
-    def make(batch_size=3, labelled=6, **kwargs):
-        config = tiny_config(str(tmp_path))
-        pool = dict(
-            config.train_dataloader.dataset,
-            pipeline=config.test_dataloader.dataset.pipeline)
-        val = dict(
-            config.val_dataloader.dataset,
-            pipeline=config.test_dataloader.dataset.pipeline)
-        ids = ScoringData(dict(p=Split(pool, True)), num_workers=0).ids('p')
-        splits = dict(
-            unlabelled=Split(pool, labels=False, ids=ids[labelled:]),
-            labelled=Split(pool, labels=True, ids=ids[:labelled]),
-            initial=Split(pool, labels=True, ids=ids[:3]),
-            val=Split(val, labels=True))
-        return ScoringData(
-            splits, batch_size=batch_size, num_workers=0, progress=False,
-            **kwargs)
-
-    return make
-
-
-def params_of(model, bias=True):
-    layers = [model.get_submodule(name) for name in LAYERS]
-    return [
-        p for layer in layers for n, p in layer.named_parameters()
-        if bias or n != 'bias'
-    ]
-
-
-def by_hand(model, sample, inputs, labels, params):
-    outputs = head_outputs(model, inputs)
-    if labels is None:
-        labels = pseudo_labels(predictions(model, outputs, [sample]), 0.1)
-        loss = pseudo_label_losses(model, outputs, [sample], labels)[0]
-    else:
-        loss = image_losses(model, outputs, [sample], [labels])[0]
-    grads = torch.autograd.grad(loss, params, allow_unused=True)
-    return [
-        torch.zeros_like(p) if g is None else g for g, p in zip(grads, params)
-    ]
+    return partial(scoring_data, tmp_path)
 
 
 def reference_by_hand(model, data, split, params):
@@ -75,12 +31,18 @@ def reference_by_hand(model, data, split, params):
     return total / count
 
 
+def test_layers_are_found_where_none_are_named(data):
+    found = InfluenceScorer()
+    found.check(tiny_fcos(), data())
+    assert tuple(la.name for la in found.recorder.layers) == LAYERS
+
+
 @pytest.mark.parametrize('bias', [True, False])
 def test_scores_equal_autograd_one_image_at_a_time(data, bias):
     model = tiny_fcos()
     scorer = InfluenceScorer(LAYERS, solver=CG, bias=bias, empty='background')
     scores = score_pool(model, scorer, data(batch_size=4))
-    params = params_of(model, bias)
+    params = params_of(model, LAYERS, bias)
     expected = {}
     for batch in data(batch_size=1).batches('unlabelled', model):
         grads = by_hand(model, batch.samples[0], batch.inputs, None, params)
@@ -97,7 +59,8 @@ def test_without_hessian_it_is_gradient_similarity(data, reference):
     scorer = InfluenceScorer(
         LAYERS, reference=reference, solver=dict(type='mmal.Identity'))
     scorer.prepare(model, data())
-    expected = reference_by_hand(model, data(), reference, params_of(model))
+    params = params_of(model, LAYERS)
+    expected = reference_by_hand(model, data(), reference, params)
     found = flatten(scorer.s_test)
     assert (found - expected).norm() < 1e-5 * expected.norm()
 
@@ -106,7 +69,7 @@ def test_s_test_solves_the_damped_gauss_newton_system(data):
     model = tiny_fcos()
     scorer = InfluenceScorer(LAYERS, solver=dict(CG, damping=0.1))
     scorer.prepare(model, data())
-    v = reference_by_hand(model, data(), 'val', params_of(model))
+    v = reference_by_hand(model, data(), 'val', params_of(model, LAYERS))
     operator = scorer._operator(model, data())
     residual = flatten(operator.product(
         scorer.s_test)) + 0.1 * flatten(scorer.s_test) - v

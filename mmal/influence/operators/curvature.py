@@ -185,7 +185,7 @@ class _Probe:
         self.outputs = [y.detach() for y in outputs]
         self.channel_dim = channel_dim
         self._hvp = hvp
-        self._generator = torch.Generator().manual_seed(0)
+        self._draws = 0
         self.signs = self.random_signs()
         self.products = self.hvp(self.signs)
         self.signs2 = self.random_signs()
@@ -195,9 +195,16 @@ class _Probe:
              if p.numel()), default=0.)
 
     def random_signs(self) -> List[Tensor]:
-        return [(torch.randint(
-            0, 2, y.shape, generator=self._generator) * 2 - 1).to(y)
-                for y in self.outputs]
+        """The same for each image and call, as no loss couples them: what an
+        image gives then does not depend on the others of its batch."""
+        self._draws += 1
+        return [self._signs(y) for y in self.outputs]
+
+    def _signs(self, y: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(self._draws)
+        shape = (1, *y.shape[1:]) if y.dim() > 2 else y.shape
+        bits = torch.randint(0, 2, shape, generator=generator)
+        return (bits * 2 - 1).to(y).expand_as(y).contiguous()
 
     def hvp(self, probes: List[Tensor]) -> List[Tensor]:
         return self._hvp(probes)
@@ -238,21 +245,33 @@ def _try_softmax(probe: _Probe,
     found, predicted = [], []
     parts = zip(
         probe.rows(probe.outputs), probe.rows(probe.signs),
-        probe.rows(probe.products), probe.rows(probe.signs2))
-    for y, sign, product, sign2 in parts:
+        probe.rows(probe.products), probe.rows(probe.signs2),
+        probe.rows(probe.products2))
+    for y, *draws in parts:
         group = (-1, size)
         probs = y.unflatten(1, group).softmax(-1)
-        sign, product = sign.unflatten(1, group), product.unflatten(1, group)
-        base = (sign * _softmax_product(probs, sign)).sum(-1)
-        tiny = torch.finfo(y.dtype).tiny
-        weights = (sign * product).sum(-1) / base.clamp(min=tiny)
-        weights = weights.where(base > tiny, torch.zeros_like(base))
-        other = _softmax_product(probs, sign2.unflatten(1, group))
+        sign, product, sign2, product2 = (
+            t.unflatten(1, group) for t in draws)
+        first, known = _softmax_weights(probs, sign, product)
+        second, _ = _softmax_weights(probs, sign2, product2)
+        weights = first.where(known, second)
+        other = _softmax_product(probs, sign2)
         predicted.append((weights.unsqueeze(-1) * other).flatten(1))
         found.append((weights.clamp(min=0), probs))
     if not probe.fits(predicted, probe.rows(probe.products2)):
         return None
     return [_softmax(probe, w, p) for w, p in found]
+
+
+def _softmax_weights(probs: Tensor, sign: Tensor,
+                     product: Tensor) -> tuple:
+    """Weights, and where they are known: equal signs say nothing."""
+    base = (sign * _softmax_product(probs, sign)).sum(-1)
+    mixed = (sign != sign[..., :1]).any(-1)
+    known = mixed & (base > torch.finfo(base.dtype).tiny)
+    weights = (sign * product).sum(-1) / base.where(known,
+                                                    torch.ones_like(base))
+    return weights.where(known, torch.zeros_like(base)), known
 
 
 def _softmax(probe: _Probe, weights: Tensor,

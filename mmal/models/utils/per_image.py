@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from mmdet.models.dense_heads import FCOSHead
@@ -45,12 +45,12 @@ def image_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
     """
     outputs = training_outputs(model.bbox_head, outputs)
     losses = []
-    singles = _split(outputs, len(samples))
+    singles = per_image(outputs, len(samples))
     for one, sample, label in zip(singles, samples, labels):
         terms = model.bbox_head.loss_by_feat(
             *one, batch_gt_instances=[label], batch_img_metas=[
                 sample.metainfo
-            ], batch_gt_instances_ignore=_ignored(sample))
+            ], batch_gt_instances_ignore=ignored_boxes(sample))
         losses.append(model.parse_losses(terms)[0])
     return torch.stack(losses) if losses else torch.zeros(0)
 
@@ -72,20 +72,24 @@ def training_outputs(head: nn.Module, outputs: Outputs) -> Outputs:
     return outputs
 
 
-def _ignored(sample) -> list[InstanceData]:
+def ignored_boxes(sample) -> Optional[list[InstanceData]]:
+    """A sample's boxes to leave out as the losses of heads take them."""
     ignored = getattr(sample, 'ignored_instances', None)
-    return None if ignored is None else [ignored]
+    # without annotations it is there, but has no boxes
+    if ignored is None or 'bboxes' not in ignored:
+        return None
+    return [ignored]
 
 
-def _split(outputs: Any, batch: int) -> list:
-    """Nested outputs of a batch as one nested output an image.
+def per_image(outputs: Any, batch: int) -> list:
+    """Nested outputs of a batch of B images as B nested outputs of one.
 
     ``Tensor.split`` rather than slices: its backward is one concatenation.
     """
     if torch.is_tensor(outputs):
         return outputs.split(1)
     if isinstance(outputs, (list, tuple)):
-        parts = [_split(o, batch) for o in outputs]
+        parts = [per_image(o, batch) for o in outputs]
         return [type(outputs)(p[i] for p in parts) for i in range(batch)]
     return [outputs] * batch
 

@@ -12,6 +12,7 @@ from mmal.testing import (
     tiny_ssd,
 )
 from mmal.testing.tiny import build_detector
+from mmal.testing.tiny_mdn_fcos import tiny_mdn_fcos
 from mmal.testing.tiny_one_stage import HEADS, tiny_one_stage
 
 FCOS = ('bbox_head.conv_cls', 'bbox_head.conv_reg',
@@ -50,6 +51,21 @@ def test_layers_of_this_package_and_of_the_paper(build, expected):
 @pytest.mark.parametrize('head', sorted(EXPECTED))
 def test_layers_of_mmdets_heads(head):
     assert last_layers(tiny_one_stage(head)) == EXPECTED[head]
+
+
+@pytest.mark.parametrize('head, type', [('retina', 'mmal.BayesRetinaHead'),
+                                        ('yolov3', 'mmal.BayesYOLOV3Head')])
+def test_a_branch_of_training_alone_is_not_among_them(head, type):
+    assert last_layers(tiny_one_stage(head, type=type)) == EXPECTED[head]
+
+
+def test_layers_of_mixture_fcos():
+    extras = ('cls_deltas', 'cls_weights', 'reg_deltas', 'reg_variances',
+              'reg_weights')
+    found = last_layers(tiny_mdn_fcos())
+    assert found[:3] == FCOS
+    assert sorted(found[3:]) == sorted(
+        in_head(*(f'conv_{x}' for x in extras)))
 
 
 def test_stacked_convolutions_of_ssd_are_not_last():
