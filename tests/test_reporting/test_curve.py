@@ -134,3 +134,11 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
         make(2).save(str(tmp_path))
     assert len(Curve.load(str(tmp_path))) == 1
     assert [p.name for p in tmp_path.iterdir()] == ['curve.json']
+
+
+def test_repetitions_are_written_where_there_may_be_some():
+    assert 'repeated' not in Record(0, 4, 9).to_dict()
+    entry = Record(1, 4, 9, repeated=0).to_dict()
+    assert entry['repeated'] == 0
+    assert Record.from_dict(entry).repeated == 0
+    assert Record.from_dict(Record(0, 4, 9).to_dict()).repeated is None

@@ -206,3 +206,26 @@ def test_thumbnail_of_a_broken_image(tmp_path, content):
 def decode(address):
     content = base64.b64decode(address.split(',')[1])
     return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_images_taken_again_are_told_from_new_ones(run):
+    before = page(run)
+    assert 'taken again' not in before and 'repeated' not in before
+    write_json(f'{run}/round_00/selected.json', {
+        'ids': [4, 1, 3, 2], 'scores': [3., 2., 1., 0.], 'boxes': 1,
+        'repeated': [1, 2]})
+    record = Record(1, 4, 4, repeated=2)
+    Curve([Record(0, 2, 2, repeated=0), record]).save(str(run))
+    after = page(run)
+    assert 'round 0: 2 images, 1 box, and 2 labelled images again' in after
+    assert '<td class="text">1.png (taken again)</td>' in after
+    assert '<td class="text">3.png</td>' in after
+    assert '<th>repeated</th>' in after
+    assert 'cat &amp; dog 1<' in after  # boxes of new images alone
+    assert '2 → 4 boxes, 2 repetitions;' in after
+
+
+def test_summary_with_and_without_repetitions():
+    assert 'repetition' not in summarise(Curve([Record(0, 2, 2, repeated=0)]))
+    assert ', 1 repetition;' in summarise(
+        Curve([Record(0, 2, 2, repeated=1)]))
