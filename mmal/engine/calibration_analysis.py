@@ -1,8 +1,10 @@
 """Calibration of trained detectors, or of predictions kept in a file."""
 from __future__ import annotations
 
+import io
 import os.path as osp
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from typing import Optional
 
 import torch
@@ -39,7 +41,8 @@ def calibration_of_model(model: nn.Module,
         raise ValueError(f'{cfg.filename} has no val_dataloader: there are no '
                          'images to detect on.')
     options.setdefault('ann_file', _evaluated_file(cfg))
-    loader = Runner.build_dataloader(cfg.val_dataloader)
+    with redirect_stdout(io.StringIO()):  # pycocotools talks
+        loader = Runner.build_dataloader(cfg.val_dataloader)
     metric = CalibrationMetric(**options)
     metric.dataset_meta = loader.dataset.metainfo
     for batch in tqdm(loader, 'detecting', disable=not progress):

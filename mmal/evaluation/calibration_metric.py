@@ -1,7 +1,9 @@
 """Calibration of class scores and box intervals as a metric of a run."""
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Optional
 
 import numpy as np
@@ -131,7 +133,8 @@ class _CocoTruth:
     """
 
     def __init__(self, ann_file: str) -> None:
-        with get_local_path(ann_file) as path:
+        # pycocotools talks
+        with get_local_path(ann_file) as path, redirect_stdout(io.StringIO()):
             self.coco = COCO(path)
 
     def of(self, image_id: int, classes: Sequence[str]

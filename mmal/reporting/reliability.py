@@ -157,7 +157,7 @@ def _diagonal(panel) -> None:
     panel.plot((0, 1), (0, 1), '--', color='0.6', zorder=0)
     panel.set_xlim(0, 1)
     panel.set_ylim(0, 1)
-    panel.legend(frameon=False, fontsize='small', loc='upper left')
+    panel.legend(frameon=False, fontsize='small', loc='best')
     _plain(panel)
 
 
