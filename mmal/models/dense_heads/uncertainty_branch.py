@@ -253,12 +253,11 @@ class UncertaintyBranchMixin:
             dict[str, Tensor | list[Tensor]]: All terms; with the branch
             ``loss_branch`` too.
         """
-        inputs, self._inputs = self._inputs, None
-        if inputs is None:
+        if self._inputs is None:
             return super().loss_by_feat(*args, **kwargs)
-        moments = self._moments(inputs)
-        with self._rescaling(moments), self._following(
-                self._samples(inputs, moments)) as own:
+        moments = self._moments(self._inputs)
+        samples = self._samples(self._inputs, moments)
+        with self._rescaling(moments), self._following(samples) as own:
             losses = super().loss_by_feat(*args, **kwargs)
         weight = self.branch_options.loss_weight
         return {**losses, 'loss_branch': [weight * loss for loss in own]}
