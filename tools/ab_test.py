@@ -17,7 +17,7 @@ from mmal.engine.cli import (
     load_config,
     run_or_explain,
 )
-from mmal.reporting import save_tables, table_format
+from mmal.reporting import save_tables, selection_table, table_format
 
 
 def parse_args(argv=None):
@@ -79,8 +79,11 @@ def main(argv=None):
         test.check_names(args.classes or ())
         results = test.run()
         if is_main_process():
-            tables = ab_tables(results, args.splits, args.names, args.classes,
-                               args.metric, args.tests)
+            tables = [
+                selection_table(test.sizes, args.names),
+                *ab_tables(results, args.splits, args.names, args.classes,
+                           args.metric, args.tests)
+            ]
             print('\n\n'.join(t.text() for t in tables))
             if args.out:
                 save_tables(tables, args.out)

@@ -28,7 +28,13 @@ from mmal.compat.checkpoints import load_checkpoint
 from mmal.evaluation import ABSplit, ab_split, relative_change, spread
 from mmal.evaluation.size_weighted_coco_metric import COCO_AREAS
 from mmal.fileio import read_json, write_json
-from mmal.pool import CocoData, check_classes, check_images, load_coco
+from mmal.pool import (
+    CocoData,
+    check_classes,
+    check_images,
+    count_boxes,
+    load_coco,
+)
 from mmal.reporting import ABRow, PlainTable, ab_table
 from mmal.scoring.data import innermost_dataset
 from mmal.scoring.loop import full_precision
@@ -116,6 +122,11 @@ class ABTest:
     def results_file(self) -> str:
         """Where the metrics of each model and test set are."""
         return osp.join(self.work.path, 'results.json')
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Images and boxes of both selections."""
+        return [(len(s.images), _boxes(s)) for s in self.selections]
 
     def check_names(self, classes: Sequence[str]) -> None:
         """Raise a ValueError if a class is not one of the data set's."""
@@ -378,6 +389,11 @@ def evaluate(model: nn.Module, cfg: Config, dataset: dict) -> dict:
             classes={c: found.get(f'{name}/{c}_wMAP') for c in classes})
         for name in METRICS
     }
+
+
+def _boxes(coco: CocoData) -> int:
+    ids = coco.ids
+    return int(count_boxes(coco.annotations_of(ids), ids).sum())
 
 
 def _digest(coco: CocoData) -> str:

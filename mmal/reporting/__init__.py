@@ -1,5 +1,5 @@
 """Curves, tables, pictures and the report of a run."""
-from .ab_tables import ABRow, ab_table
+from .ab_tables import ABRow, ab_table, selection_table
 from .curve import Curve, Record
 from .plots import draw_curves, plot_curves
 from .reliability import (
@@ -21,6 +21,6 @@ __all__ = [
     'ABRow', 'Curve', 'PlainTable', 'Record', 'ab_table',
     'calibration_table', 'comparison_table', 'draw_curves',
     'draw_reliability', 'overlap_table', 'plot_curves', 'plot_reliability',
-    'round_table', 'save_tables', 'shift_table', 'table_format',
-    'write_report'
+    'round_table', 'save_tables', 'selection_table', 'shift_table',
+    'table_format', 'write_report'
 ]

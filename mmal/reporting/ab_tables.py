@@ -48,5 +48,19 @@ def ab_table(rows: Sequence[ABRow], names: Sequence[str],
     return PlainTable(title, header, tuple(lines))
 
 
+def selection_table(sizes: Sequence[tuple[int, int]],
+                    names: Sequence[str]) -> PlainTable:
+    """What is compared: equally many images, but seldom boxes.
+
+    Args:
+        sizes (sequence[tuple[int, int]]): Images and boxes of A and B.
+        names (sequence[str]): What to call A and B.
+    """
+    return PlainTable(
+        'the selections', ('', 'images', 'boxes'),
+        tuple((name, f'{images:,}', f'{boxes:,}')
+              for name, (images, boxes) in zip(names, sizes)))
+
+
 def _signed(value: Optional[float]) -> str:
     return '–' if value is None else f'{value:+,.2f}'

@@ -108,6 +108,21 @@ def test_every_model_has_metrics_on_every_test_set(done):
         assert '| class_0 | ' in f.read()
 
 
+def test_the_boxes_of_both_selections_are_shown(data, done):
+    work, _, printed = done
+    sizes = [(len(c['images']), sum(
+        not a.get('iscrowd') for a in c['annotations']))
+        for c in map(read_json, (data['a'], data['b']))]
+    assert make(data, work).sizes == sizes
+    lines = printed.splitlines()
+    start = lines.index('the selections')
+    header, _, *rows = lines[start + 1:start + 5]
+    assert header.split() == ['images', 'boxes']
+    assert [r.split() for r in rows] == [
+        [name, str(images), str(boxes)]
+        for name, (images, boxes) in zip(('manual', 'AL'), sizes)]
+
+
 def test_finished_work_is_not_repeated(done, capsys, monkeypatch):
     work, command, printed = done
     before = os.path.getmtime(os.path.join(work, 'results.json'))
@@ -278,6 +293,9 @@ def test_selected_json_is_read_with_its_pool(data, tmp_path):
     theirs = load_coco(data['a'])
     assert found.images == theirs.images
     assert found.annotations == theirs.annotations
+    known = data['pool'].ids[0]  # taken again: nothing new
+    write_json(path, dict(ids=[known, *ids], repeated=[known]))
+    assert load_selection(path, data['pool']).images == theirs.images
     with pytest.raises(ValueError, match='with --pool'):
         load_selection(path)
     write_json(path, dict(ids=[-5]))

@@ -87,8 +87,10 @@ def test_hook_in_mmdets_own_training(trained, tmp_path):
     cfg.train_dataloader.dataset.ann_file = labelled
     path = str(tmp_path / 'one_round.py')
     cfg.dump(path)
-    succeed(*MMDET_TRAIN, path, '--work-dir', str(tmp_path / 'work'))
+    done = succeed(*MMDET_TRAIN, path, '--work-dir', str(tmp_path / 'work'))
     chosen = read(tmp_path, 'work', 'selected.json')
+    said = f'Selected 3 images with {chosen["boxes"]} boxes.'
+    assert said in done.stdout + done.stderr
     trained_on = {i['id'] for i in read(labelled)['images']}
     assert len(chosen['ids']) == 3
     assert trained_on.isdisjoint(chosen['ids'])

@@ -170,4 +170,5 @@ def _check_once(runner: Runner) -> None:
 def _query_once(runner: Runner, model: torch.nn.Module,
                 metrics: dict) -> None:
     from ..single_query import query_after_training
-    query_after_training(runner.cfg, model, runner.work_dir)
+    chosen = query_after_training(runner.cfg, model, runner.work_dir)
+    runner.logger.info(f'Selected {chosen}.')
