@@ -85,6 +85,7 @@ def test_hook_in_mmdets_own_training(trained, tmp_path):
     cfg = Config.fromfile(config)
     cfg.custom_hooks = [dict(type='mmal.ActiveLearningHook')]
     cfg.train_dataloader.dataset.ann_file = labelled
+    cfg.log_level = 'INFO'
     path = str(tmp_path / 'one_round.py')
     cfg.dump(path)
     done = succeed(*MMDET_TRAIN, path, '--work-dir', str(tmp_path / 'work'))
