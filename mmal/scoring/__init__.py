@@ -11,6 +11,7 @@ from .grad_scorer import GradScorer
 from .influence_scorer import InfluenceScorer
 from .learning_loss_scorer import LearningLossScorer
 from .least_confidence_scorer import LeastConfidenceScorer
+from .localization_stability_scorer import LocalizationStabilityScorer
 from .loop import score_pool
 from .margin_scorer import MarginScorer
 from .mixture_uncertainty_scorer import MixtureUncertaintyScorer
@@ -23,8 +24,8 @@ __all__ = [
     'BALDScorer', 'BaseScorer', 'Batch', 'DetectionEntropyScorer',
     'EmbeddingModel', 'EntropyScorer', 'GaussianNoise', 'GradScorer',
     'InfluenceScorer', 'LearningLossScorer', 'LeastConfidenceScorer',
-    'MarginScorer', 'MixtureUncertaintyScorer', 'MutualInformationScorer',
-    'RandomScorer', 'Scores', 'ScoringData', 'Split',
-    'class_probabilities', 'detections', 'noisy_pipeline', 'plan_batches',
-    'score_pool', 'scoring_pipeline'
+    'LocalizationStabilityScorer', 'MarginScorer', 'MixtureUncertaintyScorer',
+    'MutualInformationScorer', 'RandomScorer', 'Scores', 'ScoringData',
+    'Split', 'class_probabilities', 'detections', 'noisy_pipeline',
+    'plan_batches', 'score_pool', 'scoring_pipeline'
 ]

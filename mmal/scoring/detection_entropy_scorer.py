@@ -13,12 +13,12 @@ from .aggregation import AGGREGATIONS, aggregate
 from .base import BaseScorer
 from .data import Batch, ScoringData
 from .detections import (
+    check_detections,
     confident,
     detection_entropy,
     detections,
     final_head,
     padded,
-    rehearsal_batch,
 )
 from .options import (
     check_choice,
@@ -69,14 +69,7 @@ class DetectionEntropyScorer(BaseScorer):
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """Detect on a blank image."""
         check_class_number(self.class_weights, final_head(model).num_classes)
-        try:
-            detections(model, rehearsal_batch(model))
-        except AttributeError as e:
-            raise ValueError(
-                'active_learning.scorer needs detections, but '
-                f'{type(model).__name__} ends with an error: {e}. With '
-                "mmdet's SSDHead set model.bbox_head.type='mmal.SSDHead'."
-            ) from e
+        check_detections(model)
 
     @torch.no_grad()
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:

@@ -35,6 +35,26 @@ def detections(model: nn.Module, batch: Batch) -> list[InstanceData]:
     return [sample.pred_instances for sample in results]
 
 
+def check_detections(model: nn.Module) -> None:
+    """Detect on a blank image.
+
+    Args:
+        model (nn.Module): A detector in eval mode.
+
+    Raises:
+        ValueError: If it finds no boxes, whatever the image.
+    """
+    final_head(model)
+    try:
+        detections(model, rehearsal_batch(model))
+    except AttributeError as e:
+        raise ValueError(
+            'active_learning.scorer needs detections, but '
+            f'{type(model).__name__} ends with an error: {e}. With '
+            "mmdet's SSDHead set model.bbox_head.type='mmal.SSDHead'."
+        ) from e
+
+
 def final_head(model: nn.Module) -> nn.Module:
     """The head that classifies final detections: of the last stage.
 

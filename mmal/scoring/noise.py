@@ -5,11 +5,16 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
+from torch import Tensor, nn
 
-from mmal.randomness import seeded_uniform
+from mmal.models.committees.preprocessing import statistics
+from mmal.randomness import Key, seeded_uniform
 from mmal.registry import TRANSFORMS
-from .data import is_loader
+from .data import Batch, is_loader
+
+_BITS = 53
 
 
 @TRANSFORMS.register_module()
@@ -47,7 +52,7 @@ class GaussianNoise(BaseTransform):
 
     def _seed(self, image_id) -> int:
         uniform = seeded_uniform([image_id], self.seed, 'noise')[0]
-        return int(uniform * 2**53)
+        return int(uniform * 2**_BITS)
 
 
 def noisy_pipeline(pipeline: Sequence[dict],
@@ -70,3 +75,39 @@ def noisy_pipeline(pipeline: Sequence[dict],
     raise ValueError(
         'the test pipeline has no LoadImageFromFile, so noise cannot be added '
         'to the image: give test_dataloader.dataset.pipeline one.')
+
+
+def noisy_batch(batch: Batch, model: nn.Module, std: float,
+                *key: Key) -> Batch:
+    """The same images with noise, as the detector sees them.
+
+    Padding stays as it is. The noise of an image depends on its id, its size
+    and the key alone, and is the same on every device.
+
+    Args:
+        batch (Batch): B images.
+        model (nn.Module): The detector; its ``DetDataPreprocessor`` says how
+            they are normalised.
+        std (float): Standard deviation of the noise, for pixels from 0 to
+            255; sums are clipped to this range.
+        *key (int | str): What the noise is for, e.g. seed and round.
+
+    Returns:
+        Batch: With new ``inputs``; ids and samples are those of ``batch``.
+    """
+    mean, scale = statistics(model.data_preprocessor, batch.inputs)
+    inputs = batch.inputs.clone()
+    draws = seeded_uniform(batch.ids, *key, 'noise')
+    for image, sample, draw in zip(inputs, batch.samples, draws):
+        height, width = sample.img_shape[:2]
+        inside = image[:, :height, :width]
+        pixels = inside * scale + mean
+        noisy = pixels + std * _normal(draw, pixels)
+        inside += (noisy.clamp(0, 255) - pixels) / scale
+    return Batch(batch.ids, inputs, batch.samples)
+
+
+def _normal(draw: float, like: Tensor) -> Tensor:
+    """Drawn on the CPU, as other devices draw other numbers."""
+    generator = torch.Generator().manual_seed(int(draw * 2**_BITS))
+    return torch.randn(like.shape, generator=generator).to(like)

@@ -13,9 +13,10 @@ from .mutual_information import mutual_information
 from .precision import at_least_float32
 from .rectified import rectified_moments
 from .self_loss import binary_self_loss, categorical_self_loss
+from .stability import best_overlap
 
 __all__ = [
-    'aleatoric', 'at_least_float32', 'bald', 'binary_entropy',
+    'aleatoric', 'at_least_float32', 'bald', 'best_overlap', 'binary_entropy',
     'binary_least_confidence', 'binary_margin_uncertainty', 'binary_self_loss',
     'categorical_entropy', 'categorical_least_confidence',
     'categorical_margin_uncertainty', 'categorical_self_loss', 'difficulty',

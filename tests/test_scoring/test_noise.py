@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
+import torch
+from mmdet.structures import DetDataSample
 
 from mmal.scoring import noisy_pipeline
-from mmal.scoring.noise import GaussianNoise
+from mmal.scoring.data import Batch
+from mmal.scoring.noise import GaussianNoise, noisy_batch
+from mmal.testing import tiny_fcos
 
 
 def noisy(value=128, image_id=7, size=(200, 300, 3), **kwargs):
@@ -50,3 +54,42 @@ def test_noise_comes_right_after_loading():
     assert len(pipeline) == 2
     with pytest.raises(ValueError, match='no LoadImageFromFile'):
         noisy_pipeline(pipeline[1:], 0.01)
+
+
+def images(value=0.0, size=(100, 120), ids=(1, 2)):
+    samples = [DetDataSample(metainfo=dict(img_shape=(90, 110))) for _ in ids]
+    return Batch(list(ids), torch.full((len(ids), 3, *size), value), samples)
+
+
+def test_noise_of_a_batch_is_in_pixels(mmdet_scope):
+    """tiny_fcos has mean 127 and standard deviation 64."""
+    batch, model = images(), tiny_fcos()
+    noisy = noisy_batch(batch, model, 16, 0, 1).inputs
+    assert not batch.inputs.any()
+    inside = noisy[..., :90, :110] * 64
+    assert inside.mean().item() == pytest.approx(0, abs=0.3)
+    assert inside.std().item() == pytest.approx(16, rel=0.02)
+    inside.zero_()
+    assert not noisy[..., 90:, :].any() and not noisy[..., 110:].any()
+
+
+def test_noise_of_a_batch_is_clipped(mmdet_scope):
+    model = tiny_fcos()
+    for end, sign in ((-127 / 64, 1), (128 / 64, -1)):
+        noisy = noisy_batch(images(end), model, 40, 0).inputs
+        change = sign * (noisy - end)[..., :90, :110]
+        assert change.min() > -1e-5
+        assert (change > 1e-5).double().mean().item() == pytest.approx(
+            0.5, abs=0.02)
+
+
+def test_noise_of_a_batch_belongs_to_the_image(mmdet_scope):
+    model = tiny_fcos()
+    both = noisy_batch(images(), model, 8, 0, 1).inputs
+    for i, image in enumerate((1, 2)):
+        alone = noisy_batch(
+            images(ids=[image], size=(90, 130)), model, 8, 0, 1).inputs[0]
+        assert torch.equal(alone[..., :110], both[i, :, :90, :110])
+    assert not torch.equal(both[0], both[1])
+    other = noisy_batch(images(), model, 8, 0, 2).inputs
+    assert not torch.equal(both, other)

@@ -45,11 +45,11 @@ def renormalise(inputs: Tensor, samples: Sequence, source: nn.Module,
     """
     if _same(source, target):
         return inputs
-    mean, std = _statistics(source, inputs)
+    mean, std = statistics(source, inputs)
     pixels = inputs * std + mean
     if source._channel_conversion != target._channel_conversion:
         pixels = pixels.flip(1)
-    mean, std = _statistics(target, inputs)
+    mean, std = statistics(target, inputs)
     padding = _padding(inputs, samples)
     return ((pixels - mean) / std).masked_fill(padding, target.pad_value)
 
@@ -57,12 +57,21 @@ def renormalise(inputs: Tensor, samples: Sequence, source: nn.Module,
 def _same(source: nn.Module, target: nn.Module) -> bool:
     like = torch.zeros(())
     flipped = source._channel_conversion != target._channel_conversion
-    pairs = zip(_statistics(source, like), _statistics(target, like))
+    pairs = zip(statistics(source, like), statistics(target, like))
     return not flipped and all(torch.equal(a, b) for a, b in pairs)
 
 
-def _statistics(preprocessor: nn.Module, like: Tensor) -> list[Tensor]:
-    """Mean and standard deviation, both [3, 1, 1]."""
+def statistics(preprocessor: nn.Module, like: Tensor) -> list[Tensor]:
+    """What a detector's images are normalised with.
+
+    Args:
+        preprocessor (nn.Module): mmdet's ``DetDataPreprocessor``.
+        like (Tensor): Gives device and type.
+
+    Returns:
+        list[Tensor]: Mean and standard deviation, both [3, 1, 1]; 0 and 1
+        where it does not normalise.
+    """
     if not preprocessor._enable_normalize:
         return [like.new_zeros(3, 1, 1), like.new_ones(3, 1, 1)]
     return [x.to(like).expand(3, 1, 1)
