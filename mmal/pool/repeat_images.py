@@ -47,6 +47,16 @@ class RepeatImages:
         """That of the data set."""
         return self.dataset.metainfo
 
+    @property
+    def pipeline(self) -> Any:
+        """That of the data set; hooks such as ``PipelineSwitchHook`` put
+        another one in its place."""
+        return self.dataset.pipeline
+
+    @pipeline.setter
+    def pipeline(self, pipeline: Any) -> None:
+        self.dataset.pipeline = pipeline
+
     def full_init(self) -> None:
         """It is ready from the start."""
 

@@ -2,7 +2,7 @@ import json
 from collections import Counter
 
 import pytest
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, Compose
 from mmengine.registry import DATASETS
 
 from mmal.fileio import write_json
@@ -40,6 +40,14 @@ def test_single_images_come_again(tmp_path):
     assert data.metainfo['classes'] == ('a', 'b')
     with pytest.raises(IndexError):
         data[5]
+
+
+def test_a_hook_switches_the_pipeline(tmp_path):
+    """As PipelineSwitchHook does, that RTMDet's configs have."""
+    data = repeated(tmp_path, ids=['x'], times=[1])
+    data.pipeline = Compose([lambda entry: entry['img_id']])
+    assert data.pipeline is data.dataset.pipeline
+    assert [data[i] for i in range(len(data))] == [5, 'x', 'x', 7]
 
 
 @pytest.mark.parametrize('content', [
