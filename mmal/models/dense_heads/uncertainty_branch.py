@@ -1,7 +1,7 @@
 """An auxiliary branch that estimates uncertainty while a head is trained."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from typing import Any, Optional, Union
@@ -14,6 +14,7 @@ from ..layers import BayesConv2d
 from ..losses import UncertaintyRescaledLoss
 
 Moments = tuple[Tensor, Optional[Tensor]]
+_RESCALING = ('normalize', 'detach')
 _TINY = 1e-12  # keeps the gradient of a square root finite
 
 
@@ -53,16 +54,26 @@ class BranchOptions:
 
     def __post_init__(self) -> None:
         for name in ('layers', 'channels', 'kernel_size', 'samples'):
-            self._need(name, getattr(self, name) >= 1, 'at least 1')
+            value = getattr(self, name)
+            self._need(name, isinstance(value, int) and value >= 1,
+                       'an integer of at least 1')
         for name in ('scale', 'loss_weight'):
             self._need(name, getattr(self, name) > 0, 'above 0')
         self._need('kernel_size', self.kernel_size % 2 == 1, 'odd')
         if self.rescale is None:
             object.__setattr__(self, 'rescale', self.bayes)
+        self._check_rescale()
         if self.rescales and not self.bayes:
             raise ValueError(
                 'bbox_head.branch.rescale needs the uncertainty of a Bayesian '
                 'branch, but bbox_head.branch.bayes is False: drop one.')
+
+    def _check_rescale(self) -> None:
+        given = self.rescale
+        self._need(
+            'rescale', isinstance(given, bool) or (
+                isinstance(given, Mapping) and set(given) <= set(_RESCALING)),
+            f'a bool, or a dict of {" and ".join(_RESCALING)}')
 
     def _need(self, name: str, fulfilled: bool, wanted: str) -> None:
         if not fulfilled:
@@ -211,8 +222,9 @@ class UncertaintyBranchMixin:
         branch = self._modules.pop('branch')  # or it would take random numbers
         super().init_weights()
         self.branch = branch
-        with torch.random.fork_rng(devices=[]):
-            for one, layer in zip(branch, self.branched_layers()):
+        layers = self.branched_layers()
+        with _kept_random_state(layers[0].weight.device):
+            for one, layer in zip(branch, layers):
                 one.init_weights(self.initial_bias(layer))
 
     def branch_moments(self, feats: Sequence[Tensor]) -> list[Moments]:
@@ -312,6 +324,20 @@ class UncertaintyBranchMixin:
 
         with _hooked([loss.register_forward_hook(follow, with_kwargs=True)]):
             yield own
+        self._check_followed(len(rest))
+
+    def _check_followed(self, left: int) -> None:
+        """A head that drops positions would pair logits and targets wrongly.
+
+        Args:
+            left (int): Logits of the branch that no call has asked for.
+        """
+        if left:
+            raise ValueError(
+                f'{type(self).__name__}: bbox_head.{self.branched_loss} was '
+                f'asked for all but {left} predictions of the branched '
+                'layers. The branch serves heads whose loss takes those of '
+                'all positions, in the order of the levels.')
 
     def _rows(self, levels: Sequence[Tensor]) -> Tensor:
         """[N, C]: level, image, row, column, anchor; mmdet's order."""
@@ -327,14 +353,33 @@ class UncertaintyBranchMixin:
         """Check the loss of the prediction layer, make it rescalable."""
         name, options = self.branched_loss, self.branch_options
         loss = getattr(self, name)
-        if not getattr(loss, 'use_sigmoid', False):
+        # the head asks its config, and mmdet's FocalLoss says yes by itself
+        of_head = getattr(self, 'use_sigmoid_cls', True)
+        if not (of_head and getattr(loss, 'use_sigmoid', False)):
             raise ValueError(
                 f'bbox_head.{name} is a {type(loss).__name__} without '
                 'use_sigmoid=True: the uncertainty of the branch (eq. 2) is '
                 'that of a yes or no.')
-        if options.rescales and not isinstance(loss, UncertaintyRescaledLoss):
+        if isinstance(loss, UncertaintyRescaledLoss):
+            self._check_wrapped()
+        elif options.rescales:
             setattr(self, name, UncertaintyRescaledLoss(
                 loss, **options.rescaling))
+
+    def _check_wrapped(self) -> None:
+        """A loss that the config has wrapped has options of its own."""
+        given = self.branch_options.rescale
+        if given is not True and given != {}:
+            raise ValueError(
+                f'bbox_head.{self.branched_loss} is an '
+                'UncertaintyRescaledLoss, but bbox_head.branch.rescale is '
+                f'{given!r}: give the loss that it wraps instead, or leave '
+                'rescale out and set normalize and detach in the loss.')
+
+
+def _kept_random_state(device: torch.device):
+    return torch.random.fork_rng(
+        devices=[device] if device.type == 'cuda' else [])
 
 
 def _conv(in_channels: int, out_channels: int,

@@ -76,10 +76,9 @@ def modulated_cross_entropy(pred: Tensor, target: Tensor, anchor: Tensor,
 class AnchorLoss(nn.Module):
     """:func:`anchor_loss` as a loss of a config, called as mmdet's FocalLoss.
 
-    A head reads ``use_sigmoid`` from the config, so write it there.
-
     Args:
-        use_sigmoid (bool): Must be True.
+        use_sigmoid (bool): Must be given as True: a head reads it from the
+            config, and without it makes outputs for a softmax.
         gamma (float): γ >= 0; the paper's 0.5 for images.
         slack (float): δ in [0, 1].
         objectness (bool): Whether every element of ``pred`` is the single
@@ -93,7 +92,7 @@ class AnchorLoss(nn.Module):
     """
 
     def __init__(self,
-                 use_sigmoid: bool = True,
+                 use_sigmoid: bool = False,
                  gamma: float = 0.5,
                  slack: float = 0.05,
                  objectness: bool = False,
@@ -143,8 +142,10 @@ class AnchorLoss(nn.Module):
 
 def _check_options(use_sigmoid: bool, gamma: float, slack: float) -> None:
     if not use_sigmoid:
-        raise ValueError('AnchorLoss.use_sigmoid is False, must be True: '
-                         'the anchor loss is one of sigmoids.')
+        raise ValueError('AnchorLoss.use_sigmoid is False: write '
+                         'use_sigmoid=True beside its type, where the head '
+                         'looks for it; without it a head makes outputs for '
+                         'a softmax.')
     if gamma < 0:
         raise ValueError(f'AnchorLoss.gamma is {gamma}, must be >= 0.')
     if not 0 <= slack <= 1:

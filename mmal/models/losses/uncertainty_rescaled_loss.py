@@ -1,5 +1,6 @@
 """A loss whose elements count as much as they are difficult (convBayes)."""
 import contextlib
+import warnings
 from typing import Any, Iterator, Optional, Tuple, Union
 
 import torch
@@ -103,9 +104,10 @@ class UncertaintyRescaledLoss(nn.Module):
     Li et al., ICIP 2020, see :func:`rescale_by_difficulty`. It looks like the
     wrapped loss: same call, same attributes. Inside :meth:`branch` the
     elements of each call are rescaled; outside it is the wrapped loss itself,
-    as in evaluation. A prediction is correct where it and its target are on
-    the same side of one half. The mean difficulty is taken in each call, so
-    that each level of a head that calls level by level keeps its weight.
+    as in evaluation (a loss trained like that from the start warns). A
+    prediction is correct where it and its target are on the same side of one
+    half. The mean difficulty is taken in each call, so that each level of a
+    head that calls level by level keeps its weight.
 
     Args:
         loss (dict | nn.Module): The wrapped loss, one of sigmoids that can
@@ -113,15 +115,18 @@ class UncertaintyRescaledLoss(nn.Module):
             :class:`~mmal.models.AnchorLoss`.
         normalize (bool): Whether to divide by the mean difficulty.
         detach (bool): Whether the weight carries no gradient.
-        use_sigmoid (bool): Heads read it from the config of their loss, so
-            write it there beside ``loss``; must be True.
+        use_sigmoid (bool, optional): Must be given as True beside a config
+            of a ``loss``: a head reads it there, and without it makes outputs
+            for a softmax.
 
     Raises:
-        ValueError: If the wrapped loss is not one of sigmoids.
+        ValueError: If the wrapped loss is not one of sigmoids, or
+            ``use_sigmoid`` is missing.
 
     Example:
         >>> loss = UncertaintyRescaledLoss(
-        ...     dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True))
+        ...     dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True),
+        ...     use_sigmoid=True)
         >>> pred, target = torch.zeros(2, 1), torch.tensor([[0.], [1.]])
         >>> with loss.branch(torch.zeros(2, 1), torch.ones(2, 1)):
         ...     loss(pred, target)
@@ -132,13 +137,16 @@ class UncertaintyRescaledLoss(nn.Module):
                  loss: Union[dict, nn.Module],
                  normalize: bool = True,
                  detach: bool = True,
-                 use_sigmoid: bool = True) -> None:
+                 use_sigmoid: Optional[bool] = None) -> None:
         super().__init__()
+        if use_sigmoid is None:
+            use_sigmoid = isinstance(loss, nn.Module)
         self.loss = (
             loss if isinstance(loss, nn.Module) else MODELS.build(loss))
         self.normalize = normalize
         self.detach = detach
         self._branch: Optional[_Branch] = None
+        self._was_open = False
         _check_sigmoid(self.loss, use_sigmoid)
 
     def __getattr__(self, name: str) -> Any:
@@ -168,6 +176,7 @@ class UncertaintyRescaledLoss(nn.Module):
             raise RuntimeError('UncertaintyRescaledLoss.branch is open '
                                'already, close it before the next.')
         self._branch = _Branch(mean, std)
+        self._was_open = True
         try:
             yield
             _check_empty(self._branch)
@@ -196,6 +205,7 @@ class UncertaintyRescaledLoss(nn.Module):
             Tensor: A scalar, or the shape of ``pred`` for 'none'.
         """
         if self._branch is None:
+            self._warn_if_never_open()
             return self.loss(
                 pred,
                 target,
@@ -216,6 +226,15 @@ class UncertaintyRescaledLoss(nn.Module):
             avg_factor = counted.sum()
         return reduce(losses, None, reduction, avg_factor)
 
+    def _warn_if_never_open(self) -> None:
+        """In training that is a plain head's; others open it first."""
+        if self.training and not self._was_open:
+            warnings.warn(
+                'UncertaintyRescaledLoss is trained without a branch, so it '
+                'rescales nothing: set the type of the head to one with a '
+                'branch, e.g. mmal.BayesYOLOV3Head.',
+                stacklevel=3)
+
     def _correct(self, pred: Tensor, target: Tensor) -> Tensor:
         """bool like ``pred``: is it on the right side of one half."""
         half = 0.5 if getattr(self.loss, 'activated', False) else 0.
@@ -229,11 +248,16 @@ class UncertaintyRescaledLoss(nn.Module):
 
 
 def _check_sigmoid(loss: nn.Module, use_sigmoid: bool) -> None:
-    if not (use_sigmoid and getattr(loss, 'use_sigmoid', False)):
+    if not getattr(loss, 'use_sigmoid', False):
         raise ValueError(
             f'UncertaintyRescaledLoss.loss is {type(loss).__name__} without '
-            'use_sigmoid: set use_sigmoid=True, in the wrapped loss and, if '
-            'given, beside it; a softmax has one loss for all classes.')
+            'use_sigmoid: set use_sigmoid=True in it and beside it; a softmax '
+            'has one loss for all classes.')
+    if not use_sigmoid:
+        raise ValueError(
+            'UncertaintyRescaledLoss.use_sigmoid is not True: write '
+            'use_sigmoid=True beside its type too, where the head looks for '
+            'it; without it a head makes outputs for a softmax.')
 
 
 def _check_elementwise(losses: Tensor, pred: Tensor, loss: nn.Module) -> None:

@@ -540,11 +540,14 @@ def test_anchor_loss_can_be_rescaled(kind):
 
 @pytest.mark.parametrize('branch, message', [
     (dict(layer=2), "unknown key 'layer': give layers, "),
-    (dict(layers=0), r'bbox_head\.branch\.layers is 0, must be at least 1'),
-    (dict(channels=0), r'channels is 0, must be at least 1'),
+    (dict(layers=0), r'bbox_head\.branch\.layers is 0, must be an integer'),
+    (dict(layers=2.0), r'layers is 2.0, must be an integer of at least 1'),
+    (dict(channels=0), r'channels is 0, must be an integer of at least 1'),
     (dict(kernel_size=2), r'kernel_size is 2, must be odd'),
     (dict(scale=0), r'scale is 0, must be above 0'),
-    (dict(samples=0), r'samples is 0, must be at least 1'),
+    (dict(samples=0), r'samples is 0, must be an integer of at least 1'),
+    (dict(rescale=dict(normalise=False)), 'a dict of normalize and detach'),
+    (dict(rescale='yes'), "rescale is 'yes', must be a bool"),
     (dict(loss_weight=-1.0), r'loss_weight is -1.0, must be above 0'),
     (dict(bayes=False, rescale=True), r'rescale needs .* Bayesian'),
     (dict(bayes=False, rescale={}), r'rescale needs .* Bayesian'),
@@ -558,6 +561,38 @@ def test_a_softmax_is_refused():
     with pytest.raises(ValueError, match='bbox_head.loss_cls is a CrossEntr'):
         plain('retina', type=BAYES['retina'],
               loss_cls=dict(type='CrossEntropyLoss'))
+
+
+def test_a_head_that_was_not_told_of_the_sigmoid_is_refused():
+    """FocalLoss has it by default, but RetinaHead asks the config."""
+    with pytest.raises(ValueError, match='FocalLoss without use_sigmoid'):
+        plain('retina', type=BAYES['retina'], loss_cls=dict(type='FocalLoss'))
+
+
+@pytest.mark.parametrize('branch', [
+    dict(rescale=False), dict(bayes=False), dict(rescale=dict(detach=False))
+])
+def test_options_beside_a_wrapped_loss_are_refused(branch):
+    loss = dict(type='mmal.UncertaintyRescaledLoss', use_sigmoid=True,
+                loss=dict(type='FocalLoss', use_sigmoid=True))
+    with pytest.raises(ValueError, match='bbox_head.loss_cls is an Uncert'):
+        bayes('fcos', head=dict(loss_cls=loss), **branch)
+
+
+@pytest.mark.parametrize('rescale', [True, False])
+def test_a_head_that_drops_positions_is_refused(rescale, monkeypatch):
+    model = bayes('retina', rescale=rescale)
+    loss = model.bbox_head.loss_by_feat_single
+
+    def upper_half(*maps_and_targets, **kwargs):
+        *maps, anchors = maps_and_targets[:3]
+        rows, kept = maps[0].size(2) // 2, anchors.size(1) // 2
+        return loss(*(x[:, :, :rows] for x in maps), anchors[:, :kept],
+                    *(x[:, :kept] for x in maps_and_targets[3:]), **kwargs)
+
+    monkeypatch.setattr(model.bbox_head, 'loss_by_feat_single', upper_half)
+    with pytest.raises(ValueError, match='branch'):
+        losses_of(model)
 
 
 class BayesATSSHead(UncertaintyBranchMixin, ATSSHead):

@@ -131,7 +131,7 @@ def test_labels_and_one_hot_targets_agree(reduction, avg_factor):
     torch.manual_seed(0)
     pred, labels = torch.randn(4, 3), torch.tensor([0, 2, 3, 1])
     weight = torch.tensor([1., 0., 1., 2.])
-    loss = AnchorLoss(reduction=reduction, loss_weight=2.)
+    loss = AnchorLoss(True, reduction=reduction, loss_weight=2.)
     first = loss(pred, labels, weight, avg_factor=avg_factor)
     second = loss(
         pred, one_hot(labels, 3), weight[:, None].expand(4, 3).flatten(),
@@ -147,14 +147,14 @@ def test_labels_and_one_hot_targets_agree(reduction, avg_factor):
 
 def test_negative_labels_are_left_out():
     pred = torch.randn(2, 3)
-    loss = AnchorLoss(reduction='none')(pred, torch.tensor([-1, 1]))
+    loss = AnchorLoss(True, reduction='none')(pred, torch.tensor([-1, 1]))
     assert (loss[0] == 0).all() and (loss[1] > 0).all()
 
 
 @pytest.mark.parametrize('shape', [(0, 3), (0, 1)])
 def test_no_rows(shape):
     pred = torch.zeros(shape, requires_grad=True)
-    loss = AnchorLoss()(pred, torch.zeros(0, dtype=torch.long),
+    loss = AnchorLoss(True)(pred, torch.zeros(0, dtype=torch.long),
                         torch.zeros(0))
     assert loss == 0
     loss.backward()
@@ -164,11 +164,11 @@ def test_objectness_takes_elements_one_by_one():
     torch.manual_seed(0)
     pred, target = torch.randn(2, 5), torch.randint(2, (2, 5)).float()
     weight = torch.rand(2, 5)
-    grid = AnchorLoss(objectness=True)(pred, target, weight)
-    flat = AnchorLoss()(
+    grid = AnchorLoss(True, objectness=True)(pred, target, weight)
+    flat = AnchorLoss(True)(
         pred.view(-1, 1), target.view(-1, 1), weight.view(-1, 1))
     torch.testing.assert_close(grid, flat)
-    classes = AnchorLoss()(pred, target, weight)
+    classes = AnchorLoss(True)(pred, target, weight)
     assert not torch.isclose(grid, classes)
 
 
@@ -180,7 +180,15 @@ def test_objectness_takes_elements_one_by_one():
 ])
 def test_refuses(kwargs, message):
     with pytest.raises(ValueError, match=message):
-        AnchorLoss(**kwargs)
+        AnchorLoss(**{'use_sigmoid': True, **kwargs})
+
+
+def test_heads_must_know_of_the_sigmoid(mmdet_scope):
+    """Without the key mmdet's heads make one output more."""
+    with pytest.raises(ValueError, match='use_sigmoid=True beside its type'):
+        MMDET_MODELS.build(
+            dict(type='RetinaHead', num_classes=3, in_channels=4,
+                 loss_cls=dict(type='mmal.AnchorLoss')))
 
 
 def test_refuses_other_shapes():
@@ -209,7 +217,7 @@ def test_in_yolov3_head(mmdet_scope):
     plain = head.loss_by_feat_single(pred, target, negative)
     for name in ('loss_conf', 'loss_cls'):
         setattr(head, name, AnchorLoss(
-            gamma=0., objectness=name == 'loss_conf'))
+            True, gamma=0., objectness=name == 'loss_conf'))
     same = head.loss_by_feat_single(pred, target, negative)
     torch.testing.assert_close(same, plain)
     head.loss_conf.gamma = 0.5

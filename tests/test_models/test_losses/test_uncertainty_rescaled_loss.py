@@ -1,6 +1,7 @@
 """Rescaled losses: element by element, and as mmdet's heads call them."""
 import copy
 import itertools
+import warnings
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ LOSSES = {
     'not ignored': lambda **kw: CrossEntropyLoss(
         use_sigmoid=True, avg_non_ignore=True, ignore_index=255, **kw),
     'focal': FocalLoss,
-    'anchor': AnchorLoss,
+    'anchor': lambda **kw: AnchorLoss(True, **kw),
 }
 MODES = [(reduction, avg, override)
          for reduction, avg, override in itertools.product(
@@ -231,6 +232,29 @@ def test_rows_must_fit():
 def test_refuses_losses_without_a_sigmoid(wrapped, message):
     with pytest.raises(ValueError, match=message):
         UncertaintyRescaledLoss(wrapped)
+
+
+def test_heads_must_know_of_the_sigmoid(mmdet_scope):
+    """Without the key beside the type mmdet's heads make one output more."""
+    loss = wrapped(dict(type='FocalLoss', use_sigmoid=True))
+    loss.pop('use_sigmoid')
+    with pytest.raises(ValueError, match='use_sigmoid=True beside its type'):
+        MMDET_MODELS.build(
+            dict(type='RetinaHead', num_classes=3, in_channels=4,
+                 loss_cls=loss))
+
+
+def test_training_without_any_branch_warns():
+    pred, labels, _, mean, std = inputs()
+    loss = UncertaintyRescaledLoss(FocalLoss())
+    with pytest.warns(UserWarning, match='without a branch'):
+        loss(pred, labels)
+    with loss.branch(mean, std):
+        loss(pred, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        loss(pred, labels)  # as of single images, within a training step
+        UncertaintyRescaledLoss(FocalLoss()).eval()(pred, labels)
 
 
 def test_refuses_losses_that_sum_over_classes():
