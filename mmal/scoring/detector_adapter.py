@@ -233,7 +233,8 @@ def seeded(seed: int, image_id) -> Iterator[None]:
     number = int(seeded_uniform([image_id], seed, 'sampler')[0] * 2**32)
     state = np.random.get_state()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(number)
+        # torch.manual_seed would leave a GPU's state changed
+        torch.default_generator.manual_seed(number)
         np.random.seed(number)
         try:
             yield

@@ -70,6 +70,12 @@ def test_no_random_number_is_used_up():
     assert np.array_equal(states[1][1], np.random.get_state()[1])
 
 
+def test_a_gpu_is_not_seeded(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'manual_seed_all', pytest.fail)
+    with seeded(0, 'image'):
+        pass
+
+
 def test_predictions_lie_in_the_image():
     model = tiny_one_stage('yolov3')
     detector = adapter_of(model)
