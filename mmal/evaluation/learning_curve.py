@@ -3,9 +3,14 @@
 Costs are boxes or images, values are AP in [0, 1]; both are plain sequences
 ordered by round. Between two rounds a curve is taken as a straight line.
 """
+from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
 import numpy as np
+
+from .ab_test import relative_change
+
+Series = Tuple[Sequence[float], Sequence[float]]
 
 
 def area_under_curve(costs: Sequence[float],
@@ -86,6 +91,64 @@ def cost_needed(costs: Sequence[float], values: Sequence[float],
         return float(x[0])
     share = (target - y[i - 1]) / (y[i] - y[i - 1])
     return float(x[i - 1] + share * (x[i] - x[i - 1]))
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What it costs a method, and another one, to reach the same value.
+
+    Args:
+        target (float): The value.
+        cost (float, optional): The method's cost; None if never reached.
+        other (float, optional): That of the other one.
+    """
+    target: float
+    cost: Optional[float]
+    other: Optional[float]
+
+    @property
+    def fewer(self) -> Optional[float]:
+        """How much less it costs; below 0 if it costs more."""
+        if self.cost is None or self.other is None:
+            return None
+        return self.other - self.cost
+
+    @property
+    def percent(self) -> Optional[float]:
+        """``fewer`` in percent of the other's cost; None if that is 0."""
+        change = relative_change(self.cost, self.other)
+        return None if change is None else 0.0 - change
+
+
+def saving(curve: Series,
+           other: Series,
+           target: Optional[float] = None) -> Saving:
+    """What a method saves when it gets where another one ends.
+
+    As in ISAL (Liu et al. 2021), sections 4.1 and 4.2. Both costs are those
+    of :func:`cost_needed`; one that fell at its end reached its final value
+    before, and its first crossing counts.
+
+    Args:
+        curve (tuple[Sequence[float], Sequence[float]]): Costs and values of
+            the method, by round.
+        other (tuple[Sequence[float], Sequence[float]]): Those of the other.
+        target (float, optional): The value to reach. Default: the other's
+            value in its last round.
+
+    Raises:
+        ValueError: If a curve is empty, holds NaN or its costs fall.
+
+    Examples:
+        >>> found = saving(([100, 200], [0.1, 0.5]), ([100, 300], [0.1, 0.3]))
+        >>> found.cost, found.other, found.fewer, found.percent
+        (150.0, 300.0, 150.0, 50.0)
+    """
+    _check(*other)
+    target = other[1][-1] if target is None else target
+    return Saving(
+        float(target), cost_needed(*curve, target),
+        cost_needed(*other, target))
 
 
 def _check(costs: Sequence[float],

@@ -1,6 +1,24 @@
 """Curves, tables, pictures and the report of a run."""
 from .ab_tables import ABRow, ab_table, selection_table
 from .curve import Curve, Record
+from .merged import (
+    MergedCurve,
+    MergedRound,
+    Run,
+    common_span,
+    merged_saving,
+    seed_savings,
+)
+from .merged_report import (
+    draw_merged,
+    merged_tables,
+    methods_table,
+    rounds_table,
+    runs_table,
+    savings_table,
+    write_merged,
+)
+from .number_table import NumberTable
 from .plots import draw_curves, plot_curves
 from .reliability import (
     calibration_table,
@@ -18,9 +36,12 @@ from .uncertainty_tables import (
 )
 
 __all__ = [
-    'ABRow', 'Curve', 'PlainTable', 'Record', 'ab_table',
-    'calibration_table', 'comparison_table', 'draw_curves',
-    'draw_reliability', 'overlap_table', 'plot_curves', 'plot_reliability',
-    'round_table', 'save_tables', 'selection_table', 'shift_table',
-    'table_format', 'write_report'
+    'ABRow', 'Curve', 'MergedCurve', 'MergedRound', 'NumberTable',
+    'PlainTable', 'Record', 'Run', 'ab_table', 'calibration_table',
+    'common_span', 'comparison_table', 'draw_curves', 'draw_merged',
+    'draw_reliability', 'merged_saving', 'merged_tables', 'methods_table',
+    'overlap_table', 'plot_curves', 'plot_reliability', 'round_table',
+    'rounds_table', 'runs_table', 'save_tables', 'savings_table',
+    'seed_savings', 'selection_table', 'shift_table', 'table_format',
+    'write_merged', 'write_report'
 ]

@@ -57,7 +57,6 @@ def plot_curves(curves: Union[Curve, Dict[str, Curve]], path: str) -> str:
 
 
 def _draw_panel(panel, curves: Dict[str, Curve], by: str) -> None:
-    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
     for i, (name, curve) in enumerate(curves.items()):
         for metric, dashes in _DASHES.items():
             costs, values = curve.series(by, metric)
@@ -70,8 +69,14 @@ def _draw_panel(panel, curves: Dict[str, Curve], by: str) -> None:
                     marker='o',
                     markersize=4,
                     label=f'{name} {metric}'.strip())
-    panel.set_xlabel(f'labelled {by}')
     panel.set_ylim(bottom=0)
+    finish_panel(panel, by)
+
+
+def finish_panel(panel, by: str) -> None:
+    """Label and grid of a panel with images or boxes to the right."""
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+    panel.set_xlabel(f'labelled {by}')
     panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     panel.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
     panel.grid(alpha=0.25)

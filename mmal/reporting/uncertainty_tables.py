@@ -44,10 +44,14 @@ class PlainTable:
 
     def csv(self) -> str:
         """Header and rows, comma separated."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator='\n')
-        writer.writerows([self.header, *self.rows])
-        return out.getvalue()
+        return csv_text([self.header, *self.rows])
+
+
+def csv_text(rows: Sequence[Sequence]) -> str:
+    """Rows of cells, comma separated; None is an empty cell."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator='\n').writerows(rows)
+    return out.getvalue()
 
 
 def save_tables(tables: Sequence[PlainTable], path: str) -> None:

@@ -1,0 +1,232 @@
+"""Methods side by side: tables, a picture and the files they go into."""
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Optional
+
+from mmal.evaluation import Saving, spread
+from mmal.fileio import write_bytes, write_text
+from .curve import COSTS
+from .merged import (
+    MergedCurve,
+    common_span,
+    merged_saving,
+    seed_savings,
+)
+from .number_table import NumberTable
+from .plots import COLOURS, finish_panel, new_figure, png_of
+
+PAGE_NAME = 'merged.md'
+PICTURE_NAME = 'curves.png'
+NOT_REACHED = 'never'
+
+_MARKERS = 'osD^vP'
+
+
+def merged_tables(curves: Sequence[MergedCurve],
+                  target: Optional[float] = None,
+                  method: Optional[str] = None) -> dict[str, NumberTable]:
+    """All tables by the name of their file.
+
+    Args:
+        curves (sequence[MergedCurve]): The methods, of one metric.
+        target (float, optional): What to reach instead of the other methods'
+            final values.
+        method (str, optional): Savings of this method alone.
+
+    Returns:
+        dict[str, NumberTable]: 'methods', 'boxes_needed', 'images_needed',
+        'rounds' and 'runs'; nothing is needed of a single method.
+
+    Raises:
+        ValueError: If there is no such method.
+    """
+    names = [c.name for c in curves]
+    if method is not None and method not in names:
+        raise ValueError(f'there is no method {method} among the runs: '
+                         f'choose one of {", ".join(names)}.')
+    tables = {'methods': methods_table(curves)}
+    if len(curves) > 1:
+        for by in reversed(COSTS):
+            tables[f'{by}_needed'] = savings_table(curves, by, target, method)
+    return {**tables, 'rounds': rounds_table(curves),
+            'runs': runs_table(curves)}
+
+
+def methods_table(curves: Sequence[MergedCurve]) -> NumberTable:
+    """The last round of each method, and the mean height of its curve over
+    the boxes that all runs cover."""
+    metric = curves[0].metric
+    span = common_span(curves)
+    columns = {
+        'method': 0, 'runs': 0, 'rounds': 0, 'images': 0, 'boxes': 0,
+        'boxes ±': 0, metric: 3, f'{metric} ±': 3, f'mean {metric}': 4,
+        'mean ±': 4
+    }
+    rows = []
+    for curve in curves:
+        last = curve.last
+        area = curve.area(*span) if span else spread([])
+        rows.append((curve.name, len(curve.runs), len(curve.rounds),
+                     last.images.mean, last.boxes.mean, last.boxes.std,
+                     last.value.mean, last.value.std, area.mean, area.std))
+    over = f'{span[0]:,}–{span[1]:,} boxes' if span else 'no common boxes'
+    return NumberTable.make(
+        f'last round, and mean {metric} over {over}', columns, rows)
+
+
+def savings_table(curves: Sequence[MergedCurve],
+                  by: str = 'boxes',
+                  target: Optional[float] = None,
+                  method: Optional[str] = None) -> NumberTable:
+    """What each method saves against each other one (ISAL, section 4.2).
+
+    Args:
+        curves (sequence[MergedCurve]): The methods.
+        by (str): 'images' or 'boxes'.
+        target (float, optional): What to reach. Default: the value of the
+            other method in its last round.
+        method (str, optional): Only the savings of this one.
+    """
+    metric = curves[0].metric
+    columns = {
+        'method': 0, 'against': 0, metric: 3, by: 0, 'theirs': 0, 'fewer': 0,
+        'saving %': 1, 'per seed %': 1, '±': 1, 'seeds': 0
+    }
+    rows = [
+        _saving_row(ours, other, by, target)
+        for ours, other in permutations(curves, 2)
+        if method in (None, ours.name)
+    ]
+    goal = (f'the final {metric} of the other method'
+            if target is None else f'{metric} {target:g}')
+    return NumberTable.make(f'{by} needed to reach {goal}', columns, rows)
+
+
+def rounds_table(curves: Sequence[MergedCurve]) -> NumberTable:
+    """Tables 8 to 11 of ISAL, with deviations."""
+    metric = curves[0].metric
+    columns = {
+        'method': 0, 'round': 0, 'runs': 0, 'images': 0, 'images ±': 0,
+        'boxes': 0, 'boxes ±': 0, metric: 3, f'{metric} ±': 3,
+        f'10k·{metric}/boxes': 4
+    }
+    rows = [(curve.name, r.round, r.value.count, r.images.mean, r.images.std,
+             r.boxes.mean, r.boxes.std, r.value.mean, r.value.std,
+             r.efficiency) for curve in curves for r in curve.rounds]
+    return NumberTable.make('mean and standard deviation by round', columns,
+                            rows)
+
+
+def runs_table(curves: Sequence[MergedCurve]) -> NumberTable:
+    """Which runs were merged, and how each of them ended."""
+    metric = curves[0].metric
+    columns = {'run': 0, 'method': 0, 'seed': 0, 'rounds': 0, 'images': 0,
+               'boxes': 0, metric: 3, 'ended by': 0}
+    rows = []
+    for curve in curves:
+        for run in curve.runs:
+            last = run.curve.records[-1]
+            rows.append((run.name, curve.name, _seed(run.seed),
+                         len(run.curve), last.images, last.boxes,
+                         last.value(metric),
+                         run.curve.stopped or 'not finished'))
+    return NumberTable.make('the runs, in their own last round', columns, rows)
+
+
+def draw_merged(curves: Sequence[MergedCurve]) -> bytes:
+    """Mean curves against images and against boxes, as PNG.
+
+    A band is one standard deviation of the metric to either side.
+
+    Args:
+        curves (sequence[MergedCurve]): The methods, of one metric.
+
+    Returns:
+        bytes: A PNG of 1500 x 630 pixels.
+    """
+    figure = new_figure(10, 4.2)
+    panels = figure.subplots(1, len(COSTS), sharey=True)
+    for panel, by in zip(panels, COSTS):
+        for i, curve in enumerate(curves):
+            _draw_mean(panel, curve, by, i)
+        finish_panel(panel, by)
+    panels[0].set_ylabel(curves[0].metric)
+    panels[0].legend(frameon=False, loc='lower right')
+    return png_of(figure)
+
+
+def write_merged(curves: Sequence[MergedCurve],
+                 tables: dict[str, NumberTable],
+                 notes: Sequence[str], folder: str) -> str:
+    """Write ``merged.md``, ``curves.png`` and a csv file for each table.
+
+    Args:
+        curves (sequence[MergedCurve]): The methods.
+        tables (dict[str, NumberTable]): From :func:`merged_tables`.
+        notes (sequence[str]): Sentences for the end of the page.
+        folder (str): Where to; it is made if need be.
+
+    Returns:
+        str: The path of the page.
+    """
+    for name, table in tables.items():
+        write_text(osp.join(folder, f'{name}.csv'), table.csv())
+    write_bytes(osp.join(folder, PICTURE_NAME), draw_merged(curves))
+    parts = ['# ' + ', '.join(c.name for c in curves) + '\n',
+             f'![{curves[0].metric} by labelled images and boxes]'
+             f'({PICTURE_NAME})\n',
+             *(t.markdown() for t in tables.values())]
+    if notes:
+        parts.append('\n'.join(f'- {note}' for note in notes) + '\n')
+    path = osp.join(folder, PAGE_NAME)
+    write_text(path, '\n'.join(parts))
+    return path
+
+
+def _saving_row(ours: MergedCurve, other: MergedCurve, by: str,
+                target: Optional[float]) -> tuple:
+    found = merged_saving(ours, other, by, target)
+    pairs = seed_savings(ours, other, by, target)
+    single = spread([pair.percent for pair in pairs])
+    return (ours.name, other.name, found.target, _reached(found.cost),
+            _reached(found.other), found.fewer, found.percent, single.mean,
+            single.std, _counted(single.count, pairs))
+
+
+def _reached(cost: Optional[float]):
+    return NOT_REACHED if cost is None else cost
+
+
+def _counted(count: int, pairs: Sequence[Saving]) -> Optional[str]:
+    return f'{count} of {len(pairs)}' if pairs else None
+
+
+def _seed(seed: Optional[int]) -> Optional[str]:
+    return None if seed is None else str(seed)
+
+
+def _draw_mean(panel, curve: MergedCurve, by: str, place: int) -> None:
+    costs, values = curve.series(by)
+    colour = COLOURS[place % len(COLOURS)]
+    panel.plot(
+        costs,
+        values,
+        '--' if place >= len(COLOURS) else '-',
+        color=colour,
+        marker=_MARKERS[place % len(_MARKERS)],
+        markersize=4,
+        label=_label(curve))
+    if len(curve.runs) > 1:
+        stds = [r.value.std for r in curve.rounds]
+        panel.fill_between(
+            costs, [v - s for v, s in zip(values, stds)],
+            [v + s for v, s in zip(values, stds)],
+            color=colour, alpha=0.15, linewidth=0)
+
+
+def _label(curve: MergedCurve) -> str:
+    runs = len(curve.runs)
+    return f'{curve.name} ({runs} {"run" if runs == 1 else "runs"})'

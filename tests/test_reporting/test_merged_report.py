@@ -1,0 +1,113 @@
+import csv
+import io
+
+import cv2
+import numpy as np
+import pytest
+from test_merged import A, B, merged, run
+
+from mmal.reporting import (
+    NumberTable,
+    draw_merged,
+    merged_tables,
+    write_merged,
+)
+
+WORSE = merged('worse', run('w_0', [100, 200, 400], [.1, .2, .3], 0),
+               run('w_1', [100, 220, 440], [.1, .3, .3], 1))
+BETTER = merged('better', A, B)
+
+
+def rows(table):
+    """Rows of the csv as dicts."""
+    return list(csv.DictReader(io.StringIO(table.csv())))
+
+
+def test_number_table_rounds_for_readers_only():
+    table = NumberTable.make('T', {'a': 0, 'b': 1, 'c': 3}, [
+        ('x', 1234.56, 1 / 3), (1234, None, 'never')])
+    assert table.rows == (('x', '1,234.6', '0.333'), ('1,234', '–', 'never'))
+    assert table.csv().splitlines() == [
+        'a,b,c', 'x,1234.56,0.3333333333', '1234,,never']
+    assert '| 1,234 | – | never |' in table.markdown()
+
+
+def test_savings_of_every_two_methods():
+    tables = merged_tables([BETTER, WORSE])
+    assert list(tables) == [
+        'methods', 'boxes_needed', 'images_needed', 'rounds', 'runs']
+    better, worse = rows(tables['boxes_needed'])
+    assert (better['method'], better['against']) == ('better', 'worse')
+    assert float(better['AP']) == pytest.approx(.3)
+    assert float(better['boxes']) == pytest.approx(220)
+    assert float(better['theirs']) == pytest.approx(420)
+    assert float(better['saving %']) == pytest.approx(100 * 200 / 420)
+    # seed 0: 200 against 400; seed 1: 240 against 220, where it first was
+    single = [50, 100 * (1 - 240 / 220)]
+    assert float(better['per seed %']) == pytest.approx(np.mean(single))
+    assert float(better['±']) == pytest.approx(np.std(single, ddof=1))
+    assert better['seeds'] == '2 of 2'
+    assert worse['boxes'] == 'never' and worse['saving %'] == ''
+    assert worse['seeds'] == '0 of 2'
+    text = tables['boxes_needed'].text()
+    assert 'never' in text and max(map(len, text.splitlines())) <= 100
+
+
+def test_target_and_method_narrow_the_savings():
+    tables = merged_tables([BETTER, WORSE], target=.25, method='worse')
+    row, = rows(tables['images_needed'])
+    assert (row['method'], row['AP']) == ('worse', '0.25')
+    assert float(row['images']) == 100
+    assert 'images needed to reach AP 0.25' in tables['images_needed'].text()
+    with pytest.raises(ValueError, match='no method isal .* better, worse'):
+        merged_tables([BETTER, WORSE], method='isal')
+
+
+def test_the_other_tables_hold_the_numbers():
+    tables = merged_tables([BETTER, WORSE])
+    first, second = rows(tables['methods'])
+    assert 'over 110–300 boxes' in tables['methods'].title
+    assert float(first['AP']) == BETTER.last.value.mean
+    assert float(second['boxes ±']) == pytest.approx(np.sqrt(800))
+    assert float(first['mean AP']) == pytest.approx(
+        BETTER.area(110, 300).mean)
+    found = rows(tables['rounds'])
+    assert len(found) == 6 and found[4]['round'] == '1'
+    assert float(found[4]['AP ±']) == pytest.approx(np.std([.2, .3], ddof=1))
+    assert [r['run'] for r in rows(tables['runs'])] == [
+        'a_0', 'a_1', 'w_0', 'w_1']
+
+
+def test_one_method_and_no_boxes_in_common():
+    assert list(merged_tables([BETTER])) == ['methods', 'rounds', 'runs']
+    far = merged('far', run('far', [900, 1000], [.1, .2]))
+    tables = merged_tables([BETTER, far])
+    assert 'no common boxes' in tables['methods'].title
+    assert rows(tables['methods'])[1]['mean AP'] == ''
+    assert rows(tables['boxes_needed'])[0]['seeds'] == ''
+
+
+def band(png, bgr):
+    """Share of the pixels in the pale colour of a band."""
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == (630, 1500, 3)
+    pale = 255 - .15 * (255 - np.array(bgr))
+    return (np.abs(image - pale).max(-1) < 4).mean()
+
+
+def test_only_several_runs_have_a_band():
+    blue = (0xB2, 0x72, 0x00)
+    assert band(draw_merged([BETTER, WORSE]), blue) > .01
+    assert band(draw_merged([merged('a', A)]), blue) < 1e-3
+
+
+def test_files(tmp_path):
+    tables = merged_tables([BETTER, WORSE])
+    folder = tmp_path / 'new'
+    page = write_merged([BETTER, WORSE], tables, ['A note.'], str(folder))
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
+        ['merged.md', 'curves.png', *(f'{n}.csv' for n in tables)])
+    with open(page, encoding='utf-8') as f:
+        text = f.read()
+    assert text.startswith('# better, worse\n') and '(curves.png)' in text
+    assert text.endswith('- A note.\n') and '**boxes needed to' in text
