@@ -157,6 +157,12 @@ def _values(found: Sequence[InstanceData], name: str, num_classes: int,
 
 def _standardised(values: np.ndarray, mean: np.ndarray,
                   std: np.ndarray) -> np.ndarray:
-    """(x - mean) / std, or 0 where all are equal."""
-    equal = std == 0
-    return np.where(equal, 0, values - mean) / np.where(equal, 1, std)
+    """(x - mean) / std of the columns that vary; zeros if none does.
+
+    A single Gaussian has no epistemic uncertainty: a column of zeros would be
+    the maximum of all images that are below the mean elsewhere.
+    """
+    varying = std > 0
+    if not varying.any():
+        return np.zeros_like(values)
+    return (values - mean)[:, varying] / std[varying]

@@ -36,8 +36,9 @@ def brute_force(images, names=FOUR, aggregation='max'):
     index = [ALL.index(name) for name in names]
     rows = np.concatenate(images)[:, index]
     mean, std = rows.mean(0), rows.std(0)
-    z = [np.where(std > 0, (i[:, index] - mean) / np.where(std > 0, std, 1), 0)
-         for i in images]
+    used = [i for i, s in enumerate(std) if s > 0]
+    z = [(i[:, index] - mean)[:, used] / std[used] if used else
+         np.zeros_like(i) for i in images]
     reduce = dict(max=np.max, sum=np.sum)[aggregation]
     return np.array([reduce(x.max(0)) if len(x) else -np.inf for x in z])
 
@@ -241,6 +242,17 @@ def test_equal_uncertainties_say_nothing():
     """0.1 has no exact mean: rounding must not look like a spread."""
     images = [instances(np.full((n, 4), 0.1)) for n in (1, 3, 7)]
     assert scored(images, 2).tolist() == [0., 0., 0.]
+
+
+@pytest.mark.parametrize('aggregation', ['max', 'sum'])
+def test_what_is_equal_everywhere_hides_no_order(aggregation):
+    """A single Gaussian has no epistemic uncertainty."""
+    images = [instances([[a, 0., a / 2, 0.]]) for a in (0.1, 0.2, 0.3, 2.0)]
+    found = scored(images, 3, aggregation=aggregation)
+    assert (np.diff(found) > 0.1).all()
+    np.testing.assert_allclose(found, scored(
+        images, 2, aggregation=aggregation,
+        uncertainties=['box_aleatoric', 'cls_aleatoric']))
 
 
 def test_an_outlier_below_stays_below():
