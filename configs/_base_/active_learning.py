@@ -9,8 +9,10 @@
 #   committee=dict(type='mmal.EnsembleCommittee', size=3), the model and
 #       two others trained in every round, or
 #   committee=dict(type='mmal.DropoutCommittee', passes=25)
-# and, for selectors that need embeddings, a network of its own for them:
+# and, for selectors that need embeddings, a network of its own for them, or
+# layers of the detector:
 #   embedder=dict(type='mmal.EmbeddingModel', backbone=dict(…))
+#   embedder=dict(type='mmal.LayerEmbedder', layers=('neck', ))
 # and, where labelled images may be taken again:
 #   candidates='all'
 custom_imports = dict(imports=['mmal'], allow_failed_imports=False)

@@ -31,12 +31,16 @@ from mmal.pool import (
 from mmal.registry import TASK_UTILS
 from mmal.scoring import (
     BaseScorer,
-    EmbeddingModel,
     Scores,
     ScoringData,
     score_pool,
 )
-from mmal.scoring.embeddings import EmbeddingFile, backbone_of, open_rows
+from mmal.scoring.embeddings import (
+    BaseEmbedder,
+    EmbeddingFile,
+    backbone_of,
+    open_rows,
+)
 from mmal.scoring.loop import embed_split
 from mmal.selection import BaseSelector, ProcessGroup, SharedSelection
 from .dist import on_main
@@ -49,7 +53,7 @@ _KINDS = dict(
     selector=BaseSelector,
     oracle=BaseOracle,
     committee=BaseCommittee,
-    embedder=EmbeddingModel)
+    embedder=BaseEmbedder)
 
 
 @dataclass
@@ -162,7 +166,7 @@ class Query:
         self.committee: Optional[BaseCommittee] = None
         if settings.committee is not None:
             self.committee = build_part(settings, 'committee')
-        self.embedder: Optional[EmbeddingModel] = None
+        self.embedder: Optional[BaseEmbedder] = None
         if settings.embedder is not None:
             self.embedder = build_part(settings, 'embedder')
         self.budget = build_budget(settings.budget)

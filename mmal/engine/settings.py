@@ -34,8 +34,8 @@ class Settings:
         oracle (dict): Config of an oracle.
         committee (dict, optional): Config of a committee, for scorers that
             compare several opinions.
-        embedder (dict, optional): Config of an embedding model, for selectors
-            that need embeddings; the detector's own backbone when None.
+        embedder (dict, optional): Config of a source of embeddings, for
+            selectors that need them; the detector's own backbone when None.
         candidates (str): 'unlabelled', or 'all': labelled images compete too,
             and one taken again is repeated in training.
         rounds (int): How often to train; the last round makes no query.

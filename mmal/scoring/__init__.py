@@ -9,6 +9,7 @@ from .embedding_model import EmbeddingModel
 from .entropy_scorer import EntropyScorer
 from .grad_scorer import GradScorer
 from .influence_scorer import InfluenceScorer
+from .layer_embedder import LayerEmbedder
 from .learning_loss_scorer import LearningLossScorer
 from .least_confidence_scorer import LeastConfidenceScorer
 from .localization_stability_scorer import LocalizationStabilityScorer
@@ -23,9 +24,9 @@ from .scores import Scores
 __all__ = [
     'BALDScorer', 'BaseScorer', 'Batch', 'DetectionEntropyScorer',
     'EmbeddingModel', 'EntropyScorer', 'GaussianNoise', 'GradScorer',
-    'InfluenceScorer', 'LearningLossScorer', 'LeastConfidenceScorer',
-    'LocalizationStabilityScorer', 'MarginScorer', 'MixtureUncertaintyScorer',
-    'MutualInformationScorer', 'RandomScorer', 'Scores', 'ScoringData',
-    'Split', 'class_probabilities', 'detections', 'noisy_pipeline',
-    'plan_batches', 'score_pool', 'scoring_pipeline'
+    'InfluenceScorer', 'LayerEmbedder', 'LearningLossScorer',
+    'LeastConfidenceScorer', 'LocalizationStabilityScorer', 'MarginScorer',
+    'MixtureUncertaintyScorer', 'MutualInformationScorer', 'RandomScorer',
+    'Scores', 'ScoringData', 'Split', 'class_probabilities', 'detections',
+    'noisy_pipeline', 'plan_batches', 'score_pool', 'scoring_pipeline'
 ]

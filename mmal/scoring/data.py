@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 if TYPE_CHECKING:
     from mmal.models.committees import BaseCommittee
-    from .embedding_model import EmbeddingModel
+    from .embeddings import BaseEmbedder
 
 ImageId = Union[int, str]
 
@@ -85,7 +85,7 @@ class ScoringData:
             (width, height), and returns why the file cannot be used, or None.
         progress (bool): Whether process 0 shows a progress bar.
         committee (BaseCommittee, optional): Several opinions on a batch.
-        embedder (EmbeddingModel, optional): Gives embeddings where they are
+        embedder (BaseEmbedder, optional): Gives embeddings where they are
             wanted; the detector's own backbone when None.
     """
 
@@ -98,7 +98,7 @@ class ScoringData:
                  check_image: Optional[Callable] = None,
                  progress: bool = True,
                  committee: Optional[BaseCommittee] = None,
-                 embedder: Optional[EmbeddingModel] = None) -> None:
+                 embedder: Optional[BaseEmbedder] = None) -> None:
         self.splits = splits
         self.seed = seed
         self.round = round

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmal.models.committees.preprocessing import renormalise
 from mmal.registry import TASK_UTILS
 from .data import Batch
-from .embeddings import pooled
+from .embeddings import BaseEmbedder, pooled
 
 _BLANK = 64  # pixels
 _KEY = 'active_learning.embedder'
@@ -23,7 +23,7 @@ IMAGENET = dict(
 
 
 @TASK_UTILS.register_module()
-class EmbeddingModel:
+class EmbeddingModel(BaseEmbedder):
     """A second backbone, e.g. one of ImageNet, whose last map is averaged.
 
     "VGG" in "Scalable Active Learning for Object Detection", table III. It

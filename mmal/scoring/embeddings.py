@@ -1,16 +1,17 @@
 """One vector for each image: the average of the backbone's last map.
 
 Embeddings are taken from the forward pass that scores, by a hook on the
-backbone. Each process writes its rows to a file of its own as it goes, and
-process 0 puts them in order, so that no process ever holds those of the whole
-pool in memory.
+backbone, unless ``active_learning.embedder`` names another source. Each
+process writes its rows to a file of its own as it goes, and process 0 puts
+them in order, so that no process ever holds those of the whole pool in memory.
 """
 from __future__ import annotations
 
 import os
 import os.path as osp
+from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Optional
 
@@ -69,6 +70,32 @@ def pooled(maps) -> Tensor:
     return maps.detach().float().mean((2, 3))
 
 
+class BaseEmbedder(metaclass=ABCMeta):
+    """A source of embeddings of one's own: ``active_learning.embedder``."""
+
+    @abstractmethod
+    def check(self, model: nn.Module) -> None:
+        """Find mistakes in the settings before any training.
+
+        Args:
+            model (nn.Module): The detector in eval mode, with any weights.
+
+        Raises:
+            ValueError: If this model has no such embeddings.
+        """
+
+    @abstractmethod
+    def watch(self, model: nn.Module) -> AbstractContextManager:
+        """What gives embeddings of a model's batches inside a ``with``.
+
+        Args:
+            model (nn.Module): The detector in eval mode.
+
+        Returns:
+            AbstractContextManager: With the methods of :class:`Embedder`.
+        """
+
+
 class Embedder:
     """Watches a model's forward passes, inside a ``with``.
 
@@ -108,15 +135,17 @@ class Embedder:
         return self._found
 
     def _look(self, module: nn.Module, args: tuple, output) -> None:
-        if self._found is None and args and self._is_batch(args[0]) and \
+        if self._found is None and args and \
+                is_same_tensor(args[0], self._inputs) and \
                 not _disturbed(module):
             self._found = pooled(output)
 
-    def _is_batch(self, images) -> bool:
-        wanted = self._inputs
-        return torch.is_tensor(images) and wanted is not None and \
-            images.shape == wanted.shape and \
-            images.data_ptr() == wanted.data_ptr()
+
+def is_same_tensor(found, wanted: Optional[Tensor]) -> bool:
+    """Whether two tensors are the same memory in the same shape."""
+    return torch.is_tensor(found) and wanted is not None and \
+        found.shape == wanted.shape and \
+        found.data_ptr() == wanted.data_ptr()
 
 
 def _disturbed(module: nn.Module) -> bool:

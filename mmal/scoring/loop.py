@@ -17,10 +17,11 @@ from .base import BaseScorer
 from .data import Batch, ImageId, ScoringData
 from .embedding_model import SecondEmbedder
 from .embeddings import Embedder, EmbeddingFile, Part
+from .layer_embedder import LayerWatcher
 from .scores import Scores
 
 EMBEDDING = 'embedding'
-AnyEmbedder = Union[Embedder, SecondEmbedder]
+AnyEmbedder = Union[Embedder, LayerWatcher, SecondEmbedder]
 
 
 def score_pool(model: nn.Module,
@@ -192,7 +193,7 @@ def _watching(model, scorer, data,
 
 
 def _embedder(model: nn.Module, data: ScoringData) -> AnyEmbedder:
-    """Of the detector's own backbone, unless another model is given."""
+    """Of the detector's own backbone, unless another source is given."""
     return data.embedder.watch(model) if data.embedder else Embedder(model)
 
 
