@@ -309,12 +309,12 @@ class Query:
         return 'candidates' if self.settings.takes_again else 'unlabelled'
 
     def _done(self, splits, round) -> frozenset:
-        """Candidates that are labelled already; known to process 0."""
-        if not self.settings.takes_again or not is_main_process():
+        """Candidates that are labelled already."""
+        if not self.settings.takes_again:
             return frozenset()
         data = self.data(splits, round)
-        return frozenset(data.ids('candidates')).difference(
-            data.ids('unlabelled'))
+        return on_main(lambda: frozenset(data.ids('candidates')).difference(
+            data.ids('unlabelled')))
 
     def _add_embeddings(self, scores, model, splits, round, folder) -> None:
         """To scores from a time when the selector needed none."""

@@ -18,6 +18,8 @@ from .round_config import test_pipeline
 from .settings import Settings, absolute, image_prefix, pool_dataset
 from .workdir import RoundDir
 
+_AGAIN = 'repeated.txt'
+
 
 class UnlabelledOracle(BaseOracle):
     """Stands for a pool that nobody has labelled: it knows nothing."""
@@ -117,16 +119,23 @@ def _prepare(dataset: dict, labelled: Optional[str], files: RoundDir,
         raise ValueError(
             f'every image of {full.path} is in {labelled}: nothing is left '
             'to select. Name another pool in active_learning.data.ann_file.')
-    os.makedirs(files.path, exist_ok=True)
-    discard_leftovers(files.path)
-    if osp.exists(files.scores):  # of another model, perhaps
-        os.unlink(files.scores)
+    _clear(files)
     write_split(files.unlabelled, full, left)
     if takes_again:
         write_split(files.candidates, full, full.ids)
     oracle = CocoOracle(pool=full) if full.annotations else \
         UnlabelledOracle(full)
     return full.without_annotations(), oracle
+
+
+def _clear(files: RoundDir) -> None:
+    """Make the folder, without what another query left in it."""
+    os.makedirs(files.path, exist_ok=True)
+    discard_leftovers(files.path)
+    again = osp.join(files.path, _AGAIN)
+    for path in (files.scores, files.candidates, again):
+        if osp.exists(path):
+            os.unlink(path)
 
 
 def _splits(cfg: Config, dataset: dict, files: RoundDir,
@@ -157,7 +166,7 @@ def _write_names(pool: CocoData, selection: Selection, files: RoundDir,
                  settings: Settings) -> None:
     lists = {'selected.txt': selection.new}
     if settings.takes_again:
-        lists['repeated.txt'] = selection.repeated
+        lists[_AGAIN] = selection.repeated
     for file, ids in lists.items():
         names = [pool.images[i]['file_name'] for i in ids]
         write_text(
