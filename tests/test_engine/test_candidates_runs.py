@@ -1,24 +1,28 @@
 """Whole runs in which labelled images compete with the unlabelled ones."""
 import copy
 import os
-import signal
+import sys
 from collections import Counter
 
 import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DATASETS
-from runs import SABOTAGE, SELECT, TRAIN, make_config, run, succeed
+from mmengine.runner import Runner
+from mmengine.runner.loops import EpochBasedTrainLoop
+from runs import ROOT, SELECT, make_config, succeed
 
 from mmal.engine import ActiveLearner
-from mmal.engine.query import Query
+from mmal.engine.query import Query, Selection
 from mmal.engine.settings import Settings
-from mmal.engine.single_query import UnlabelledOracle
+from mmal.engine.single_query import UnlabelledOracle, query_once
 from mmal.fileio import read_json, write_json
 from mmal.pool import CocoData, LabelsPending, draw_initial
 from mmal.reporting import Curve, round_table
 from mmal.scoring import Scores
 from mmal.testing.tiny import tiny_config
+
+sys.path.append(os.path.join(ROOT, 'tools'))
 
 ALL = dict(scorer=dict(type='mmal.RandomScorer'), candidates='all')
 TORCHRUN = ('-m', 'torch.distributed.run', '--standalone',
@@ -44,8 +48,23 @@ def whole(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp('whole'))
     config = make_config(folder, active_learning=ALL)
     work_dir = os.path.join(folder, 'work')
-    succeed(TRAIN, config, '--work-dir', work_dir)
+    learner(config, work_dir).run()
     return config, work_dir
+
+
+@pytest.fixture(scope='module', autouse=True)
+def without_a_look_at_compilers():
+    """Each Runner asks programs for their versions, which takes long."""
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(Runner, '_log_env', lambda *args: None)
+        yield
+
+
+def learner(config, work_dir, rounds=3, **kwargs):
+    cfg = Config.fromfile(config)
+    cfg.work_dir = str(work_dir)
+    cfg.active_learning.rounds = rounds
+    return ActiveLearner(cfg, **kwargs)
 
 
 def test_a_round_labels_its_budget_and_takes_better_ones_again(whole):
@@ -112,65 +131,104 @@ def test_unique_images_and_boxes_are_reported(whole):
         assert 'labelled ones again' in f.read()
 
 
-@pytest.mark.parametrize('module, name, number, when', [
-    ('mmal.engine.query', 'Selection.save', 1, 'after'),
-    ('mmengine.runner.loops', 'EpochBasedTrainLoop.run_iter', 5, 'before'),
+class Killed(BaseException):
+    """Nobody catches it; test_resume.py kills processes for good."""
+
+
+@pytest.mark.parametrize('owner, name, number, when', [
+    (Selection, 'save', 1, 'after'),
+    (EpochBasedTrainLoop, 'run_iter', 5, 'before'),
 ], ids=['between select and commit', 'while repeating'])
-def test_killed_and_resumed_ends_the_same(whole, tmp_path, module, name,
-                                          number, when):
+def test_killed_and_resumed_ends_the_same(whole, tmp_path, monkeypatch,
+                                          owner, name, number, when):
     config, expected = whole
-    work_dir = str(tmp_path / 'work')
-    command = (TRAIN, config, '--work-dir', work_dir, '--resume')
-    done = run('-c', SABOTAGE, module, name, number, when, *command)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
-    succeed(*command)
-    assert rounds_of(work_dir) == rounds_of(expected)
-    found, right = (Curve.load(w).records for w in (work_dir, expected))
+    original, calls = getattr(owner, name), []
+
+    def deadly(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == number:
+            if when == 'after':
+                original(*args, **kwargs)
+            raise Killed
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as m, pytest.raises(Killed):
+        m.setattr(owner, name, deadly)
+        learner(config, tmp_path, 2).run()
+    assert len(rounds_of(tmp_path)) == 1 + (when == 'before')
+    learner(config, tmp_path, 2, resume=True).run()
+    assert rounds_of(tmp_path) == rounds_of(expected)[:2]
+    found, right = (Curve.load(str(w)).records[:2]
+                    for w in (tmp_path, expected))
+    assert found[1].repeated
     assert [(r.images, r.repeated, r.metrics) for r in found] == \
         [(r.images, r.repeated, r.metrics) for r in right]
 
 
-def test_one_query_by_one_and_by_two_processes(whole, tmp_path):
+@pytest.fixture
+def single(whole, mmdet_scope):
+    """What one query in this process needs, and its config."""
+    from al_select import load_model
     config, work_dir = whole
     last = os.path.join(work_dir, 'round_01')
-    expected = read(last, 'selected.json')
-    pool = {i['id']: i['file_name']
-            for i in read(last, 'candidates.json')['images']}
-    found = []
-    for name, launch in (('one', ()), ('two', TORCHRUN)):
-        out = str(tmp_path / name)
-        done = succeed(
-            *launch, SELECT, config, os.path.join(last, 'epoch_2.pth'),
-            '--labelled', os.path.join(last, 'labelled.json'), '--out-dir',
-            out, '--cfg-options', 'active_learning.selector.type='
-            'mmal.CoreSet', 'active_learning.selector.start=best',
-            *(LAUNCHER if launch else ()))
-        chosen = read(out, 'selected.json')
-        again = chosen.get('repeated', [])
-        new = [i for i in chosen['ids'] if i not in again]
-        for file, ids in (('selected.txt', new), ('repeated.txt', again)):
-            with open(os.path.join(out, file)) as f:
-                assert f.read().split() == [pool[i] for i in ids]
-        labelled = ids_of(os.path.join(last, 'labelled.json'))
-        assert len(new) == 3 and not set(new) & set(labelled)
-        assert set(again) <= set(labelled)
-        assert len(np.load(os.path.join(out, 'embeddings.npy'))) == 12
-        assert f'3 images with {chosen["boxes"]} boxes' in done.stdout
-        found.append(chosen['ids'])
-    assert found[0] == found[1]
-    assert len(expected['ids']) >= 3
+    cfg = Config.fromfile(config)
+    model = load_model(cfg, os.path.join(last, 'epoch_2.pth'))
+    return cfg, model, os.path.join(last, 'labelled.json')
+
+
+def check_query(out, labelled, pool):
+    """What its files say; returns the ids chosen."""
+    names = {i['id']: i['file_name'] for i in read(pool)['images']}
+    labelled = ids_of(labelled)
+    chosen = read(out, 'selected.json')
+    again = chosen.get('repeated', [])
+    new = [i for i in chosen['ids'] if i not in again]
+    assert len(new) == 3 and not set(new) & set(labelled)
+    assert set(again) <= set(labelled)
+    for file, ids in (('selected.txt', new), ('repeated.txt', again)):
+        with open(os.path.join(out, file)) as f:
+            assert f.read().split() == [names[i] for i in ids]
+    assert len(np.load(os.path.join(out, 'embeddings.npy'))) == 12
+    return chosen
+
+
+def test_one_query_by_one_and_by_two_processes(whole, single, tmp_path):
+    cfg, model, labelled = single
+    cfg.active_learning.selector = dict(type='mmal.CoreSet', start='best')
+    pool = os.path.join(cfg.train_dataloader.dataset.data_root, 'pool.json')
+    one, two = (str(tmp_path / n) for n in ('one', 'two'))
+    query_once(cfg, model, one, labelled)
+    chosen = check_query(one, labelled, pool)
+    assert chosen['repeated']  # so that the test sees some
+    done = succeed(
+        '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node',
+        '2', SELECT, whole[0],
+        os.path.join(os.path.dirname(labelled), 'epoch_2.pth'), '--labelled',
+        labelled, '--out-dir', two, '--launcher', 'pytorch', '--cfg-options',
+        'active_learning.selector.type=mmal.CoreSet',
+        'active_learning.selector.start=best')
+    assert check_query(two, labelled, pool)['ids'] == chosen['ids']
+    assert f'3 images with {chosen["boxes"]} boxes' in done.stdout
+
+
+def test_another_query_leaves_nothing_of_the_last_one(single, tmp_path):
+    cfg, model, labelled = single
+    query_once(cfg, model, str(tmp_path), labelled)
+    files = {'repeated.txt', 'candidates.json'}
+    assert files <= set(os.listdir(tmp_path))
+    cfg.active_learning.candidates = 'unlabelled'
+    query_once(cfg, model, str(tmp_path), labelled)
+    assert not files & set(os.listdir(tmp_path))
 
 
 @pytest.mark.parametrize('kind', ['CoreSet', 'KMeansPlusPlus'])
 def test_a_selector_that_starts_from_the_labelled_images_is_refused(
         whole, tmp_path, kind):
-    done = run(TRAIN, whole[0], '--work-dir', str(tmp_path / 'work'),
-               '--dry-run', '--cfg-options',
-               f'active_learning.selector.type=mmal.{kind}',
-               'active_learning.selector.start=labelled')
-    assert done.returncode == 1 and 'Traceback' not in done.stderr
-    assert "candidates is 'all'" in done.stderr
-    assert 'selector.start' in done.stderr
+    refused = learner(whole[0], tmp_path)
+    refused.settings.selector = dict(type=f'mmal.{kind}', start='labelled')
+    with pytest.raises(ValueError, match="candidates is 'all'") as e:
+        refused.plan()
+    assert 'selector.start' in str(e.value)
 
 
 @pytest.fixture
