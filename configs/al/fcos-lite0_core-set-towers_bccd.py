@@ -1,0 +1,7 @@
+# Core-set on the ends of both towers, averaged and joined (appendix D.2).
+_base_ = './fcos-lite0_random_bccd.py'
+active_learning = dict(
+    selector=dict(type='mmal.CoreSet'),
+    embedder=dict(
+        type='mmal.LayerEmbedder',
+        layers=('bbox_head.cls_convs.1', 'bbox_head.reg_convs.1')))

@@ -1,0 +1,4 @@
+# ISAL without the Hessian (Gradient Similarity, section 4.4.2).
+_base_ = './fcos_isal_voc2012.py'
+active_learning = dict(
+    scorer=dict(solver=dict(_delete_=True, type='mmal.Identity')))
