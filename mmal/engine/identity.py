@@ -72,6 +72,9 @@ def _drop_defaults(content: dict) -> None:
     block = content.get('active_learning') or {}
     if block.get('candidates') == 'unlabelled':
         del block['candidates']
+    budget = block.get('budget') or {}
+    if budget.get('repeats') == 'free':
+        del budget['repeats']
 
 
 def _flatten(value: Any, key: str, out: dict) -> None:

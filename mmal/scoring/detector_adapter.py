@@ -15,6 +15,7 @@ from mmdet.structures.bbox import bbox2roi
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmal.models.utils import kept_random_state
 from mmal.models.utils.per_image import ignored_boxes, map_outputs, per_image
 from mmal.randomness import seeded_uniform
 from .data import Batch
@@ -232,7 +233,7 @@ def seeded(seed: int, image_id) -> Iterator[None]:
     """
     number = int(seeded_uniform([image_id], seed, 'sampler')[0] * 2**32)
     state = np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    with kept_random_state():
         # torch.manual_seed would leave a GPU's state changed
         torch.default_generator.manual_seed(number)
         np.random.seed(number)

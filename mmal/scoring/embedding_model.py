@@ -9,6 +9,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from mmal.models.committees.preprocessing import renormalise
+from mmal.models.utils import kept_random_state
 from mmal.registry import TASK_UTILS
 from .data import Batch
 from .embeddings import BaseEmbedder, pooled
@@ -88,8 +89,9 @@ class EmbeddingModel(BaseEmbedder):
 
     def _net(self) -> nn.Module:
         if self._network is None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
+            with kept_random_state():
+                # torch.manual_seed would leave a GPU's state changed
+                torch.default_generator.manual_seed(0)
                 network = self._built(self.backbone, 'backbone')
                 network.init_weights()
             network.eval()  # which of mmdet's backbones returns nothing

@@ -120,9 +120,14 @@ class InfluenceScorer(BaseScorer):
         self.detector = adapter_of(model, data.seed)
         try:
             self.recorder = self._recorder(model)
+        except ValueError as e:
+            raise ValueError(f'active_learning.scorer.layers: {e}') from e
+        try:
             self._rehearse(model)
         except (ValueError, RuntimeError) as e:
-            raise ValueError(f'active_learning.scorer.layers: {e}') from e
+            raise ValueError(
+                f'active_learning.scorer, an InfluenceScorer with the layers '
+                f'{[la.name for la in self.recorder.layers]}: {e}') from e
         except TypeError as e:
             raise ValueError(
                 f'InfluenceScorer cannot read the outputs of '

@@ -82,13 +82,15 @@ def together(processes: Processes, work: Callable[[], Any]) -> Any:
         What this process' work returned.
 
     Raises:
-        ValueError: The first of any process.
+        ValueError: The first error of any process.
     """
     result, error = None, None
     try:
         result = work()
     except ValueError as e:
         error = str(e)
+    except Exception as e:
+        error = f'{type(e).__name__}: {e}'
     errors = [e for e in processes.gather_objects(error) if e is not None]
     if errors:
         raise ValueError(errors[0])

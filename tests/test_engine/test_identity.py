@@ -21,6 +21,8 @@ def test_what_does_not_matter_may_change():
     for options in ({'work_dir': 'b'}, {'active_learning.rounds': 9},
                     {'active_learning.data.source': 'https://b'},
                     {'active_learning.on_bad_image': 'skip'},
+                    {'active_learning.candidates': 'unlabelled'},
+                    {'active_learning.budget.repeats': 'free'},
                     {'launcher': 'pytorch'}, {'resume': True}):
         assert digest(changed(**options)) == digest(same)
 

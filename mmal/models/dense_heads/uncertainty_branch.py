@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmal.uncertainty import at_least_float32, rectified_moments
 from ..layers import BayesConv2d
 from ..losses import UncertaintyRescaledLoss
+from ..utils import kept_random_state
 
 Moments = tuple[Tensor, Optional[Tensor]]
 _RESCALING = ('normalize', 'detach')
@@ -198,7 +199,7 @@ class UncertaintyBranchMixin:
         self._inputs: Optional[list] = None
         self._wrap_loss()
         # the head's own weights are drawn as without the branch
-        with torch.random.fork_rng(devices=[]):
+        with kept_random_state():
             self.branch = nn.ModuleList(
                 UncertaintyBranch(layer.in_channels, self._branch_channels(),
                                   self.branch_options)
@@ -223,7 +224,7 @@ class UncertaintyBranchMixin:
         super().init_weights()
         self.branch = branch
         layers = self.branched_layers()
-        with _kept_random_state(layers[0].weight.device):
+        with kept_random_state(layers[0].weight.device):
             for one, layer in zip(branch, layers):
                 one.init_weights(self.initial_bias(layer))
 
@@ -319,6 +320,7 @@ class UncertaintyBranchMixin:
         def follow(module, args, kwargs, output) -> None:
             nonlocal rest
             pred, *targets = args
+            self._check_followed(max(0, pred.numel() - len(rest)))
             mine, rest = rest[:pred.numel()], rest[pred.numel():]
             own.append(own_loss(mine.view(pred.shape), *targets, **kwargs))
 
@@ -326,18 +328,20 @@ class UncertaintyBranchMixin:
             yield own
         self._check_followed(len(rest))
 
-    def _check_followed(self, left: int) -> None:
-        """A head that drops positions would pair logits and targets wrongly.
+    def _check_followed(self, odd: int) -> None:
+        """Other positions would pair logits and targets wrongly.
 
         Args:
-            left (int): Logits of the branch that no call has asked for.
+            odd (int): Logits of the branch that no call has asked for, or
+                that a call asked for too many.
         """
-        if left:
+        if odd:
             raise ValueError(
-                f'{type(self).__name__}: bbox_head.{self.branched_loss} was '
-                f'asked for all but {left} predictions of the branched '
-                'layers. The branch serves heads whose loss takes those of '
-                'all positions, in the order of the levels.')
+                f'{type(self).__name__}: the predictions that '
+                f'bbox_head.{self.branched_loss} was asked for and those of '
+                f'the branched layers differ by {odd}. The branch serves '
+                'heads whose loss takes those of all positions, in the order '
+                'of the levels.')
 
     def _rows(self, levels: Sequence[Tensor]) -> Tensor:
         """[N, C]: level, image, row, column, anchor; mmdet's order."""
@@ -375,11 +379,6 @@ class UncertaintyBranchMixin:
                 'UncertaintyRescaledLoss, but bbox_head.branch.rescale is '
                 f'{given!r}: give the loss that it wraps instead, or leave '
                 'rescale out and set normalize and detach in the loss.')
-
-
-def _kept_random_state(device: torch.device):
-    return torch.random.fork_rng(
-        devices=[device] if device.type == 'cuda' else [])
 
 
 def _conv(in_channels: int, out_channels: int,

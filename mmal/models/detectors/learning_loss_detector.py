@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmal.compat.losses import local_losses
 from mmal.registry import MODELS
-from ..utils import image_losses
+from ..utils import image_losses, kept_random_state
 
 FEATURES = ('neck', 'backbone')
 
@@ -72,7 +72,7 @@ class LearningLossDetector(SingleStageDetector):
         if 'in_channels' not in cfg:
             cfg['in_channels'] = _neck_channels(neck, features)
         # the detector's own weights are drawn as without this head
-        with torch.random.fork_rng(devices=[]):
+        with kept_random_state():
             self.loss_head = MODELS.build(cfg)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: list) -> dict:
@@ -117,8 +117,7 @@ class LearningLossDetector(SingleStageDetector):
                 'choose another dense head for mmal.LearningLossDetector.')
         device = next(self.parameters()).device
         labels = [s.gt_instances for s in samples]
-        with local_losses(), torch.random.fork_rng(
-                devices=[device] if device.type == 'cuda' else []):
+        with local_losses(), kept_random_state(device):
             return image_losses(self, outputs[-1], samples, labels)
 
 

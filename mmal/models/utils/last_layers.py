@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from .blank_image import blank_image
+from .random_state import kept_random_state
 
 
 def last_layers(model: nn.Module) -> tuple[str, ...]:
@@ -70,8 +71,7 @@ def _traced(model: nn.Module) -> list[str]:
     leaves: dict[int, str] = {}
     inputs, sample = blank_image(model)
     with _eval_mode(model), torch.enable_grad(), _cut(model, leaves), \
-            _rpn_outputs(model) as outputs, torch.random.fork_rng(
-                devices=[inputs.device] if inputs.is_cuda else []):
+            _rpn_outputs(model) as outputs, kept_random_state(inputs.device):
         outputs.append(model(inputs, [sample], mode='tensor'))
     reached = _reached(list(_tensors(outputs)))
     return [name for key, name in leaves.items() if key in reached]
