@@ -126,7 +126,7 @@ class InfluenceScorer(BaseScorer):
             self._rehearse(model)
         except (ValueError, RuntimeError) as e:
             raise ValueError(
-                f'active_learning.scorer, an InfluenceScorer with the layers '
+                'active_learning.scorer, with scorer.layers: '
                 f'{[la.name for la in self.recorder.layers]}: {e}') from e
         except TypeError as e:
             raise ValueError(
