@@ -174,7 +174,7 @@ def _move_into_place(made: str, root: str, parameters: dict) -> None:
 
 
 def _make(root: str, parameters: dict) -> None:
-    banks = _digit_banks(parameters['seed'])
+    banks = digit_banks(parameters['seed'])
     for number, (name, split) in enumerate(SPLITS.items()):
         rng = np.random.default_rng([parameters['seed'], 1, number])
         _make_split(root, name, split, parameters[name], parameters['size'],
@@ -182,7 +182,7 @@ def _make(root: str, parameters: dict) -> None:
     write_json(osp.join(root, PARAMETERS), parameters)
 
 
-def _digit_banks(seed: int) -> dict:
+def digit_banks(seed: int) -> dict:
     """Samples of each class, a quarter of them for validation alone."""
     try:
         from sklearn.datasets import load_digits
