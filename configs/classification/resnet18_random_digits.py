@@ -18,7 +18,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=5e-4))
+    optimizer=dict(type='AdamW', lr=5e-3, weight_decay=0.01))
 param_scheduler = [
     dict(
         type='MultiStepLR',
@@ -31,9 +31,10 @@ param_scheduler = [
 default_hooks = dict(checkpoint=dict(interval=50))
 
 active_learning = dict(
-    prepare_data=dict(type='mmal.make_digit_images', root={{_base_.data_root}}),
+    prepare_data=dict(
+        type='mmal.make_digit_images', root={{_base_.data_root}}),
     data=dict(ann_file='pool.json'),
-    initial=dict(size=20),
+    initial=dict(size=40),
     rounds=6,
-    budget=dict(size=20, unit='images'),
+    budget=dict(size=40, unit='images'),
     score_dataloader=dict(batch_size=64, num_workers=0))

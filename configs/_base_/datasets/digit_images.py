@@ -9,7 +9,7 @@ metainfo = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='mmal.PaddedCrop', padding=3),
+    dict(type='mmal.PaddedCrop', padding=2),
     dict(type='PackDetInputs')
 ]
 test_pipeline = [

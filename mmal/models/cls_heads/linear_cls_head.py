@@ -25,8 +25,8 @@ class LinearClsHead(BaseModule):
         in_channels (int): D of the backbone's last map.
         loss_cls (dict): Config of a loss of mmdet or of this package that can
             be unreduced: a softmax's (CrossEntropyLoss) or one of sigmoids
-            (CrossEntropyLoss with ``use_sigmoid``, FocalLoss, mmal.AnchorLoss),
-            which is summed over the classes.
+            (CrossEntropyLoss with ``use_sigmoid``, FocalLoss,
+            mmal.AnchorLoss), which is summed over the classes.
         init_cfg (dict | list, optional): As any mmengine module's.
 
     Raises:
