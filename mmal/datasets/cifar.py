@@ -77,7 +77,7 @@ def make_cifar(source: str, root: str, classes: int = 10) -> str:
         write_image_labels(folder, 'val', val, names)
 
     return make_folder(root, dict(data='cifar', classes=classes, version=1),
-                       fill, f'the COCO files of CIFAR-{classes}')
+                       fill, 'make_cifar')
 
 
 def read_cifar(source: str, files: Sequence[str], labels: str = 'labels',

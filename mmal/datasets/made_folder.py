@@ -6,7 +6,7 @@ import os
 import os.path as osp
 import shutil
 import tempfile
-from typing import Callable
+from typing import Callable, Optional
 
 from mmengine.logging import print_log
 
@@ -15,8 +15,11 @@ from mmal.fileio import read_json, write_json
 PARAMETERS = 'parameters.json'
 
 
-def make_folder(root: str, parameters: dict, fill: Callable[[str], None],
-                title: str) -> str:
+def make_folder(root: str,
+                parameters: dict,
+                fill: Callable[[str], None],
+                maker: str,
+                complete: Callable[[str], bool] = osp.isdir) -> str:
     """Make a folder unless it is there, made with the same parameters.
 
     Several processes may make it at once. One made with other parameters is
@@ -26,7 +29,9 @@ def make_folder(root: str, parameters: dict, fill: Callable[[str], None],
         root (str): The folder.
         parameters (dict): What its content depends on; written into it.
         fill (callable): Writes the content into an empty folder.
-        title (str): What it is, for the log.
+        maker (str): Who makes it, for messages.
+        complete (callable): Whether a folder with these parameters still has
+            all of its files; otherwise it is made anew.
 
     Returns:
         str: ``root``, absolute.
@@ -35,10 +40,14 @@ def make_folder(root: str, parameters: dict, fill: Callable[[str], None],
         FileExistsError: If ``root`` holds something else.
     """
     root = osp.abspath(root)
-    if _is_made(root, parameters):
+
+    def is_made() -> bool:
+        return _parameters(root) == parameters and complete(root)
+
+    if is_made():
         return root
-    _refuse_foreign(root)
-    print_log(f'Making {title} in {root}', 'current')
+    _refuse_foreign(root, maker)
+    print_log(f'{maker} makes a data set in {root}', 'current')
     os.makedirs(osp.dirname(root), exist_ok=True)
     made = tempfile.mkdtemp(
         prefix=f'.{osp.basename(root)}.', dir=osp.dirname(root))
@@ -46,32 +55,33 @@ def make_folder(root: str, parameters: dict, fill: Callable[[str], None],
         fill(made)
         write_json(osp.join(made, PARAMETERS), parameters)
         os.chmod(made, 0o755)
-        _move_into_place(made, root, parameters)
+        _move_into_place(made, root, maker, is_made)
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return root
 
 
-def _is_made(root: str, parameters: dict) -> bool:
+def _parameters(root: str) -> Optional[dict]:
     path = osp.join(root, PARAMETERS)
-    return osp.exists(path) and read_json(path) == parameters
+    return read_json(path) if osp.exists(path) else None
 
 
-def _refuse_foreign(root: str) -> None:
+def _refuse_foreign(root: str, maker: str) -> None:
     ours = osp.exists(osp.join(root, PARAMETERS))
     if osp.exists(root) and not ours and (osp.isfile(root)
                                           or os.listdir(root)):
         raise FileExistsError(
-            f'{root} exists and was not made by mmal. Move it away, or give '
-            "another folder in the config's prepare_data.root.")
+            f'{root} exists and was not made by {maker}. Move it away, or '
+            "give another folder in the config's prepare_data.root.")
 
 
-def _move_into_place(made: str, root: str, parameters: dict) -> None:
+def _move_into_place(made: str, root: str, maker: str,
+                     is_made: Callable[[], bool]) -> None:
     """Rename ``made`` to ``root``, or leave it if another process did."""
     for _ in range(10):
-        if _is_made(root, parameters):
+        if is_made():
             return
-        _refuse_foreign(root)
+        _refuse_foreign(root, maker)
         if osp.exists(root):
             old = f'{made}.old'
             with contextlib.suppress(FileNotFoundError):

@@ -42,8 +42,7 @@ def make_svhn(source: str, root: str) -> str:
                 osp.join(source, file), VAL_ID if name == 'val' else 1)
             write_image_labels(folder, name, split, CLASSES)
 
-    return make_folder(root, dict(data='svhn', version=1), fill,
-                       'the COCO files of SVHN')
+    return make_folder(root, dict(data='svhn', version=1), fill, 'make_svhn')
 
 
 def read_svhn(path: str, first_id: int = 1) -> ImageLabels:

@@ -12,7 +12,7 @@ from .tiny_ssd import tiny_mdn_ssd, tiny_ssd, tiny_ssd_config
 
 __all__ = [
     'make_digit_images', 'make_digits', 'tiny_coco', 'tiny_config',
-    'tiny_faster_rcnn', 'tiny_faster_rcnn_config', 'tiny_fcos', 'tiny_fcos_config',
-    'tiny_mdn_faster_rcnn', 'tiny_mdn_fcos', 'tiny_mdn_fcos_config',
-    'tiny_mdn_ssd', 'tiny_ssd', 'tiny_ssd_config'
+    'tiny_faster_rcnn', 'tiny_faster_rcnn_config', 'tiny_fcos',
+    'tiny_fcos_config', 'tiny_mdn_faster_rcnn', 'tiny_mdn_fcos',
+    'tiny_mdn_fcos_config', 'tiny_mdn_ssd', 'tiny_ssd', 'tiny_ssd_config'
 ]

@@ -39,7 +39,7 @@ def make_digit_images(root: str, seed: int = 0) -> str:
             write_image_labels(folder, name, images, CLASSES)
 
     return make_folder(root, dict(data='digit images', seed=seed, version=1),
-                       fill, 'images of digits')
+                       fill, 'make_digit_images')
 
 
 def _split(bank: list[np.ndarray], shares: tuple[float, ...],
