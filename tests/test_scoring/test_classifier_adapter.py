@@ -53,13 +53,14 @@ def features(model, data, split):
 def by_hand(model, data, top_k):
     """Scores of the pool by a dense Hessian of the mean cross entropy."""
     fc = model.cls_head.fc
-    weight = torch.cat([fc.weight.flatten(1), fc.bias[:, None]], 1).double()
+    weight = torch.cat([fc.weight.flatten(1), fc.bias[:, None]], 1)
+    weight = weight.detach().double()
 
     def mean_loss(flat, x, y):
         return torch.nn.functional.cross_entropy(
             x @ flat.view(weight.shape).T, y)
 
-    flat = weight.detach().flatten().requires_grad_()
+    flat = weight.flatten().requires_grad_()
     labelled, y, _ = features(model, data, 'labelled')
     hessian = torch.autograd.functional.hessian(
         lambda f: mean_loss(f, labelled, y), flat)
@@ -81,7 +82,7 @@ def by_hand(model, data, top_k):
 
 
 @pytest.mark.parametrize('hessian', ['gauss-newton', 'exact'])
-@pytest.mark.parametrize('top_k', [1, 2, 3])
+@pytest.mark.parametrize('top_k', [1, 2])
 def test_scores_equal_equation_3_and_4_by_dense_matrices(
         data, hessian, top_k):
     model = tiny_classifier()
