@@ -83,7 +83,7 @@ class _Watch(Hook):
 
 def runner_of(cfg, tmp_path):
     from mmengine.runner import Runner
-    del cfg.active_learning
+    cfg.pop('active_learning')
     cfg.experiment_name = str(tmp_path)
     return Runner.from_cfg(cfg)
 

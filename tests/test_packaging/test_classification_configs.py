@@ -6,6 +6,7 @@ import os.path as osp
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
@@ -118,3 +119,13 @@ def test_rows_of_convbayes_differ_by_the_head_alone(mmdet_scope):
         '': 'CrossEntropyLoss', '-focal': 'FocalLoss',
         '-anchor': 'AnchorLoss', '-convbayes': 'UncertaintyRescaledLoss',
         '-convbayes-no-rescaling': 'CrossEntropyLoss'}
+
+
+def test_every_config_is_in_the_metafile_and_the_readme():
+    with open(osp.join(FOLDER, 'metafile.yml'), encoding='utf-8') as f:
+        models = yaml.safe_load(f)['Models']
+    assert sorted(m['Name'] for m in models) == NAMES
+    assert all(osp.exists(osp.join(ROOT, m['Config'])) for m in models)
+    with open(osp.join(FOLDER, 'README.md'), encoding='utf-8') as f:
+        text = f.read()
+    assert all(f'({name}.py)' in text for name in NAMES)
