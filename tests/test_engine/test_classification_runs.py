@@ -13,6 +13,9 @@ from mmal.testing.tiny_classifier import tiny_classification
 
 LLAL = dict(type='mmal.LearningLossClassifier',
             loss_head=dict(in_channels=[4, 8, 16]))
+BAYES = dict(
+    type='mmal.BayesClsHead',
+    loss_cls=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True))
 METHODS = {
     'random': (dict(), {}),
     'isal': (dict(scorer=dict(type='mmal.InfluenceScorer')), {}),
@@ -20,6 +23,8 @@ METHODS = {
     'llal': (dict(scorer=dict(type='mmal.LearningLossScorer'),
                   selector=dict(type='mmal.RandomSubset', size=6)),
              dict(model=LLAL)),
+    'convbayes': (dict(scorer=dict(type='mmal.InfluenceScorer')),
+                  dict(model=dict(cls_head=BAYES))),
 }
 
 

@@ -156,3 +156,13 @@ def test_too_large_a_k_is_found_before_training(data):
 def test_the_pool_file_has_one_box_an_image(root, data):
     assert os.path.exists(os.path.join(root, 'pool.json'))
     assert len(data().ids('unlabelled')) == 7
+
+
+def test_all_parameters_need_the_exact_hessian(data):
+    with pytest.raises(ValueError, match="hessian='exact'"):
+        InfluenceScorer('*').check(tiny_classifier(), data())
+    scorer = InfluenceScorer(
+        '*', hessian='exact',
+        solver=dict(type='mmal.LiSSA', damping=50.0, repeats=1, depth=20))
+    scores = score_pool(tiny_classifier(), scorer, data())
+    assert np.isfinite(scores.values).all() and scores.values.any()
