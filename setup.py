@@ -12,10 +12,11 @@ EXTRAS = {
     'mim': ['mminstall'],
     'lite0': ['lite0'],
     'digits': ['digits'],
+    'svhn': ['svhn'],
     'benchmarks': ['benchmarks'],
     'demo': ['lite0', 'digits'],
     'tests': ['tests', 'lite0', 'digits'],
-    'all': ['lite0', 'digits', 'tests'],
+    'all': ['lite0', 'digits', 'svhn', 'tests'],
 }
 MIM_FILES = ('configs', 'tools', 'model-index.yml')
 

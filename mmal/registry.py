@@ -31,6 +31,7 @@ METRICS = Registry(
     parent=MMENGINE_METRICS,
     scope=SCOPE,
     locations=[
+        'mmal.evaluation.accuracy_metric',
         'mmal.evaluation.calibration_metric',
         'mmal.evaluation.size_weighted_coco_metric'
     ])
@@ -38,7 +39,7 @@ FUNCTIONS = Registry(
     'function',
     parent=MMENGINE_FUNCTIONS,
     scope=SCOPE,
-    locations=['mmal.engine', 'mmal.testing'])
+    locations=['mmal.engine', 'mmal.testing', 'mmal.datasets'])
 DATA_SAMPLERS = Registry(
     'data sampler',
     parent=MMENGINE_DATA_SAMPLERS,
@@ -56,7 +57,7 @@ TRANSFORMS = Registry(
     'transform',
     parent=MMENGINE_TRANSFORMS,
     scope=SCOPE,
-    locations=['mmal.scoring'])
+    locations=['mmal.scoring', 'mmal.datasets'])
 VISUALIZERS = Registry(
     'visualizer',
     parent=MMENGINE_VISUALIZERS,

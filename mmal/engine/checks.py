@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .query import Query
     from .workdir import RoundDir
 
+# which have a class for each category
+_HEADS = ('bbox_head', 'cls_head')
+
 
 def check_config(cfg: Config, settings: Settings) -> None:
     """Check what needs neither data nor a model.
@@ -94,7 +97,7 @@ def check_model(cfg: Config, dataset: dict) -> nn.Module:
         number = getattr(module, 'num_classes', None)
         if name.endswith('rpn_head') or not isinstance(number, int):
             continue
-        if name.endswith('bbox_head') and number != len(classes):
+        if name.endswith(_HEADS) and number != len(classes):
             raise ValueError(
                 f'model.{name}.num_classes is {number}, but the data set has '
                 f'{len(classes)} classes: make them equal.')

@@ -1,5 +1,7 @@
 """Detector parts, in the folders mmdet uses."""
-from .backbones import EfficientNetLite
+from .backbones import EfficientNetLite, SmallImageResNet
+from .classifiers import ImageClassifier, LearningLossClassifier
+from .cls_heads import BayesClsHead, LinearClsHead
 from .dense_heads import (
     BayesFCOSHead,
     BayesRetinaHead,
@@ -23,10 +25,12 @@ from .roi_heads import MDNShared2FCBBoxHead
 from .task_heads import LossPredictionHead
 
 __all__ = [
-    'AnchorLoss', 'BayesConv2d', 'BayesFCOSHead', 'BayesRetinaHead',
-    'BayesYOLOV3Head', 'DropoutFPN', 'DropoutSSDNeck', 'EfficientNetLite',
-    'GaussianFCOSHead', 'LearningLossDetector', 'LossPredictionHead',
-    'MDNFCOSHead', 'MDNSSDHead', 'MDNShared2FCBBoxHead',
-    'MixtureCrossEntropyLoss', 'MixtureNLLLoss', 'PairwiseRankingLoss',
-    'SSDHead', 'UncertaintyRescaledLoss'
+    'AnchorLoss', 'BayesClsHead', 'BayesConv2d', 'BayesFCOSHead',
+    'BayesRetinaHead', 'BayesYOLOV3Head', 'DropoutFPN', 'DropoutSSDNeck',
+    'EfficientNetLite', 'GaussianFCOSHead', 'ImageClassifier',
+    'LearningLossClassifier', 'LearningLossDetector', 'LinearClsHead',
+    'LossPredictionHead', 'MDNFCOSHead', 'MDNSSDHead',
+    'MDNShared2FCBBoxHead', 'MixtureCrossEntropyLoss', 'MixtureNLLLoss',
+    'PairwiseRankingLoss', 'SSDHead', 'SmallImageResNet',
+    'UncertaintyRescaledLoss'
 ]

@@ -15,7 +15,10 @@ METRIC_KEYS = {
     'AP': ('coco/bbox_mAP', 'pascal_voc/mAP'),
     'AP50': ('coco/bbox_mAP_50', 'pascal_voc/AP50'),
     'AP75': ('coco/bbox_mAP_75', 'pascal_voc/AP75'),
+    'accuracy': ('accuracy/top1', ),
 }
+# What a report shows of a run: the first of these that has a value.
+SHOWN = (('AP', 'AP50', 'AP75'), ('accuracy', ))
 COSTS = ('images', 'boxes')
 STOPPED = (None, 'rounds', 'target', 'exhausted')
 
@@ -50,7 +53,7 @@ class Record:
         self.metrics = {k: _finite(v) for k, v in self.metrics.items()}
 
     def value(self, name: str) -> Optional[float]:
-        """A metric by its key, or by the short name AP, AP50 or AP75."""
+        """A metric by its key, or by its short name, e.g. AP or accuracy."""
         for key in (name, *METRIC_KEYS.get(name, ())):
             if key in self.metrics:
                 return self.metrics[key]
@@ -116,7 +119,8 @@ class Curve:
 
         Args:
             by (str): 'images' or 'boxes'.
-            metric (str): 'AP', 'AP50', 'AP75' or a key of the metrics.
+            metric (str): 'AP', 'AP50', 'AP75', 'accuracy' or a key of the
+                metrics.
 
         Returns:
             tuple[list[float], list[float]]: As many costs as values.
@@ -126,6 +130,15 @@ class Curve:
         pairs = [(getattr(r, by), r.value(metric)) for r in self.records]
         pairs = [(cost, value) for cost, value in pairs if value is not None]
         return [p[0] for p in pairs], [p[1] for p in pairs]
+
+    @property
+    def shown(self) -> Tuple[str, ...]:
+        """Short names of the metrics to show: those of a detector unless
+        the rounds have others only."""
+        for names in SHOWN:
+            if any(self.series('images', name)[0] for name in names):
+                return names
+        return SHOWN[0]
 
     def area(self, by: str = 'boxes', metric: str = 'AP',
              **interval) -> Optional[float]:

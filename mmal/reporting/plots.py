@@ -5,14 +5,14 @@ from typing import Dict, Union
 from mmal.fileio import write_bytes
 from .curve import COSTS, Curve
 
-_DASHES = {'AP': '-', 'AP50': '--'}
+_DASHES = {'AP': '-', 'AP50': '--', 'accuracy': '-'}
 # Okabe and Ito's colours: told apart by colour-blind readers too.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9',
            '#000000')
 
 
 def draw_curves(curves: Union[Curve, Dict[str, Curve]]) -> bytes:
-    """AP and AP50 against images and against boxes, as PNG.
+    """AP and AP50, or accuracy, against images and against boxes, as PNG.
 
     Args:
         curves (Curve | dict[str, Curve]): One run, or several by name.
@@ -27,10 +27,15 @@ def draw_curves(curves: Union[Curve, Dict[str, Curve]]) -> bytes:
     panels = figure.subplots(1, len(COSTS), sharey=True)
     for panel, by in zip(panels, COSTS):
         _draw_panel(panel, curves, by)
-    panels[0].set_ylabel('AP')
+    panels[0].set_ylabel(_ylabel(curves))
     if panels[0].get_legend_handles_labels()[1]:
         panels[-1].legend(frameon=False)
     return png_of(figure)
+
+
+def _ylabel(curves: Dict[str, Curve]) -> str:
+    names = dict.fromkeys(c.shown[0] for c in curves.values())
+    return ', '.join(names) or 'AP'
 
 
 def new_figure(width: float, height: float):

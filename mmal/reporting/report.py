@@ -102,7 +102,7 @@ def summarise(curve: Curve) -> str:
     if last.repeated:
         sizes.append(amount(last.repeated, 'repetition'))
     parts = [', '.join(sizes)]
-    for name in ('AP', 'AP50'):
+    for name in [n for n in curve.shown if n != 'AP75']:
         values = [number(v, 3) for v in curve.series(metric=name)[1]]
         if values:
             parts.append(f'{name} {_from_to(values[0], values[-1])}')

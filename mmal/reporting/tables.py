@@ -9,15 +9,20 @@ from rich.text import Text
 
 from .curve import Curve, Record
 
-HEADER = ('round', 'images', 'boxes', 'AP', 'AP50', 'AP75', '10k·AP/boxes',
-          'train', 'query')
+_COSTS = ('round', 'images', 'boxes')
+_TIMES = ('train', 'query')
+_EFFICIENCY = '10k·AP/boxes'
 
 
 def round_rows(curve: Curve) -> Tuple[List[str], List[List[str]]]:
     """Header and rows of the rounds; where labelled images may be taken
     again, with a column of how many were."""
-    header = list(HEADER)
-    rows = [_round_row(r) for r in curve.records]
+    names = curve.shown
+    efficiency = 'AP' in names
+    header = [
+        *_COSTS, *names, *([_EFFICIENCY] if efficiency else []), *_TIMES
+    ]
+    rows = [_round_row(r, names, efficiency) for r in curve.records]
     if any(r.repeated is not None for r in curve.records):
         header.insert(2, 'repeated')
         for record, row in zip(curve.records, rows):
@@ -25,12 +30,13 @@ def round_rows(curve: Curve) -> Tuple[List[str], List[List[str]]]:
     return header, rows
 
 
-def _round_row(record: Record) -> List[str]:
-    """One record as text, in the order of :data:`HEADER`."""
+def _round_row(record: Record, names: Sequence[str],
+               efficiency: bool) -> List[str]:
+    """One record as text."""
     return [
         str(record.round), f'{record.images:,}', f'{record.boxes:,}',
-        *(number(record.value(name), 3) for name in ('AP', 'AP50', 'AP75')),
-        number(record.efficiency, 4),
+        *(number(record.value(name), 3) for name in names),
+        *([number(record.efficiency, 4)] if efficiency else []),
         duration(record.train_seconds),
         duration(record.query_seconds)
     ]

@@ -1,4 +1,4 @@
-"""Losses and detections of one forward pass, for each kind of detector."""
+"""Losses of one forward pass, for each kind of model."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mmal.models.utils import kept_random_state
 from mmal.models.utils.per_image import ignored_boxes, map_outputs, per_image
 from mmal.randomness import seeded_uniform
+from .classifier_adapter import Classifier
 from .data import Batch
 from .detector import (
     Outputs,
@@ -26,35 +27,57 @@ from .detector import (
     image_losses,
     predictions,
     pseudo_label_losses,
+    pseudo_labels,
 )
+from .expectation import Expectation
 
 
-class DetectorAdapter(Protocol):
-    """What the influence maths asks of a detector.
+class ModelAdapter(Protocol):
+    """What the influence maths asks of a detector or classifier.
 
     ``outputs`` is what :meth:`forward` returned; nobody else looks into it.
     """
 
     @staticmethod
     def accepts(model: nn.Module) -> bool:
-        """Whether this adapter knows how to read the detector."""
+        """Whether this adapter knows how to read the model."""
 
     def forward(self, batch: Batch):
         """The one forward pass of B images."""
-
-    def predictions(self, outputs, samples: Sequence) -> list[InstanceData]:
-        """Final detections of each image, in the network input's pixels."""
 
     def image_losses(self, outputs, samples: Sequence,
                      labels: Sequence[InstanceData]) -> Tensor:
         """[B], the loss of each image as if it were alone in its batch."""
 
+    def expected_losses(self, outputs, samples: Sequence,
+                        rule: Expectation) -> tuple[Tensor, Tensor]:
+        """[B], the same with pseudo-labels, and int64 [B], how many each
+        image has."""
+
+
+class _Detector:
+    """Detections that are sure enough become pseudo-labels."""
+
+    def predictions(self, outputs, samples: Sequence) -> list[InstanceData]:
+        """Final detections of each image, in the network input's pixels."""
+        raise NotImplementedError
+
     def pseudo_label_losses(self, outputs, samples: Sequence,
                             labels: Sequence[InstanceData]) -> Tensor:
-        """[B], the same with detections as labels, off the losses' kinks."""
+        """[B], losses with detections as labels, off the losses' kinks."""
+        raise NotImplementedError
+
+    def expected_losses(self, outputs, samples: Sequence,
+                        rule: Expectation) -> tuple[Tensor, Tensor]:
+        """See :meth:`ModelAdapter.expected_losses`."""
+        labels = pseudo_labels(
+            self.predictions(outputs, samples), rule.score_thr)
+        losses = self.pseudo_label_losses(outputs, samples, labels)
+        count = [len(label) for label in labels]
+        return losses, torch.tensor(count, device=losses.device)
 
 
-class OneStage:
+class OneStage(_Detector):
     """FCOS, RetinaNet, SSD, YOLO and all others with a dense ``bbox_head``.
 
     Args:
@@ -67,24 +90,24 @@ class OneStage:
 
     @staticmethod
     def accepts(model: nn.Module) -> bool:
-        """See :meth:`DetectorAdapter.accepts`."""
+        """See :meth:`ModelAdapter.accepts`."""
         return isinstance(model, SingleStageDetector) and hasattr(
             getattr(model, 'bbox_head', None), 'loss_by_feat')
 
     def forward(self, batch: Batch) -> Outputs:
-        """See :meth:`DetectorAdapter.forward`."""
+        """See :meth:`ModelAdapter.forward`."""
         return head_outputs(self.model, batch.inputs)
 
     def predictions(self, outputs, samples) -> list[InstanceData]:
-        """See :meth:`DetectorAdapter.predictions`."""
+        """See :meth:`_Detector.predictions`."""
         return predictions(self.model, outputs, samples)
 
     def image_losses(self, outputs, samples, labels) -> Tensor:
-        """See :meth:`DetectorAdapter.image_losses`."""
+        """See :meth:`ModelAdapter.image_losses`."""
         return image_losses(self.model, outputs, samples, labels)
 
     def pseudo_label_losses(self, outputs, samples, labels) -> Tensor:
-        """See :meth:`DetectorAdapter.pseudo_label_losses`."""
+        """See :meth:`_Detector.pseudo_label_losses`."""
         return pseudo_label_losses(self.model, outputs, samples, labels)
 
 
@@ -100,7 +123,7 @@ class _Regions:
     rpn: Outputs
 
 
-class TwoStage:
+class TwoStage(_Detector):
     """Faster R-CNN and others with an RPN and a ``StandardRoIHead``.
 
     A loss has all box terms of both stages. Proposals, the regions drawn from
@@ -119,19 +142,19 @@ class TwoStage:
 
     @staticmethod
     def accepts(model: nn.Module) -> bool:
-        """See :meth:`DetectorAdapter.accepts`."""
+        """See :meth:`ModelAdapter.accepts`."""
         return isinstance(model, TwoStageDetector) and model.with_rpn and \
             isinstance(model.roi_head, StandardRoIHead)
 
     def forward(self, batch: Batch) -> _Regions:
-        """See :meth:`DetectorAdapter.forward`."""
+        """See :meth:`ModelAdapter.forward`."""
         features = self.model.extract_feat(batch.inputs)
         return _Regions(features, self.model.rpn_head(features))
 
     @torch.no_grad()
     def predictions(self, outputs: _Regions,
                     samples: Sequence) -> list[InstanceData]:
-        """See :meth:`DetectorAdapter.predictions`."""
+        """See :meth:`_Detector.predictions`."""
         metas = [s.metainfo for s in samples]
         head = self.model.roi_head
         found = head.predict_bbox(
@@ -142,7 +165,7 @@ class TwoStage:
 
     def image_losses(self, outputs: _Regions, samples: Sequence,
                      labels: Sequence[InstanceData]) -> Tensor:
-        """See :meth:`DetectorAdapter.image_losses`."""
+        """See :meth:`ModelAdapter.image_losses`."""
         cfg = self.model.train_cfg
         cfg = cfg.get('rpn_proposal', self.model.test_cfg.rpn)
         losses = [
@@ -152,7 +175,7 @@ class TwoStage:
         return torch.stack(losses) if losses else torch.zeros(0)
 
     def pseudo_label_losses(self, outputs, samples, labels) -> Tensor:
-        """See :meth:`DetectorAdapter.pseudo_label_losses`."""
+        """See :meth:`_Detector.pseudo_label_losses`."""
         return pseudo_label_losses(self.model, outputs, samples, labels,
                                    lambda _, *args: self.image_losses(*args))
 
@@ -200,14 +223,14 @@ class TwoStage:
             rcnn_train_cfg=head.train_cfg)['loss_bbox']
 
 
-ADAPTERS = (OneStage, TwoStage)
+ADAPTERS = (OneStage, TwoStage, Classifier)
 
 
-def adapter_of(model: nn.Module, seed: int = 0) -> DetectorAdapter:
-    """The adapter that knows a detector.
+def adapter_of(model: nn.Module, seed: int = 0) -> ModelAdapter:
+    """The adapter that knows a model.
 
     Args:
-        model (nn.Module): The detector.
+        model (nn.Module): The detector or classifier.
         seed (int): Of what its losses draw at random.
 
     Raises:
@@ -219,8 +242,8 @@ def adapter_of(model: nn.Module, seed: int = 0) -> DetectorAdapter:
     raise ValueError(
         f'{type(model).__name__} is neither a single-stage detector with a '
         'bbox_head that has loss_by_feat (FCOS, RetinaNet, SSD, YOLO, …) nor '
-        'a two-stage one with an RPN and a StandardRoIHead (Faster R-CNN): '
-        'choose another scorer for it.')
+        'a two-stage one with an RPN and a StandardRoIHead (Faster R-CNN), '
+        'nor an mmal.ImageClassifier: choose another scorer for it.')
 
 
 @contextmanager

@@ -31,8 +31,9 @@ from mmal.randomness import seeded_order
 from mmal.registry import TASK_UTILS
 from .base import BaseScorer
 from .data import Batch, ScoringData
-from .detector import blank_batch, pseudo_labels, twice_differentiable
+from .detector import blank_batch, twice_differentiable
 from .detector_adapter import adapter_of
+from .expectation import Expectation
 from .options import check_choice
 
 for _wrapper in (mmcv.cnn.Conv2d, mmcv.cnn.Linear):
@@ -55,7 +56,7 @@ class InfluenceScorer(BaseScorer):
     I = -s_test · ∇l(z, pseudo-labels of z) (eq. 4); the more negative, the
     better, so the score is -I.
 
-    Detections, losses and gradient products come from one forward pass of a
+    Predictions, losses and gradient products come from one forward pass of a
     batch. Each loss is the one the image has alone, in eval mode. Cost: one
     forward and about two backward passes of the head per pool image; one
     forward pass per reference image and per image of the Hessian sample; the
@@ -80,6 +81,8 @@ class InfluenceScorer(BaseScorer):
             at most 5,000.
         score_thr (float): Detections with at least this score become
             pseudo-labels.
+        top_k (int): K of eq. 3, for classifiers: the gradients for the K most
+            probable classes are summed, each times its probability.
         empty (str): What to do with an image without pseudo-labels: 'last'
             puts it behind all others, at random among its like; 'background'
             scores it against an empty image.
@@ -100,7 +103,8 @@ class InfluenceScorer(BaseScorer):
                  score_thr: float = 0.1,
                  empty: str = 'last',
                  bias: bool = True,
-                 cache_gib: float = 4.0) -> None:
+                 cache_gib: float = 4.0,
+                 top_k: int = 1) -> None:
         check_choice('reference', reference, REFERENCES)
         check_choice('hessian', hessian, HESSIANS)
         check_choice('empty', empty, EMPTY)
@@ -110,14 +114,14 @@ class InfluenceScorer(BaseScorer):
             dict(solver or dict(type='mmal.ConjugateGradient', max_iters=100)))
         self.hessian = hessian
         self.hessian_images = hessian_images
-        self.score_thr = score_thr
+        self.expectation = Expectation(score_thr, top_k)
         self.empty = empty
         self.bias = bias
         self.cache_bytes = int(cache_gib * 2**30)
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
-        self.detector = adapter_of(model, data.seed)
+        self.adapter = adapter_of(model, data.seed)
         try:
             self.recorder = self._recorder(model)
         except ValueError as e:
@@ -141,7 +145,7 @@ class InfluenceScorer(BaseScorer):
 
     def prepare(self, model: nn.Module, data: ScoringData) -> None:
         """Compute s_test for this round's model."""
-        self.detector = adapter_of(model, data.seed)
+        self.adapter = adapter_of(model, data.seed)
         self.recorder = self._recorder(model)
         gradient = self._reference_gradient(model, data)
         operator = self._operator(model, data)
@@ -163,16 +167,11 @@ class InfluenceScorer(BaseScorer):
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Scores of a batch and the number of its pseudo-labels, both [B]."""
         with self.recorder:
-            outputs = self.detector.forward(batch)
-            labels = pseudo_labels(
-                self.detector.predictions(outputs, batch.samples),
-                self.score_thr)
-            losses = self.detector.pseudo_label_losses(
-                outputs, batch.samples, labels)
+            outputs = self.adapter.forward(batch)
+            losses, count = self.adapter.expected_losses(
+                outputs, batch.samples, self.expectation)
         score = image_products(losses, self.recorder, self.s_test).detach()
         self.recorder.clear()
-        count = torch.tensor([len(label) for label in labels],
-                             device=score.device)
         if self.empty == 'last':
             score = score.masked_fill(count == 0, -float('inf'))
         return dict(score=score, pseudo_labels=count)
@@ -195,9 +194,9 @@ class InfluenceScorer(BaseScorer):
     def _losses(self, batch: Batch) -> Tensor:
         """True-label losses [B] of a batch, its calls recorded."""
         with self.recorder:
-            outputs = self.detector.forward(batch)
+            outputs = self.adapter.forward(batch)
             labels = [s.gt_instances for s in batch.samples]
-            return self.detector.image_losses(outputs, batch.samples, labels)
+            return self.adapter.image_losses(outputs, batch.samples, labels)
 
     def _reference_gradient(self, model, data) -> list[Tensor]:
         """v = the mean over R of ∇l, summed in float64 over processes."""

@@ -12,6 +12,7 @@ from .core_set import CoreSet
 from .k_means_plus_plus import KMeansPlusPlus
 from .plain_scores import PlainScores
 from .processes import Alone, Processes, ProcessGroup
+from .random_subset import RandomSubset
 from .ranking import BaseRanking
 from .round_robin import RoundRobin
 from .sharing import SharedSelection
@@ -22,7 +23,8 @@ from .top_third import TopThird
 
 __all__ = [
     'Alone', 'BaseRanking', 'BaseSelector', 'BottomN', 'CoreSet', 'ImageId',
-    'KMeansPlusPlus', 'PlainScores', 'ProcessGroup', 'Processes', 'RoundRobin',
-    'ScoresLike', 'SharedSelection', 'SparseModeling', 'TopBottom', 'TopN',
-    'TopThird', 'best_first', 'check_count', 'lowest_first'
+    'KMeansPlusPlus', 'PlainScores', 'ProcessGroup', 'Processes',
+    'RandomSubset', 'RoundRobin', 'ScoresLike', 'SharedSelection',
+    'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'best_first',
+    'check_count', 'lowest_first'
 ]

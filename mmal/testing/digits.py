@@ -5,26 +5,22 @@ the UCI "Optical Recognition of Handwritten Digits" set, 43 writers), drawn
 large on textured backgrounds. Scenes differ in difficulty and the pool holds
 many easy ones and few of some classes, so that it matters which are labelled.
 """
-import contextlib
 import os
 import os.path as osp
-import shutil
 import struct
-import tempfile
 import zlib
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
 import numpy as np
-from mmengine.logging import print_log
 
-from mmal.fileio import read_json, write_bytes, write_json
+from mmal.datasets.made_folder import make_folder
+from mmal.fileio import write_bytes, write_json
 from mmal.registry import FUNCTIONS
 
 CLASSES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven',
            'eight', 'nine')
 LAYOUT_VERSION = 1
-PARAMETERS = 'parameters.json'
 VISIBLE = 0.5
 GREY = np.array([0.299, 0.587, 0.114])
 
@@ -110,21 +106,15 @@ def make_digits(root: str,
     parameters = dict(
         version=LAYOUT_VERSION, seed=seed, pool=pool, val=val, size=size)
     _check(parameters)
-    root = osp.abspath(root)
-    if _is_made(root, parameters):
-        return root
-    _refuse_foreign(root)
-    print_log(f'Making {pool} + {val} digit scenes in {root}', 'current')
-    os.makedirs(osp.dirname(root), exist_ok=True)
-    made = tempfile.mkdtemp(
-        prefix=f'.{osp.basename(root)}.', dir=osp.dirname(root))
-    try:
-        _make(made, parameters)
-        os.chmod(made, 0o755)
-        _move_into_place(made, root, parameters)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return root
+
+    def complete(folder: str) -> bool:
+        images = osp.join(folder, 'images')
+        return (all(osp.exists(osp.join(folder, f'{s}.json')) for s in SPLITS)
+                and osp.isdir(images)
+                and len(os.listdir(images)) == pool + val)
+
+    return make_folder(root, parameters, lambda made: _make(made, parameters),
+                       'make_digits', complete)
 
 
 def _check(parameters: dict) -> None:
@@ -135,54 +125,15 @@ def _check(parameters: dict) -> None:
                              f'number of at least {least[name]}')
 
 
-def _is_made(root: str, parameters: dict) -> bool:
-    path = osp.join(root, PARAMETERS)
-    if not osp.exists(path) or read_json(path) != parameters:
-        return False
-    images = osp.join(root, 'images')
-    return (all(osp.exists(osp.join(root, f'{split}.json'))
-                for split in SPLITS) and osp.isdir(images)
-            and len(os.listdir(images)) == parameters['pool'] +
-            parameters['val'])
-
-
-def _refuse_foreign(root: str) -> None:
-    ours = osp.exists(osp.join(root, PARAMETERS))
-    if osp.exists(root) and not ours and (osp.isfile(root)
-                                          or os.listdir(root)):
-        raise FileExistsError(
-            f'{root} exists and was not made by make_digits. Move it away, or '
-            "give another folder in the config's prepare_data.root")
-
-
-def _move_into_place(made: str, root: str, parameters: dict) -> None:
-    """Rename ``made`` to ``root``, or leave it if another process did."""
-    for _ in range(10):
-        if _is_made(root, parameters):
-            return
-        _refuse_foreign(root)
-        if osp.exists(root):
-            old = f'{made}.old'
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(root, old)
-            shutil.rmtree(old, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            os.rename(made, root)
-            return
-    raise FileExistsError(f'{root} keeps being made with other arguments by '
-                          'another process; give each its own folder')
-
-
 def _make(root: str, parameters: dict) -> None:
-    banks = _digit_banks(parameters['seed'])
+    banks = digit_banks(parameters['seed'])
     for number, (name, split) in enumerate(SPLITS.items()):
         rng = np.random.default_rng([parameters['seed'], 1, number])
         _make_split(root, name, split, parameters[name], parameters['size'],
                     banks[name], rng)
-    write_json(osp.join(root, PARAMETERS), parameters)
 
 
-def _digit_banks(seed: int) -> dict:
+def digit_banks(seed: int) -> dict:
     """Samples of each class, a quarter of them for validation alone."""
     try:
         from sklearn.datasets import load_digits

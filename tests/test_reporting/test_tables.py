@@ -35,6 +35,16 @@ def test_round_table_shows_every_number():
     assert max(map(len, lines)) <= 100
 
 
+def test_round_table_of_a_classifier_shows_accuracy_alone():
+    record = Record(0, 40, 40, {'accuracy/top1': 0.5},
+                    train_seconds=12, query_seconds=3)
+    lines = round_table(Curve([record])).splitlines()
+    assert lines[0].split() == [
+        'round', 'images', 'boxes', 'accuracy', 'train', 'query']
+    assert lines[2].split() == ['0', '40', '40', '0.500', '12', 's', '3.0',
+                                's']
+
+
 def test_round_table_with_gaps_and_without_rounds():
     lines = round_table(Curve([Record(0, 40, 0)])).splitlines()
     assert lines[-1].split() == ['0', '40', '0'] + ['–'] * 6

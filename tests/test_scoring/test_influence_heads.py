@@ -71,7 +71,7 @@ def operator_of(model, data, ids=None):
     scorer = InfluenceScorer()
     if ids:
         scorer._sample = lambda data: ids
-    scorer.detector = adapter_of(model, SEED)
+    scorer.adapter = adapter_of(model, SEED)
     scorer.recorder = LayerRecorder(model, last_layers(model))
     return scorer._operator(model, data), scorer.recorder.params
 

@@ -72,7 +72,7 @@ def test_coco_files_are_sound(made):
 @pytest.mark.parametrize('level', digits.LEVELS)
 def test_boxes_are_tight_around_what_is_painted(level, monkeypatch):
     """Drawn black on white, the ink of each box ends at its edges."""
-    bank = digits._digit_banks(0)['pool']
+    bank = digits.digit_banks(0)['pool']
     monkeypatch.setattr(digits, '_background',
                         lambda size, *_: np.full((size, size, 3), 255.0))
     monkeypatch.setattr(digits, '_colour', lambda *_: np.zeros(3))
@@ -95,7 +95,7 @@ def test_boxes_are_tight_around_what_is_painted(level, monkeypatch):
 
 
 def test_splits_share_no_sample():
-    banks = digits._digit_banks(0)
+    banks = digits.digit_banks(0)
     for pool, val in zip(banks['pool'], banks['val']):
         assert len(pool) > len(val) > 40
         samples = {sample.tobytes() for sample in pool}

@@ -1,5 +1,6 @@
 """Hooks of the runner."""
 from .active_learning_hook import ActiveLearningHook
+from .loss_head_detach_hook import LossHeadDetachHook
 from .loss_limit_hook import LossLimitHook
 
-__all__ = ['ActiveLearningHook', 'LossLimitHook']
+__all__ = ['ActiveLearningHook', 'LossHeadDetachHook', 'LossLimitHook']

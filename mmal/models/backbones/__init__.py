@@ -1,4 +1,5 @@
 """Backbones that mmdet lacks."""
 from .efficientnet_lite import EfficientNetLite
+from .small_image_resnet import SmallImageResNet
 
-__all__ = ['EfficientNetLite']
+__all__ = ['EfficientNetLite', 'SmallImageResNet']

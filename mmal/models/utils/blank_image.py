@@ -38,5 +38,7 @@ def blank_image(model: nn.Module,
 
 
 def _input_size(model: nn.Module) -> int:
+    if hasattr(model, 'input_size'):
+        return model.input_size
     head = getattr(model, 'bbox_head', None)
     return getattr(getattr(head, 'prior_generator', None), 'input_size', 256)

@@ -1,0 +1,6 @@
+# "Anchor loss", with the parameters of its paper.
+_base_ = './resnet50_cifar10.py'
+model = dict(
+    cls_head=dict(
+        loss_cls=dict(
+            _delete_=True, type='mmal.AnchorLoss', use_sigmoid=True)))

@@ -1,0 +1,80 @@
+"""A selector that sees some of the images only."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Optional, Union
+
+import numpy as np
+
+from mmal.randomness import seeded_uniform
+from mmal.registry import TASK_UTILS
+from .base import BaseSelector, ImageId, ScoresLike, check_count
+from .plain_scores import PlainScores
+
+
+@TASK_UTILS.register_module()
+class RandomSubset(BaseSelector):
+    """Lets a selector choose from some images, drawn at random each round.
+
+    Yoo & Kweon, "Learning Loss for Active Learning", CVPR 2019, section 4.1
+    (10,000 images), so that what is chosen is less alike. If more images are
+    asked for, the subset is as large as that.
+
+    Args:
+        size (int): Images of the subset, >= 1.
+        selector (dict | BaseSelector, optional): Who chooses; it must read
+            nothing but scores. Default: ``mmal.TopN``.
+        seed (int): Another one draws other images.
+
+    Raises:
+        ValueError: If ``size`` is below 1, or the selector needs more than
+            scores.
+
+    Examples:
+        >>> scores = PlainScores(range(6), range(6))
+        >>> RandomSubset(6).select(scores, 2)
+        [5, 4]
+    """
+
+    def __init__(self,
+                 size: int,
+                 selector: Optional[Union[Mapping, BaseSelector]] = None,
+                 seed: int = 0) -> None:
+        if size < 1:
+            raise ValueError(f'active_learning.selector.size is {size}: give '
+                             'a number of images, at least 1.')
+        selector = dict(type='mmal.TopN') if selector is None else selector
+        if isinstance(selector, Mapping):
+            selector = TASK_UTILS.build(dict(selector))
+        if selector.needs_embeddings or selector.needs_class_scores:
+            raise ValueError(
+                'active_learning.selector.selector is a '
+                f'{type(selector).__name__}, which needs more than scores: '
+                'RandomSubset serves mmal.TopN and its like.')
+        self.size = size
+        self.selector = selector
+        self.seed = seed
+        self.needs_weights = selector.needs_weights
+
+    def prepare(self, round: int) -> None:
+        """See :meth:`BaseSelector.prepare`."""
+        super().prepare(round)
+        self.selector.prepare(round)
+
+    def select(self,
+               scores: ScoresLike,
+               n: int,
+               embeddings: Optional[np.ndarray] = None,
+               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
+        """See :meth:`BaseSelector.select`."""
+        check_count(n, len(scores.ids))
+        drawn = seeded_uniform(scores.ids, self.seed, self.round, *self.part,
+                               'subset')
+        kept = np.sort(np.argsort(drawn, kind='stable')[:max(self.size, n)])
+        return self.selector.select(_part(scores, kept), n)
+
+
+def _part(scores: ScoresLike, index: np.ndarray) -> PlainScores:
+    return PlainScores([scores.ids[i] for i in index],
+                       np.asarray(scores.values)[index],
+                       np.asarray(scores.tiebreak)[index])
