@@ -9,7 +9,7 @@ probes, and keeps the positive semi-definite part. Curvature between positions,
 between calls and between layers (box and centerness, say) is left out.
 """
 import warnings
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -33,8 +33,17 @@ class Curvature:
     def __init__(self, channel_dim: int) -> None:
         self.channel_dim = channel_dim
 
+    @property
+    def block_size(self) -> int:
+        """k, the channels in a block."""
+        raise NotImplementedError
+
     def apply(self, z: Tensor) -> Tensor:
         """Multiply ``[M, *output shape]``."""
+        raise NotImplementedError
+
+    def dense_rows(self) -> Tuple[Tensor, Tensor]:
+        """Positions with curvature [R], and their blocks [R, C / k, k, k]."""
         raise NotImplementedError
 
     def tensors(self) -> List[Tensor]:
@@ -54,8 +63,18 @@ class DiagonalCurvature(Curvature):
         super().__init__(channel_dim)
         self.values = values
 
+    @property
+    def block_size(self) -> int:
+        return 1
+
     def apply(self, z: Tensor) -> Tensor:
         return self.values.to(z.dtype) * z
+
+    def dense_rows(self) -> Tuple[Tensor, Tensor]:
+        flat = self.values.movedim(self.channel_dim, -1)
+        flat = flat.reshape(-1, flat.size(-1))
+        rows = torch.arange(len(flat), device=flat.device)
+        return rows, flat[..., None, None]
 
     def tensors(self) -> List[Tensor]:
         return [self.values]
@@ -101,6 +120,13 @@ class BlockCurvature(RowCurvature):
         super().__init__(channel_dim, rows)
         self.blocks = blocks
 
+    @property
+    def block_size(self) -> int:
+        return self.blocks.size(-1)
+
+    def dense_rows(self) -> Tuple[Tensor, Tensor]:
+        return self.rows, self.blocks
+
     def apply_rows(self, z: Tensor) -> Tensor:
         grouped = z.unflatten(-1, self.blocks.shape[1:3])
         out = torch.einsum('rgij,mrgj->mrgi', self.blocks.to(z.dtype), grouped)
@@ -125,6 +151,15 @@ class SoftmaxCurvature(RowCurvature):
         super().__init__(channel_dim, rows)
         self.weights = weights
         self.probs = probs
+
+    @property
+    def block_size(self) -> int:
+        return self.probs.size(-1)
+
+    def dense_rows(self) -> Tuple[Tensor, Tensor]:
+        outer = self.probs.unsqueeze(-1) * self.probs.unsqueeze(-2)
+        blocks = torch.diag_embed(self.probs) - outer
+        return self.rows, self.weights[..., None, None] * blocks
 
     def apply_rows(self, z: Tensor) -> Tensor:
         out = _softmax_product(

@@ -1,5 +1,5 @@
 r"""Generalised Gauss-Newton: :math:`\frac1N \sum_i J_i^T [H_{z,i}]_+ J_i`."""
-from typing import Dict, List, Optional
+from typing import Callable, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from ..layers import (
 from ..products import Losses, as_losses, backward_to, used_around_calls
 from ..vectors import ParamVector, check_shapes
 from .base import BatchedOperator
+from .blocks import ChannelBlocks, curvature_rows, form_blocks
 from .cache import unique_bytes
 from .curvature import Curvature, RowCurvature, form_curvatures
 from .twice import check_twice_differentiable, second_derivative_help
@@ -136,6 +137,15 @@ class GaussNewton(BatchedOperator):
         """The operator of a single batch."""
         return cls([GaussNewtonBatch(losses, recorder, max_block)])
 
+    def channel_blocks(
+            self, like: ParamVector, limit: int,
+            progress: Callable[[int, int], None]) -> List[ChannelBlocks]:
+        """The matrix as blocks of output channels; see :func:`form_blocks`.
+
+        Layers that no loss curves are left out: their part is zero.
+        """
+        return form_blocks(self.batches, like, limit, progress)
+
 
 def _check_layers(losses: Tensor, recorder: LayerRecorder) -> None:
     wrong = [la.name for la in recorder.layers if not la.affine]
@@ -223,6 +233,14 @@ class _Term:
         for place, pieces in zip(places, found):
             for total, piece in zip(totals, pieces):
                 total[place] = total[place] + piece
+
+    def rows(self) -> Tuple[Tensor, Tensor]:
+        """What the layer sees at positions with curvature, [R, K], and the
+        blocks there, [R, C / k, k, k]."""
+        rows, blocks = self.curvature.dense_rows()
+        if self.patches:
+            return self.input, blocks
+        return curvature_rows(self.layer, self.input, rows), blocks
 
     def _jacobian(self, weights: Tensor,
                   biases: Optional[Tensor] = None) -> Tensor:
