@@ -49,14 +49,13 @@ class BlockCholesky(BaseSolver):
     def _solve(self, system: DampedSystem, v: Tensor,
                progress: Progress) -> Tuple[Tensor, dict]:
         blocks = self._factorised(system, progress)
-        x, goal = torch.zeros_like(v), self.tol * v.norm()
-        rest = v
-        for step in range(1, self.refine + 2):
+        x, rest, steps = torch.zeros_like(v), v, 0
+        goal = self.tol * v.norm()
+        while steps <= self.refine and rest.norm() > goal:
             x = x + self._apply(blocks, rest, system)
             rest = v - system.product(x)
-            if rest.norm() <= goal:
-                break
-        return x, {'iterations': step, 'converged': bool(rest.norm() <= goal)}
+            steps += 1
+        return x, {'iterations': steps, 'converged': bool(rest.norm() <= goal)}
 
     def _factorised(self, system, progress) -> List[ChannelBlocks]:
         try:
