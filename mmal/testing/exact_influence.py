@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Union
+from typing import Optional, Union
 
 import torch
 import torch.nn.functional as F
@@ -78,15 +78,23 @@ class FCOSHeadLoss:
         Args:
             theta (Tensor): [d].
         """
-        w_cls, b_cls, *rest = self._pieces(theta)
-        total = self._zeros(theta)
-        for part in self._maps:
-            z = self.head.conv_cls._conv_forward(part.input, w_cls, b_cls)
-            z = z.permute(0, 2, 3, 1).reshape(-1, z.size(1))
-            sums = self.cls_loss(z, part.labels).view(len(part.images), -1)
-            scale = self._positives[part.images]
-            total = total.index_add(0, part.images, sums.sum(1) / scale)
-        return total + self._box_losses(*rest)
+        parts = theta.split(self.layer_sizes)
+        return sum(self.layer_losses(i, part) for i, part in enumerate(parts))
+
+    def layer_losses(self, layer: int, theta: Tensor) -> Tensor:
+        """[N], the terms of :meth:`losses` that depend on one layer.
+
+        Args:
+            layer (int): Its place among the three; no two share a term.
+            theta (Tensor): Its parameters.
+        """
+        shapes = self._shapes[2 * layer:2 * layer + 2]
+        weight, bias = [
+            p.view(s)
+            for p, s in zip(theta.split([s.numel() for s in shapes]), shapes)
+        ]
+        return (self._class_losses, self._box_losses,
+                self._center_losses)[layer](weight, bias)
 
     def cls_loss(self, z: Tensor, labels: Tensor) -> Tensor:
         """[n, C], the loss of class outputs z [n, C]."""
@@ -115,24 +123,36 @@ class FCOSHeadLoss:
         return self.head.loss_centerness(
             z, target, reduction_override='none')
 
-    def _box_losses(self, w_reg, b_reg, w_center, b_center) -> Tensor:
-        rows, total = self.rows, self._zeros(w_reg)
-        if not len(rows['image']):
-            return total
-        z = rows['reg'] @ w_reg.flatten(1).T + b_reg
-        box = self.box_loss(z, rows['scale'], rows['point'], rows['target'])
-        total = total.index_add(0, rows['image'], box * rows['box_weight'])
-        z = (rows['center'] @ w_center.flatten(1).T + b_center).squeeze(1)
-        center = self.center_loss(z, rows['centerness'])
-        return total.index_add(0, rows['image'],
-                               center * rows['center_weight'])
+    def _class_losses(self, weight: Tensor, bias: Tensor) -> Tensor:
+        total = weight.new_zeros(self.num_images)
+        for part in self._maps:
+            z = self.head.conv_cls._conv_forward(part.input, weight, bias)
+            z = z.permute(0, 2, 3, 1).reshape(-1, z.size(1))
+            sums = self.cls_loss(z, part.labels).view(len(part.images), -1)
+            scale = self._positives[part.images]
+            total = total.index_add(0, part.images, sums.sum(1) / scale)
+        return total
+
+    def _box_losses(self, weight: Tensor, bias: Tensor) -> Tensor:
+        rows = self.rows
+        z = rows['reg'] @ weight.flatten(1).T + bias
+        loss = self.box_loss(z, rows['scale'], rows['point'], rows['target'])
+        return self._sums(loss * rows['box_weight'])
+
+    def _center_losses(self, weight: Tensor, bias: Tensor) -> Tensor:
+        rows = self.rows
+        z = (rows['center'] @ weight.flatten(1).T + bias).squeeze(1)
+        loss = self.center_loss(z, rows['centerness'])
+        return self._sums(loss * rows['center_weight'])
+
+    def _sums(self, values: Tensor) -> Tensor:
+        zeros = values.new_zeros(self.num_images)
+        return zeros.index_add(0, self.rows['image'], values)
 
     def _pieces(self, theta: Tensor) -> list[Tensor]:
+        """Weight and bias of each layer."""
         sizes = [shape.numel() for shape in self._shapes]
         return [p.view(s) for p, s in zip(theta.split(sizes), self._shapes)]
-
-    def _zeros(self, like: Tensor) -> Tensor:
-        return like.new_zeros(self.num_images)
 
     @torch.no_grad()
     def _add(self, model: nn.Module, inputs: Tensor,
@@ -261,12 +281,13 @@ class HeadMatrix:
             second = _kept(curvature(problem, z), positive)
             self.blocks.append(_add_up(_with_ones(rows[key]), second)[None])
         self.blocks = [b / problem.num_images for b in self.blocks]
-        self._order = _parameter_order(problem._shapes)
+        self._orders = [_parameter_order(s) for s in problem._shapes[::2]]
 
     def dense(self) -> Tensor:
         """[d, d], in the order of theta."""
-        total = torch.block_diag(*(b for layer in self.blocks for b in layer))
-        return total[self._order][:, self._order]
+        layers = [torch.block_diag(*blocks) for blocks in self.blocks]
+        return torch.block_diag(*(
+            m[order][:, order] for m, order in zip(layers, self._orders)))
 
     def solve(self, v: Tensor, damping: Sequence[float]) -> Tensor:
         """(matrix + damping) x = v, with a damping for each layer.
@@ -282,40 +303,41 @@ class HeadMatrix:
             b + d * torch.eye(b.size(-1), dtype=b.dtype)
             for b, d in zip(self.blocks, damping)
         ]
-        return self._map(torch.linalg.solve, damped_blocks, v)
-
-    def factor(self, damping: float) -> HeadFactor:
-        """L^-T of the Cholesky factor L of matrix + damping."""
-        lower = [
-            torch.linalg.cholesky(b + damping *
-                                  torch.eye(b.size(-1), dtype=b.dtype))
-            for b in self.blocks
-        ]
-        return HeadFactor(self, [low.mT for low in lower])
-
-    def _map(self, function: Callable, blocks: Sequence[Tensor],
-             v: Tensor) -> Tensor:
-        by_channel = torch.empty_like(v)
-        by_channel = by_channel.index_put((self._order, ), v)
-        sizes = [b[..., 0].numel() for b in blocks]
-        found = torch.cat([
-            function(b, part.view(len(b), -1, 1)).flatten()
-            for b, part in zip(blocks, by_channel.split(sizes))
+        parts = v.split([len(order) for order in self._orders])
+        return torch.cat([
+            _by_channel(torch.linalg.solve, b, part, order)
+            for b, part, order in zip(damped_blocks, parts, self._orders)
         ])
-        return found[self._order]
+
+    def factors(self, damping: float) -> list[LayerFactor]:
+        """L^-T of each layer, L the Cholesky factor of matrix + damping."""
+        found = []
+        for block, order in zip(self.blocks, self._orders):
+            eye = torch.eye(block.size(-1), dtype=block.dtype)
+            lower = torch.linalg.cholesky(block + damping * eye)
+            inverse = torch.linalg.solve_triangular(
+                lower, eye.expand_as(lower), upper=False)
+            found.append(LayerFactor(inverse.mT.contiguous(), order))
+        return found
 
 
-class HeadFactor:
-    """What :meth:`HeadMatrix.factor` gives; ``factor @ u`` applies it."""
+class LayerFactor:
+    """One of :meth:`HeadMatrix.factors`; ``factor @ u`` applies it."""
 
-    def __init__(self, matrix: HeadMatrix, upper: Sequence[Tensor]) -> None:
-        self.matrix = matrix
-        self.upper = upper
+    def __init__(self, blocks: Tensor, order: Tensor) -> None:
+        self.blocks = blocks
+        self.order = order
 
     def __matmul__(self, u: Tensor) -> Tensor:
-        return self.matrix._map(
-            lambda b, x: torch.linalg.solve_triangular(b, x, upper=True),
-            self.upper, u)
+        return _by_channel(torch.matmul, self.blocks, u, self.order)
+
+
+def _by_channel(function: Callable, blocks: Tensor, v: Tensor,
+                order: Tensor) -> Tensor:
+    """Apply blocks to a layer's vector, whose biases come last."""
+    rows = torch.empty_like(v).index_put((order, ), v)
+    found = function(blocks, rows.view(len(blocks), -1, 1))
+    return found.flatten()[order]
 
 
 def _class_blocks(problem, weight, bias, positive) -> Tensor:
@@ -380,15 +402,11 @@ def _add_up(x: Tensor, curvature: Tensor) -> Tensor:
     ])
 
 
-def _parameter_order(shapes) -> Tensor:
-    """Where a parameter is channel by channel, weights then bias."""
-    order, start = [], 0
-    for weight in shapes[::2]:
-        index = torch.arange(weight[0] * (weight[1:].numel() + 1)) + start
-        index = index.view(weight[0], -1)
-        order += [index[:, :-1].flatten(), index[:, -1]]
-        start += index.numel()
-    return torch.cat(order)
+def _parameter_order(weight: torch.Size) -> Tensor:
+    """Where a layer's parameters are, channel by channel with the bias."""
+    index = torch.arange(weight[0] * (weight[1:].numel() + 1))
+    index = index.view(weight[0], -1)
+    return torch.cat([index[:, :-1].flatten(), index[:, -1]])
 
 
 @dataclass
@@ -411,7 +429,7 @@ class Trained:
 
 def retrain(objective: Callable[[Tensor], Tensor],
             start: Tensor,
-            factor: Union[Tensor, HeadFactor, None] = None,
+            factor: Union[Tensor, LayerFactor, None] = None,
             max_iters: int = 500,
             tol: float = 1e-9) -> Trained:
     """Minimise an objective by L-BFGS until it falls no more.
@@ -419,7 +437,7 @@ def retrain(objective: Callable[[Tensor], Tensor],
     Args:
         objective (Callable): A scalar function of theta.
         start (Tensor): [d].
-        factor (Tensor | HeadFactor, optional): Steps are taken in u with
+        factor (Tensor | LayerFactor, optional): Steps are taken in u with
             theta = start + factor @ u. L^-T of a Cholesky factor L of the
             curvature makes few steps suffice; the optimum is the same.
         max_iters (int): Steps at most.
@@ -464,36 +482,73 @@ def damped(losses: Callable[[Tensor], Tensor], centre: Tensor,
         theta - centre).square().sum()
 
 
+def retrain_head(problems: Sequence[FCOSHeadLoss],
+                 start: Tensor,
+                 centre: Tensor,
+                 damping: float,
+                 factors: Sequence[LayerFactor],
+                 max_iters: int = 200) -> list[Trained]:
+    """Train the three layers, which no term of the loss joins, one by one.
+
+    Args:
+        problems (sequence[FCOSHeadLoss]): The images.
+        start (Tensor): [d].
+        centre, damping: See :func:`damped`.
+        factors (sequence[LayerFactor]): See :func:`retrain`.
+        max_iters (int): Steps at most, of each layer.
+
+    Returns:
+        list[Trained]: Of each layer.
+    """
+    count = sum(p.num_images for p in problems)
+    sizes = problems[0].layer_sizes
+
+    def mean(layer):
+        return lambda part: sum(
+            p.layer_losses(layer, part).sum() for p in problems) / count
+
+    return [
+        retrain(damped(mean(layer), c, damping), s, factors[layer], max_iters)
+        for layer, (s, c) in enumerate(
+            zip(start.split(sizes), centre.split(sizes)))
+    ]
+
+
+def joined(layers: Sequence[Trained]) -> Tensor:
+    """The theta of all layers, [d]."""
+    return torch.cat([layer.theta for layer in layers])
+
+
 def leave_one_in(labelled: FCOSHeadLoss,
                  added: FCOSHeadLoss,
                  reference: FCOSHeadLoss,
                  optimum: Tensor,
                  centre: Tensor,
                  damping: float,
-                 factor: Union[Tensor, HeadFactor, None] = None,
-                 max_iters: int = 200) -> tuple[float, Trained]:
+                 factors: Sequence[LayerFactor],
+                 max_iters: int = 200,
+                 start: Optional[Tensor] = None) -> tuple[float, Tensor]:
     """Change of the mean reference loss by training with one more image.
 
     Args:
         labelled (FCOSHeadLoss): N images.
         added (FCOSHeadLoss): The one image.
         reference (FCOSHeadLoss): The images whose loss counts.
-        optimum (Tensor): [d], of the N images; training starts there.
+        optimum (Tensor): [d], of the N images.
         centre, damping: See :func:`damped`.
-        factor (Tensor, optional): See :func:`retrain`.
-        max_iters (int): Steps at most.
+        factors (sequence[LayerFactor]): See :func:`retrain`.
+        max_iters (int): Steps at most, of each layer.
+        start (Tensor, optional): [d], where training starts instead of at
+            ``optimum``.
 
     Returns:
-        tuple[float, Trained]: The change, negative where the image helps.
+        tuple[float, Tensor]: The change, negative where the image helps, and
+        the parameters [d].
     """
-    count = labelled.num_images + added.num_images
-
-    def mean(theta):
-        both = labelled.losses(theta).sum() + added.losses(theta).sum()
-        return both / count
-
-    found = retrain(damped(mean, centre, damping), optimum, factor, max_iters)
+    theta = joined(
+        retrain_head([labelled, added], optimum if start is None else start,
+                     centre, damping, factors, max_iters))
     with torch.no_grad():
         before = reference.losses(optimum).mean()
-        after = reference.losses(found.theta).mean()
-    return float(after - before), found
+        after = reference.losses(theta).mean()
+    return float(after - before), theta

@@ -8,6 +8,7 @@ the box of a positive, ``w (diag(p) - p p^T)`` for a softmax.
 probes, and keeps the positive semi-definite part. Curvature between positions,
 between calls and between layers (box and centerness, say) is left out.
 """
+import copy
 import warnings
 from typing import Callable, List, Optional, Sequence, Tuple
 
@@ -28,7 +29,11 @@ class Curvature:
 
     Args:
         channel_dim (int): The dim of ``z`` that holds the C channels.
+
+    Attributes:
+        fields (tuple[str]): Names of the tensors held.
     """
+    fields: Tuple[str, ...] = ()
 
     def __init__(self, channel_dim: int) -> None:
         self.channel_dim = channel_dim
@@ -48,7 +53,14 @@ class Curvature:
 
     def tensors(self) -> List[Tensor]:
         """The tensors held."""
-        raise NotImplementedError
+        return [getattr(self, name) for name in self.fields]
+
+    def map_tensors(self, function: Callable) -> 'Curvature':
+        """A copy with ``function(tensor)`` for what is held."""
+        new = copy.copy(self)
+        for name in self.fields:
+            setattr(new, name, function(getattr(self, name)))
+        return new
 
     @property
     def nbytes(self) -> int:
@@ -58,6 +70,7 @@ class Curvature:
 
 class DiagonalCurvature(Curvature):
     """One number an output, ``values`` shaped like the outputs."""
+    fields = ('values', )
 
     def __init__(self, channel_dim: int, values: Tensor) -> None:
         super().__init__(channel_dim)
@@ -75,9 +88,6 @@ class DiagonalCurvature(Curvature):
         flat = flat.reshape(-1, flat.size(-1))
         rows = torch.arange(len(flat), device=flat.device)
         return rows, flat[..., None, None]
-
-    def tensors(self) -> List[Tensor]:
-        return [self.values]
 
 
 class RowCurvature(Curvature):
@@ -114,6 +124,7 @@ class BlockCurvature(RowCurvature):
         rows (Tensor): ``[R]`` the positions with curvature.
         blocks (Tensor): ``[R, C / k, k, k]``.
     """
+    fields = ('rows', 'blocks')
 
     def __init__(self, channel_dim: int, rows: Tensor,
                  blocks: Tensor) -> None:
@@ -132,9 +143,6 @@ class BlockCurvature(RowCurvature):
         out = torch.einsum('rgij,mrgj->mrgi', self.blocks.to(z.dtype), grouped)
         return out.flatten(-2)
 
-    def tensors(self) -> List[Tensor]:
-        return [self.rows, self.blocks]
-
 
 class SoftmaxCurvature(RowCurvature):
     """``w (diag(p) - p p^T)`` for each group of k channels of a position.
@@ -145,6 +153,7 @@ class SoftmaxCurvature(RowCurvature):
         weights (Tensor): ``[R, C / k]`` the weights w >= 0.
         probs (Tensor): ``[R, C / k, k]`` the probabilities.
     """
+    fields = ('rows', 'weights', 'probs')
 
     def __init__(self, channel_dim: int, rows: Tensor, weights: Tensor,
                  probs: Tensor) -> None:
@@ -165,9 +174,6 @@ class SoftmaxCurvature(RowCurvature):
         out = _softmax_product(
             self.probs.to(z.dtype), z.unflatten(-1, self.probs.shape[1:]))
         return (self.weights.to(z.dtype).unsqueeze(-1) * out).flatten(-2)
-
-    def tensors(self) -> List[Tensor]:
-        return [self.rows, self.weights, self.probs]
 
 
 def _softmax_product(probs: Tensor, z: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
 r"""Generalised Gauss-Newton: :math:`\frac1N \sum_i J_i^T [H_{z,i}]_+ J_i`."""
+import copy
 from typing import Callable, Dict, List, Optional, Tuple
 
 import torch
@@ -60,6 +61,12 @@ class GaussNewtonBatch:
             t for term in self.terms
             for t in [term.input, *term.curvature.tensors()]
         ])
+
+    def map_tensors(self, function: Callable) -> 'GaussNewtonBatch':
+        """A copy with ``function(tensor)`` for what is held."""
+        new = copy.copy(self)
+        new.terms = [term.map_tensors(function) for term in self.terms]
+        return new
 
     def _form(self, losses: Tensor, recorder: LayerRecorder,
               max_block: int) -> None:
@@ -214,6 +221,12 @@ class _Term:
         found = input_patches(self.layer.module, self.input, curvature.rows)
         if found is not None:
             self.input, self.patches = found, True
+
+    def map_tensors(self, function: Callable) -> '_Term':
+        new = copy.copy(self)
+        new.input = function(self.input)
+        new.curvature = self.curvature.map_tensors(function)
+        return new
 
     def add_product(self, totals: List[ParamVector],
                     vectors: List[ParamVector]) -> None:
