@@ -37,6 +37,9 @@ ExactHessian, product        N double backwards of    graph of the gradients
                              losses and layers
 Identity                     0                        d
 ConjugateGradient            a product a step         4 d
+MINRES                       a product a step         6 d
+BlockCholesky                N P K^2 k a channel,     k K^2 a channel, twice
+                             k^2 K^3 to factorise     (K = c_in k k + 1)
 LiSSA                        a product a pass         3 d
 ===========================  =======================  =======================
 
@@ -70,7 +73,9 @@ from .operators import (
 )
 from .products import image_products, mean_gradient, per_image_gradients
 from .solvers import (
+                        MINRES,
                         BaseSolver,
+                        BlockCholesky,
                         ConjugateGradient,
                         Identity,
                         LiSSA,
@@ -79,9 +84,9 @@ from .solvers import (
 )
 
 __all__ = [
-    'BaseSolver', 'BatchedOperator', 'CachedBatches', 'ConjugateGradient',
-    'ExactHessian', 'ExactHessianBatch', 'GaussNewton', 'GaussNewtonBatch',
-    'Identity', 'LayerRecorder', 'LiSSA', 'Solution', 'SolverError',
-    'find_layers', 'image_products', 'is_affine', 'mean_gradient',
-    'per_image_gradients', 'register_affine'
+    'BaseSolver', 'BatchedOperator', 'BlockCholesky', 'CachedBatches',
+    'ConjugateGradient', 'ExactHessian', 'ExactHessianBatch', 'GaussNewton',
+    'GaussNewtonBatch', 'Identity', 'LayerRecorder', 'LiSSA', 'MINRES',
+    'Solution', 'SolverError', 'find_layers', 'image_products', 'is_affine',
+    'mean_gradient', 'per_image_gradients', 'register_affine'
 ]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import os.path as osp
 from collections.abc import Sequence
 from functools import partial
 from typing import Optional, Union
@@ -24,6 +25,7 @@ from mmal.influence import (
     mean_gradient,
     register_affine,
 )
+from mmal.influence.operators.storage import STORAGES
 from mmal.influence.solvers import BaseSolver, Identity, SolverError
 from mmal.influence.vectors import flatten, unflatten
 from mmal.models.utils import last_layers
@@ -87,8 +89,12 @@ class InfluenceScorer(BaseScorer):
             puts it behind all others, at random among its like; 'background'
             scores it against an empty image.
         bias (bool): Whether biases count.
-        cache_gib (float): GiB of memory for the inputs of the layers on the
-            Hessian's images; beyond it they are computed again each time.
+        cache_gib (float): GiB for the inputs of the layers on the Hessian's
+            images; beyond it they are computed again each time.
+        cache (str): Where they are kept: 'device', beside the model; 'ram';
+            or 'file', a memory-mapped one.
+        cache_dir (str, optional): The folder of that file; the system's for
+            temporary files when None. Nothing is left in it.
     """
 
     needs_labels = True
@@ -104,10 +110,14 @@ class InfluenceScorer(BaseScorer):
                  empty: str = 'last',
                  bias: bool = True,
                  cache_gib: float = 4.0,
-                 top_k: int = 1) -> None:
+                 top_k: int = 1,
+                 cache: str = 'device',
+                 cache_dir: Optional[str] = None) -> None:
         check_choice('reference', reference, REFERENCES)
         check_choice('hessian', hessian, HESSIANS)
         check_choice('empty', empty, EMPTY)
+        check_choice('cache', cache, STORAGES)
+        check_folder(cache, cache_dir)
         self.layers = layers
         self.reference = reference
         self.solver: BaseSolver = TASK_UTILS.build(
@@ -118,6 +128,8 @@ class InfluenceScorer(BaseScorer):
         self.empty = empty
         self.bias = bias
         self.cache_bytes = int(cache_gib * 2**30)
+        self.cache = cache
+        self.cache_dir = cache_dir
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
@@ -240,7 +252,12 @@ class InfluenceScorer(BaseScorer):
 
         return operator_type(
             CachedBatches(build, data.num_batches('labelled', ids),
-                          self.cache_bytes))
+                          self.cache_bytes, self._storage()))
+
+    def _storage(self):
+        if self.cache == 'file':
+            return STORAGES['file'](self.cache_dir)
+        return STORAGES[self.cache]()
 
     def _sample(self, data: ScoringData) -> list:
         ids = data.ids('labelled')
@@ -248,6 +265,18 @@ class InfluenceScorer(BaseScorer):
             return ids
         order = seeded_order(ids, data.seed, data.round, 'hessian')
         return order[:self.hessian_images]
+
+
+def check_folder(cache: str, folder: Optional[str]) -> None:
+    """Raise ValueError if the folder of a cache cannot be used."""
+    if folder is None:
+        return
+    if cache != 'file':
+        raise ValueError("active_learning.scorer.cache_dir needs cache='file'"
+                         f", but cache is '{cache}'.")
+    if not osp.isdir(folder):
+        raise ValueError(f"active_learning.scorer.cache_dir '{folder}' is no "
+                         'folder: make it, or leave cache_dir out.')
 
 
 def _show(bar, done: int, total: int) -> None:

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from mmal.influence import (
+    MINRES,
     BatchedOperator,
+    BlockCholesky,
     ConjugateGradient,
     Identity,
     LiSSA,
@@ -72,6 +74,51 @@ def test_conjugate_gradient_refuses_negative_curvature():
     operator, v, _ = problem(negative=1.)
     with pytest.raises(SolverError, match=r'step \d+.*not positive.*damping'):
         ConjugateGradient(damping=0.1).solve(operator, v)
+
+
+@pytest.mark.parametrize('negative', [0., 1., 2.])
+def test_minres_equals_the_dense_solution_whatever_the_signs(negative):
+    operator, v, matrix = problem(negative=negative)
+    values = torch.linalg.eigvalsh(matrix) + 0.1
+    assert (values.min() < 0) == (negative > 0) and values.max() > 0
+    found = MINRES(damping=0.1, tol=1e-10).solve(operator, v)
+    assert error(found, truth(matrix, v, 0.1)) < 1e-8
+    assert found.converged and found.residual < 1e-9
+    assert 0 < found.iterations <= 12 and found.seconds > 0
+
+
+@pytest.mark.parametrize('negative', [0., 1.])
+def test_minres_has_the_smallest_residual_of_its_krylov_space(negative):
+    operator, v, matrix = problem(negative=negative)
+    damped = matrix + 0.1 * torch.eye(8, dtype=torch.float64)
+    flat, powers = flatten(v), [flatten(v)]
+    for steps in range(1, 8):
+        space = damped @ torch.stack(powers, 1)
+        best = torch.linalg.lstsq(space, flat[:, None]).solution
+        least = float((space @ best - flat[:, None]).norm() / flat.norm())
+        found = MINRES(0.1, max_iters=steps, tol=0.).solve(operator, v)
+        assert found.residual == pytest.approx(least, rel=1e-5, abs=1e-9)
+        assert found.iterations == steps
+        powers.append(damped @ powers[-1])
+
+
+def test_minres_stops_at_max_iters():
+    operator, v, _ = problem(negative=1.)
+    found = MINRES(damping=0.1, max_iters=2).solve(operator, v)
+    assert not found.converged and found.iterations == 2
+
+
+def test_minres_on_a_singular_operator():
+    operator, v, matrix = problem()
+    row = torch.eye(8, dtype=torch.float64)[3]
+    for batch in operator.batches:
+        batch.matrices[:, 3], batch.matrices[:, :, 3] = 0, 0
+    with pytest.raises(SolverError, match=r'singular.*solver.damping'):
+        MINRES(damping=0., tol=1e-10).solve(operator, v)
+    flat = flatten(v) * (1 - row)
+    inside = [flat[:2], flat[2:].view(2, -1)]
+    found = MINRES(damping=0., tol=1e-10).solve(operator, inside)
+    assert found.residual < 1e-8
 
 
 def test_lissa_on_one_batch_equals_the_dense_solution():
@@ -159,6 +206,7 @@ def test_identity_returns_v():
 @pytest.mark.parametrize('solver', [
     LiSSA(damping=0.1, depth=20),
     ConjugateGradient(damping=0.1),
+    MINRES(damping=0.1),
     Identity()
 ])
 def test_the_global_random_state_is_neither_used_nor_changed(solver):
@@ -197,7 +245,8 @@ def test_seeds_and_repeats_have_orders_of_their_own():
     assert not torch.equal(xs[0], xs[1]) and not torch.equal(xs[0], xs[2])
 
 
-@pytest.mark.parametrize('kind', [LiSSA, ConjugateGradient, Identity])
+@pytest.mark.parametrize(
+    'kind', [LiSSA, ConjugateGradient, MINRES, BlockCholesky, Identity])
 def test_bad_and_zero_right_hand_sides(kind):
     operator, v, _ = problem()
     v[0][0] = float('nan')
@@ -207,7 +256,7 @@ def test_bad_and_zero_right_hand_sides(kind):
     assert not flatten(found.x).any()
 
 
-@pytest.mark.parametrize('kind', [LiSSA, ConjugateGradient])
+@pytest.mark.parametrize('kind', [LiSSA, ConjugateGradient, MINRES])
 def test_a_broken_operator_never_gives_nan(kind):
     operator, v, _ = problem()
     operator.batches[1].matrices[0, 0, 0] = float('nan')
@@ -219,15 +268,16 @@ def test_zero_curvature():
     operator, v, _ = problem()
     for batch in operator.batches:
         batch.matrices.zero_()
-    for solver in (LiSSA(0.5, max_passes=200), ConjugateGradient(0.5)):
+    for solver in (LiSSA(0.5, max_passes=200), ConjugateGradient(0.5),
+                   MINRES(0.5)):
         found = solver.solve(operator, v)
         assert torch.allclose(flatten(found.x), 2 * flatten(v), rtol=1e-2)
-    for solver in (LiSSA(0.), ConjugateGradient(0.)):
+    for solver in (LiSSA(0.), ConjugateGradient(0.), MINRES(0.)):
         with pytest.raises(SolverError, match='damping'):
             solver.solve(operator, v)
 
 
-@pytest.mark.parametrize('kind', [LiSSA, ConjugateGradient])
+@pytest.mark.parametrize('kind', [LiSSA, ConjugateGradient, MINRES])
 def test_progress_ends_full(kind):
     operator, v, _ = problem()
     seen = []
@@ -240,6 +290,7 @@ def test_progress_ends_full(kind):
     'cfg', [{'type': 'mmal.LiSSA', 'damping': -1},
             {'type': 'mmal.LiSSA', 'scale': 0},
             {'type': 'mmal.LiSSA', 'repeats': 0},
+            {'type': 'mmal.MINRES', 'max_iters': 0},
             {'type': 'mmal.ConjugateGradient', 'max_iters': 0}])
 def test_bad_options_are_named(cfg):
     key = next(k for k in cfg if k != 'type')
@@ -247,7 +298,9 @@ def test_bad_options_are_named(cfg):
         TASK_UTILS.build(cfg)
 
 
-@pytest.mark.parametrize('name', ['LiSSA', 'ConjugateGradient', 'Identity'])
+@pytest.mark.parametrize(
+    'name',
+    ['LiSSA', 'ConjugateGradient', 'MINRES', 'BlockCholesky', 'Identity'])
 def test_solvers_are_registered(name):
     assert TASK_UTILS.build({'type': f'mmal.{name}'}).solve
 
@@ -260,3 +313,9 @@ def test_lissa_stops_after_its_passes_or_when_converged():
         assert found.iterations == 2 * steps and not found.converged
     found = LiSSA(0.1, repeats=2, max_passes=60, tol=0.5).solve(operator, v)
     assert found.iterations < 600 and found.converged
+
+
+def test_block_cholesky_refuses_an_operator_without_blocks():
+    operator, v, _ = problem()
+    with pytest.raises(SolverError, match=r'exact.*ConjugateGradient'):
+        BlockCholesky().solve(operator, v)

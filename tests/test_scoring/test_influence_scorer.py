@@ -135,6 +135,44 @@ def test_exact_hessian_of_an_indefinite_loss_is_reported(data):
         scorer.prepare(model, data())
 
 
+def test_minres_solves_the_exact_system(data):
+    model = tiny_fcos()
+    solver = dict(type='mmal.MINRES', damping=0.1, max_iters=30)
+    scorer = InfluenceScorer(LAYERS, hessian='exact', solver=solver)
+    scorer.prepare(model, data())
+    v = reference_by_hand(model, data(), 'val', params_of(model, LAYERS))
+    moved = scorer._operator(model, data()).product(scorer.s_test)
+    residual = flatten(moved) + 0.1 * flatten(scorer.s_test) - v
+    assert residual.norm() < 0.9 * v.norm()
+
+
+def test_block_cholesky_is_what_conjugate_gradients_converge_to(data):
+    model = tiny_fcos()
+    found = []
+    for solver in (CG, dict(type='mmal.BlockCholesky')):
+        scorer = InfluenceScorer(LAYERS, solver=solver)
+        scorer.prepare(model, data())
+        found.append(flatten(scorer.s_test))
+    assert (found[0] - found[1]).norm() < 1e-3 * found[1].norm()
+
+
+@pytest.mark.parametrize('options', [
+    dict(cache='ram'), dict(cache='file'),
+    dict(cache='file', cache_gib=1e-4), dict(cache_gib=0.)
+])
+def test_scores_do_not_depend_on_the_cache(data, options, tmp_path):
+    model, folder = tiny_fcos(), tmp_path / 'cache'
+    folder.mkdir()
+    if options.get('cache') == 'file':
+        options = dict(options, cache_dir=str(folder))
+    solver = dict(CG, max_iters=5)
+    plain = score_pool(model, InfluenceScorer(LAYERS, solver=solver), data())
+    cached = score_pool(
+        model, InfluenceScorer(LAYERS, solver=solver, **options), data())
+    np.testing.assert_array_equal(plain.values, cached.values)
+    assert list(folder.iterdir()) == []
+
+
 def test_weights_and_flags_of_the_model_are_left_alone(data):
     model = tiny_fcos()
     model.backbone.conv1.weight.requires_grad_(False)
@@ -152,6 +190,10 @@ def test_weights_and_flags_of_the_model_are_left_alone(data):
     (dict(layers=LAYERS, reference='train'), r"scorer\.reference is 'train'"),
     (dict(layers=LAYERS, hessian='none'), r"scorer\.hessian is 'none'"),
     (dict(layers=LAYERS, empty='first'), r"scorer\.empty is 'first'"),
+    (dict(layers=LAYERS, cache='disk'), r"scorer\.cache is 'disk'"),
+    (dict(layers=LAYERS, cache_dir='.'), r"cache_dir needs cache='file'"),
+    (dict(layers=LAYERS, cache='file', cache_dir='nowhere'),
+     r"scorer\.cache_dir 'nowhere' is no folder"),
 ])
 def test_wrong_settings_are_named(data, change, message):
     with pytest.raises(ValueError, match=message):

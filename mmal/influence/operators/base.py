@@ -11,7 +11,9 @@ class OperatorBatch(Protocol):
 
     Attributes:
         num_images (int): B.
-        nbytes (int | None): Memory it holds, None to have it measured.
+        nbytes (int | None): Memory it holds; None if it holds a graph, which
+            is measured. Others have ``map_tensors(function)``, which gives a
+            copy with the function's values for the tensors.
     """
     num_images: int
     nbytes: Optional[int]

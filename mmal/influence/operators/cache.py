@@ -1,10 +1,11 @@
 """Batches kept in memory up to a limit and made again beyond it."""
-from contextlib import contextmanager
-from typing import Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, Optional, Tuple
 
 import torch
+from torch import Tensor
 
 from .base import OperatorBatch
+from .storage import DeviceStorage, SavedTensors, saved_tensors
 
 
 class CachedBatches:
@@ -20,6 +21,8 @@ class CachedBatches:
             give the same batch each time.
         length (int): Number of batches.
         limit (int): Bytes to keep. Defaults to 2 GiB.
+        storage (optional): Where, one of :data:`STORAGES`; on the device
+            where they are made when None.
 
     Attributes:
         nbytes (int): Bytes kept now.
@@ -29,13 +32,15 @@ class CachedBatches:
     def __init__(self,
                  factory: Callable[[int], OperatorBatch],
                  length: int,
-                 limit: int = 2 << 30) -> None:
+                 limit: int = 2 << 30,
+                 storage=None) -> None:
         self.factory = factory
         self.length = length
         self.limit = limit
+        self.storage = DeviceStorage() if storage is None else storage
         self.nbytes = 0
         self.builds = 0
-        self._kept: Dict[int, OperatorBatch] = {}
+        self._kept: Dict[int, Callable[[], OperatorBatch]] = {}
         self._last: Tuple[int, Optional[OperatorBatch]] = (-1, None)
 
     def __len__(self) -> int:
@@ -45,41 +50,48 @@ class CachedBatches:
         if not 0 <= index < self.length:
             raise IndexError(f'batch {index} of {self.length}')
         if index in self._kept:
-            return self._kept[index]
+            return self._kept[index]()
         if index == self._last[0]:
             return self._last[1]
         # Solvers run without gradients, but a factory needs them.
-        with torch.enable_grad(), count_saved_bytes() as counted:
+        with torch.enable_grad(), saved_tensors() as saved:
             batch = self.factory(index)
         self.builds += 1
-        size = counted[0] if batch.nbytes is None else batch.nbytes
+        size = saved.nbytes if batch.nbytes is None else batch.nbytes
         if self.nbytes + size <= self.limit:
-            self._kept[index] = batch
+            self._kept[index] = self._stored(batch, saved)
             self.nbytes += size
         else:
             self._last = (index, batch)
         return batch
 
+    def _stored(self, batch: OperatorBatch,
+                saved: SavedTensors) -> Callable[[], OperatorBatch]:
+        """Move a batch to the storage; returns how to get it."""
+        if isinstance(self.storage, DeviceStorage):
+            return lambda: batch
+        if batch.nbytes is None:  # a graph, whose tensors autograd asks for
+            saved.move(self.storage)
+            return lambda: batch
+        skeleton = batch.map_tensors(_once(self.storage.put, _identity))
+        return lambda: skeleton.map_tensors(_once(lambda load: load(), id))
 
-@contextmanager
-def count_saved_bytes() -> Iterator[List[int]]:
-    """Count the memory that autograd saves inside the block, once a storage.
 
-    Yields:
-        list[int]: One number, the bytes so far.
-    """
-    total, seen = [0], set()
+def _once(function: Callable, key: Callable) -> Callable:
+    """The function, called once for arguments of the same key."""
+    found: Dict = {}
 
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in seen:
-            seen.add(storage.data_ptr())
-            total[0] += storage.nbytes()
-        # Detached, as keeping an output itself would make a reference cycle.
-        return tensor.detach()
+    def call(argument):
+        which = key(argument)
+        if which not in found:
+            found[which] = function(argument)
+        return found[which]
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        yield total
+    return call
+
+
+def _identity(tensor: Tensor) -> tuple:
+    return (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
 
 
 def unique_bytes(tensors) -> int:

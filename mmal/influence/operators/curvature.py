@@ -8,8 +8,9 @@ the box of a positive, ``w (diag(p) - p p^T)`` for a softmax.
 probes, and keeps the positive semi-definite part. Curvature between positions,
 between calls and between layers (box and centerness, say) is left out.
 """
+import copy
 import warnings
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -28,18 +29,38 @@ class Curvature:
 
     Args:
         channel_dim (int): The dim of ``z`` that holds the C channels.
+
+    Attributes:
+        fields (tuple[str]): Names of the tensors held.
     """
+    fields: Tuple[str, ...] = ()
 
     def __init__(self, channel_dim: int) -> None:
         self.channel_dim = channel_dim
+
+    @property
+    def block_size(self) -> int:
+        """k, the channels in a block."""
+        raise NotImplementedError
 
     def apply(self, z: Tensor) -> Tensor:
         """Multiply ``[M, *output shape]``."""
         raise NotImplementedError
 
+    def dense_rows(self) -> Tuple[Tensor, Tensor]:
+        """Positions with curvature [R], and their blocks [R, C / k, k, k]."""
+        raise NotImplementedError
+
     def tensors(self) -> List[Tensor]:
         """The tensors held."""
-        raise NotImplementedError
+        return [getattr(self, name) for name in self.fields]
+
+    def map_tensors(self, function: Callable) -> 'Curvature':
+        """A copy with ``function(tensor)`` for what is held."""
+        new = copy.copy(self)
+        for name in self.fields:
+            setattr(new, name, function(getattr(self, name)))
+        return new
 
     @property
     def nbytes(self) -> int:
@@ -49,16 +70,24 @@ class Curvature:
 
 class DiagonalCurvature(Curvature):
     """One number an output, ``values`` shaped like the outputs."""
+    fields = ('values', )
 
     def __init__(self, channel_dim: int, values: Tensor) -> None:
         super().__init__(channel_dim)
         self.values = values
 
+    @property
+    def block_size(self) -> int:
+        return 1
+
     def apply(self, z: Tensor) -> Tensor:
         return self.values.to(z.dtype) * z
 
-    def tensors(self) -> List[Tensor]:
-        return [self.values]
+    def dense_rows(self) -> Tuple[Tensor, Tensor]:
+        flat = self.values.movedim(self.channel_dim, -1)
+        flat = flat.reshape(-1, flat.size(-1))
+        rows = torch.arange(len(flat), device=flat.device)
+        return rows, flat[..., None, None]
 
 
 class RowCurvature(Curvature):
@@ -95,19 +124,24 @@ class BlockCurvature(RowCurvature):
         rows (Tensor): ``[R]`` the positions with curvature.
         blocks (Tensor): ``[R, C / k, k, k]``.
     """
+    fields = ('rows', 'blocks')
 
     def __init__(self, channel_dim: int, rows: Tensor,
                  blocks: Tensor) -> None:
         super().__init__(channel_dim, rows)
         self.blocks = blocks
 
+    @property
+    def block_size(self) -> int:
+        return self.blocks.size(-1)
+
+    def dense_rows(self) -> Tuple[Tensor, Tensor]:
+        return self.rows, self.blocks
+
     def apply_rows(self, z: Tensor) -> Tensor:
         grouped = z.unflatten(-1, self.blocks.shape[1:3])
         out = torch.einsum('rgij,mrgj->mrgi', self.blocks.to(z.dtype), grouped)
         return out.flatten(-2)
-
-    def tensors(self) -> List[Tensor]:
-        return [self.rows, self.blocks]
 
 
 class SoftmaxCurvature(RowCurvature):
@@ -119,6 +153,7 @@ class SoftmaxCurvature(RowCurvature):
         weights (Tensor): ``[R, C / k]`` the weights w >= 0.
         probs (Tensor): ``[R, C / k, k]`` the probabilities.
     """
+    fields = ('rows', 'weights', 'probs')
 
     def __init__(self, channel_dim: int, rows: Tensor, weights: Tensor,
                  probs: Tensor) -> None:
@@ -126,13 +161,19 @@ class SoftmaxCurvature(RowCurvature):
         self.weights = weights
         self.probs = probs
 
+    @property
+    def block_size(self) -> int:
+        return self.probs.size(-1)
+
+    def dense_rows(self) -> Tuple[Tensor, Tensor]:
+        outer = self.probs.unsqueeze(-1) * self.probs.unsqueeze(-2)
+        blocks = torch.diag_embed(self.probs) - outer
+        return self.rows, self.weights[..., None, None] * blocks
+
     def apply_rows(self, z: Tensor) -> Tensor:
         out = _softmax_product(
             self.probs.to(z.dtype), z.unflatten(-1, self.probs.shape[1:]))
         return (self.weights.to(z.dtype).unsqueeze(-1) * out).flatten(-2)
-
-    def tensors(self) -> List[Tensor]:
-        return [self.rows, self.weights, self.probs]
 
 
 def _softmax_product(probs: Tensor, z: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 r"""Generalised Gauss-Newton: :math:`\frac1N \sum_i J_i^T [H_{z,i}]_+ J_i`."""
-from typing import Dict, List, Optional
+import copy
+from typing import Callable, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from ..layers import (
 from ..products import Losses, as_losses, backward_to, used_around_calls
 from ..vectors import ParamVector, check_shapes
 from .base import BatchedOperator
+from .blocks import ChannelBlocks, curvature_rows, form_blocks
 from .cache import unique_bytes
 from .curvature import Curvature, RowCurvature, form_curvatures
 from .twice import check_twice_differentiable, second_derivative_help
@@ -59,6 +61,12 @@ class GaussNewtonBatch:
             t for term in self.terms
             for t in [term.input, *term.curvature.tensors()]
         ])
+
+    def map_tensors(self, function: Callable) -> 'GaussNewtonBatch':
+        """A copy with ``function(tensor)`` for what is held."""
+        new = copy.copy(self)
+        new.terms = [term.map_tensors(function) for term in self.terms]
+        return new
 
     def _form(self, losses: Tensor, recorder: LayerRecorder,
               max_block: int) -> None:
@@ -136,6 +144,15 @@ class GaussNewton(BatchedOperator):
         """The operator of a single batch."""
         return cls([GaussNewtonBatch(losses, recorder, max_block)])
 
+    def channel_blocks(
+            self, like: ParamVector, limit: int,
+            progress: Callable[[int, int], None]) -> List[ChannelBlocks]:
+        """The matrix as blocks of output channels; see :func:`form_blocks`.
+
+        Layers that no loss curves are left out: their part is zero.
+        """
+        return form_blocks(self.batches, like, limit, progress)
+
 
 def _check_layers(losses: Tensor, recorder: LayerRecorder) -> None:
     wrong = [la.name for la in recorder.layers if not la.affine]
@@ -205,6 +222,12 @@ class _Term:
         if found is not None:
             self.input, self.patches = found, True
 
+    def map_tensors(self, function: Callable) -> '_Term':
+        new = copy.copy(self)
+        new.input = function(self.input)
+        new.curvature = self.curvature.map_tensors(function)
+        return new
+
     def add_product(self, totals: List[ParamVector],
                     vectors: List[ParamVector]) -> None:
         """Add the product of each vector to its total."""
@@ -223,6 +246,14 @@ class _Term:
         for place, pieces in zip(places, found):
             for total, piece in zip(totals, pieces):
                 total[place] = total[place] + piece
+
+    def rows(self) -> Tuple[Tensor, Tensor]:
+        """What the layer sees at positions with curvature, [R, K], and the
+        blocks there, [R, C / k, k, k]."""
+        rows, blocks = self.curvature.dense_rows()
+        if self.patches:
+            return self.input, blocks
+        return curvature_rows(self.layer, self.input, rows), blocks
 
     def _jacobian(self, weights: Tensor,
                   biases: Optional[Tensor] = None) -> Tensor:

@@ -1,10 +1,13 @@
 """Inverse-curvature solvers, siblings behind one base."""
 from .base import BaseSolver, DampedSystem, Solution, SolverError
+from .block_cholesky import BlockCholesky
 from .conjugate_gradient import ConjugateGradient
 from .identity import Identity
 from .lissa import LiSSA, largest_eigenvalue
+from .minres import MINRES
 
 __all__ = [
-    'BaseSolver', 'ConjugateGradient', 'DampedSystem', 'Identity', 'LiSSA',
-    'Solution', 'SolverError', 'largest_eigenvalue'
+    'BaseSolver', 'BlockCholesky', 'ConjugateGradient', 'DampedSystem',
+    'Identity', 'LiSSA', 'MINRES', 'Solution', 'SolverError',
+    'largest_eigenvalue'
 ]

@@ -153,8 +153,9 @@ def negative_curvature_help(value: float, damping: float) -> str:
     least = 2 * (damping - value) or 1e-3
     return (f'the damped curvature is not positive (found {value:.3g}), so '
             f'this solver does not apply. Use Gauss-Newton curvature '
-            f"(hessian='gauss-newton'), or raise solver.damping, now "
-            f'{damping:g}, to {least:.2g} or more.')
+            f"(hessian='gauss-newton'), or mmal.MINRES, which takes curvature "
+            f'of both signs, or raise solver.damping, now {damping:g}, to '
+            f'{least:.2g} or more.')
 
 
 def _silent(done: int, total: int) -> None:

@@ -1,0 +1,500 @@
+"""Influences by every solver, by the published algorithm, and the truth.
+
+    python benchmarks/influence.py CONFIG work_dirs/RUN_0/round_03 \
+        work_dirs/RUN_1/round_03 work_dirs/RUN_2/round_03 --json out.json
+
+For each trained round of an FCOS (one a seed), in this order:
+
+1. The output layers are trained to the end on the labelled images, in float64,
+   with damping / 2 * |theta - theta of the checkpoint|^2. All that follows
+   uses these layers.
+2. The truth: for each of a few pool images, the layers are trained to the end
+   once more with this image and its true labels added; it is what the mean
+   loss of the validation images became lower by.
+3. Each solver computes s_test as InfluenceScorer does, and so does the
+   published algorithm: image by image, each step a full forward pass and two
+   backward passes, four repeats, a scale for each layer (100, 8000, 5000).
+   Its trunk is frozen and its images are in memory, which is generous.
+4. Spearman's rank correlation, over the pool images, of each one's influences
+   with those of the exact solution of its own operator (blocks in float64),
+   and with the truth. Influences take pseudo-labels; where a row says so, the
+   true labels.
+
+The truth is trained in two legs; the correlation of what both give tells how
+far it can be trusted.
+"""
+import argparse
+import copy
+import json
+import os.path as osp
+import time
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config, DictAction
+from mmengine.runner import load_checkpoint
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import spearmanr
+
+from mmal.compat.malloc import keep_freed_memory
+from mmal.engine.round_config import scoring_splits, test_pipeline
+from mmal.engine.settings import Settings, pool_dataset
+from mmal.engine.workdir import RoundDir
+from mmal.influence import LayerRecorder, image_products
+from mmal.influence.vectors import dot, flatten, unflatten
+from mmal.models.utils import head_outputs, image_losses
+from mmal.randomness import seeded_order
+from mmal.scoring import InfluenceScorer, ScoringData
+from mmal.scoring.data import Split
+from mmal.scoring.detector import (
+    predictions,
+    pseudo_labels,
+    twice_differentiable,
+)
+from mmal.scoring.detector_adapter import adapter_of
+from mmal.testing.exact_influence import (
+    LAYERS,
+    FCOSHeadLoss,
+    HeadMatrix,
+    joined,
+    leave_one_in,
+    retrain_head,
+)
+
+SCALES = (100., 8000., 5000.)
+PUBLISHED = 'published algorithm'
+DEFAULT = 'Gauss-Newton, CG, 100 steps (default)'
+NONE = 'none (Gradient Similarity)'
+DENSE = {True: 'Gauss-Newton, solved exactly', False: 'exact, solved exactly'}
+
+
+def solvers(damping):
+    """Name to options of InfluenceScorer."""
+    def by(kind, hessian='gauss-newton', **options):
+        solver = dict(type=f'mmal.{kind}', damping=damping, **options)
+        return dict(hessian=hessian, solver=solver)
+
+    return {
+        NONE: dict(solver=dict(type='mmal.Identity')),
+        DEFAULT: by('ConjugateGradient', max_iters=100),
+        'Gauss-Newton, CG, 40 steps': by('ConjugateGradient', max_iters=40),
+        'Gauss-Newton, BlockCholesky': by('BlockCholesky'),
+        'Gauss-Newton, LiSSA, 4 repeats': by('LiSSA', repeats=4),
+        'exact, MINRES, 60 steps': by('MINRES', 'exact', max_iters=60),
+    }
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='a config of an FCOS')
+    parser.add_argument('rounds', nargs='+', help='folders of trained rounds')
+    parser.add_argument('--pool', type=int, default=40,
+                        help='unlabelled images that are retrained with')
+    parser.add_argument('--labelled', type=int,
+                        help='so many labelled images instead of all')
+    parser.add_argument('--reference', type=int,
+                        help='so many validation images instead of all')
+    parser.add_argument('--damping', type=float, default=0.01)
+    parser.add_argument('--steps', type=int, default=1000,
+                        help='of a repeat of the published algorithm')
+    parser.add_argument('--repeats', type=int, default=4)
+    parser.add_argument('--published-damping', type=float, default=0.01)
+    parser.add_argument('--first-iters', type=int, default=500,
+                        help='steps of the first training of the layers')
+    parser.add_argument('--iters', type=int, default=60,
+                        help='steps of each leg of a retraining')
+    parser.add_argument('--skip', nargs='*', default=[],
+                        help='solvers to leave out, by a part of their names')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--json', help='where all numbers go')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    return parser.parse_args()
+
+
+class Timed(InfluenceScorer):
+    """Keeps what the solver said and how long the reference took."""
+
+    def _reference_gradient(self, model, data):
+        start = now(model)
+        found = super()._reference_gradient(model, data)
+        self.reference_seconds = now(model) - start
+        return found
+
+    def prepare(self, model, data):
+        original = self.solver.solve
+
+        def solve(*args):
+            self.solution = original(*args)
+            return self.solution
+
+        self.solver.solve = solve
+        super().prepare(model, data)
+
+
+class Case:
+    """A checkpoint with converged output layers, its images and the truth."""
+
+    def __init__(self, args, cfg, folder):
+        self.args = args
+        self.model = MODELS.build(copy.deepcopy(cfg.model)).eval()
+        load_checkpoint(self.model, RoundDir(folder).latest_checkpoint(),
+                        map_location='cpu')
+        self.model.to(args.device)
+        self.layers = [f'bbox_head.{name}' for name in LAYERS]
+        self.recorder = LayerRecorder(self.model, self.layers)
+        settings = Settings.from_config(cfg)
+        splits = scoring_splits(cfg, settings, RoundDir(folder), [])
+        pool = pool_dataset(cfg, settings)
+        pool.update(
+            ann_file=osp.abspath(pool['ann_file']),
+            pipeline=test_pipeline(cfg))
+        self.splits = self.few(splits, pool)
+        self.data = self.batches_of(8)
+        self.train()
+
+    def few(self, splits, pool):
+        """The images of this comparison, pool images with labels too."""
+        args = self.args
+        sizes = dict(unlabelled=args.pool, labelled=args.labelled,
+                     val=args.reference)
+        found = {}
+        for name, size in sizes.items():
+            split = splits[name]
+            ids = ScoringData({name: split}, progress=False).ids(name)
+            split.ids = seeded_order(ids, 0, 0, name)[:size]
+            found[name] = split
+        found['pool'] = Split(pool, True, found['unlabelled'].ids)
+        return found
+
+    def batches_of(self, size):
+        return ScoringData(self.splits, batch_size=size, num_workers=0,
+                           progress=False)
+
+    def problem(self, split):
+        return FCOSHeadLoss(self.model, (
+            (b.inputs, labels_of(b))
+            for b in self.data.batches(split, self.model)))
+
+    def train(self):
+        """Step 1."""
+        damping = self.args.damping
+        self.labelled, self.reference = map(self.problem, ('labelled', 'val'))
+        self.centre = self.labelled.theta
+        first = HeadMatrix(self.labelled, self.centre)
+        self.trained = retrain_head(
+            [self.labelled], self.centre, self.centre, damping,
+            first.factors(damping), self.args.first_iters)
+        self.theta = joined(self.trained)
+        with torch.no_grad():
+            values = unflatten(self.theta, self.recorder.params)
+            for param, value in zip(self.recorder.params, values):
+                param.copy_(value)
+        self.matrices = {
+            positive: HeadMatrix(self.labelled, self.theta, positive)
+            for positive in (True, False)
+        }
+
+    def truth(self):
+        """Step 2: {image id: loss taken off}, after either leg."""
+        factors = self.matrices[True].factors(self.args.damping)
+        found = []
+        for batch in self.data.batches('pool', self.model):
+            for i, labels in enumerate(labels_of(batch)):
+                image = FCOSHeadLoss(
+                    self.model, [(batch.inputs[i:i + 1], [labels])])
+                found.append(self.legs(image, factors))
+        return np.array(found).T
+
+    def legs(self, image, factors):
+        changes, start = [], None
+        for _ in range(2):
+            change, start = leave_one_in(
+                self.labelled, image, self.reference, self.theta, self.centre,
+                self.args.damping, factors, self.args.iters, start)
+            changes.append(-change)
+        return changes
+
+    def gradient(self, share=slice(None)):
+        """v in float64."""
+        theta = self.theta.clone().requires_grad_()
+        loss = self.reference.losses(theta)[share].mean()
+        return torch.autograd.grad(loss, theta)[0]
+
+    def products(self, vectors, true_labels):
+        """Scores [M, pool] of M vectors."""
+        scorer = InfluenceScorer(self.layers)
+        scorer.adapter = adapter_of(self.model)
+        params = self.recorder.params
+        like = [unflatten(v.to(params[0]), params) for v in vectors]
+        rows = []
+        for batch in self.data.batches('pool', self.model):
+            with self.recorder:
+                outputs = scorer.adapter.forward(batch)
+                if true_labels:
+                    losses = scorer.adapter.image_losses(
+                        outputs, batch.samples, labels_of(batch))
+                else:
+                    labels = pseudo_labels(
+                        scorer.adapter.predictions(outputs, batch.samples),
+                        scorer.score_thr)
+                    losses = scorer.adapter.pseudo_label_losses(
+                        outputs, batch.samples, labels)
+            rows.append(image_products(losses, self.recorder, like).detach())
+        return torch.cat(rows).T.double().cpu().numpy()
+
+
+class Published:
+    """The algorithm of the paper, one image at a time."""
+
+    def __init__(self, case):
+        self.case, self.args = case, case.args
+        self.recorder = case.recorder
+        data = case.batches_of(1)
+        self.images = {
+            split: list(data.batches(split, case.model))
+            for split in ('labelled', 'val', 'pool')
+        }
+
+    def gradient(self, batch, labels=None, twice=False):
+        """Of one image, by a forward pass of its own."""
+        model = self.case.model
+        with self.recorder:
+            with twice_differentiable(model):
+                outputs = head_outputs(model, batch.inputs)
+                loss, = image_losses(model, outputs, batch.samples,
+                                     labels or labels_of(batch))
+            return torch.autograd.grad(
+                loss, self.recorder.params, create_graph=twice)
+
+    def reference(self):
+        total = 0
+        for batch in self.images['val']:
+            total = total + flatten(self.gradient(batch))
+        return total / len(self.images['val'])
+
+    def s_test(self, v):
+        """Algorithm 3, its mean over the repeats."""
+        sizes = [p.numel() for p in self.recorder.params]
+        scale = torch.cat([
+            v.new_full((n, ), SCALES[i // 2]) for i, n in enumerate(sizes)
+        ])
+        return sum(
+            self.run(v, scale, repeat)
+            for repeat in range(self.args.repeats)) / self.args.repeats
+
+    def run(self, v, scale, repeat):
+        generator = torch.Generator().manual_seed(repeat)
+        images, x = self.images['labelled'], v
+        for _ in range(self.args.steps):
+            index = int(torch.randint(
+                len(images), (), generator=generator))
+            moved = self.hessian_product(images[index], x)
+            x = v + (1 - self.args.published_damping) * x - moved / scale
+        return x / scale
+
+    def hessian_product(self, batch, x):
+        params = self.recorder.params
+        with self.recorder.unfrozen():
+            grads = self.gradient(batch, twice=True)
+        with self.recorder.unfrozen():
+            product = dot(grads, unflatten(x, params))
+            return flatten(torch.autograd.grad(product, params))
+
+    def score(self, x):
+        """Algorithm 1 for every pool image."""
+        model, scores = self.case.model, []
+        like = unflatten(x, self.recorder.params)
+        for batch in self.images['pool']:
+            with torch.no_grad():
+                outputs = head_outputs(model, batch.inputs)
+            labels = pseudo_labels(
+                predictions(model, outputs, batch.samples), 0.1)
+            scores.append(float(dot(self.gradient(batch, labels), like)))
+        return np.array(scores)
+
+
+def labels_of(batch):
+    return [s.gt_instances for s in batch.samples]
+
+
+def now(model):
+    if next(model.parameters()).is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def timed(model, function, *args):
+    start = now(model)
+    found = function(*args)
+    return found, now(model) - start
+
+
+def run_published(case, rows, vectors):
+    published, model = Published(case), case.model
+    v, reference = timed(model, published.reference)
+    x, seconds = timed(model, published.s_test, v)
+    scores, pool = timed(model, published.score, x)
+    rows[PUBLISHED] = dict(
+        reference_s=reference, s_test_s=seconds, scores=scores,
+        steps=case.args.steps * case.args.repeats,
+        pool_ms=1e3 * pool / len(scores))
+    vectors[PUBLISHED] = x
+
+
+def run_solver(case, name, options, rows, vectors):
+    scorer, model = Timed(case.layers, empty='background', **options), \
+        case.model
+    _, seconds = timed(model, scorer.prepare, model, case.data)
+    rows[name] = dict(
+        reference_s=scorer.reference_seconds,
+        s_test_s=seconds - scorer.reference_seconds,
+        steps=scorer.solution.iterations,
+        residual=scorer.solution.residual)
+    vectors[name] = flatten(scorer.s_test)
+    if name == DEFAULT:
+        rows[name]['pool_ms'] = pool_milliseconds(case, scorer)
+
+
+def pool_milliseconds(case, scorer):
+    """An image, pseudo-labels included, once everything is warm."""
+    model = case.model
+
+    def score():
+        for batch in case.data.batches('unlabelled', model):
+            scorer.process(model, batch)
+
+    score()
+    return 1e3 * timed(model, score)[1] / case.args.pool
+
+
+def add_exact(case, rows, vectors):
+    """Exact solutions, and what limits them: damping, layers, reference."""
+    damping, v = case.args.damping, case.gradient()
+    own = {}
+    for positive, name in DENSE.items():
+        vectors[name] = case.matrices[positive].solve(v, [damping] * 3)
+        rows[name] = {}
+    decay = [s * case.args.published_damping for s in SCALES]
+    own[PUBLISHED] = case.matrices[False].solve(v, decay)
+    name = DENSE[True]
+    for other in (1e-4, 1e-3, 0.1, 1., 10.):
+        rows[f'{name}, damping {other:g}'] = {}
+        vectors[f'{name}, damping {other:g}'] = case.matrices[True].solve(
+            v, [other] * 3)
+    for layer, part in zip(LAYERS, slices(case.labelled.layer_sizes)):
+        rows[f'{name}, {layer} alone'] = {}
+        alone = torch.zeros_like(v)
+        alone[part] = vectors[name][part]
+        vectors[f'{name}, {layer} alone'] = alone
+    for share in (4, 2):
+        half = case.gradient(slice(None, None, share))
+        rows[f'{name}, 1/{share} of the reference'] = {}
+        vectors[f'{name}, 1/{share} of the reference'] = case.matrices[
+            True].solve(half, [damping] * 3)
+    return own
+
+
+def slices(sizes):
+    ends = np.cumsum(sizes)
+    return [slice(e - n, e) for e, n in zip(ends, sizes)]
+
+
+def correlation(a, b):
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return float('nan')
+    return float(spearmanr(a, b)[0])
+
+
+def own_solution(name):
+    """The row that has the exact solution of a solver's operator."""
+    if name.startswith(('Gauss-Newton, CG', 'Gauss-Newton, B',
+                        'Gauss-Newton, L')):
+        return DENSE[True]
+    return DENSE[False] if name.startswith('exact, M') else None
+
+
+def compare(args, cfg, folder):
+    """All numbers of one checkpoint."""
+    case = Case(args, cfg, folder)
+    rows, vectors = {}, {}
+    run_published(case, rows, vectors)
+    for name, options in solvers(args.damping).items():
+        if not any(part in name for part in args.skip):
+            run_solver(case, name, options, rows, vectors)
+    own = add_exact(case, rows, vectors)
+    legs = case.truth()
+    names = list(vectors)
+    scores, true = (dict(zip(names, case.products(vectors.values(), labels)))
+                    for labels in (False, True))
+    own = dict(zip(own, case.products(own.values(), False)))
+    for name, row in rows.items():
+        mine = row.pop('scores', scores[name])
+        exact = own.get(name, scores.get(own_solution(name)))
+        if exact is not None:
+            row['own'] = correlation(mine, exact)
+        row['truth'] = correlation(mine, legs[1])
+        row['truth_with_true_labels'] = correlation(true[name], legs[1])
+    return dict(
+        rows=rows, truth_of_both_legs=correlation(*legs),
+        changes=legs.tolist(),
+        training={
+            layer: dict(evaluations=t.evaluations, gradient=t.gradient,
+                        late_change=t.change)
+            for layer, t in zip(LAYERS, case.trained)
+        },
+        labelled=case.labelled.num_images,
+        reference=case.reference.num_images, parameters=len(case.theta))
+
+
+COLUMNS = {
+    'steps': '{:.0f}', 'residual': '{:.0e}', 'reference_s': '{:.1f}',
+    's_test_s': '{:.1f}', 'pool_ms': '{:.0f}', 'own': '{:.2f}',
+    'truth': '{:.2f}', 'truth_with_true_labels': '{:.2f}'
+}
+HEADS = ('solver', 'steps', 'residual', 'reference s', 's_test s',
+         'pool ms/img', 'own exact', 'retraining', 'true labels')
+
+
+def table_of(cases):
+    table = Table(title=f'mean of {len(cases)} models')
+    for head in HEADS:
+        table.add_column(head, justify='left' if head == 'solver' else 'right')
+    for name in cases[0]['rows']:
+        cells = []
+        for key, form in COLUMNS.items():
+            values = [c['rows'][name].get(key) for c in cases]
+            values = [v for v in values if v is not None]
+            cells.append(form.format(np.mean(values)) if values else '–')
+        table.add_row(name, *cells)
+    return table
+
+
+def main():
+    args = parse_args()
+    register_all_modules()
+    keep_freed_memory()
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    cases = []
+    for folder in args.rounds:
+        cases.append(compare(args, cfg, folder))
+        if args.json:
+            with open(args.json, 'w') as f:
+                json.dump(dict(options=vars(args), cases=cases), f, indent=1)
+    first, console = cases[0], Console(width=140)
+    console.print(table_of(cases))
+    console.print(
+        f'{first["labelled"]} labelled, {first["reference"]} reference, '
+        f'{args.pool} pool images; {first["parameters"]:,} parameters; '
+        f'damping {args.damping:g}; {torch.get_num_threads()} threads, '
+        f'{args.device}; Spearman of both legs of the truth: ' +
+        ', '.join(f'{c["truth_of_both_legs"]:.3f}' for c in cases))
+
+
+if __name__ == '__main__':
+    main()

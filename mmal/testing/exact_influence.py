@@ -1,0 +1,554 @@
+r"""The truth that influences are estimates of, on detectors small enough.
+
+:class:`FCOSHeadLoss` is the loss of each image as a function of the output
+layers' parameters alone, in float64, with the rows of all images in one
+tensor; it shares no code with :mod:`mmal.influence`. On it,
+:func:`dense_hessian` and :class:`HeadMatrix` form the Hessian and the
+Gauss-Newton matrix, :func:`retrain` trains the layers to the end, and
+:func:`leave_one_in` tells what the loss of a reference set becomes with one
+more image.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Optional, Union
+
+import torch
+import torch.nn.functional as F
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+LAYERS = ('conv_cls', 'conv_reg', 'conv_centerness')
+
+
+@dataclass
+class _Map:
+    """What ``conv_cls`` sees in images of one size at one level."""
+    input: Tensor  # [B, c, h, w]
+    images: Tensor  # [B]
+    labels: Tensor  # [B * h * w]
+
+
+class FCOSHeadLoss:
+    """Losses of N images as a function of the output layers of an FCOS.
+
+    What enters the layers is a constant: the trunk sees each image once,
+    here. Boxes and centerness have a loss at positive positions only, so only
+    what their layers see there is kept.
+
+    Args:
+        model (nn.Module): An mmdet FCOS in eval mode, on any device.
+        batches (Iterable): Pairs of images [B, 3, H, W] and B ``InstanceData``
+            with ``bboxes`` and ``labels`` in their pixels.
+        dtype (torch.dtype): Of all that follows.
+
+    Attributes:
+        theta (Tensor): [d], the model's own parameters of the layers, weight
+            and bias of ``conv_cls``, ``conv_reg`` and ``conv_centerness``.
+        num_images (int): N.
+    """
+
+    def __init__(self,
+                 model: nn.Module,
+                 batches: Iterable,
+                 dtype: torch.dtype = torch.float64) -> None:
+        self.head = model.bbox_head
+        self.dtype = dtype
+        self.num_images = 0
+        own = [getattr(self.head, name) for name in LAYERS]
+        params = [p.detach().cpu() for m in own for p in (m.weight, m.bias)]
+        self._shapes = [p.shape for p in params]
+        self.theta = torch.cat([p.flatten() for p in params]).to(dtype)
+        self._maps: list[_Map] = []
+        self._rows: dict[str, list[Tensor]] = {}
+        for inputs, labels in batches:
+            self._add(model, inputs, labels)
+        self._finish()
+
+    @property
+    def layer_sizes(self) -> list[int]:
+        """Numbers of parameters of the three layers."""
+        sizes = [shape.numel() for shape in self._shapes]
+        return [a + b for a, b in zip(sizes[::2], sizes[1::2])]
+
+    def losses(self, theta: Tensor) -> Tensor:
+        """[N], the loss of each image alone, all terms with their weights.
+
+        Args:
+            theta (Tensor): [d].
+        """
+        parts = theta.split(self.layer_sizes)
+        return sum(self.layer_losses(i, part) for i, part in enumerate(parts))
+
+    def layer_losses(self, layer: int, theta: Tensor) -> Tensor:
+        """[N], the terms of :meth:`losses` that depend on one layer.
+
+        Args:
+            layer (int): Its place among the three; no two share a term.
+            theta (Tensor): Its parameters.
+        """
+        shapes = self._shapes[2 * layer:2 * layer + 2]
+        weight, bias = [
+            p.view(s)
+            for p, s in zip(theta.split([s.numel() for s in shapes]), shapes)
+        ]
+        return (self._class_losses, self._box_losses,
+                self._center_losses)[layer](weight, bias)
+
+    def cls_loss(self, z: Tensor, labels: Tensor) -> Tensor:
+        """[n, C], the loss of class outputs z [n, C]."""
+        return self.head.loss_cls(z, labels, reduction_override='none')
+
+    def box_loss(self, z: Tensor, scale: Tensor, point: Tensor,
+                 target: Tensor) -> Tensor:
+        """[n], the loss of raw outputs z [n, 4] of ``conv_reg``.
+
+        Args:
+            z (Tensor): The outputs.
+            scale (Tensor): [n, 1], of the level.
+            point (Tensor): [n, 2].
+            target (Tensor): [n, 4], distances.
+        """
+        z = z * scale
+        distance = z.clamp(min=0) if self.head.norm_on_bbox else z.exp()
+        decode = self.head.bbox_coder.decode
+        return self.head.loss_bbox(
+            decode(point, distance),
+            decode(point, target),
+            reduction_override='none')
+
+    def center_loss(self, z: Tensor, target: Tensor) -> Tensor:
+        """[n], the loss of outputs z [n] of ``conv_centerness``."""
+        return self.head.loss_centerness(
+            z, target, reduction_override='none')
+
+    def _class_losses(self, weight: Tensor, bias: Tensor) -> Tensor:
+        total = weight.new_zeros(self.num_images)
+        for part in self._maps:
+            z = self.head.conv_cls._conv_forward(part.input, weight, bias)
+            z = z.permute(0, 2, 3, 1).reshape(-1, z.size(1))
+            sums = self.cls_loss(z, part.labels).view(len(part.images), -1)
+            scale = self._positives[part.images]
+            total = total.index_add(0, part.images, sums.sum(1) / scale)
+        return total
+
+    def _box_losses(self, weight: Tensor, bias: Tensor) -> Tensor:
+        rows = self.rows
+        z = rows['reg'] @ weight.flatten(1).T + bias
+        loss = self.box_loss(z, rows['scale'], rows['point'], rows['target'])
+        return self._sums(loss * rows['box_weight'])
+
+    def _center_losses(self, weight: Tensor, bias: Tensor) -> Tensor:
+        rows = self.rows
+        z = (rows['center'] @ weight.flatten(1).T + bias).squeeze(1)
+        loss = self.center_loss(z, rows['centerness'])
+        return self._sums(loss * rows['center_weight'])
+
+    def _sums(self, values: Tensor) -> Tensor:
+        zeros = values.new_zeros(self.num_images)
+        return zeros.index_add(0, self.rows['image'], values)
+
+    def _pieces(self, theta: Tensor) -> list[Tensor]:
+        """Weight and bias of each layer."""
+        sizes = [shape.numel() for shape in self._shapes]
+        return [p.view(s) for p, s in zip(theta.split(sizes), self._shapes)]
+
+    @torch.no_grad()
+    def _add(self, model: nn.Module, inputs: Tensor,
+             labels: Sequence[InstanceData]) -> None:
+        seen = {name: [] for name in LAYERS}
+        hooks = [
+            getattr(self.head, name).register_forward_hook(
+                lambda _, args, out, name=name: seen[name].append(args[0]))
+            for name in LAYERS
+        ]
+        try:
+            self.head(model.extract_feat(inputs))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        sizes = [x.shape[-2:] for x in seen['conv_cls']]
+        points = self.head.prior_generator.grid_priors(
+            sizes, dtype=torch.float32, device=inputs.device)
+        classes, targets = self.head.get_targets(points, list(labels))
+        images = torch.arange(len(inputs)) + self.num_images
+        self.num_images += len(inputs)
+        for level in range(len(sizes)):
+            x = [seen[name][level] for name in LAYERS]
+            self._maps.append(
+                _Map(self._cast(x[0]), images, classes[level].cpu()))
+            self._add_positives(level, x[1], x[2], points[level],
+                                classes[level], targets[level], images)
+
+    def _add_positives(self, level, x_reg, x_center, points, classes, targets,
+                       images) -> None:
+        keep = (classes < self.head.num_classes).nonzero().flatten()
+        scale = self.head.scales[level].scale.detach()
+        found = dict(
+            reg=_patches(self.head.conv_reg, x_reg)[keep],
+            center=_patches(self.head.conv_centerness, x_center)[keep],
+            scale=scale.expand(len(keep), 1),
+            point=points.repeat(len(images), 1)[keep],
+            target=targets[keep])
+        for key, value in found.items():
+            self._rows.setdefault(key, []).append(self._cast(value))
+        image = images.repeat_interleave(len(points))[keep.cpu()]
+        self._rows.setdefault('image', []).append(image)
+
+    def _finish(self) -> None:
+        """Join maps of one size, and weigh the rows of each image."""
+        self._maps = _joined(self._maps)
+        self.rows = rows = {k: torch.cat(v) for k, v in self._rows.items()}
+        self._positives = torch.bincount(
+            rows['image'],
+            minlength=self.num_images).clamp(min=1).to(self.dtype)
+        weight = rows['centerness'] = self.head.centerness_target(
+            rows['target'])
+        zeros = weight.new_zeros(self.num_images)
+        sums = zeros.index_add(0, rows['image'], weight).clamp(min=1e-6)
+        rows['box_weight'] = weight / sums[rows['image']]
+        rows['center_weight'] = 1 / self._positives[rows['image']]
+
+    def _cast(self, x: Tensor) -> Tensor:
+        return x.detach().cpu().to(self.dtype)
+
+
+def _patches(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """What a convolution sees at every position, [B * h * w, K]."""
+    columns = F.unfold(x, conv.kernel_size, conv.dilation, conv.padding,
+                       conv.stride)
+    return columns.transpose(1, 2).flatten(0, 1)
+
+
+def _joined(maps: Sequence[_Map]) -> list[_Map]:
+    groups: dict[tuple, list[_Map]] = {}
+    for part in maps:
+        groups.setdefault(tuple(part.input.shape[1:]), []).append(part)
+    return [
+        _Map(*(torch.cat([getattr(p, key) for p in group])
+               for key in ('input', 'images', 'labels')))
+        for group in groups.values()
+    ]
+
+
+def dense_hessian(loss: Callable[[Tensor], Tensor], theta: Tensor) -> Tensor:
+    """Second derivative of a scalar function, row by row of autograd.
+
+    Args:
+        loss (Callable): Of theta.
+        theta (Tensor): [d].
+
+    Returns:
+        Tensor: [d, d].
+    """
+    theta = theta.detach().requires_grad_()
+    gradient, = torch.autograd.grad(loss(theta), theta, create_graph=True)
+    return torch.stack([
+        torch.autograd.grad(g, theta, retain_graph=True)[0] for g in gradient
+    ])
+
+
+class HeadMatrix:
+    """A symmetric matrix over the output layers, in blocks that are exact.
+
+    The losses of an FCOS are sums over positions, those of classes over
+    classes too, and no two layers share a term; so both the Hessian and the
+    Gauss-Newton matrix of its output layers have one block for each class, one
+    for the box and one for centerness.
+
+    Args:
+        problem (FCOSHeadLoss): The images, over which it is a mean.
+        theta (Tensor): [d], where the curvature is taken.
+        positive (bool): Drop negative curvature at each position
+            (Gauss-Newton), or keep it (the Hessian).
+
+    Attributes:
+        blocks (list[Tensor]): [G, n, n] of each layer, the inputs of a
+            channel and its bias together.
+    """
+
+    def __init__(self,
+                 problem: FCOSHeadLoss,
+                 theta: Tensor,
+                 positive: bool = True) -> None:
+        pieces, rows = problem._pieces(theta), problem.rows
+        self.blocks = [_class_blocks(problem, *pieces[:2], positive)]
+        for key, weight, bias, curvature in (
+            ('reg', *pieces[2:4], _box_curvature),
+            ('center', *pieces[4:], _center_curvature)):
+            z = rows[key] @ weight.flatten(1).T + bias
+            second = _kept(curvature(problem, z), positive)
+            self.blocks.append(_add_up(_with_ones(rows[key]), second)[None])
+        self.blocks = [b / problem.num_images for b in self.blocks]
+        self._orders = [_parameter_order(s) for s in problem._shapes[::2]]
+
+    def dense(self) -> Tensor:
+        """[d, d], in the order of theta."""
+        layers = [torch.block_diag(*blocks) for blocks in self.blocks]
+        return torch.block_diag(*(
+            m[order][:, order] for m, order in zip(layers, self._orders)))
+
+    def solve(self, v: Tensor, damping: Sequence[float]) -> Tensor:
+        """(matrix + damping) x = v, with a damping for each layer.
+
+        Args:
+            v (Tensor): [d].
+            damping (sequence[float]): Three numbers.
+
+        Returns:
+            Tensor: [d].
+        """
+        damped_blocks = [
+            b + d * torch.eye(b.size(-1), dtype=b.dtype)
+            for b, d in zip(self.blocks, damping)
+        ]
+        parts = v.split([len(order) for order in self._orders])
+        return torch.cat([
+            _by_channel(torch.linalg.solve, b, part, order)
+            for b, part, order in zip(damped_blocks, parts, self._orders)
+        ])
+
+    def factors(self, damping: float) -> list[LayerFactor]:
+        """L^-T of each layer, L the Cholesky factor of matrix + damping."""
+        found = []
+        for block, order in zip(self.blocks, self._orders):
+            eye = torch.eye(block.size(-1), dtype=block.dtype)
+            lower = torch.linalg.cholesky(block + damping * eye)
+            inverse = torch.linalg.solve_triangular(
+                lower, eye.expand_as(lower), upper=False)
+            found.append(LayerFactor(inverse.mT.contiguous(), order))
+        return found
+
+
+class LayerFactor:
+    """One of :meth:`HeadMatrix.factors`; ``factor @ u`` applies it."""
+
+    def __init__(self, blocks: Tensor, order: Tensor) -> None:
+        self.blocks = blocks
+        self.order = order
+
+    def __matmul__(self, u: Tensor) -> Tensor:
+        return _by_channel(torch.matmul, self.blocks, u, self.order)
+
+
+def _by_channel(function: Callable, blocks: Tensor, v: Tensor,
+                order: Tensor) -> Tensor:
+    """Apply blocks to a layer's vector, whose biases come last."""
+    rows = torch.empty_like(v).index_put((order, ), v)
+    found = function(blocks, rows.view(len(blocks), -1, 1))
+    return found.flatten()[order]
+
+
+def _class_blocks(problem, weight, bias, positive) -> Tensor:
+    conv, total = problem.head.conv_cls, 0
+    for part in problem._maps:
+        for i, label in zip(
+                range(len(part.images)), part.labels.chunk(len(part.images))):
+            patches = _patches(conv, part.input[i:i + 1])
+            z = patches @ weight.flatten(1).T + bias
+            second = _second_derivative(
+                lambda t, label=label: problem.cls_loss(t, label), z)
+            second = second.clamp(min=0) if positive else second
+            second = second / problem._positives[part.images[i]]
+            x = _with_ones(patches)
+            total = total + (x.T * second.T.unsqueeze(1)) @ x
+    return total
+
+
+def _box_curvature(problem, z: Tensor) -> Tensor:
+    rows = problem.rows
+    z = z.detach().requires_grad_()
+    loss = problem.box_loss(z, rows['scale'], rows['point'], rows['target'])
+    first, = torch.autograd.grad(loss.sum(), z, create_graph=True)
+    second = torch.stack([
+        torch.autograd.grad(g, z, retain_graph=True)[0] for g in first.sum(0)
+    ], 1)
+    return second * rows['box_weight'][:, None, None]
+
+
+def _center_curvature(problem, z: Tensor) -> Tensor:
+    target = problem.rows['centerness']
+    second = _second_derivative(
+        lambda t: problem.center_loss(t.squeeze(1), target), z)
+    weight = problem.rows['center_weight']
+    return (second * weight[:, None])[..., None]
+
+
+def _kept(blocks: Tensor, positive: bool) -> Tensor:
+    if not positive:
+        return blocks
+    values, vectors = torch.linalg.eigh(blocks)
+    return (vectors * values.clamp(min=0)[:, None]) @ vectors.mT
+
+
+def _second_derivative(loss: Callable, z: Tensor) -> Tensor:
+    """Of a function that acts on each element alone."""
+    z = z.detach().requires_grad_()
+    first, = torch.autograd.grad(loss(z).sum(), z, create_graph=True)
+    return torch.autograd.grad(first.sum(), z)[0]
+
+
+def _with_ones(x: Tensor) -> Tensor:
+    return torch.cat([x, x.new_ones(len(x), 1)], 1)
+
+
+def _add_up(x: Tensor, curvature: Tensor) -> Tensor:
+    """Sum over rows of curvature (x) x x^T, [C * (K + 1), C * (K + 1)]."""
+    channels = curvature.size(1)
+    return torch.cat([
+        torch.cat([(x.T * curvature[:, i, j]) @ x for j in range(channels)], 1)
+        for i in range(channels)
+    ])
+
+
+def _parameter_order(weight: torch.Size) -> Tensor:
+    """Where a layer's parameters are, channel by channel with the bias."""
+    index = torch.arange(weight[0] * (weight[1:].numel() + 1))
+    index = index.view(weight[0], -1)
+    return torch.cat([index[:, :-1].flatten(), index[:, -1]])
+
+
+@dataclass
+class Trained:
+    """What :func:`retrain` found.
+
+    Attributes:
+        theta (Tensor): [d].
+        gradient (float): Norm of the objective's gradient there. Losses of
+            boxes have kinks, on which it need not be small.
+        change (float): What the last steps still took off the objective,
+            as a share of all that training took off, 0 where nothing.
+        evaluations (int): How often the objective was computed.
+    """
+    theta: Tensor
+    gradient: float
+    change: float
+    evaluations: int
+
+
+def retrain(objective: Callable[[Tensor], Tensor],
+            start: Tensor,
+            factor: Union[Tensor, LayerFactor, None] = None,
+            max_iters: int = 500,
+            tol: float = 1e-9) -> Trained:
+    """Minimise an objective by L-BFGS until it falls no more.
+
+    Args:
+        objective (Callable): A scalar function of theta.
+        start (Tensor): [d].
+        factor (Tensor | LayerFactor, optional): Steps are taken in u with
+            theta = start + factor @ u. L^-T of a Cholesky factor L of the
+            curvature makes few steps suffice; the optimum is the same.
+        max_iters (int): Steps at most.
+        tol (float): Norm of the gradient, by u, at which to stop.
+
+    Returns:
+        Trained: The optimum.
+    """
+    move = (lambda u: u) if factor is None else (lambda u: factor @ u)
+    u = torch.zeros_like(start, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [u],
+        max_iter=max_iters,
+        max_eval=2 * max_iters,
+        tolerance_grad=tol,
+        tolerance_change=0.,
+        history_size=50,
+        line_search_fn='strong_wolfe')
+    values: list[float] = []
+
+    def closure():
+        optimiser.zero_grad()
+        value = objective(start + move(u))
+        value.backward()
+        values.append(float(value.detach()))
+        return value
+
+    optimiser.step(closure)
+    theta = (start + move(u)).detach().requires_grad_()
+    gradient, = torch.autograd.grad(objective(theta), theta)
+    best = min(values)
+    fall = values[0] - best
+    late = min(values[:max(1, len(values) * 4 // 5)]) - best
+    return Trained(theta.detach(), float(gradient.norm()),
+                   late / fall if fall > 0 else 0., len(values))
+
+
+def damped(losses: Callable[[Tensor], Tensor], centre: Tensor,
+           damping: float) -> Callable[[Tensor], Tensor]:
+    """The objective ``losses(theta) + damping / 2 * |theta - centre|^2``."""
+    return lambda theta: losses(theta) + damping / 2 * (
+        theta - centre).square().sum()
+
+
+def retrain_head(problems: Sequence[FCOSHeadLoss],
+                 start: Tensor,
+                 centre: Tensor,
+                 damping: float,
+                 factors: Sequence[LayerFactor],
+                 max_iters: int = 200) -> list[Trained]:
+    """Train the three layers, which no term of the loss joins, one by one.
+
+    Args:
+        problems (sequence[FCOSHeadLoss]): The images.
+        start (Tensor): [d].
+        centre, damping: See :func:`damped`.
+        factors (sequence[LayerFactor]): See :func:`retrain`.
+        max_iters (int): Steps at most, of each layer.
+
+    Returns:
+        list[Trained]: Of each layer.
+    """
+    count = sum(p.num_images for p in problems)
+    sizes = problems[0].layer_sizes
+
+    def mean(layer):
+        return lambda part: sum(
+            p.layer_losses(layer, part).sum() for p in problems) / count
+
+    return [
+        retrain(damped(mean(layer), c, damping), s, factors[layer], max_iters)
+        for layer, (s, c) in enumerate(
+            zip(start.split(sizes), centre.split(sizes)))
+    ]
+
+
+def joined(layers: Sequence[Trained]) -> Tensor:
+    """The theta of all layers, [d]."""
+    return torch.cat([layer.theta for layer in layers])
+
+
+def leave_one_in(labelled: FCOSHeadLoss,
+                 added: FCOSHeadLoss,
+                 reference: FCOSHeadLoss,
+                 optimum: Tensor,
+                 centre: Tensor,
+                 damping: float,
+                 factors: Sequence[LayerFactor],
+                 max_iters: int = 200,
+                 start: Optional[Tensor] = None) -> tuple[float, Tensor]:
+    """Change of the mean reference loss by training with one more image.
+
+    Args:
+        labelled (FCOSHeadLoss): N images.
+        added (FCOSHeadLoss): The one image.
+        reference (FCOSHeadLoss): The images whose loss counts.
+        optimum (Tensor): [d], of the N images.
+        centre, damping: See :func:`damped`.
+        factors (sequence[LayerFactor]): See :func:`retrain`.
+        max_iters (int): Steps at most, of each layer.
+        start (Tensor, optional): [d], where training starts instead of at
+            ``optimum``.
+
+    Returns:
+        tuple[float, Tensor]: The change, negative where the image helps, and
+        the parameters [d].
+    """
+    theta = joined(
+        retrain_head([labelled, added], optimum if start is None else start,
+                     centre, damping, factors, max_iters))
+    with torch.no_grad():
+        before = reference.losses(optimum).mean()
+        after = reference.losses(theta).mean()
+    return float(after - before), theta

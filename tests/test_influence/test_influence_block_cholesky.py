@@ -1,0 +1,140 @@
+"""Blocks of output channels, against dense matrices in float64."""
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_influence_operators import (
+    LAYERS,
+    classifier,
+    dense,
+    detector,
+    detector_losses,
+    few_positives,
+    images,
+    record,
+)
+from torch import nn
+
+from mmal.influence import BlockCholesky, GaussNewton, SolverError
+from mmal.influence.operators.blocks import merged
+from mmal.influence.operators.gauss_newton import GaussNewtonBatch
+from mmal.influence.vectors import flatten
+
+
+def right_side(recorder):
+    generator = torch.Generator().manual_seed(5)
+    return [
+        torch.randn(p.shape, generator=generator, dtype=p.dtype)
+        for p in recorder.params
+    ]
+
+
+def check(operator, recorder, damping=0.01, tol=1e-9, **options):
+    v = right_side(recorder)
+    matrix = dense(operator, recorder)
+    eye = torch.eye(len(matrix), dtype=matrix.dtype)
+    true = torch.linalg.solve(matrix + damping * eye, flatten(v))
+    found = BlockCholesky(damping, **options).solve(operator, v)
+    assert float((flatten(found.x) - true).norm() / true.norm()) < tol
+    assert found.converged and found.residual < tol
+    assert found.seconds > 0 and found.iterations >= 1
+
+
+@pytest.mark.parametrize('losses_from', [detector_losses, few_positives])
+@pytest.mark.parametrize('bias', [True, False])
+def test_a_detector_equals_the_dense_solution(losses_from, bias):
+    recorder, losses = record(detector(), images(), LAYERS, losses_from, bias)
+    operator = GaussNewton.from_batch(losses, recorder)
+    check(operator, recorder)
+    v = right_side(recorder)
+    blocks = operator.channel_blocks(v, 1 << 30, lambda *_: None)
+    assert [(len(b.matrix), b.size) for b in blocks] == [(3, 1), (1, 4),
+                                                         (1, 1)]
+    for block in blocks:
+        rows, copy = block.gather(v), [torch.zeros_like(t) for t in v]
+        block.scatter(rows, copy)
+        places = list(block.layer.index.values())
+        assert all(torch.equal(copy[p], v[p]) for p in places)
+
+
+def test_batches_of_unlike_forms_are_joined():
+    model, parts = detector(), images(4).split([3, 1])
+    batches = []
+    for part, losses_from in zip(
+            parts, (detector_losses,
+                    lambda out: out[1][0].square().flatten(1).sum(1))):
+        recorder, losses = record(model, part, LAYERS, losses_from)
+        batches.append(GaussNewtonBatch(losses, recorder))
+    assert [t.curvature.block_size for b in batches for t in b.terms] == [
+        1, 1, 4, 1, 1
+    ]
+    check(GaussNewton(batches), recorder)
+
+
+@pytest.mark.parametrize(('classes', 'anchors'), [(6, 1), (4, 3)])
+def test_softmax_and_linear_layers(classes, anchors):
+    model, x, losses_from = classifier(5, classes, anchors)
+    recorder, losses = record(model, x, '*', losses_from)
+    operator = GaussNewton.from_batch(losses, recorder)
+    check(operator, recorder)
+    block, = operator.channel_blocks(
+        right_side(recorder), 1 << 30, lambda *_: None)
+    assert block.matrix.shape == (anchors, classes * 4, classes * 4)
+
+
+def test_single_precision_is_refined():
+    x = images(dtype=torch.float32)
+    recorder, losses = record(
+        detector(torch.float32), x, LAYERS, detector_losses)
+    operator = GaussNewton.from_batch(losses, recorder)
+    v = right_side(recorder)
+    plain = BlockCholesky(1e-3, refine=0, tol=1e-7).solve(operator, v)
+    better = BlockCholesky(1e-3, refine=5, tol=1e-7).solve(operator, v)
+    assert plain.residual < 1e-2 and better.residual < plain.residual
+    assert not plain.converged and better.iterations > 1
+
+
+def test_layers_without_curvature_have_the_damping_alone():
+    recorder, losses = record(detector(), images(), LAYERS,
+                              lambda out: out[0][0].square().flatten(1).sum(1))
+    check(GaussNewton.from_batch(losses, recorder), recorder, 0.5)
+
+
+def test_too_large_or_singular_blocks_say_what_to_do():
+    recorder, losses = record(detector(), images(), LAYERS, few_positives)
+    operator = GaussNewton.from_batch(losses, recorder)
+    v = right_side(recorder)
+    with pytest.raises(SolverError, match=r'GiB.*max_gib.*ConjugateGradient'):
+        BlockCholesky(max_gib=1e-6).solve(operator, v)
+    with pytest.raises(SolverError, match='Raise solver.damping, now 0'):
+        BlockCholesky(damping=0.).solve(operator, v)
+
+
+def test_grouped_convolutions_are_refused():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)).double().eval()
+    x = torch.randn(2, 4, 5, 5).double()
+    recorder, losses = record(model, x, '*',
+                              lambda out: out.square().flatten(1).sum(1))
+    operator = GaussNewton.from_batch(losses, recorder)
+    with pytest.raises(SolverError, match="layer '0' is neither"):
+        BlockCholesky().solve(operator, right_side(recorder))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.integers(0, 4),
+    own=st.integers(1, 3),
+    count=st.integers(1, 3),
+    groups=st.integers(1, 3))
+def test_merged_blocks_multiply_alike(rows, own, count, groups):
+    channels = own * count * groups
+    generator = torch.Generator().manual_seed(0)
+    blocks = torch.randn(rows, channels // own, own, own, generator=generator)
+    x = torch.randn(rows, channels, generator=generator)
+    before = torch.einsum('rgij,rgj->rgi', blocks, x.unflatten(1, (-1, own)))
+    large = merged(blocks, own * count)
+    after = torch.einsum('rgij,rgj->rgi', large,
+                         x.unflatten(1, (-1, own * count)))
+    assert torch.allclose(before.flatten(1), after.flatten(1), atol=1e-6)
+
