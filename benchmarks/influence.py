@@ -239,11 +239,8 @@ class Case:
                     losses = scorer.adapter.image_losses(
                         outputs, batch.samples, labels_of(batch))
                 else:
-                    labels = pseudo_labels(
-                        scorer.adapter.predictions(outputs, batch.samples),
-                        scorer.score_thr)
-                    losses = scorer.adapter.pseudo_label_losses(
-                        outputs, batch.samples, labels)
+                    losses, _ = scorer.adapter.expected_losses(
+                        outputs, batch.samples, scorer.expectation)
             rows.append(image_products(losses, self.recorder, like).detach())
         return torch.cat(rows).T.double().cpu().numpy()
 
