@@ -38,6 +38,7 @@ from mmengine.runner import load_checkpoint
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
+from tqdm import tqdm
 
 from mmal.compat.malloc import keep_freed_memory
 from mmal.engine.round_config import scoring_splits, test_pipeline
@@ -202,13 +203,14 @@ class Case:
     def truth(self):
         """Step 2: {image id: loss taken off}, after either leg."""
         factors = self.matrices[True].factors(self.args.damping)
-        found = []
+        images = tqdm(self.pool_images(), 'retraining', self.args.pool)
+        return np.array([self.legs(image, factors) for image in images]).T
+
+    def pool_images(self):
         for batch in self.data.batches('pool', self.model):
             for i, labels in enumerate(labels_of(batch)):
-                image = FCOSHeadLoss(
+                yield FCOSHeadLoss(
                     self.model, [(batch.inputs[i:i + 1], [labels])])
-                found.append(self.legs(image, factors))
-        return np.array(found).T
 
     def legs(self, image, factors):
         changes, start = [], None
@@ -287,7 +289,7 @@ class Published:
     def run(self, v, scale, repeat):
         generator = torch.Generator().manual_seed(repeat)
         images, x = self.images['labelled'], v
-        for _ in range(self.args.steps):
+        for _ in tqdm(range(self.args.steps), f'{PUBLISHED}, {repeat}'):
             index = int(torch.randint(
                 len(images), (), generator=generator))
             moved = self.hessian_product(images[index], x)
@@ -344,6 +346,7 @@ def run_published(case, rows, vectors):
 
 
 def run_solver(case, name, options, rows, vectors):
+    print(name, flush=True)
     scorer, model = Timed(case.layers, empty='background', **options), \
         case.model
     _, seconds = timed(model, scorer.prepare, model, case.data)
