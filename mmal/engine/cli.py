@@ -58,6 +58,31 @@ def add_training_options(parser: argparse.ArgumentParser,
         '--amp', action='store_true', help='train with mixed precision')
 
 
+def add_picture_options(
+        parser: argparse.ArgumentParser,
+        config: str = 'mmdet config of the detector',
+        override: str = 'model.test_cfg.score_thr=0.1') -> None:
+    """Add the arguments that every tool has that draws on photos.
+
+    Args:
+        parser (ArgumentParser): Gets them.
+        config (str): What the config is.
+        override (str): An example of ``--cfg-options``.
+    """
+    parser.add_argument('config', help=config)
+    parser.add_argument('checkpoint', help='the trained detector')
+    parser.add_argument('images', nargs='+', help='image files')
+    parser.add_argument(
+        '--out', required=True, help='folder for the pictures (png)')
+    parser.add_argument(
+        '--device', help='default: the GPU where there is one, or cpu')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help=f'overrides, e.g. {override}')
+
+
 def load_config(args: argparse.Namespace, default_suffix: str = '') -> Config:
     """Read ``args.config`` with the command line's options in it.
 

@@ -3,32 +3,19 @@ import argparse
 import os.path as osp
 import sys
 
-from mmengine.config import DictAction
-
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
-from mmal.engine.cli import run_or_explain
+from mmal.engine.cli import add_picture_options, run_or_explain
 from mmal.visualization import draw_detections, load_detector
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='mmdet config of the detector')
-    parser.add_argument('checkpoint', help='the trained detector')
-    parser.add_argument('images', nargs='+', help='image files')
-    parser.add_argument(
-        '--out', required=True, help='folder for the pictures (png)')
+    add_picture_options(parser)
     parser.add_argument(
         '--score-thr',
         type=float,
         default=0.3,
         help='detections above this score are drawn (default: 0.3)')
-    parser.add_argument(
-        '--device', help='default: the GPU where there is one, or cpu')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='overrides, e.g. model.test_cfg.score_thr=0.1')
     return parser.parse_args(argv)
 
 

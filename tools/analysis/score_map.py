@@ -3,21 +3,16 @@ import argparse
 import os.path as osp
 import sys
 
-from mmengine.config import DictAction
-
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
-from mmal.engine.cli import run_or_explain
+from mmal.engine.cli import add_picture_options, run_or_explain
 from mmal.engine.score_maps import ScoreMaps
 from mmal.visualization import load_detector
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='mmdet config of the detector')
-    parser.add_argument('checkpoint', help='the trained detector')
-    parser.add_argument('images', nargs='+', help='image files')
-    parser.add_argument(
-        '--out', required=True, help='folder for the pictures (png)')
+    add_picture_options(
+        parser, override='active_learning.scorer.classes=separate')
     parser.add_argument(
         '--scorer',
         help='e.g. mmal.EntropyScorer (default: active_learning.scorer, whose '
@@ -34,13 +29,6 @@ def parse_args(argv=None):
         type=float,
         help='value of the brightest colour (default: the largest of each '
         'image)')
-    parser.add_argument(
-        '--device', help='default: the GPU where there is one, or cpu')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='overrides, e.g. active_learning.scorer.classes=separate')
     return parser.parse_args(argv)
 
 

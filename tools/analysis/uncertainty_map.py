@@ -3,22 +3,16 @@ import argparse
 import os.path as osp
 import sys
 
-from mmengine.config import DictAction
-
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
-from mmal.engine.cli import run_or_explain
+from mmal.engine.cli import add_picture_options, run_or_explain
 from mmal.engine.uncertainty_maps import UncertaintyMaps
 from mmal.visualization import load_detector
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'config', help='mmdet config of a detector with a Bayesian branch')
-    parser.add_argument('checkpoint', help='the trained detector')
-    parser.add_argument('images', nargs='+', help='image files')
-    parser.add_argument(
-        '--out', required=True, help='folder for the pictures (png)')
+    add_picture_options(
+        parser, 'mmdet config of a detector with a Bayesian branch')
     parser.add_argument(
         '--score-thr',
         type=float,
@@ -33,13 +27,6 @@ def parse_args(argv=None):
         type=float,
         help='bits of the brightest colour (default: the largest of each '
         'image)')
-    parser.add_argument(
-        '--device', help='default: the GPU where there is one, or cpu')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='overrides, e.g. model.test_cfg.score_thr=0.1')
     return parser.parse_args(argv)
 
 
