@@ -303,6 +303,24 @@ def tiny_config(root: str, epochs: int = 1, classes: int = 3) -> Config:
             randomness=dict(seed=0)))
 
 
+def tiny_active_learning(**block) -> dict:
+    """``active_learning`` of a run on such data: two rounds, 4 + 3 images.
+
+    Args:
+        **block: Further keys, or others in place of these.
+
+    Returns:
+        dict: For ``cfg.active_learning``.
+    """
+    return dict(
+        dict(
+            data=dict(ann_file='pool.json'),
+            initial=dict(size=4),
+            rounds=2,
+            budget=dict(size=3, unit='images'),
+            score_dataloader=dict(batch_size=2, num_workers=0)), **block)
+
+
 def _loader(root: str, ann_file: str, pipeline: list, classes: int,
             training: bool) -> dict:
     names = tuple(f'class_{c}' for c in range(classes))

@@ -9,6 +9,7 @@ from mmengine.registry import DefaultScope
 
 from mmal.engine import ActiveLearner
 from mmal.engine.hooks import LossHeadDetachHook
+from mmal.testing import tiny_active_learning
 from mmal.testing.tiny_classifier import tiny_classification
 
 LLAL = dict(type='mmal.LearningLossClassifier',
@@ -39,11 +40,7 @@ def config(tmp_path, block, changes) -> Config:
     root.mkdir()
     cfg = tiny_classification(str(root))
     cfg.work_dir = str(tmp_path / 'work')
-    cfg.active_learning = dict(
-        data=dict(ann_file='pool.json'),
-        initial=dict(size=4),
-        rounds=2,
-        budget=dict(size=3, unit='images'),
+    cfg.active_learning = tiny_active_learning(
         score_dataloader=dict(batch_size=4, num_workers=0), **block)
     cfg.merge_from_dict(changes)
     return cfg

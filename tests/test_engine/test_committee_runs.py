@@ -13,6 +13,7 @@ from mmal.engine import ActiveLearner, members
 from mmal.engine.round_config import member_seed
 from mmal.fileio import read_json
 from mmal.scoring import Scores
+from mmal.testing import tiny_active_learning
 from mmal.testing.tiny import tiny_config
 
 SCORER = dict(type='mmal.DisagreementScorer')
@@ -40,14 +41,9 @@ def data(tmp_path_factory):
 def config(root, work_dir, **block):
     cfg = tiny_config(root)
     cfg.work_dir = str(work_dir)
-    default = dict(
-        data=dict(ann_file='pool.json'),
-        initial=dict(size=4),
-        rounds=2,
-        budget=dict(size=3, unit='images'),
+    default = tiny_active_learning(
         scorer=SCORER,
-        committee=ENSEMBLE,
-        score_dataloader=dict(batch_size=2, num_workers=0))
+        committee=ENSEMBLE)
     cfg.active_learning = {**default, **block}
     return cfg
 

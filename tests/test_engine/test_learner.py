@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope
 
 from mmal.engine import ActiveLearner
 from mmal.pool import LabelsPending
+from mmal.testing import tiny_active_learning
 from mmal.testing.tiny import tiny_config
 
 
@@ -39,12 +40,7 @@ def own_data(data, tmp_path):
 def config(root, tmp_path, **block):
     cfg = tiny_config(root)
     cfg.work_dir = str(tmp_path / 'work')
-    cfg.active_learning = dict(
-        data=dict(ann_file='pool.json'),
-        initial=dict(size=4),
-        rounds=2,
-        budget=dict(size=3, unit='images'),
-        score_dataloader=dict(batch_size=2, num_workers=0))
+    cfg.active_learning = tiny_active_learning()
     cfg.merge_from_dict(dict(active_learning=block))
     return cfg
 

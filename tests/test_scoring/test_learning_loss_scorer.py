@@ -12,6 +12,7 @@ from pools import pool
 
 from mmal.engine import ActiveLearner
 from mmal.scoring import LearningLossScorer, Scores, score_pool
+from mmal.testing import tiny_active_learning
 from mmal.testing.tiny import (
     build_detector,
     tiny_config,
@@ -79,13 +80,8 @@ def test_ssd_is_tried_on_an_image_it_takes():
 def config(root, tmp_path, **model):
     cfg = tiny_config(root, epochs=2)
     cfg.work_dir = str(tmp_path / 'work')
-    cfg.active_learning = dict(
-        data=dict(ann_file='pool.json'),
-        initial=dict(size=4),
-        rounds=2,
-        budget=dict(size=3, unit='images'),
-        scorer=dict(type='mmal.LearningLossScorer'),
-        score_dataloader=dict(batch_size=2, num_workers=0))
+    cfg.active_learning = tiny_active_learning(
+        scorer=dict(type='mmal.LearningLossScorer'))
     cfg.merge_from_dict(dict(model=model))
     return cfg
 

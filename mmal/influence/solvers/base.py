@@ -160,3 +160,27 @@ def negative_curvature_help(value: float, damping: float) -> str:
 
 def _silent(done: int, total: int) -> None:
     pass
+
+
+class IterativeSolver(BaseSolver):
+    """A solver of steps, each a pass over all images.
+
+    Args:
+        damping (float): See :class:`BaseSolver`.
+        max_iters (int): Steps at most, >= 1.
+        tol (float): Relative residual at which to stop.
+
+    Raises:
+        ValueError: ``max_iters`` is below 1.
+    """
+
+    def __init__(self,
+                 damping: float = 0.01,
+                 max_iters: int = 100,
+                 tol: float = 1e-4) -> None:
+        super().__init__(damping)
+        if max_iters < 1:
+            raise ValueError(
+                f'solver.max_iters is {max_iters}, must be >= 1.')
+        self.max_iters = max_iters
+        self.tol = tol

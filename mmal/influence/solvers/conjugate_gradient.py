@@ -6,8 +6,8 @@ from torch import Tensor
 
 from mmal.registry import TASK_UTILS
 from .base import (
-    BaseSolver,
     DampedSystem,
+    IterativeSolver,
     Progress,
     SolverError,
     negative_curvature_help,
@@ -15,7 +15,7 @@ from .base import (
 
 
 @TASK_UTILS.register_module()
-class ConjugateGradient(BaseSolver):
+class ConjugateGradient(IterativeSolver):
     """Conjugate gradients (Hestenes and Stiefel, 1952), one pass a step.
 
     For positive definite operators: Gauss-Newton, or a strongly damped
@@ -34,12 +34,7 @@ class ConjugateGradient(BaseSolver):
                  damping: float = 0.01,
                  max_iters: int = 40,
                  tol: float = 1e-4) -> None:
-        super().__init__(damping)
-        if max_iters < 1:
-            raise ValueError(
-                f'solver.max_iters is {max_iters}, must be >= 1.')
-        self.max_iters = max_iters
-        self.tol = tol
+        super().__init__(damping, max_iters, tol)
 
     def _solve(self, system: DampedSystem, v: Tensor,
                progress: Progress) -> Tuple[Tensor, dict]:

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from mmal.registry import TASK_UTILS
-from .base import BaseSolver, DampedSystem, Progress, SolverError
+from .base import DampedSystem, IterativeSolver, Progress, SolverError
 
 
 @TASK_UTILS.register_module()
-class MINRES(BaseSolver):
+class MINRES(IterativeSolver):
     r"""MINRES (Paige and Saunders, 1975), one pass over the images a step.
 
     Step k minimises :math:`|v - A x|` over the first k powers of A applied to
@@ -31,17 +31,6 @@ class MINRES(BaseSolver):
         SolverError: A is singular and v is not in its range, or A is not
             finite.
     """
-
-    def __init__(self,
-                 damping: float = 0.01,
-                 max_iters: int = 100,
-                 tol: float = 1e-4) -> None:
-        super().__init__(damping)
-        if max_iters < 1:
-            raise ValueError(
-                f'solver.max_iters is {max_iters}, must be >= 1.')
-        self.max_iters = max_iters
-        self.tol = tol
 
     def _solve(self, system: DampedSystem, v: Tensor,
                progress: Progress) -> Tuple[Tensor, dict]:
