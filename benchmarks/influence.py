@@ -6,22 +6,24 @@
 For each trained round of an FCOS (one a seed), in this order:
 
 1. The output layers are trained to the end on the labelled images, in float64,
-   with damping / 2 * |theta - theta of the checkpoint|^2. All that follows
-   uses these layers.
+   with damping / 2 * |theta - theta of the checkpoint|^2, the kinks of GIoU
+   rounded off so that there is an end. All that follows uses these layers.
 2. The truth: for each of a few pool images, the layers are trained to the end
-   once more with this image and its true labels added; it is what the mean
-   loss of the validation images became lower by.
+   once more with this image and its true labels added, and once more with its
+   pseudo-labels; it is what the mean loss of the validation images, with no
+   kink rounded off, became lower by.
 3. Each solver computes s_test as InfluenceScorer does, and so does the
    published algorithm: image by image, each step a full forward pass and two
    backward passes, four repeats, a scale for each layer (100, 8000, 5000).
    Its trunk is frozen and its images are in memory, which is generous.
 4. Spearman's rank correlation, over the pool images, of each one's influences
    with those of the exact solution of its own operator (blocks in float64),
-   and with the truth. Influences take pseudo-labels; where a row says so, the
-   true labels.
+   and with the truth. A column names first the labels that the influences
+   take, then those of the retraining.
 
-The truth is trained in two legs; the correlation of what both give tells how
-far it can be trusted.
+Retraining has two legs; the correlation of what both give tells how far it
+can be trusted. That of retraining with pseudo-labels and with true ones tells
+how far any influence of pseudo-labels can come.
 """
 import argparse
 import copy
@@ -67,21 +69,24 @@ from mmal.testing.exact_influence import (
 
 SCALES = (100., 8000., 5000.)
 PUBLISHED = 'published algorithm'
-DEFAULT = 'Gauss-Newton, CG, 100 steps (default)'
+DEFAULT = 'Gauss-Newton, CG (default)'
 NONE = 'none (Gradient Similarity)'
-DENSE = {True: 'Gauss-Newton, solved exactly', False: 'exact, solved exactly'}
+EXACTLY = 'Gauss-Newton, in float64'
+HESSIAN = 'exact, in float64'
+DAMPING, BOX_STEP = 0.1, 0.02  # InfluenceScorer's defaults
+LABELS = ('true', 'pseudo')
 
 
-def solvers(damping):
+def solvers():
     """Name to options of InfluenceScorer."""
     def by(kind, hessian='gauss-newton', **options):
-        solver = dict(type=f'mmal.{kind}', damping=damping, **options)
+        solver = dict(type=f'mmal.{kind}', damping=DAMPING, **options)
         return dict(hessian=hessian, solver=solver)
 
     return {
         NONE: dict(solver=dict(type='mmal.Identity')),
-        DEFAULT: by('ConjugateGradient', max_iters=100),
-        'Gauss-Newton, CG, 40 steps': by('ConjugateGradient', max_iters=40),
+        DEFAULT: {},
+        'Gauss-Newton, CG, 20 steps': by('ConjugateGradient', max_iters=20),
         'Gauss-Newton, BlockCholesky': by('BlockCholesky'),
         'Gauss-Newton, LiSSA, 4 repeats': by('LiSSA', repeats=4),
         'exact, MINRES, 60 steps': by('MINRES', 'exact', max_iters=60),
@@ -100,7 +105,11 @@ def parse_args():
                         help='so many labelled images instead of all')
     parser.add_argument('--reference', type=int,
                         help='so many validation images instead of all')
-    parser.add_argument('--damping', type=float, default=0.01)
+    parser.add_argument('--damping', type=float, default=0.1,
+                        help='of the retraining')
+    parser.add_argument('--smoothing', type=float, default=0.01,
+                        help='of the kinks of GIoU in training, as a share '
+                        'of a box')
     parser.add_argument('--steps', type=int, default=1000,
                         help='of a repeat of the published algorithm')
     parser.add_argument('--repeats', type=int, default=4)
@@ -183,41 +192,52 @@ class Case:
 
     def train(self):
         """Step 1."""
-        damping = self.args.damping
+        args = self.args
         self.labelled, self.reference = map(self.problem, ('labelled', 'val'))
-        self.centre = self.labelled.theta
-        first = HeadMatrix(self.labelled, self.centre)
-        self.trained = retrain_head(
-            [self.labelled], self.centre, self.centre, damping,
-            first.factors(damping), self.args.first_iters)
-        self.theta = joined(self.trained)
+        self.rounded = copy.copy(self.labelled)
+        self.rounded.smoothing = args.smoothing
+        self.centre = theta = self.labelled.theta
+        for _ in range(2):  # the second time with factors of the optimum
+            self.factors = HeadMatrix(self.rounded,
+                                      theta).factors(args.damping)
+            self.trained = retrain_head(
+                [self.rounded], theta, self.centre, args.damping,
+                self.factors, args.first_iters)
+            theta = joined(self.trained)
+        self.theta = theta
         with torch.no_grad():
-            values = unflatten(self.theta, self.recorder.params)
+            values = unflatten(theta, self.recorder.params)
             for param, value in zip(self.recorder.params, values):
                 param.copy_(value)
-        self.matrices = {
-            positive: HeadMatrix(self.labelled, self.theta, positive)
-            for positive in (True, False)
-        }
+
+    def matrix(self, positive=True, box_step=BOX_STEP):
+        return HeadMatrix(self.labelled, self.theta, positive, box_step)
 
     def truth(self):
-        """Step 2: {image id: loss taken off}, after either leg."""
-        factors = self.matrices[True].factors(self.args.damping)
-        images = tqdm(self.pool_images(), 'retraining', self.args.pool)
-        return np.array([self.legs(image, factors) for image in images]).T
+        """Step 2: {labels: loss taken off [2, pool], after either leg}."""
+        found = {labels: [] for labels in LABELS}
+        for batch in tqdm(self.batches_of(1).batches('pool', self.model),
+                          'retraining', self.args.pool):
+            both = labels_of(batch), self.detected(batch)
+            for name, labels in zip(LABELS, both):
+                image = FCOSHeadLoss(self.model, [(batch.inputs, labels)],
+                                     smoothing=self.args.smoothing)
+                found[name].append(self.legs(image))
+        return {name: np.array(legs).T for name, legs in found.items()}
 
-    def pool_images(self):
-        for batch in self.data.batches('pool', self.model):
-            for i, labels in enumerate(labels_of(batch)):
-                yield FCOSHeadLoss(
-                    self.model, [(batch.inputs[i:i + 1], [labels])])
+    def detected(self, batch):
+        """Pseudo-labels."""
+        with torch.no_grad():
+            outputs = head_outputs(self.model, batch.inputs)
+        return pseudo_labels(
+            predictions(self.model, outputs, batch.samples), 0.1)
 
-    def legs(self, image, factors):
+    def legs(self, image):
         changes, start = [], None
         for _ in range(2):
             change, start = leave_one_in(
-                self.labelled, image, self.reference, self.theta, self.centre,
-                self.args.damping, factors, self.args.iters, start)
+                self.rounded, image, self.reference, self.theta, self.centre,
+                self.args.damping, self.factors, self.args.iters, start)
             changes.append(-change)
         return changes
 
@@ -227,8 +247,14 @@ class Case:
         loss = self.reference.losses(theta)[share].mean()
         return torch.autograd.grad(loss, theta)[0]
 
-    def products(self, vectors, true_labels):
-        """Scores [M, pool] of M vectors."""
+    def reference_loss(self):
+        """Of the checkpoint and of the trained layers."""
+        with torch.no_grad():
+            return [float(self.reference.losses(t).mean())
+                    for t in (self.centre, self.theta)]
+
+    def products(self, vectors, labels):
+        """Scores [M, pool] of M vectors with true or pseudo-labels."""
         scorer = InfluenceScorer(self.layers)
         scorer.adapter = adapter_of(self.model)
         params = self.recorder.params
@@ -237,7 +263,7 @@ class Case:
         for batch in self.data.batches('pool', self.model):
             with self.recorder:
                 outputs = scorer.adapter.forward(batch)
-                if true_labels:
+                if labels == 'true':
                     losses = scorer.adapter.image_losses(
                         outputs, batch.samples, labels_of(batch))
                 else:
@@ -306,13 +332,9 @@ class Published:
 
     def score(self, x):
         """Algorithm 1 for every pool image."""
-        model, scores = self.case.model, []
-        like = unflatten(x, self.recorder.params)
+        scores, like = [], unflatten(x, self.recorder.params)
         for batch in self.images['pool']:
-            with torch.no_grad():
-                outputs = head_outputs(model, batch.inputs)
-            labels = pseudo_labels(
-                predictions(model, outputs, batch.samples), 0.1)
+            labels = self.case.detected(batch)
             scores.append(float(dot(self.gradient(batch, labels), like)))
         return np.array(scores)
 
@@ -373,30 +395,29 @@ def pool_milliseconds(case, scorer):
 
 
 def add_exact(case, rows, vectors):
-    """Exact solutions, and what limits them: damping, layers, reference."""
-    damping, v = case.args.damping, case.gradient()
-    own = {}
-    for positive, name in DENSE.items():
-        vectors[name] = case.matrices[positive].solve(v, [damping] * 3)
-        rows[name] = {}
-    decay = [s * case.args.published_damping for s in SCALES]
-    own[PUBLISHED] = case.matrices[False].solve(v, decay)
-    name = DENSE[True]
-    for other in (1e-4, 1e-3, 0.1, 1., 10.):
-        rows[f'{name}, damping {other:g}'] = {}
-        vectors[f'{name}, damping {other:g}'] = case.matrices[True].solve(
-            v, [other] * 3)
+    """Exact solutions, and what limits them: the curvature of boxes,
+    damping, layers, reference."""
+    v, gauss_newton, hessian = (case.gradient(), case.matrix(),
+                                case.matrix(False, 0.))
+
+    def add(name, matrix=gauss_newton, damping=DAMPING, v=v):
+        rows[name], vectors[name] = {}, matrix.solve(v, [damping] * 3)
+
+    add(EXACTLY)
+    add(HESSIAN, hessian)
+    for step in (0., 0.005, 0.01, 0.05, 0.1):
+        add(f'… box_step {step:g}', case.matrix(box_step=step))
+    for damping in (1e-3, 0.01, 1., 10.):
+        add(f'… damping {damping:g}', damping=damping)
     for layer, part in zip(LAYERS, slices(case.labelled.layer_sizes)):
-        rows[f'{name}, {layer} alone'] = {}
-        alone = torch.zeros_like(v)
-        alone[part] = vectors[name][part]
-        vectors[f'{name}, {layer} alone'] = alone
+        name = f'… {layer} alone'
+        rows[name], vectors[name] = {}, torch.zeros_like(v)
+        vectors[name][part] = vectors[EXACTLY][part]
     for share in (4, 2):
-        half = case.gradient(slice(None, None, share))
-        rows[f'{name}, 1/{share} of the reference'] = {}
-        vectors[f'{name}, 1/{share} of the reference'] = case.matrices[
-            True].solve(half, [damping] * 3)
-    return own
+        add(f'… 1/{share} of the reference',
+            v=case.gradient(slice(None, None, share)))
+    decay = [s * case.args.published_damping for s in SCALES]
+    return {PUBLISHED: hessian.solve(v, decay)}
 
 
 def slices(sizes):
@@ -412,10 +433,10 @@ def correlation(a, b):
 
 def own_solution(name):
     """The row that has the exact solution of a solver's operator."""
-    if name.startswith(('Gauss-Newton, CG', 'Gauss-Newton, B',
-                        'Gauss-Newton, L')):
-        return DENSE[True]
-    return DENSE[False] if name.startswith('exact, M') else None
+    if name.startswith('exact, M'):
+        return HESSIAN
+    ours = ('Gauss-Newton, CG', 'Gauss-Newton, B', 'Gauss-Newton, L')
+    return EXACTLY if name.startswith(ours) else None
 
 
 def compare(args, cfg, folder):
@@ -423,25 +444,30 @@ def compare(args, cfg, folder):
     case = Case(args, cfg, folder)
     rows, vectors = {}, {}
     run_published(case, rows, vectors)
-    for name, options in solvers(args.damping).items():
+    for name, options in solvers().items():
         if not any(part in name for part in args.skip):
             run_solver(case, name, options, rows, vectors)
     own = add_exact(case, rows, vectors)
     legs = case.truth()
-    names = list(vectors)
-    scores, true = (dict(zip(names, case.products(vectors.values(), labels)))
-                    for labels in (False, True))
-    own = dict(zip(own, case.products(own.values(), False)))
+    scores = {
+        labels: dict(zip(vectors, case.products(vectors.values(), labels)))
+        for labels in LABELS
+    }
+    own = dict(zip(own, case.products(own.values(), 'pseudo')))
     for name, row in rows.items():
-        mine = row.pop('scores', scores[name])
-        exact = own.get(name, scores.get(own_solution(name)))
+        scores['pseudo'][name] = row.pop('scores', scores['pseudo'][name])
+        exact = own.get(name, scores['pseudo'].get(own_solution(name)))
         if exact is not None:
-            row['own'] = correlation(mine, exact)
-        row['truth'] = correlation(mine, legs[1])
-        row['truth_with_true_labels'] = correlation(true[name], legs[1])
+            row['own'] = correlation(scores['pseudo'][name], exact)
+        for mine, theirs in PAIRS:
+            row[f'{mine}/{theirs}'] = correlation(
+                scores[mine][name], legs[theirs][1])
     return dict(
-        rows=rows, truth_of_both_legs=correlation(*legs),
-        changes=legs.tolist(),
+        rows=rows,
+        truth_of_both_legs=[correlation(*legs[x]) for x in LABELS],
+        truth_of_both_labels=correlation(*(legs[x][1] for x in LABELS)),
+        changes={x: legs[x].tolist() for x in LABELS},
+        reference_loss=case.reference_loss(),
         training={
             layer: dict(evaluations=t.evaluations, gradient=t.gradient,
                         late_change=t.change)
@@ -451,19 +477,24 @@ def compare(args, cfg, folder):
         reference=case.reference.num_images, parameters=len(case.theta))
 
 
+PAIRS = (('true', 'true'), ('pseudo', 'pseudo'), ('pseudo', 'true'))
 COLUMNS = {
     'steps': '{:.0f}', 'residual': '{:.0e}', 'reference_s': '{:.1f}',
     's_test_s': '{:.1f}', 'pool_ms': '{:.0f}', 'own': '{:.2f}',
-    'truth': '{:.2f}', 'truth_with_true_labels': '{:.2f}'
+    **{f'{mine}/{theirs}': '{:.2f}' for mine, theirs in PAIRS}
 }
 HEADS = ('solver', 'steps', 'residual', 'reference s', 's_test s',
-         'pool ms/img', 'own exact', 'retraining', 'true labels')
+         'pool ms/img', 'own exact',
+         *(f'{mine} / {theirs}' for mine, theirs in PAIRS))
 
 
 def table_of(cases):
-    table = Table(title=f'mean of {len(cases)} models')
+    table = Table(title=f'mean of {len(cases)} models; last columns: '
+                  'labels of the influences / of the retraining')
     for head in HEADS:
-        table.add_column(head, justify='left' if head == 'solver' else 'right')
+        first = head == 'solver'
+        table.add_column(
+            head, justify='left' if first else 'right', no_wrap=first)
     for name in cases[0]['rows']:
         cells = []
         for key, form in COLUMNS.items():
@@ -491,9 +522,16 @@ def main():
     console.print(
         f'{first["labelled"]} labelled, {first["reference"]} reference, '
         f'{args.pool} pool images; {first["parameters"]:,} parameters; '
-        f'damping {args.damping:g}; {torch.get_num_threads()} threads, '
-        f'{args.device}; Spearman of both legs of the truth: ' +
-        ', '.join(f'{c["truth_of_both_legs"]:.3f}' for c in cases))
+        f'retrained with damping {args.damping:g}; '
+        f'{torch.get_num_threads()} threads, {args.device}')
+    for case in cases:
+        before, after = case['reference_loss']
+        console.print(
+            f'reference loss of the checkpoint {before:.4f}, retrained '
+            f'{after:.4f}; both legs of retraining agree to '
+            f'{min(case["truth_of_both_legs"]):.3f}, retraining with '
+            f'pseudo-labels and with true ones to '
+            f'{case["truth_of_both_labels"]:.2f} (Spearman)')
 
 
 if __name__ == '__main__':

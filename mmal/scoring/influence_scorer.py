@@ -32,6 +32,7 @@ from mmal.models.utils import last_layers
 from mmal.randomness import seeded_order
 from mmal.registry import TASK_UTILS
 from .base import BaseScorer
+from .box_curvature import box_curvature
 from .data import Batch, ScoringData
 from .detector import blank_batch, twice_differentiable
 from .detector_adapter import adapter_of
@@ -78,6 +79,11 @@ class InfluenceScorer(BaseScorer):
             (``benchmarks/solvers.py``).
         hessian (str): 'gauss-newton', which is positive semi-definite, or
             'exact', which for detectors is not.
+        box_step (float): For 'gauss-newton', the distance over which box
+            losses have their curvature, as a share of a box's size: it
+            takes in the kinks of IoU and L1 losses, see
+            :func:`~mmal.scoring.box_curvature.box_curvature`. 0 takes
+            the second derivative at the point.
         hessian_images (int, optional): So many labelled images, drawn at
             random, stand for all of them in H; None for all. The paper takes
             at most 5,000.
@@ -112,12 +118,16 @@ class InfluenceScorer(BaseScorer):
                  cache_gib: float = 4.0,
                  top_k: int = 1,
                  cache: str = 'device',
-                 cache_dir: Optional[str] = None) -> None:
+                 cache_dir: Optional[str] = None,
+                 box_step: float = 0.02) -> None:
         check_choice('reference', reference, REFERENCES)
         check_choice('hessian', hessian, HESSIANS)
         check_choice('empty', empty, EMPTY)
         check_choice('cache', cache, STORAGES)
         check_folder(cache, cache_dir)
+        if not box_step >= 0:
+            raise ValueError('active_learning.scorer.box_step is '
+                             f'{box_step}, must be >= 0.')
         self.layers = layers
         self.reference = reference
         self.solver: BaseSolver = TASK_UTILS.build(
@@ -130,6 +140,7 @@ class InfluenceScorer(BaseScorer):
         self.cache_bytes = int(cache_gib * 2**30)
         self.cache = cache
         self.cache_dir = cache_dir
+        self.box_step = box_step if hessian == 'gauss-newton' else 0.
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
@@ -196,8 +207,7 @@ class InfluenceScorer(BaseScorer):
         """All steps on a blank image, to meet mistakes before training."""
         batch = blank_batch(model)
         with local_losses():  # process 0 may be alone here
-            with twice_differentiable(model):
-                losses = self._losses(batch)
+            losses = self._curved_losses(model, batch)
             if not isinstance(self.solver, Identity):
                 HESSIANS[self.hessian][1](losses, self.recorder)
             self.s_test = [torch.zeros_like(p) for p in self.recorder.params]
@@ -209,6 +219,11 @@ class InfluenceScorer(BaseScorer):
             outputs = self.adapter.forward(batch)
             labels = [s.gt_instances for s in batch.samples]
             return self.adapter.image_losses(outputs, batch.samples, labels)
+
+    def _curved_losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        """:meth:`_losses` with the second derivatives that make up H."""
+        with twice_differentiable(model), box_curvature(model, self.box_step):
+            return self._losses(batch)
 
     def _reference_gradient(self, model, data) -> list[Tensor]:
         """v = the mean over R of ∇l, summed in float64 over processes."""
@@ -244,8 +259,7 @@ class InfluenceScorer(BaseScorer):
 
         def build(index):
             batch = data.batch('labelled', model, index, ids)
-            with twice_differentiable(model):
-                losses = self._losses(batch)
+            losses = self._curved_losses(model, batch)
             part = batch_type(losses, self.recorder)
             self.recorder.clear()
             return part

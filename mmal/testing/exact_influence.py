@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Optional, Union
 
 import torch
@@ -42,6 +43,10 @@ class FCOSHeadLoss:
         batches (Iterable): Pairs of images [B, 3, H, W] and B ``InstanceData``
             with ``bboxes`` and ``labels`` in their pixels.
         dtype (torch.dtype): Of all that follows.
+        smoothing (float): Round the kinks of a GIoU loss, where a side meets
+            the label's, to hyperbolas of this width, as a share of the
+            labelled box; so the layers can be trained to the end. 0 leaves
+            the loss as it is. May be changed at any time.
 
     Attributes:
         theta (Tensor): [d], the model's own parameters of the layers, weight
@@ -52,8 +57,10 @@ class FCOSHeadLoss:
     def __init__(self,
                  model: nn.Module,
                  batches: Iterable,
-                 dtype: torch.dtype = torch.float64) -> None:
+                 dtype: torch.dtype = torch.float64,
+                 smoothing: float = 0.) -> None:
         self.head = model.bbox_head
+        self.smoothing = smoothing
         self.dtype = dtype
         self.num_images = 0
         own = [getattr(self.head, name) for name in LAYERS]
@@ -110,8 +117,18 @@ class FCOSHeadLoss:
             point (Tensor): [n, 2].
             target (Tensor): [n, 4], distances.
         """
-        z = z * scale
-        distance = z.clamp(min=0) if self.head.norm_on_bbox else z.exp()
+        return self.distance_loss(self.distances(z * scale), point, target)
+
+    def distances(self, z: Tensor) -> Tensor:
+        """What the head makes of scaled outputs of ``conv_reg``."""
+        return z.clamp(min=0) if self.head.norm_on_bbox else z.exp()
+
+    def distance_loss(self, distance: Tensor, point: Tensor,
+                      target: Tensor) -> Tensor:
+        """[n], the loss of distances [n, 4] from points [n, 2]."""
+        if self.smoothing:
+            weight = self.head.loss_bbox.loss_weight
+            return weight * smooth_giou_loss(distance, target, self.smoothing)
         decode = self.head.bbox_coder.decode
         return self.head.loss_bbox(
             decode(point, distance),
@@ -214,6 +231,33 @@ class FCOSHeadLoss:
         return x.detach().cpu().to(self.dtype)
 
 
+def smooth_giou_loss(distance: Tensor, target: Tensor,
+                     width: float) -> Tensor:
+    """GIoU loss of boxes around one point, its kinks rounded off.
+
+    The minimum and maximum of two distances a and b become
+    (a + b -+ sqrt((a - b)^2 + w^2)) / 2.
+
+    Args:
+        distance (Tensor): [n, 4], to the left, upper, right and lower side.
+        target (Tensor): [n, 4], of the label, positive.
+        width (float): w as a share of the label's width or height.
+
+    Returns:
+        Tensor: [n].
+    """
+    size = (target[:, :2] + target[:, 2:]).repeat(1, 2)
+    root = ((distance - target).square() + (width * size).square()).sqrt()
+    overlap = _area((distance + target - root) / 2)
+    hull = _area((distance + target + root) / 2)
+    union = _area(distance) + _area(target) - overlap
+    return 1 - overlap / union + (hull - union) / hull
+
+
+def _area(distance: Tensor) -> Tensor:
+    return (distance[:, :2] + distance[:, 2:]).prod(1)
+
+
 def _patches(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """What a convolution sees at every position, [B * h * w, K]."""
     columns = F.unfold(x, conv.kernel_size, conv.dilation, conv.padding,
@@ -262,6 +306,9 @@ class HeadMatrix:
         theta (Tensor): [d], where the curvature is taken.
         positive (bool): Drop negative curvature at each position
             (Gauss-Newton), or keep it (the Hessian).
+        box_step (float): Take the second derivative of the box loss by
+            distances from gradients that far to either side, as a share of
+            the labelled box; 0 for the derivative at the point.
 
     Attributes:
         blocks (list[Tensor]): [G, n, n] of each layer, the inputs of a
@@ -271,11 +318,12 @@ class HeadMatrix:
     def __init__(self,
                  problem: FCOSHeadLoss,
                  theta: Tensor,
-                 positive: bool = True) -> None:
+                 positive: bool = True,
+                 box_step: float = 0.) -> None:
         pieces, rows = problem._pieces(theta), problem.rows
         self.blocks = [_class_blocks(problem, *pieces[:2], positive)]
         for key, weight, bias, curvature in (
-            ('reg', *pieces[2:4], _box_curvature),
+            ('reg', *pieces[2:4], partial(_box_curvature, step=box_step)),
             ('center', *pieces[4:], _center_curvature)):
             z = rows[key] @ weight.flatten(1).T + bias
             second = _kept(curvature(problem, z), positive)
@@ -356,15 +404,48 @@ def _class_blocks(problem, weight, bias, positive) -> Tensor:
     return total
 
 
-def _box_curvature(problem, z: Tensor) -> Tensor:
+def _box_curvature(problem, z: Tensor, step: float) -> Tensor:
     rows = problem.rows
     z = z.detach().requires_grad_()
+    if step:
+        second = _finite_curvature(problem, z, step)
+        return second * rows['box_weight'][:, None, None]
     loss = problem.box_loss(z, rows['scale'], rows['point'], rows['target'])
     first, = torch.autograd.grad(loss.sum(), z, create_graph=True)
     second = torch.stack([
         torch.autograd.grad(g, z, retain_graph=True)[0] for g in first.sum(0)
     ], 1)
     return second * rows['box_weight'][:, None, None]
+
+
+def _finite_curvature(problem, z: Tensor, step: float) -> Tensor:
+    """By z, with differences of gradients for the curvature by distances."""
+    rows, found = problem.rows, []
+    distance = problem.distances(z * rows['scale'])
+    slope, = torch.autograd.grad(distance.sum(), z, create_graph=True)
+    gradient = _distance_gradient(problem, distance.detach())
+    for side in range(4):
+        target = rows['target']
+        size = target[:, side] + target[:, (side + 2) % 4]
+        shift = torch.zeros_like(distance)
+        shift[:, side] = step * size
+        ahead, behind = (
+            _distance_gradient(problem, distance.detach() + sign * shift)
+            for sign in (1, -1))
+        found.append((ahead - behind) / (2 * step * size[:, None]))
+    second = torch.stack(found, 2)
+    second = (second + second.mT) / 2 * slope[:, None] * slope[:, :, None]
+    if slope.requires_grad:  # not where distances are linear in z
+        bend, = torch.autograd.grad((slope * gradient).sum(), z)
+        second = second + torch.diag_embed(bend)
+    return second.detach()
+
+
+def _distance_gradient(problem, distance: Tensor) -> Tensor:
+    distance = distance.requires_grad_()
+    loss = problem.distance_loss(distance, problem.rows['point'],
+                                 problem.rows['target'])
+    return torch.autograd.grad(loss.sum(), distance)[0]
 
 
 def _center_curvature(problem, z: Tensor) -> Tensor:

@@ -173,6 +173,27 @@ def test_scores_do_not_depend_on_the_cache(data, options, tmp_path):
     assert list(folder.iterdir()) == []
 
 
+def test_kinks_of_boxes_count_as_curvature_of_boxes_alone(data):
+    model, found = tiny_fcos(), {}
+    for step in (0., 0.02):
+        scorer = InfluenceScorer(LAYERS, solver=CG, box_step=step)
+        scorer.prepare(model, data())
+        found[step] = scorer.s_test
+    same = [torch.equal(*pair) for pair in zip(found[0.], found[0.02])]
+    norms = [float(flatten(x[2:4]).norm()) for x in found.values()]
+    assert same[2:4] == [False, False]
+    assert norms[1] < norms[0]  # held in place
+    for i in (0, 1, 4, 5):
+        torch.testing.assert_close(
+            found[0.][i], found[0.02][i], rtol=1e-3, atol=1e-5)
+
+
+def test_the_exact_hessian_stays_that_of_the_loss():
+    assert InfluenceScorer(hessian='exact').box_step == 0
+    with pytest.raises(ValueError, match='box_step is -1'):
+        InfluenceScorer(box_step=-1)
+
+
 def test_weights_and_flags_of_the_model_are_left_alone(data):
     model = tiny_fcos()
     model.backbone.conv1.weight.requires_grad_(False)

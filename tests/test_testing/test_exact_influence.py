@@ -18,6 +18,7 @@ from mmal.influence import (
 )
 from mmal.influence.vectors import flatten, unflatten
 from mmal.models.utils import head_outputs, image_losses
+from mmal.scoring.box_curvature import box_curvature
 from mmal.testing.exact_influence import (
     FCOSHeadLoss,
     HeadMatrix,
@@ -93,6 +94,34 @@ def recorded(model, count=12, seed=0):
 
 def relative(found, true):
     return float(((found - true).norm() / true.norm()).detach())
+
+
+@pytest.mark.parametrize('norm_on_bbox', [True, False])
+def test_gauss_newton_takes_in_the_kinks_of_boxes(norm_on_bbox):
+    model = tiny_fcos(num_classes=2, channels=8).double()
+    model.bbox_head.norm_on_bbox = norm_on_bbox
+    model.bbox_head.conv_reg.bias.data.fill_(1. if norm_on_bbox else 2.)
+    problem = FCOSHeadLoss(model, [scenes(12, 0)])
+    with box_curvature(model, 0.1):
+        recorder, losses = recorded(model)
+        operator = GaussNewton.from_batch(losses, recorder)
+    true = HeadMatrix(problem, problem.theta, box_step=0.1).dense()
+    point = HeadMatrix(problem, problem.theta).dense()
+    rows = torch.randn(
+        3, len(true), generator=torch.Generator().manual_seed(0))
+    found = products_with(operator, recorder, rows)
+    assert relative(found, rows @ true) < 1e-6
+    assert relative(found, rows @ point) > 1e-2
+
+
+def test_rounded_kinks_are_those_of_giou_in_the_limit(labelled):
+    theta = labelled.theta
+    true = labelled.losses(theta)
+    errors = []
+    for labelled.smoothing in (1e-2, 1e-3, 1e-6):
+        errors.append(relative(labelled.losses(theta), true))
+    labelled.smoothing = 0.
+    assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-6
 
 
 def test_losses_are_those_of_mmdet(model, labelled):

@@ -210,7 +210,8 @@ class _Term:
     def __init__(self, call: Call, curvature: Curvature) -> None:
         self.layer = call.layer
         self.input = call.input
-        self.curvature = curvature
+        # one layout, so that sums are the same wherever it is kept
+        self.curvature = curvature.map_tensors(Tensor.contiguous)
         self.patches = False
         if isinstance(curvature, RowCurvature):
             size = call.layer.module.weight[0].numel()
@@ -220,7 +221,7 @@ class _Term:
     def _keep_patches(self, curvature: RowCurvature) -> None:
         found = input_patches(self.layer.module, self.input, curvature.rows)
         if found is not None:
-            self.input, self.patches = found, True
+            self.input, self.patches = found.contiguous(), True
 
     def map_tensors(self, function: Callable) -> '_Term':
         new = copy.copy(self)

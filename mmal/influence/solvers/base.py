@@ -85,7 +85,7 @@ class BaseSolver(ABC):
         damping (float): Added to the diagonal of H, >= 0.
     """
 
-    def __init__(self, damping: float = 0.01) -> None:
+    def __init__(self, damping: float = 0.1) -> None:
         if not damping >= 0:
             raise ValueError(f'solver.damping is {damping}, must be >= 0.')
         self.damping = damping
@@ -175,7 +175,7 @@ class IterativeSolver(BaseSolver):
     """
 
     def __init__(self,
-                 damping: float = 0.01,
+                 damping: float = 0.1,
                  max_iters: int = 100,
                  tol: float = 1e-4) -> None:
         super().__init__(damping)

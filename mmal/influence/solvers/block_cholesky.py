@@ -37,7 +37,7 @@ class BlockCholesky(BaseSolver):
     """
 
     def __init__(self,
-                 damping: float = 0.01,
+                 damping: float = 0.1,
                  max_gib: float = 4.0,
                  refine: int = 3,
                  tol: float = 1e-5) -> None:

@@ -31,7 +31,7 @@ class ConjugateGradient(IterativeSolver):
     """
 
     def __init__(self,
-                 damping: float = 0.01,
+                 damping: float = 0.1,
                  max_iters: int = 40,
                  tol: float = 1e-4) -> None:
         super().__init__(damping, max_iters, tol)
