@@ -117,7 +117,12 @@ def dense(operator, recorder):
     like = [p.detach() for p in recorder.params]
     eye = torch.eye(size, dtype=like[0].dtype)
     columns = operator.product([unflatten(row, like) for row in eye])
-    return torch.stack([flatten(c) for c in columns], 1)
+    matrix = torch.stack([flatten(c) for c in columns], 1)
+    if isinstance(operator, GaussNewton):
+        diagonal = flatten(operator.diagonal())
+        assert (diagonal - matrix.diagonal()).abs().max() <= 1e-5 * max(
+            1e-9, float(matrix.abs().max()))
+    return matrix
 
 
 def dense_gauss_newton(model, recorder, x, losses_from, blocks):
@@ -271,6 +276,19 @@ def test_blocks_of_several_anchors():
     curvature = operator.batches[0].terms[0].curvature
     assert curvature.blocks.shape == (2 * 9, 3, 4, 4)
     assert torch.linalg.eigvalsh(dense(operator, recorder)).min() > -1e-9
+
+
+def test_diagonal_of_grouped_convolutions_and_unlike_batches():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)).double().eval()
+    x = torch.randn(3, 4, 5, 5).double()
+    recorder = LayerRecorder(model, '*')
+    batches = []
+    for part in x.split([2, 1]):
+        recorder, losses = record(model, part, '*',
+                                  lambda out: out.cosh().flatten(1).sum(1))
+        batches.append(GaussNewtonBatch(losses, recorder))
+    assert dense(GaussNewton(batches), recorder).diagonal().min() > 0
 
 
 def test_a_loss_that_couples_positions_is_told():

@@ -14,7 +14,7 @@ from mmal.influence import (
     SolverError,
 )
 from mmal.influence.solvers import DampedSystem, largest_eigenvalue
-from mmal.influence.vectors import flatten
+from mmal.influence.vectors import flatten, unflatten
 from mmal.registry import TASK_UTILS
 
 
@@ -68,6 +68,30 @@ def test_conjugate_gradient_stops_at_max_iters():
     found = ConjugateGradient(damping=0.1, max_iters=2).solve(operator, v)
     assert not found.converged and found.iterations == 2
     assert found.residual > 1e-4
+
+
+def test_conjugate_gradient_uses_the_diagonal_where_there_is_one():
+    scale = torch.logspace(0, 4, 8, dtype=torch.float64)
+    matrices = torch.diag(scale) + 0.1 * torch.ones(8, 8).double()
+    operator = BatchedOperator([MatrixBatch(matrices[None])])
+    v = [torch.ones(2).double(), torch.ones(2, 3).double()]
+    plain = ConjugateGradient(tol=1e-8).solve(operator, v)
+    operator.diagonal = lambda: [t.clone() for t in unflatten(
+        matrices.diagonal(), v)]
+    found = ConjugateGradient(tol=1e-8).solve(operator, v)
+    true = truth(matrices, v, 0.1)
+    assert max(error(plain, true), error(found, true)) < 1e-6
+    assert found.iterations <= 5 < 8 <= plain.iterations
+
+
+def test_conjugate_gradient_without_damping_where_nothing_curves():
+    matrix = torch.zeros(8, 8).double()
+    matrix[:4, :4] = torch.eye(4).double() * 3
+    operator = BatchedOperator([MatrixBatch(matrix[None])])
+    v = [torch.ones(2).double(), torch.zeros(2, 3).double()]
+    operator.diagonal = lambda: unflatten(matrix.diagonal(), v)
+    found = ConjugateGradient(damping=0.).solve(operator, v)
+    assert flatten(found.x).tolist() == pytest.approx([1 / 3] * 2 + [0.] * 6)
 
 
 def test_conjugate_gradient_refuses_negative_curvature():

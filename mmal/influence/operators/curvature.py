@@ -47,6 +47,10 @@ class Curvature:
         """Multiply ``[M, *output shape]``."""
         raise NotImplementedError
 
+    def diagonal(self, z: Tensor) -> Tensor:
+        """The diagonal, for every one of ``[M, *output shape]``."""
+        raise NotImplementedError
+
     def dense_rows(self) -> Tuple[Tensor, Tensor]:
         """Positions with curvature [R], and their blocks [R, C / k, k, k]."""
         raise NotImplementedError
@@ -83,6 +87,9 @@ class DiagonalCurvature(Curvature):
     def apply(self, z: Tensor) -> Tensor:
         return self.values.to(z.dtype) * z
 
+    def diagonal(self, z: Tensor) -> Tensor:
+        return self.values.to(z.dtype).expand_as(z)
+
     def dense_rows(self) -> Tuple[Tensor, Tensor]:
         flat = self.values.movedim(self.channel_dim, -1)
         flat = flat.reshape(-1, flat.size(-1))
@@ -104,15 +111,26 @@ class RowCurvature(Curvature):
         self.rows = rows
 
     def apply(self, z: Tensor) -> Tensor:
+        return self._at_rows(z, self.apply_rows)
+
+    def diagonal(self, z: Tensor) -> Tensor:
+        return self._at_rows(z, self.diagonal_rows)
+
+    def _at_rows(self, z: Tensor, function: Callable) -> Tensor:
+        """A function of the rows with curvature, zero at the others."""
         dim = self.channel_dim + 1
         moved = z.movedim(dim, -1)
         flat = moved.reshape(len(z), -1, moved.size(-1))
         out = torch.zeros_like(flat)
-        out[:, self.rows] = self.apply_rows(flat[:, self.rows])
+        out[:, self.rows] = function(flat[:, self.rows])
         return out.view(moved.shape).movedim(-1, dim)
 
     def apply_rows(self, z: Tensor) -> Tensor:
         """Multiply ``[M, rows, C]``."""
+        raise NotImplementedError
+
+    def diagonal_rows(self, z: Tensor) -> Tensor:
+        """The diagonal, for every one of ``[M, rows, C]``."""
         raise NotImplementedError
 
 
@@ -142,6 +160,10 @@ class BlockCurvature(RowCurvature):
         grouped = z.unflatten(-1, self.blocks.shape[1:3])
         out = torch.einsum('rgij,mrgj->mrgi', self.blocks.to(z.dtype), grouped)
         return out.flatten(-2)
+
+    def diagonal_rows(self, z: Tensor) -> Tensor:
+        found = self.blocks.diagonal(dim1=-2, dim2=-1).flatten(1)
+        return found.to(z.dtype).expand_as(z)
 
 
 class SoftmaxCurvature(RowCurvature):
@@ -174,6 +196,10 @@ class SoftmaxCurvature(RowCurvature):
         out = _softmax_product(
             self.probs.to(z.dtype), z.unflatten(-1, self.probs.shape[1:]))
         return (self.weights.to(z.dtype).unsqueeze(-1) * out).flatten(-2)
+
+    def diagonal_rows(self, z: Tensor) -> Tensor:
+        found = self.weights.unsqueeze(-1) * self.probs * (1 - self.probs)
+        return found.flatten(1).to(z.dtype).expand_as(z)
 
 
 def _softmax_product(probs: Tensor, z: Tensor) -> Tensor:

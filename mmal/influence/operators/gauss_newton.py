@@ -13,7 +13,7 @@ from ..layers import (
     input_patches,
 )
 from ..products import Losses, as_losses, backward_to, used_around_calls
-from ..vectors import ParamVector, check_shapes
+from ..vectors import ParamVector, axpy, check_shapes
 from .base import BatchedOperator
 from .blocks import ChannelBlocks, curvature_rows, form_blocks
 from .cache import unique_bytes
@@ -110,6 +110,13 @@ class GaussNewtonBatch:
             term.add_product(totals, vectors)
         return totals
 
+    def diagonal(self) -> ParamVector:
+        """The diagonal, summed over the images of the batch."""
+        total = [torch.zeros_like(p) for p in self.params_like]
+        for term in self.terms:
+            term.add_diagonal(total)
+        return total
+
 
 class GaussNewton(BatchedOperator):
     r"""Generalised Gauss-Newton matrix over the chosen layers.
@@ -143,6 +150,15 @@ class GaussNewton(BatchedOperator):
                    max_block: int = 16) -> 'GaussNewton':
         """The operator of a single batch."""
         return cls([GaussNewtonBatch(losses, recorder, max_block)])
+
+    def diagonal(self) -> ParamVector:
+        """The diagonal of the matrix; costs as much as a product."""
+        total, images = None, 0
+        for index in range(self.num_batches):
+            batch = self.batches[index]
+            part, images = batch.diagonal(), images + batch.num_images
+            total = part if total is None else axpy(1., part, total)
+        return [t / images for t in total]
 
     def channel_blocks(
             self, like: ParamVector, limit: int,
@@ -232,19 +248,31 @@ class _Term:
     def add_product(self, totals: List[ParamVector],
                     vectors: List[ParamVector]) -> None:
         """Add the product of each vector to its total."""
+        leaves = [torch.stack([v[p].detach() for v in vectors])
+                  for p in self._places]
+        self._pull_back(totals, leaves, self.input, self._curve)
+
+    def add_diagonal(self, total: ParamVector) -> None:
+        """Add the diagonal of the matrix: squared inputs times that of the
+        curvature."""
+        leaves = [torch.zeros_like(total[p])[None] for p in self._places]
+        self._pull_back([total], leaves, self.input.square(), self._diagonal)
+
+    @property
+    def _places(self) -> List[int]:
         index = self.layer.index
-        places = [index[k] for k in ('weight', 'bias') if k in index]
+        return [index[k] for k in ('weight', 'bias') if k in index]
+
+    def _pull_back(self, totals: List[ParamVector], leaves: List[Tensor],
+                   inputs: Tensor, function: Callable) -> None:
+        """Add J^T function(J leaves), with J the layer at the inputs."""
         with torch.enable_grad():
             # The layer is linear in its parameters, so the graph of J s
             # serves for J^T as well.
-            leaves = [
-                torch.stack([v[p].detach() for v in vectors]).requires_grad_()
-                for p in places
-            ]
-            z = self._jacobian(*leaves)
-            moved = self._curve(z.detach())
-            found = torch.autograd.grad(z, leaves, moved)
-        for place, pieces in zip(places, found):
+            leaves = [leaf.requires_grad_() for leaf in leaves]
+            z = self._jacobian(inputs, *leaves)
+            found = torch.autograd.grad(z, leaves, function(z.detach()))
+        for place, pieces in zip(self._places, found):
             for total, piece in zip(totals, pieces):
                 total[place] = total[place] + piece
 
@@ -256,15 +284,20 @@ class _Term:
             return self.input, blocks
         return curvature_rows(self.layer, self.input, rows), blocks
 
-    def _jacobian(self, weights: Tensor,
+    def _jacobian(self, inputs: Tensor, weights: Tensor,
                   biases: Optional[Tensor] = None) -> Tensor:
         if not self.patches:
-            return apply_affine_many(self.layer.module, self.input, weights,
+            return apply_affine_many(self.layer.module, inputs, weights,
                                      biases)
-        z = self.input.to(weights.dtype) @ weights.flatten(2).mT
+        z = inputs.to(weights.dtype) @ weights.flatten(2).mT
         return z if biases is None else z + biases.unsqueeze(1)
 
     def _curve(self, z: Tensor) -> Tensor:
         if self.patches:
             return self.curvature.apply_rows(z)
         return self.curvature.apply(z)
+
+    def _diagonal(self, z: Tensor) -> Tensor:
+        if self.patches:
+            return self.curvature.diagonal_rows(z)
+        return self.curvature.diagonal(z)

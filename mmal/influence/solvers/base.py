@@ -58,6 +58,12 @@ class DampedSystem:
         found = self.operator.product(unflatten(x, self.like))
         return flatten(found) + self.damping * x
 
+    def diagonal(self) -> Optional[Tensor]:
+        """Of ``H + damping I``, None if the operator does not tell."""
+        diagonal = getattr(self.operator, 'diagonal', None)
+        return None if diagonal is None else flatten(
+            diagonal()) + self.damping
+
     def estimate(self, indices, x: Tensor) -> Tensor:
         """An unbiased estimate of :meth:`product` from a few batches.
 
