@@ -27,8 +27,8 @@ from mmal.scoring import InfluenceScorer, ScoringData, score_pool
 CG = 'mmal.ConjugateGradient'
 SOLVERS = {
     'CG, converged': dict(type=CG, max_iters=3000, tol=1e-6),
-    'CG, 100 steps (default)': dict(type=CG, max_iters=100),
-    'CG, 40 steps': dict(type=CG, max_iters=40),
+    'CG, 100 steps': dict(type=CG, max_iters=100),
+    'CG, 20 steps (default)': dict(type=CG, max_iters=20),
     'LiSSA, 4 repeats': dict(type='mmal.LiSSA', repeats=4),
     'none (gradient similarity)': dict(type='mmal.Identity'),
 }
