@@ -4,11 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from mmdet.models.dense_heads import (
-    DeformableDETRHead,
-    DETRHead,
-    DINOHead,
-)
+from mmdet.models.dense_heads import DeformableDETRHead, DETRHead, DINOHead
 from mmdet.models.detectors import DetectionTransformer, GroundingDINO
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -37,7 +33,7 @@ class DetectionTransformers(PseudoLabelAdapter):
 
     @staticmethod
     def accepts(model: nn.Module) -> bool:
-        """See :meth:`ModelAdapter.accepts`."""
+        """See :meth:`~.adapter.ModelAdapter.accepts`."""
         if not isinstance(model, DetectionTransformer):
             return False
         return type(model.bbox_head).loss_by_feat in LOSSES and \
@@ -56,7 +52,7 @@ class DetectionTransformers(PseudoLabelAdapter):
 
     def image_losses(self, outputs: tuple[Tensor, Tensor], samples: Sequence,
                      labels: Sequence[InstanceData]) -> Tensor:
-        """See :meth:`ModelAdapter.image_losses`."""
+        """See :meth:`~.adapter.ModelAdapter.image_losses`."""
         singles = zip(*(o.split(1, dim=1) for o in outputs))
         losses = [
             self._loss(one, sample, label)

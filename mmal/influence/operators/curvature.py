@@ -297,7 +297,7 @@ class _Probe:
         return [self._drawn(y, _signs) for y in self.outputs]
 
     def random_numbers(self) -> List[Tensor]:
-        """Signs times 0.5 to 1.5, with the same shared."""
+        """Signs times 0.5 to 1.5, the same for each image and call too."""
         self._draws += 1
         return [self._drawn(y, _numbers) for y in self.outputs]
 
