@@ -138,7 +138,7 @@ class Call:
         input (Tensor): Its input, detached.
         output (Tensor): Its output, with the graph that led to it.
         source: The graph node that made the input, None if it is a constant.
-        batched (bool): Whether dim 0 counts samples or rows.
+        batched (bool): Whether dim 0 of both counts samples or rows.
     """
     layer: Layer
     input: Tensor
@@ -173,6 +173,10 @@ class LayerRecorder:
         model (nn.Module): The model, in eval mode.
         names (str | Sequence[str]): See :func:`find_layers`.
         bias (bool): Whether biases are among the chosen parameters.
+        image_dim (int): The dim that counts images in the inputs of linear
+            layers with so many dims; calls are recorded with it moved to the
+            front. -3 for the ``[..., B, queries, C]`` of detection
+            transformers.
 
     Attributes:
         layers (list[Layer]): The layers, in the model's order.
@@ -195,9 +199,11 @@ class LayerRecorder:
     def __init__(self,
                  model: nn.Module,
                  names: Union[str, Sequence[str]],
-                 bias: bool = True) -> None:
+                 bias: bool = True,
+                 image_dim: int = 0) -> None:
         self.model = model
         self.bias = bias
+        self.image_dim = image_dim
         self.params: List[nn.Parameter] = []
         self.layers: List[Layer] = []
         self.calls: List[Call] = []
@@ -287,11 +293,13 @@ class LayerRecorder:
             x = args[0] if args else kwargs.get('input')
             if not (isinstance(x, Tensor) and isinstance(output, Tensor)):
                 return None
+            dim = _image_dim(module, x, self.image_dim)
+            output = output.movedim(dim, 0)
             self.calls.append(
-                Call(layer, x.detach(), output, _source(x),
+                Call(layer, x.detach().movedim(dim, 0), output, _source(x),
                      _is_batched(module, x), x._version))
             # An in-place activation must not change the recorded output.
-            return output.clone()
+            return output.movedim(0, dim).clone()
 
         return record
 
@@ -300,6 +308,13 @@ def _source(x: Tensor) -> object:
     if x.grad_fn is None and x.requires_grad:
         return x
     return x.grad_fn
+
+
+def _image_dim(module: nn.Module, x: Tensor, dim: int) -> int:
+    """The dim of a call's input and output that counts images."""
+    if dim < 0:
+        dim += x.dim()
+    return dim if isinstance(module, nn.Linear) and dim > 0 else 0
 
 
 def _is_batched(module: nn.Module, x: Tensor) -> bool:

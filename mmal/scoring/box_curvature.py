@@ -7,6 +7,7 @@ from functools import partial
 from typing import Optional
 
 import torch
+from mmdet.models.dense_heads import DETRHead
 from mmdet.models.losses import (
     BoundedIoULoss,
     CIoULoss,
@@ -25,8 +26,10 @@ OVERLAP_LOSSES = (BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss,
                   IoULoss, SIoULoss)
 # take what the head regresses, or corners
 DIFFERENCE_LOSSES = (L1Loss, SmoothL1Loss)
-# the least side of a box that a step is a share of
+# the least side of a box that a step is a share of, in pixels and as a share
+# of the image
 LEAST_SIDE = 1e-2
+LEAST_SHARE = 1e-4
 
 Steps = Callable[[Tensor], Tensor]
 
@@ -48,8 +51,9 @@ def box_curvature(model: nn.Module, step: float) -> Iterator[None]:
     averaged over steps of at most h. Weights count as constants.
 
     Affected are mmdet's IoU-like losses and the L1 and smooth L1 losses of
-    heads with a ``bbox_coder``, where they are averaged, summed or kept for
-    each box. Cost: the loss of 8 boxes for each positive one.
+    heads with a ``bbox_coder`` and of DETR's kin, where they are averaged,
+    summed or kept for each box. Cost: the loss of 8 boxes for each positive
+    one.
 
     Args:
         model (nn.Module): The detector.
@@ -81,6 +85,9 @@ def _box_losses(model: nn.Module,
             elif isinstance(loss, DIFFERENCE_LOSSES) and hasattr(
                     module, 'bbox_coder'):
                 yield loss, _difference_steps(module, step)
+            elif isinstance(loss, DIFFERENCE_LOSSES) and isinstance(
+                    module, DETRHead):
+                yield loss, partial(_centre_steps, step)
 
 
 def _difference_steps(head: nn.Module, step: float) -> Steps:
@@ -88,6 +95,11 @@ def _difference_steps(head: nn.Module, step: float) -> Steps:
         return partial(_corner_steps, step)
     stds = getattr(head.bbox_coder, 'stds', (1., ) * 4)
     return lambda target: (step / target.new_tensor(stds)).expand_as(target)
+
+
+def _centre_steps(step: float, target: Tensor) -> Tensor:
+    """For (cx, cy, w, h) as shares of the image."""
+    return step * target[:, 2:].clamp(min=LEAST_SHARE).repeat(1, 2)
 
 
 def _corner_steps(step: float, target: Tensor) -> Tensor:

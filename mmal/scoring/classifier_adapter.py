@@ -22,13 +22,14 @@ class Classifier:
         model (nn.Module): The classifier.
         seed (int): Not used.
     """
+    image_dim = 0
 
     def __init__(self, model: nn.Module, seed: int = 0) -> None:
         self.model = model
 
     @staticmethod
     def accepts(model: nn.Module) -> bool:
-        """See :meth:`~.detector_adapter.ModelAdapter.accepts`."""
+        """See :meth:`~.adapter.ModelAdapter.accepts`."""
         return isinstance(model, ImageClassifier)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -37,7 +38,7 @@ class Classifier:
 
     def image_losses(self, outputs: Tensor, samples: Sequence,
                      labels: Sequence[InstanceData]) -> Tensor:
-        """See :meth:`~.detector_adapter.ModelAdapter.image_losses`."""
+        """See :meth:`~.adapter.ModelAdapter.image_losses`."""
         names = [s.metainfo.get('img_id') for s in samples]
         return self.model.cls_head.image_losses(outputs,
                                                 single_labels(labels, names))

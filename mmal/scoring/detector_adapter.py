@@ -4,7 +4,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from mmal.models.utils import kept_random_state
 from mmal.models.utils.per_image import ignored_boxes, map_outputs, per_image
 from mmal.randomness import seeded_uniform
+from .adapter import ModelAdapter, PseudoLabelAdapter
 from .classifier_adapter import Classifier
 from .data import Batch
 from .detector import (
@@ -26,67 +26,17 @@ from .detector import (
     head_outputs,
     image_losses,
     predictions,
-    pseudo_label_losses,
-    pseudo_labels,
 )
-from .expectation import Expectation
+from .detr_adapter import DetectionTransformers
 
 
-class ModelAdapter(Protocol):
-    """What the influence maths asks of a detector or classifier.
-
-    ``outputs`` is what :meth:`forward` returned; nobody else looks into it.
-    """
-
-    @staticmethod
-    def accepts(model: nn.Module) -> bool:
-        """Whether this adapter knows how to read the model."""
-
-    def forward(self, batch: Batch):
-        """The one forward pass of B images."""
-
-    def image_losses(self, outputs, samples: Sequence,
-                     labels: Sequence[InstanceData]) -> Tensor:
-        """[B], the loss of each image as if it were alone in its batch."""
-
-    def expected_losses(self, outputs, samples: Sequence,
-                        rule: Expectation) -> tuple[Tensor, Tensor]:
-        """[B], the same with pseudo-labels, and int64 [B], how many each
-        image has."""
-
-
-class _Detector:
-    """Detections that are sure enough become pseudo-labels."""
-
-    def predictions(self, outputs, samples: Sequence) -> list[InstanceData]:
-        """Final detections of each image, in the network input's pixels."""
-        raise NotImplementedError
-
-    def pseudo_label_losses(self, outputs, samples: Sequence,
-                            labels: Sequence[InstanceData]) -> Tensor:
-        """[B], losses with detections as labels, off the losses' kinks."""
-        raise NotImplementedError
-
-    def expected_losses(self, outputs, samples: Sequence,
-                        rule: Expectation) -> tuple[Tensor, Tensor]:
-        """See :meth:`ModelAdapter.expected_losses`."""
-        labels = pseudo_labels(
-            self.predictions(outputs, samples), rule.score_thr)
-        losses = self.pseudo_label_losses(outputs, samples, labels)
-        count = [len(label) for label in labels]
-        return losses, torch.tensor(count, device=losses.device)
-
-
-class OneStage(_Detector):
+class OneStage(PseudoLabelAdapter):
     """FCOS, RetinaNet, SSD, YOLO and all others with a dense ``bbox_head``.
 
     Args:
         model (nn.Module): The detector.
         seed (int): Not used.
     """
-
-    def __init__(self, model: nn.Module, seed: int = 0) -> None:
-        self.model = model
 
     @staticmethod
     def accepts(model: nn.Module) -> bool:
@@ -99,16 +49,12 @@ class OneStage(_Detector):
         return head_outputs(self.model, batch.inputs)
 
     def predictions(self, outputs, samples) -> list[InstanceData]:
-        """See :meth:`_Detector.predictions`."""
+        """See :meth:`PseudoLabelAdapter.predictions`."""
         return predictions(self.model, outputs, samples)
 
     def image_losses(self, outputs, samples, labels) -> Tensor:
         """See :meth:`ModelAdapter.image_losses`."""
         return image_losses(self.model, outputs, samples, labels)
-
-    def pseudo_label_losses(self, outputs, samples, labels) -> Tensor:
-        """See :meth:`_Detector.pseudo_label_losses`."""
-        return pseudo_label_losses(self.model, outputs, samples, labels)
 
 
 @dataclass
@@ -123,7 +69,7 @@ class _Regions:
     rpn: Outputs
 
 
-class TwoStage(_Detector):
+class TwoStage(PseudoLabelAdapter):
     """Faster R-CNN and others with an RPN and a ``StandardRoIHead``.
 
     A loss has all box terms of both stages. Proposals, the regions drawn from
@@ -135,10 +81,6 @@ class TwoStage(_Detector):
         model (nn.Module): The detector in eval mode.
         seed (int): Of the samplers.
     """
-
-    def __init__(self, model: nn.Module, seed: int = 0) -> None:
-        self.model = model
-        self.seed = seed
 
     @staticmethod
     def accepts(model: nn.Module) -> bool:
@@ -154,7 +96,7 @@ class TwoStage(_Detector):
     @torch.no_grad()
     def predictions(self, outputs: _Regions,
                     samples: Sequence) -> list[InstanceData]:
-        """See :meth:`_Detector.predictions`."""
+        """See :meth:`PseudoLabelAdapter.predictions`."""
         metas = [s.metainfo for s in samples]
         head = self.model.roi_head
         found = head.predict_bbox(
@@ -173,11 +115,6 @@ class TwoStage(_Detector):
                 _split(outputs, len(samples)), samples, labels)
         ]
         return torch.stack(losses) if losses else torch.zeros(0)
-
-    def pseudo_label_losses(self, outputs, samples, labels) -> Tensor:
-        """See :meth:`_Detector.pseudo_label_losses`."""
-        return pseudo_label_losses(self.model, outputs, samples, labels,
-                                   lambda _, *args: self.image_losses(*args))
 
     @torch.no_grad()
     def _proposals(self, rpn: Outputs, metas: list,
@@ -223,7 +160,7 @@ class TwoStage(_Detector):
             rcnn_train_cfg=head.train_cfg)['loss_bbox']
 
 
-ADAPTERS = (OneStage, TwoStage, Classifier)
+ADAPTERS = (OneStage, TwoStage, DetectionTransformers, Classifier)
 
 
 def adapter_of(model: nn.Module, seed: int = 0) -> ModelAdapter:
@@ -243,7 +180,9 @@ def adapter_of(model: nn.Module, seed: int = 0) -> ModelAdapter:
         f'{type(model).__name__} is neither a single-stage detector with a '
         'bbox_head that has loss_by_feat (FCOS, RetinaNet, SSD, YOLO, …) nor '
         'a two-stage one with an RPN and a StandardRoIHead (Faster R-CNN), '
-        'nor an mmal.ImageClassifier: choose another scorer for it.')
+        'nor a detection transformer with the head of a plain, Conditional, '
+        'DAB or Deformable DETR or of DINO, nor an mmal.ImageClassifier: '
+        'choose another scorer for it.')
 
 
 @contextmanager

@@ -201,7 +201,8 @@ class InfluenceScorer(BaseScorer):
 
     def _recorder(self, model: nn.Module) -> LayerRecorder:
         layers = last_layers(model) if self.layers is None else self.layers
-        return LayerRecorder(model, layers, self.bias)
+        return LayerRecorder(model, layers, self.bias,
+                             self.adapter.image_dim)
 
     def _rehearse(self, model: nn.Module) -> None:
         """All steps on a blank image, to meet mistakes before training."""

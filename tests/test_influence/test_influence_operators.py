@@ -291,6 +291,49 @@ def test_diagonal_of_grouped_convolutions_and_unlike_batches():
     assert dense(GaussNewton(batches), recorder).diagonal().min() > 0
 
 
+@pytest.mark.parametrize('position', range(12))
+def test_a_single_curved_position_has_its_whole_block(position):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4)).double().eval()
+    x = torch.randn(2, 12, 3).double()
+    mix = torch.eye(4).double()
+    mix[0, 2] = mix[1, 3] = 0.5
+
+    def losses_from(out):
+        return (out[:, position] @ mix).square().sum(1)
+
+    recorder, losses = record(model, x, '*', losses_from)
+    found = dense(GaussNewton.from_batch(losses, recorder), recorder)
+    exact = dense(ExactHessian.from_batch(losses, recorder), recorder)
+    torch.testing.assert_close(found, exact)
+
+
+class Refined(nn.Module):
+    """Two calls of a layer, of different shapes, on the way to one box."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 2, bias=False)
+
+    def forward(self, x):
+        return self.fc(x).sum(1) + self.fc(x.mean(1).sin())
+
+
+def test_calls_that_a_loss_couples_have_blocks_of_their_own():
+    torch.manual_seed(0)
+    model, x = Refined().double().eval(), torch.randn(2, 1, 3).double()
+    mix = torch.tensor([[2., 1.], [1., 3.]]).double()
+    recorder, losses = record(
+        model, x, '*',
+        lambda out: torch.einsum('bi,ij,bj->b', out, mix, out))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        found = dense(GaussNewton.from_batch(losses, recorder), recorder)
+    inputs = torch.cat([x[:, 0], x[:, 0].sin()])
+    outer = torch.einsum('ri,rj->ij', inputs, inputs) / len(x)
+    torch.testing.assert_close(found, torch.kron(2 * mix, outer))
+
+
 def test_a_loss_that_couples_positions_is_told():
     model = nn.Sequential(nn.Conv2d(3, 2, 1)).double().eval()
 

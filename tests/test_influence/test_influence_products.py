@@ -227,6 +227,40 @@ def test_a_layer_seen_on_regions_is_never_trusted():
         assert bool(layers) == (owners != [0, 1, 2])
 
 
+class Decoder(nn.Module):
+    """Linear layers on [layers, B, queries, C] and on [B, queries, C]."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 1)
+        self.fc = nn.Linear(4, 4)
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.fc(self.conv(x).flatten(2).transpose(1, 2))
+        return self.last(torch.stack([x.sin(), x.cos()])).transpose(0, 1)
+
+
+@pytest.mark.parametrize('batch', [1, 2, 3])
+def test_images_may_be_counted_by_another_dim(batch):
+    torch.manual_seed(0)
+    model = Decoder().eval()
+    recorder = LayerRecorder(model, '*', image_dim=-3)
+    images = torch.randn(batch, 4, 2, 2)
+    with recorder:
+        losses = losses_of(model, images)
+    shapes = [tuple(c.input.shape) for c in recorder.calls]
+    assert shapes == [(batch, 4, 2, 2), (batch, 4, 4), (batch, 2, 4, 4)]
+    with recorder.unfrozen():
+        assert not output_gradients(losses, recorder)[1]
+    vector = random_vectors(recorder, 1)[0]
+    truth = one_at_a_time(recorder, lambda x: losses_of(model, x), images)
+    assert_close(
+        image_products(losses, recorder, vector), truth @ flatten(vector),
+        1e-5)
+    assert_close(per_image_gradients(losses, recorder), truth, 1e-5)
+
+
 class Around(nn.Module):
     """Uses a weight by a call and directly as well."""
 

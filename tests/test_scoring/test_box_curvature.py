@@ -12,6 +12,7 @@ from mmdet.models.losses import (
 from torch import nn
 
 from mmal.scoring.box_curvature import box_curvature
+from mmal.testing.tiny_detr import tiny_detr
 from mmal.testing.tiny_faster_rcnn import tiny_faster_rcnn
 
 STEP = 0.02
@@ -199,3 +200,21 @@ def test_heads_of_mmdet_have_their_losses_found():
     losses = [model.rpn_head.loss_bbox, model.roi_head.bbox_head.loss_bbox]
     with box_curvature(model, STEP):
         assert all('forward' in vars(m) for m in losses)
+
+
+def test_l1_of_transformers_has_steps_of_widths_and_heights():
+    head = tiny_detr().bbox_head
+    target = torch.tensor([[.5, .4, .2, .1], [.3, .6, .05, .4]])
+    inside = target + 0.5 * STEP * target[:, [2, 3, 2, 3]]
+    outside = target + 1.5 * STEP * target[:, [2, 3, 2, 3]]
+    found = []
+    for pred in (inside, outside):
+        with box_curvature(head, STEP):
+            found.append(torch.autograd.functional.hessian(
+                lambda p: head.loss_bbox(p, target, reduction_override='sum'),
+                pred).flatten(0, 1).flatten(1))
+    # the slope turns from -w to w over twice the step
+    truth = head.loss_bbox.loss_weight / (STEP * target[:, [2, 3, 2, 3]])
+    torch.testing.assert_close(found[0], truth.flatten().diag())
+    assert not found[1].any()
+    assert 'forward' not in vars(head.loss_bbox)

@@ -1,4 +1,6 @@
 """Losses of single images, for each kind of detector."""
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from mmengine.structures import InstanceData
 from mmal.scoring.data import Batch
 from mmal.scoring.detector_adapter import adapter_of, seeded
 from mmal.testing import tiny_faster_rcnn, tiny_ssd
+from mmal.testing.tiny_detr import TRANSFORMERS, tiny_detr
 from mmal.testing.tiny_one_stage import tiny_one_stage
 
 SIZE = 96
@@ -41,7 +44,8 @@ def losses(model, batch, boxes, seed=0):
 
 @pytest.mark.parametrize('build', [
     tiny_faster_rcnn, tiny_ssd, lambda: tiny_one_stage('yolov3'),
-    lambda: tiny_one_stage('yolox')
+    lambda: tiny_one_stage('yolox'), *(partial(tiny_detr, kind)
+                                       for kind in TRANSFORMERS)
 ])
 def test_an_image_without_boxes_has_a_finite_loss(build):
     found = losses(build(), batch_of(1, 2), [])

@@ -1,15 +1,17 @@
 """ISAL with the heads of mmdet and of this package, against mmdet itself."""
+import re
 import warnings
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from influence_by_hand import params_of, scoring_data
+from mmdet.models.detectors import DetectionTransformer
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from mmal.influence import LayerRecorder
 from mmal.influence.vectors import dot, unflatten
 from mmal.models.utils import last_layers
 from mmal.scoring import InfluenceScorer, score_pool
@@ -21,6 +23,7 @@ from mmal.testing import (
     tiny_ssd,
 )
 from mmal.testing.tiny import _widen, build_detector
+from mmal.testing.tiny_detr import TRANSFORMERS, tiny_detr
 from mmal.testing.tiny_mdn_fcos import (
     _change,
     tiny_mdn_fcos,
@@ -45,6 +48,7 @@ SEED = 3
 CG = dict(type='mmal.ConjugateGradient', max_iters=5, tol=0.)
 BUILDERS = dict(
     {head: partial(tiny_one_stage, head) for head in HEADS},
+    **{kind: partial(tiny_detr, kind) for kind in TRANSFORMERS},
     ssd=tiny_ssd,
     mdn_ssd=tiny_mdn_ssd,
     mdn_ssd_efficient=partial(
@@ -72,16 +76,30 @@ def operator_of(model, data, ids=None):
     if ids:
         scorer._sample = lambda data: ids
     scorer.adapter = adapter_of(model, SEED)
-    scorer.recorder = LayerRecorder(model, last_layers(model))
+    scorer.recorder = scorer._recorder(model)
     return scorer._operator(model, data), scorer.recorder.params
+
+
+# the terms of denoising queries and of an encoder's proposals
+OF_TRAINING_ALONE = re.compile(r'\b(dn|enc)_')
 
 
 def mmdets_loss(model, inputs, sample, labels=None):
     """The loss that the detector's own ``loss`` gives an image alone."""
     alone = DetDataSample(metainfo=sample.metainfo)
     alone.gt_instances = sample.gt_instances if labels is None else labels
-    with seeded(SEED, sample.img_id):
-        return model.parse_losses(model.loss(inputs, [alone]))[0]
+    with seeded(SEED, sample.img_id), loss_mode(model):
+        terms = model.loss(inputs, [alone])
+    return model.parse_losses({
+        k: v for k, v in terms.items() if not OF_TRAINING_ALONE.search(k)})[0]
+
+
+@contextmanager
+def loss_mode(model):
+    """A transformer gives what its loss takes in training mode alone."""
+    model.training = isinstance(model, DetectionTransformer)
+    yield
+    model.training = False
 
 
 def mmdets_pseudo_label_loss(model, inputs, sample):
@@ -168,7 +186,8 @@ def _random_like(params, generator):
     return unflatten(torch.randn(size, generator=generator), params)
 
 
-@pytest.mark.parametrize('name', sorted({*HEADS, 'ssd', 'faster_rcnn'}))
+@pytest.mark.parametrize('name', sorted(
+    {*HEADS, *TRANSFORMERS, 'ssd', 'faster_rcnn'}))
 def test_the_curvature_of_plain_heads_is_exact(name, data):
     model = BUILDERS[name]()
     with warnings.catch_warnings():

@@ -10,6 +10,7 @@ between calls and between layers (box and centerness, say) is left out.
 """
 import copy
 import warnings
+from functools import partial
 from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
@@ -28,7 +29,8 @@ class Curvature:
     """A positive semi-definite operator on the outputs ``z`` of one call.
 
     Args:
-        channel_dim (int): The dim of ``z`` that holds the C channels.
+        channel_dim (int): The dim of ``z`` that holds the C channels, 1 or
+            -1.
 
     Attributes:
         fields (tuple[str]): Names of the tensors held.
@@ -118,7 +120,7 @@ class RowCurvature(Curvature):
 
     def _at_rows(self, z: Tensor, function: Callable) -> Tensor:
         """A function of the rows with curvature, zero at the others."""
-        dim = self.channel_dim + 1
+        dim = self.channel_dim + (self.channel_dim >= 0)
         moved = z.movedim(dim, -1)
         flat = moved.reshape(len(z), -1, moved.size(-1))
         out = torch.zeros_like(flat)
@@ -214,17 +216,20 @@ def form_curvatures(outputs: Sequence[Tensor],
                     max_block: int = 16) -> List[Optional[Curvature]]:
     """Find and keep the curvature at the outputs of all calls of one layer.
 
-    In this order, the first form that reproduces two random products is taken:
+    In this order, the first form that reproduces a random product is taken:
     a diagonal (2 products), softmax over groups of k channels (no more),
     dense k x k blocks for the divisors k <= ``max_block`` of C (k more each).
     Where none does, because the loss couples positions or more channels than
     that, the diagonal is estimated from ``max_block`` random signs (Bekas et
-    al., 2007) with a warning. Negative parts are dropped.
+    al., 2007) with a warning. Negative parts are dropped. Calls that the loss
+    couples with each other (boxes refined by one layer again and again) are
+    probed one by one, at as many times the products.
 
     Args:
         outputs (Sequence[Tensor]): The outputs of the calls.
         hvp (Callable): Second derivative times a list shaped like them.
-        channel_dim (int): The dim that holds the channels, 1 or -1.
+        channel_dim (int): The dim that holds the channels, 1 or -1; -1 for
+            calls with different numbers of dims.
         name (str): The layer, for the warning.
         max_block (int): Largest dense block.
 
@@ -234,7 +239,19 @@ def form_curvatures(outputs: Sequence[Tensor],
     probe = _Probe(outputs, hvp, channel_dim)
     if probe.scale == 0:
         return [None] * len(outputs)
-    channels = outputs[0].size(channel_dim)
+    found = _exact_form(probe, max_block)
+    if found is None and probe.coupled():
+        return [
+            form_curvatures([y], partial(_product_of_call, hvp, outputs, i),
+                            channel_dim, name, max_block)[0]
+            for i, y in enumerate(outputs)
+        ]
+    return found or _estimate_diagonal(probe, name, max_block)
+
+
+def _exact_form(probe: '_Probe',
+                max_block: int) -> Optional[List[Optional[Curvature]]]:
+    channels = probe.outputs[0].size(probe.channel_dim)
     sizes = [k for k in range(2, channels + 1) if channels % k == 0]
     found = _try_diagonal(probe)
     for size in sizes:
@@ -242,11 +259,23 @@ def form_curvatures(outputs: Sequence[Tensor],
     for size in sizes:
         if size <= max_block:
             found = found or _try_blocks(probe, size)
-    return found or _estimate_diagonal(probe, name, max_block)
+    return found
+
+
+def _product_of_call(hvp: Callable, outputs: Sequence[Tensor], index: int,
+                     probes: List[Tensor]) -> List[Tensor]:
+    """The product with a probe of one call, at that call alone."""
+    every = [torch.zeros_like(y) for y in outputs]
+    every[index] = probes[0]
+    return [hvp(every)[index]]
 
 
 class _Probe:
-    """Products with two seeded sign vectors, as rows ``[positions, C]``."""
+    """Products with two seeded vectors, of signs and of other numbers.
+
+    Forms are checked with the second: with signs alone, what a wrong form
+    leaves out may cancel out where few positions have curvature.
+    """
 
     def __init__(self, outputs, hvp, channel_dim) -> None:
         self.outputs = [y.detach() for y in outputs]
@@ -255,8 +284,8 @@ class _Probe:
         self._draws = 0
         self.signs = self.random_signs()
         self.products = self.hvp(self.signs)
-        self.signs2 = self.random_signs()
-        self.products2 = self.hvp(self.signs2)
+        self.numbers = self.random_numbers()
+        self.products2 = self.hvp(self.numbers)
         self.scale = max(
             (float(p.abs().max()) for p in self.products + self.products2
              if p.numel()), default=0.)
@@ -265,13 +294,17 @@ class _Probe:
         """The same for each image and call, as no loss couples them: what an
         image gives then does not depend on the others of its batch."""
         self._draws += 1
-        return [self._signs(y) for y in self.outputs]
+        return [self._drawn(y, _signs) for y in self.outputs]
 
-    def _signs(self, y: Tensor) -> Tensor:
+    def random_numbers(self) -> List[Tensor]:
+        """Signs times 0.5 to 1.5, the same for each image and call too."""
+        self._draws += 1
+        return [self._drawn(y, _numbers) for y in self.outputs]
+
+    def _drawn(self, y: Tensor, draw: Callable) -> Tensor:
         generator = torch.Generator().manual_seed(self._draws)
         shape = (1, *y.shape[1:]) if y.dim() > 2 else y.shape
-        bits = torch.randint(0, 2, shape, generator=generator)
-        return (bits * 2 - 1).to(y).expand_as(y).contiguous()
+        return draw(shape, generator).to(y).expand_as(y).contiguous()
 
     def hvp(self, probes: List[Tensor]) -> List[Tensor]:
         return self._hvp(probes)
@@ -280,15 +313,34 @@ class _Probe:
         moved = [t.movedim(self.channel_dim, -1) for t in tensors]
         return [t.reshape(-1, t.size(-1)) for t in moved]
 
+    def coupled(self) -> bool:
+        """Whether the product at a call depends on another call."""
+        if len(self.outputs) == 1:
+            return False
+        alone = [
+            _product_of_call(self.hvp, self.outputs, i, [n])[0]
+            for i, n in enumerate(self.numbers)
+        ]
+        return not self.fits(alone, self.products2)
+
     def fits(self, predicted: List[Tensor], products: List[Tensor]) -> bool:
         return all(
             bool((p - q).abs().max() <= TOLERANCE * self.scale)
             for p, q in zip(predicted, products) if p.numel())
 
 
+def _signs(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    return torch.randint(0, 2, shape, generator=generator) * 2 - 1
+
+
+def _numbers(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    sizes = 0.5 + torch.rand(shape, generator=generator)
+    return _signs(shape, generator) * sizes
+
+
 def _try_diagonal(probe: _Probe) -> Optional[List[Optional[Curvature]]]:
     values = [p * s for p, s in zip(probe.products, probe.signs)]
-    predicted = [v * s for v, s in zip(values, probe.signs2)]
+    predicted = [v * s for v, s in zip(values, probe.numbers)]
     if not probe.fits(predicted, probe.products2):
         return None
     return [_diagonal(probe, v) for v in values]
@@ -312,17 +364,17 @@ def _try_softmax(probe: _Probe,
     found, predicted = [], []
     parts = zip(
         probe.rows(probe.outputs), probe.rows(probe.signs),
-        probe.rows(probe.products), probe.rows(probe.signs2),
+        probe.rows(probe.products), probe.rows(probe.numbers),
         probe.rows(probe.products2))
     for y, *draws in parts:
         group = (-1, size)
         probs = y.unflatten(1, group).softmax(-1)
-        sign, product, sign2, product2 = (
+        sign, product, number, product2 = (
             t.unflatten(1, group) for t in draws)
         first, known = _softmax_weights(probs, sign, product)
-        second, _ = _softmax_weights(probs, sign2, product2)
+        second, _ = _softmax_weights(probs, number, product2)
         weights = first.where(known, second)
-        other = _softmax_product(probs, sign2)
+        other = _softmax_product(probs, number)
         predicted.append((weights.unsqueeze(-1) * other).flatten(1))
         found.append((weights.clamp(min=0), probs))
     if not probe.fits(predicted, probe.rows(probe.products2)):
@@ -354,22 +406,22 @@ def _try_blocks(probe: _Probe,
                 size: int) -> Optional[List[Optional[Curvature]]]:
     columns = [_column(probe, size, j) for j in range(size)]
     blocks = [torch.stack(c, -1) for c in zip(*columns)]
-    signs = [s.unflatten(1, (-1, size)) for s in probe.rows(probe.signs)]
+    numbers = [n.unflatten(1, (-1, size)) for n in probe.rows(probe.numbers)]
     predicted = [
-        torch.einsum('rgij,rgj->rgi', b, s).flatten(1)
-        for b, s in zip(blocks, signs)
+        torch.einsum('rgij,rgj->rgi', b, n).flatten(1)
+        for b, n in zip(blocks, numbers)
     ]
-    if not probe.fits(predicted, probe.rows(probe.products)):
+    if not probe.fits(predicted, probe.rows(probe.products2)):
         return None
     return [_block(probe, b) for b in blocks]
 
 
 def _column(probe: _Probe, size: int, j: int) -> List[Tensor]:
     """Column j of every block at once, ``[rows, C / size, size]`` a call."""
-    shape = [1] * probe.outputs[0].dim()
-    shape[probe.channel_dim] = -1
     ones = []
     for y in probe.outputs:
+        shape = [1] * y.dim()
+        shape[probe.channel_dim] = -1
         channel = torch.arange(y.size(probe.channel_dim), device=y.device)
         mask = (channel % size == j).to(y.dtype).view(shape)
         ones.append(mask.expand_as(y).contiguous())

@@ -91,7 +91,6 @@ class GaussNewtonBatch:
                    max_block: int) -> None:
         outputs = [c.output for c in calls]
         channel_dim = -1 if isinstance(layer.module, nn.Linear) else 1
-        channel_dim %= outputs[0].dim()
         curvatures = form_curvatures(
             outputs, lambda probes: _second(outputs, grads, probes),
             channel_dim, layer.name, max_block)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from mmdet.models.detectors import TwoStageDetector
+from mmdet.models.detectors import DetectionTransformer, TwoStageDetector
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -22,7 +22,9 @@ def last_layers(model: nn.Module) -> tuple[str, ...]:
     met. FCOS: ``bbox_head.conv_cls``, ``conv_reg`` and ``conv_centerness``;
     Faster R-CNN: ``rpn_head.rpn_cls`` and ``rpn_reg``,
     ``roi_head.bbox_head.fc_cls`` and ``fc_reg``, as in ISAL. Layers that work
-    in training alone are not among them. A head with a method
+    in training alone are not among them, nor those of a detection transformer
+    before its head: its reference points are added to the outputs, but they
+    feed the decoder too. A head with a method
     ``last_layer_names()`` answers for itself, with names in the head.
 
     Cost: one forward pass of a small image. Weights, buffers, modes and the
@@ -44,6 +46,8 @@ def last_layers(model: nn.Module) -> tuple[str, ...]:
         'bbox_head.conv_cls'
     """
     found = set(_traced(model))
+    if isinstance(model, DetectionTransformer):
+        found = {n for n in found if n.startswith('bbox_head.')}
     for prefix, head in model.named_modules():
         if hasattr(head, 'last_layer_names'):
             mine = _own_names(prefix, head)

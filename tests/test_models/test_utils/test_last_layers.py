@@ -12,6 +12,8 @@ from mmal.testing import (
     tiny_ssd,
 )
 from mmal.testing.tiny import build_detector
+from mmal.testing.tiny_detr import TRANSFORMERS as DETRS
+from mmal.testing.tiny_detr import tiny_detr
 from mmal.testing.tiny_mdn_fcos import tiny_mdn_fcos
 from mmal.testing.tiny_one_stage import HEADS, tiny_one_stage
 
@@ -37,6 +39,17 @@ EXPECTED = dict(
                   'multi_level_conv_obj.%d', levels=2))
 
 
+BRANCHES = in_head('cls_branches.%d', 'reg_branches.%d.4', levels=2)
+TRANSFORMERS = dict(
+    detr=in_head('fc_cls', 'fc_reg'),
+    conditional_detr=in_head('fc_cls', 'fc_reg'),
+    dab_detr=in_head('fc_cls', 'fc_reg.layers.2'),
+    deformable_detr=in_head('cls_branches.0', 'reg_branches.0.4'),
+    deformable_detr_refined=BRANCHES,
+    deformable_detr_two_stage=BRANCHES,
+    dino=BRANCHES)
+
+
 @pytest.mark.parametrize('build, expected', [
     (tiny_fcos, FCOS),
     (tiny_ssd, SSD),
@@ -51,6 +64,11 @@ def test_layers_of_this_package_and_of_the_paper(build, expected):
 @pytest.mark.parametrize('head', sorted(EXPECTED))
 def test_layers_of_mmdets_heads(head):
     assert last_layers(tiny_one_stage(head)) == EXPECTED[head]
+
+
+@pytest.mark.parametrize('kind', sorted(TRANSFORMERS))
+def test_layers_of_transformers(kind):
+    assert last_layers(tiny_detr(kind)) == TRANSFORMERS[kind]
 
 
 @pytest.mark.parametrize('head, type', [('retina', 'mmal.BayesRetinaHead'),
@@ -120,3 +138,4 @@ def test_no_layer_at_all_is_an_error():
 
 def test_tiny_heads_are_all_named_here():
     assert sorted(EXPECTED) == sorted(HEADS)
+    assert sorted(TRANSFORMERS) == sorted(DETRS)
