@@ -224,8 +224,8 @@ class _Term:
 
     def __init__(self, call: Call, curvature: Curvature) -> None:
         self.layer = call.layer
-        self.input = call.input
-        # one layout, so that sums are the same wherever it is kept
+        # one layout, so that sums are the same wherever tensors are kept
+        self.input = call.input.contiguous()
         self.curvature = curvature.map_tensors(Tensor.contiguous)
         self.patches = False
         if isinstance(curvature, RowCurvature):
