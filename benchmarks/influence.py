@@ -30,6 +30,7 @@ import copy
 import json
 import os.path as osp
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -443,10 +444,12 @@ def compare(args, cfg, folder):
     """All numbers of one checkpoint."""
     case = Case(args, cfg, folder)
     rows, vectors = {}, {}
-    run_published(case, rows, vectors)
+    runs = {PUBLISHED: run_published}
     for name, options in solvers().items():
+        runs[name] = partial(run_solver, name=name, options=options)
+    for name, run in runs.items():
         if not any(part in name for part in args.skip):
-            run_solver(case, name, options, rows, vectors)
+            run(case, rows=rows, vectors=vectors)
     own = add_exact(case, rows, vectors)
     legs = case.truth()
     scores = {

@@ -30,4 +30,6 @@ active_learning = dict(
                 'roi_head.bbox_head.fc_cls', 'roi_head.bbox_head.fc_reg'),
         reference='val',
         hessian_images=500,
+        # the paper's solver, but on Gauss-Newton with the kinks of box losses
+        # (docs/influence.md) instead of the indefinite Hessian
         solver=dict(type='mmal.LiSSA', repeats=4, max_passes=1)))

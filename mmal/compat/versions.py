@@ -41,10 +41,10 @@ REQUIREMENTS = (
     Requirement('mmcv', (('mmcv', '>=2.0.0,<2.3'),
                          ('mmcv-lite', '>=2.0.0,<2.3'),
                          ('onedl-mmcv', '>=2.3.0,<3')), MISSING_MMCV),
-    Requirement('mmdet', (('mmdet', '>=3.1.0,<4'),
+    Requirement('mmdet', (('mmdet', '>=3.3.0,<4'),
                           ('onedl-mmdetection', '>=3.4.0,<4')),
                 'mmal needs mmdet, and it is not installed: '
-                'pip install "mmdet>=3.1.0,<4".'),
+                'pip install "mmdet>=3.3.0,<4".'),
 )
 
 

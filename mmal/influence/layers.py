@@ -314,7 +314,8 @@ def _image_dim(module: nn.Module, x: Tensor, dim: int) -> int:
     """The dim of a call's input and output that counts images."""
     if dim < 0:
         dim += x.dim()
-    return dim if isinstance(module, nn.Linear) and dim > 0 else 0
+    rows = isinstance(module, nn.Linear) and 0 < dim < x.dim() - 1
+    return dim if rows else 0
 
 
 def _is_batched(module: nn.Module, x: Tensor) -> bool:

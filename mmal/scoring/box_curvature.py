@@ -21,6 +21,8 @@ from mmdet.models.losses import (
 )
 from torch import Tensor, nn
 
+from mmal.compat.losses import replaced_forwards
+
 # take boxes as corners
 OVERLAP_LOSSES = (BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss,
                   IoULoss, SIoULoss)
@@ -41,19 +43,21 @@ def box_curvature(model: nn.Module, step: float) -> Iterator[None]:
     IoU and L1 losses have a kink where a predicted side meets the label's,
     and trained sides gather there. Between kinks the second derivative of
     such a loss is zero or negative, so that nothing seems to hold the boxes
-    in place; over a distance the kinks do. Inside, values and first
-    derivatives of the losses are their own, and their second derivative by a
-    box is
+    in place; over a distance the kinks do. Inside, values of the losses and
+    first derivatives by boxes are their own, and the second derivative by a
+    box b is
 
     .. math:: M_{ij} = \\frac{g_i(b + h_j e_j) - g_i(b - h_j e_j)}{2 h_j}
 
-    made symmetric, with g the gradient and h the steps: that of the loss
-    averaged over steps of at most h. Weights count as constants.
+    made symmetric, with g the gradient and h the steps. M_ii is that of the
+    loss averaged over steps of at most h_i. Weights count as constants: no
+    gradient reaches them.
 
-    Affected are mmdet's IoU-like losses and the L1 and smooth L1 losses of
-    heads with a ``bbox_coder`` and of DETR's kin, where they are averaged,
-    summed or kept for each box. Cost: the loss of 8 boxes for each positive
-    one.
+    Affected are the modules of mmdet's IoU-like losses, and L1 and smooth L1
+    ones of heads with a ``bbox_coder`` and of DETR's kin, where they take
+    boxes [n, 4]. Losses that a head calls as functions (SSD's) or gives other
+    shapes are left alone, and so is L1 that is not reduced. Cost: the loss of
+    9 boxes more for each positive one.
 
     Args:
         model (nn.Module): The detector.
@@ -66,13 +70,11 @@ def box_curvature(model: nn.Module, step: float) -> Iterator[None]:
     if not step >= 0:
         raise ValueError(f'the step of a box is {step}, must be >= 0.')
     losses = dict(_box_losses(model, step)) if step else {}
-    for loss, steps in losses.items():
-        loss.forward = partial(_curved, loss.forward, loss.reduction, steps)
-    try:
+    with replaced_forwards({
+            loss: partial(_curved, loss.forward, loss.reduction, steps)
+            for loss, steps in losses.items()
+    }):
         yield
-    finally:
-        for loss in losses:
-            del loss.forward
 
 
 def _box_losses(model: nn.Module,
@@ -120,6 +122,8 @@ def _curved(forward: Callable,
     value = forward(pred, target, weight, avg_factor, reduction_override,
                     **kwargs)
     if pred.dim() != 2 or pred.size(1) != 4 or value.dim() > 1:
+        return value
+    if not len(pred):
         return value
     keep = _counted(pred, weight)
     if not pred.requires_grad or not len(keep):

@@ -17,6 +17,7 @@ from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmal.compat.losses import replaced_forwards
 from mmal.models.utils import blank_image
 from mmal.models.utils.per_image import (
     Outputs,
@@ -139,13 +140,8 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
     derivative; the same formula in torch operations has.
     """
     losses = [m for m in model.modules() if type(m) is FocalLoss]
-    for loss in losses:
-        loss.forward = partial(_focal_loss, loss)
-    try:
+    with replaced_forwards({x: partial(_focal_loss, x) for x in losses}):
         yield
-    finally:
-        for loss in losses:
-            del loss.forward
 
 
 def _focal_loss(loss: FocalLoss,

@@ -75,7 +75,7 @@ class InfluenceScorer(BaseScorer):
             (ISAL_v3).
         solver (dict, optional): Config of a solver for s_test. The default,
             20 preconditioned steps of conjugate gradients, is deterministic
-            and ranks as the exact solution does
+            and ranked images of a small FCOS as the exact solution did
             (``benchmarks/influence.py``).
         hessian (str): 'gauss-newton', which is positive semi-definite, or
             'exact', which for detectors is not.
@@ -131,7 +131,7 @@ class InfluenceScorer(BaseScorer):
         self.layers = layers
         self.reference = reference
         self.solver: BaseSolver = TASK_UTILS.build(
-            dict(solver or dict(type='mmal.ConjugateGradient', max_iters=20)))
+            dict(solver or dict(type='mmal.ConjugateGradient')))
         self.hessian = hessian
         self.hessian_images = hessian_images
         self.expectation = Expectation(score_thr, top_k)
@@ -305,4 +305,4 @@ def _describe(solution) -> str:
         text += f', residual {solution.residual:.2g}'
     if solution.scale is not None:
         text += f', scale {solution.scale:.3g}'
-    return text if solution.converged else text + ', not converged'
+    return text if solution.converged else text + ', above the tolerance'

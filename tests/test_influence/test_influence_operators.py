@@ -309,19 +309,24 @@ def test_a_single_curved_position_has_its_whole_block(position):
 
 
 class Refined(nn.Module):
-    """Two calls of a layer, of different shapes, on the way to one box."""
+    """Two calls of a layer on the way to one box."""
 
-    def __init__(self):
+    def __init__(self, sign, alike):
         super().__init__()
         self.fc = nn.Linear(3, 2, bias=False)
+        self.sign = sign
+        self.alike = alike
 
     def forward(self, x):
-        return self.fc(x).sum(1) + self.fc(x.mean(1).sin())
+        other = x.sin() if self.alike else x.sin().unsqueeze(1)
+        return self.fc(x) + self.sign * self.fc(other).view(len(x), 2)
 
 
-def test_calls_that_a_loss_couples_have_blocks_of_their_own():
+@pytest.mark.parametrize('sign', [1, -1])
+@pytest.mark.parametrize('alike', [True, False])
+def test_calls_that_a_loss_couples_have_blocks_of_their_own(sign, alike):
     torch.manual_seed(0)
-    model, x = Refined().double().eval(), torch.randn(2, 1, 3).double()
+    model, x = Refined(sign, alike).double().eval(), torch.randn(2, 3).double()
     mix = torch.tensor([[2., 1.], [1., 3.]]).double()
     recorder, losses = record(
         model, x, '*',
@@ -329,9 +334,20 @@ def test_calls_that_a_loss_couples_have_blocks_of_their_own():
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         found = dense(GaussNewton.from_batch(losses, recorder), recorder)
-    inputs = torch.cat([x[:, 0], x[:, 0].sin()])
+    inputs = torch.cat([x, x.sin()])
     outer = torch.einsum('ri,rj->ij', inputs, inputs) / len(x)
     torch.testing.assert_close(found, torch.kron(2 * mix, outer))
+
+
+def test_diagonal_of_inputs_in_half_precision():
+    model = nn.Linear(2, 1, bias=False).eval()
+    recorder = LayerRecorder(model, '*')
+    with recorder, torch.autocast('cpu', torch.bfloat16):
+        losses = model(torch.tensor([[300., 1.]])).float().square().sum(1)
+    operator = GaussNewton.from_batch(losses, recorder)
+    operator.batches[0].terms[0].input = torch.tensor([[300., 1.]]).half()
+    found = flatten(operator.diagonal())
+    torch.testing.assert_close(found, torch.tensor([180000., 2.]))
 
 
 def test_a_loss_that_couples_positions_is_told():

@@ -1,4 +1,6 @@
 """The curvature of box losses against closed forms and integration."""
+from functools import partial
+
 import pytest
 import torch
 from mmdet.models.losses import (
@@ -9,11 +11,16 @@ from mmdet.models.losses import (
     L1Loss,
     SmoothL1Loss,
 )
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 from torch import nn
 
+from mmal.models.utils import head_outputs, image_losses
 from mmal.scoring.box_curvature import box_curvature
+from mmal.testing.tiny import tiny_fcos
 from mmal.testing.tiny_detr import tiny_detr
 from mmal.testing.tiny_faster_rcnn import tiny_faster_rcnn
+from mmal.testing.tiny_one_stage import tiny_one_stage
 
 STEP = 0.02
 
@@ -158,8 +165,9 @@ def test_losses_of_other_kinds_are_left_alone():
     del head.bbox_coder
     with box_curvature(head, STEP):
         assert 'forward' not in vars(head.loss_bbox)
-    with box_curvature(Head(nn.MSELoss()), STEP):
-        pass
+    head = Head(nn.MSELoss())
+    with box_curvature(head, STEP):
+        assert 'forward' not in vars(head.loss_bbox)
 
 
 def test_losses_are_restored_also_after_an_error():
@@ -170,11 +178,59 @@ def test_losses_are_restored_also_after_an_error():
     assert 'forward' not in vars(head.loss_bbox)
 
 
+def test_contexts_can_be_nested_and_keep_what_was_there():
+    head = Head(GIoULoss())
+    own = head.loss_bbox.forward = partial(head.loss_bbox.forward)
+    with box_curvature(head, STEP), box_curvature(head, STEP):
+        assert head.loss_bbox.forward is not own
+    assert head.loss_bbox.forward is own
+
+
+def test_curvature_of_losses_kept_for_each_box():
+    pred, target = boxes(noise=.1)
+    weight = torch.tensor([1., 0., 2., .5, 0., 1.]).double()
+    loss = GIoULoss()
+    with box_curvature(Head(loss), STEP):
+        kept, summed = (torch.autograd.functional.hessian(
+            lambda p, r=r: loss(p, target, weight, reduction_override=r).sum(),
+            pred) for r in ('none', 'sum'))
+    torch.testing.assert_close(kept, summed)
+    assert summed.abs().max() > 0.1
+
+
+@pytest.mark.parametrize('head', ['retina', 'atss', 'yolox', 'fcos'])
+def test_heads_of_mmdet_keep_their_losses_and_gradients(head):
+    model = tiny_fcos() if head == 'fcos' else tiny_one_stage(head)
+    inputs, found = torch.randn(2, 3, 64, 64), []
+    sizes = dict.fromkeys(
+        ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), (64, 64))
+    labels = [
+        InstanceData(
+            bboxes=torch.tensor([[4., 6., 40., 50.], [20., 8., 60., 30.]]),
+            labels=torch.tensor([0, 2])),
+        InstanceData(
+            bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
+    ]
+    for step in (0., STEP):
+        with box_curvature(model, step):
+            losses = image_losses(model, head_outputs(model, inputs),
+                                  [DetDataSample(metainfo=sizes)] * 2, labels)
+            params = list(model.bbox_head.parameters())
+            found.append([losses, *torch.autograd.grad(
+                losses.sum(), params, allow_unused=True)])
+    for plain, curved in zip(*found):
+        if plain is not None:
+            torch.testing.assert_close(curved, plain, rtol=1e-4, atol=1e-6)
+
+
 def test_no_box_and_no_size():
     loss = GIoULoss()
     with box_curvature(Head(loss), STEP):
         empty = torch.zeros(0, 4, requires_grad=True)
-        assert loss(empty, torch.zeros(0, 4), reduction_override='sum') == 0
+        for weight in (None, torch.zeros(0), torch.zeros(0, 4)):
+            value = loss(empty, torch.zeros(0, 4), weight,
+                         reduction_override='sum')
+            assert value == 0
         pred = torch.tensor([[1., 1., 5., 5.]], requires_grad=True)
         value = loss(pred, torch.tensor([[1., 1., 1., 1.]]))
         gradient, = torch.autograd.grad(value, pred, create_graph=True)

@@ -21,6 +21,7 @@ from mmal.testing.tiny_detr import TRANSFORMERS, tiny_detr
 
 IMAGES = (1, 2)
 
+
 def built(kind):
     """A model and how far apart equal curvatures may be, relatively."""
     model = tiny_detr(kind)

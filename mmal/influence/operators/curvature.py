@@ -291,20 +291,24 @@ class _Probe:
              if p.numel()), default=0.)
 
     def random_signs(self) -> List[Tensor]:
-        """The same for each image and call, as no loss couples them: what an
-        image gives then does not depend on the others of its batch."""
-        self._draws += 1
-        return [self._drawn(y, _signs) for y in self.outputs]
+        """The same for each image, as no loss couples them: what an image
+        gives then does not depend on the others of its batch. Calls have
+        their own, so that coupled ones are found out."""
+        return self._drawn(_signs)
 
     def random_numbers(self) -> List[Tensor]:
-        """Signs times 0.5 to 1.5, the same for each image and call too."""
-        self._draws += 1
-        return [self._drawn(y, _numbers) for y in self.outputs]
+        """Signs times 0.5 to 1.5, the same for each image too."""
+        return self._drawn(_numbers)
 
-    def _drawn(self, y: Tensor, draw: Callable) -> Tensor:
-        generator = torch.Generator().manual_seed(self._draws)
-        shape = (1, *y.shape[1:]) if y.dim() > 2 else y.shape
-        return draw(shape, generator).to(y).expand_as(y).contiguous()
+    def _drawn(self, draw: Callable) -> List[Tensor]:
+        self._draws += 1
+        found = []
+        for i, y in enumerate(self.outputs):
+            generator = torch.Generator().manual_seed(1000 * self._draws + i)
+            shape = (1, *y.shape[1:]) if y.dim() > 2 else y.shape
+            values = draw(shape, generator).to(y)
+            found.append(values.expand_as(y).contiguous())
+        return found
 
     def hvp(self, probes: List[Tensor]) -> List[Tensor]:
         return self._hvp(probes)

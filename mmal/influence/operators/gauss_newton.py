@@ -224,19 +224,20 @@ class _Term:
 
     def __init__(self, call: Call, curvature: Curvature) -> None:
         self.layer = call.layer
+        self.input = call.input
         # one layout, so that sums are the same wherever tensors are kept
-        self.input = call.input.contiguous()
         self.curvature = curvature.map_tensors(Tensor.contiguous)
         self.patches = False
         if isinstance(curvature, RowCurvature):
             size = call.layer.module.weight[0].numel()
             if size * len(curvature.rows) < call.input.numel():
                 self._keep_patches(curvature)
+        self.input = self.input.contiguous()
 
     def _keep_patches(self, curvature: RowCurvature) -> None:
         found = input_patches(self.layer.module, self.input, curvature.rows)
         if found is not None:
-            self.input, self.patches = found.contiguous(), True
+            self.input, self.patches = found, True
 
     def map_tensors(self, function: Callable) -> '_Term':
         new = copy.copy(self)
@@ -255,7 +256,8 @@ class _Term:
         """Add the diagonal of the matrix: squared inputs times that of the
         curvature."""
         leaves = [torch.zeros_like(total[p])[None] for p in self._places]
-        self._pull_back([total], leaves, self.input.square(), self._diagonal)
+        inputs = self.input.to(leaves[0].dtype).square()
+        self._pull_back([total], leaves, inputs, self._diagonal)
 
     @property
     def _places(self) -> List[int]:

@@ -36,12 +36,13 @@ class ConjugateGradient(IterativeSolver):
 
     def __init__(self,
                  damping: float = 0.1,
-                 max_iters: int = 40,
+                 max_iters: int = 20,
                  tol: float = 1e-4) -> None:
         super().__init__(damping, max_iters, tol)
 
     def _solve(self, system: DampedSystem, v: Tensor,
                progress: Progress) -> Tuple[Tensor, dict]:
+        progress(0, self.max_iters)
         scale = _scale(system, v)
         x, r, goal = torch.zeros_like(v), v.clone(), self.tol * v.norm()
         z = r / scale
