@@ -291,24 +291,17 @@ class _Probe:
              if p.numel()), default=0.)
 
     def random_signs(self) -> List[Tensor]:
-        """The same for each image, as no loss couples them: what an image
-        gives then does not depend on the others of its batch. Calls have
-        their own, so that coupled ones are found out."""
-        return self._drawn(_signs)
+        """The same for each image and call, as no loss couples images: what
+        an image gives then does not depend on the others of its batch."""
+        self._draws += 1
+        return [_drawn(y, _signs, self._draws) for y in self.outputs]
 
     def random_numbers(self) -> List[Tensor]:
-        """Signs times 0.5 to 1.5, the same for each image too."""
-        return self._drawn(_numbers)
-
-    def _drawn(self, draw: Callable) -> List[Tensor]:
-        self._draws += 1
-        found = []
-        for i, y in enumerate(self.outputs):
-            generator = torch.Generator().manual_seed(1000 * self._draws + i)
-            shape = (1, *y.shape[1:]) if y.dim() > 2 else y.shape
-            values = draw(shape, generator).to(y)
-            found.append(values.expand_as(y).contiguous())
-        return found
+        """Signs times 0.5 to 1.5; calls have their own, so that a form does
+        not fit where the loss couples calls."""
+        return [
+            _drawn(y, _numbers, 1000 + i) for i, y in enumerate(self.outputs)
+        ]
 
     def hvp(self, probes: List[Tensor]) -> List[Tensor]:
         return self._hvp(probes)
@@ -331,6 +324,13 @@ class _Probe:
         return all(
             bool((p - q).abs().max() <= TOLERANCE * self.scale)
             for p, q in zip(predicted, products) if p.numel())
+
+
+def _drawn(y: Tensor, draw: Callable, seed: int) -> Tensor:
+    """Like y, the same for each image."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (1, *y.shape[1:]) if y.dim() > 2 else y.shape
+    return draw(shape, generator).to(y).expand_as(y).contiguous()
 
 
 def _signs(shape: Sequence[int], generator: torch.Generator) -> Tensor:
