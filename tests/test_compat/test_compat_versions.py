@@ -152,7 +152,9 @@ def test_bases_of_mmdet_without_pkg_resources():
 
 
 def test_a_real_pkg_resources_is_preferred():
-    pytest.importorskip('setuptools')
+    # not imported here, where distutils may have been already
+    if importlib.util.find_spec('setuptools') is None:
+        pytest.skip('there is no setuptools')
     if importlib.util.find_spec('pkg_resources').origin.endswith(
             '_pkg_resources.py'):
         pytest.skip('setuptools is too new to have one')
