@@ -74,7 +74,8 @@ DEFAULT = 'Gauss-Newton, CG, 20 steps (default)'
 NONE = 'none (Gradient Similarity)'
 EXACTLY = 'Gauss-Newton, in float64'
 HESSIAN = 'exact, in float64'
-DAMPING, BOX_STEP = 0.1, 0.02  # InfluenceScorer's defaults
+DEFAULTS = InfluenceScorer()
+DAMPING, BOX_STEP = DEFAULTS.solver.damping, DEFAULTS.box_step
 LABELS = ('true', 'pseudo')
 
 

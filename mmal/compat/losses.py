@@ -2,9 +2,7 @@
 import contextlib
 import threading
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterator
-
-from torch import nn
+from typing import Any, Iterator
 
 _state = threading.local()
 _lock = threading.Lock()
@@ -48,27 +46,6 @@ def local_losses() -> Iterator[None]:
     finally:
         _state.depth -= 1
         _leave()
-
-
-@contextlib.contextmanager
-def replaced_forwards(
-        forwards: Dict[nn.Module, Callable]) -> Iterator[None]:
-    """Inside, modules have other ``forward`` methods; undone on exceptions.
-
-    Args:
-        forwards (dict[nn.Module, Callable]): The methods. One that had been
-            replaced before is put back at the end, so it can be nested.
-    """
-    before = {module: vars(module).get('forward') for module in forwards}
-    try:
-        for module, forward in forwards.items():
-            module.forward = forward
-        yield
-    finally:
-        for module, forward in before.items():
-            vars(module).pop('forward', None)
-            if forward is not None:
-                module.forward = forward
 
 
 def _enter() -> None:

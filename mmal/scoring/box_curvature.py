@@ -21,7 +21,7 @@ from mmdet.models.losses import (
 )
 from torch import Tensor, nn
 
-from mmal.compat.losses import replaced_forwards
+from mmal.models.utils import replaced_forwards
 
 # take boxes as corners
 OVERLAP_LOSSES = (BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss,
@@ -51,7 +51,8 @@ def box_curvature(model: nn.Module, step: float) -> Iterator[None]:
 
     made symmetric, with g the gradient and h the steps. M_ii is that of the
     loss averaged over steps of at most h_i. Weights count as constants: no
-    gradient reaches them.
+    gradient reaches them. This is ours; ISAL takes the second derivative at
+    the point (docs/influence.md compares).
 
     Affected are the modules of mmdet's IoU-like losses, and L1 and smooth L1
     ones of heads with a ``bbox_coder`` and of DETR's kin, where they take
@@ -121,12 +122,11 @@ def _curved(forward: Callable,
     """A loss of mmdet whose second derivative is M."""
     value = forward(pred, target, weight, avg_factor, reduction_override,
                     **kwargs)
-    if pred.dim() != 2 or pred.size(1) != 4 or value.dim() > 1:
-        return value
-    if not len(pred):
+    boxes = pred.dim() == 2 and len(pred) and pred.size(1) == 4
+    if not boxes or value.dim() > 1 or not pred.requires_grad:
         return value
     keep = _counted(pred, weight)
-    if not pred.requires_grad or not len(keep):
+    if not len(keep):
         return value
     rows = _Rows(forward, target[keep],
                  weight if weight is None else weight[keep], kwargs)

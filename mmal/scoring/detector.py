@@ -17,8 +17,7 @@ from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmal.compat.losses import replaced_forwards
-from mmal.models.utils import blank_image
+from mmal.models.utils import blank_image, replaced_forwards
 from mmal.models.utils.per_image import (
     Outputs,
     head_outputs,

@@ -101,6 +101,9 @@ class InfluenceScorer(BaseScorer):
             or 'file', a memory-mapped one.
         cache_dir (str, optional): The folder of that file; the system's for
             temporary files when None. Nothing is left in it.
+
+    Raises:
+        ValueError: An option is none of those named, or out of its range.
     """
 
     needs_labels = True

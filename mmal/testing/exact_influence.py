@@ -120,7 +120,7 @@ class FCOSHeadLoss:
         return self.distance_loss(self.distances(z * scale), point, target)
 
     def distances(self, z: Tensor) -> Tensor:
-        """What the head makes of scaled outputs of ``conv_reg``."""
+        """[n, 4], what the head makes of scaled outputs of ``conv_reg``."""
         return z.clamp(min=0) if self.head.norm_on_bbox else z.exp()
 
     def distance_loss(self, distance: Tensor, point: Tensor,
@@ -233,8 +233,9 @@ class FCOSHeadLoss:
 
 def smooth_giou_loss(distance: Tensor, target: Tensor,
                      width: float) -> Tensor:
-    """GIoU loss of boxes around one point, its kinks rounded off.
+    """GIoU loss (Rezatofighi et al., 2019) with its kinks rounded off.
 
+    For boxes around one point, given by distances from it.
     The minimum and maximum of two distances a and b become
     (a + b -+ sqrt((a - b)^2 + w^2)) / 2.
 

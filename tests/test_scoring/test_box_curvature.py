@@ -213,6 +213,8 @@ def test_heads_of_mmdet_keep_their_losses_and_gradients(head):
     ]
     for step in (0., STEP):
         with box_curvature(model, step):
+            changed = 'forward' in vars(model.bbox_head.loss_bbox)
+            assert changed == bool(step)
             losses = image_losses(model, head_outputs(model, inputs),
                                   [DetDataSample(metainfo=sizes)] * 2, labels)
             params = list(model.bbox_head.parameters())

@@ -1,7 +1,5 @@
 """Linear operators that are means over images."""
-from typing import List, Optional, Protocol, Sequence
-
-import torch
+from typing import Callable, List, Optional, Protocol, Sequence
 
 from ..vectors import ParamVector, ParamVectors, as_vectors, axpy
 
@@ -77,14 +75,24 @@ class BatchedOperator:
             ParamVectors: As many vectors as given.
         """
         vectors, single = as_vectors(vectors)
-        totals = [[torch.zeros_like(t) for t in v] for v in vectors]
-        images = 0
+        means = self._mean(lambda batch: batch.product(vectors))
+        return means[0] if single else means
+
+    def diagonal(self) -> Optional[ParamVector]:
+        """The diagonal of the mean, None where an operator has none."""
+        return None
+
+    def _mean(
+        self, part: Callable[[OperatorBatch], List[ParamVector]]
+    ) -> List[ParamVector]:
+        """The sums over images that batches give, added and divided by N."""
+        totals, images = None, 0
         for index in range(self.num_batches):
             batch = self.batches[index]
             images += batch.num_images
-            totals = [
-                axpy(1., p, t) for p, t in zip(batch.product(vectors), totals)
+            found = part(batch)
+            totals = found if totals is None else [
+                axpy(1., p, t) for p, t in zip(found, totals)
             ]
         self._num_images = images
-        means = [[t / images for t in v] for v in totals]
-        return means[0] if single else means
+        return [[t / images for t in v] for v in totals]

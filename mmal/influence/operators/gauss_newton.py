@@ -13,7 +13,7 @@ from ..layers import (
     input_patches,
 )
 from ..products import Losses, as_losses, backward_to, used_around_calls
-from ..vectors import ParamVector, axpy, check_shapes
+from ..vectors import ParamVector, check_shapes
 from .base import BatchedOperator
 from .blocks import ChannelBlocks, curvature_rows, form_blocks
 from .cache import unique_bytes
@@ -151,13 +151,9 @@ class GaussNewton(BatchedOperator):
         return cls([GaussNewtonBatch(losses, recorder, max_block)])
 
     def diagonal(self) -> ParamVector:
-        """The diagonal of the matrix; costs as much as a product."""
-        total, images = None, 0
-        for index in range(self.num_batches):
-            batch = self.batches[index]
-            part, images = batch.diagonal(), images + batch.num_images
-            total = part if total is None else axpy(1., part, total)
-        return [t / images for t in total]
+        """The diagonal of the matrix, shaped like the parameters; costs as
+        much as a product."""
+        return self._mean(lambda batch: [batch.diagonal()])[0]
 
     def channel_blocks(
             self, like: ParamVector, limit: int,

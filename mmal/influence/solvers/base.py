@@ -60,9 +60,8 @@ class DampedSystem:
 
     def diagonal(self) -> Optional[Tensor]:
         """Of ``H + damping I``, None if the operator does not tell."""
-        diagonal = getattr(self.operator, 'diagonal', None)
-        return None if diagonal is None else flatten(
-            diagonal()) + self.damping
+        found = self.operator.diagonal()
+        return None if found is None else flatten(found) + self.damping
 
     def estimate(self, indices, x: Tensor) -> Tensor:
         """An unbiased estimate of :meth:`product` from a few batches.
