@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 import mmal  # noqa: F401
 from mmal.compat.malloc import keep_freed_memory
-from mmal.scoring.data import Batch
-from mmal.scoring.detector import blank_batch
+from mmal.scoring.batch import Batch
+from mmal.scoring.detector import dummy_batch
 
 CONFIG = osp.join(
     osp.dirname(__file__), '..', 'configs', '_base_', 'models',
@@ -84,7 +84,7 @@ def images(args) -> Batch:
     inputs = torch.randn(args.batch, 3, args.size, args.size)
     samples = []
     for _ in range(args.batch):
-        sample = blank_batch(nn.Linear(1, 1), args.size).samples[0]
+        sample = dummy_batch(nn.Linear(1, 1), args.size).samples[0]
         corner = torch.rand(args.boxes, 2) * args.size * 0.6
         side = (0.05 + torch.rand(args.boxes, 2) * 0.3) * args.size
         sample.gt_instances = InstanceData(

@@ -21,7 +21,7 @@ import mmal  # noqa: F401
 from mmal.compat.malloc import keep_freed_memory
 from mmal.influence import LayerRecorder, image_products
 from mmal.influence.vectors import dot
-from mmal.scoring.detector import head_outputs, image_losses
+from mmal.models.utils.per_image import head_outputs, image_losses
 
 CONFIG = osp.join(
     osp.dirname(__file__), '..', 'configs', '_base_', 'models',

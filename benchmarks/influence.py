@@ -34,6 +34,14 @@ from functools import partial
 
 import numpy as np
 import torch
+from exact_influence import (
+    LAYERS,
+    FCOSHeadLoss,
+    HeadMatrix,
+    joined,
+    leave_one_in,
+    retrain_head,
+)
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config, DictAction
@@ -46,10 +54,10 @@ from tqdm import tqdm
 from mmal.compat.malloc import keep_freed_memory
 from mmal.engine.round_config import scoring_splits, test_pipeline
 from mmal.engine.settings import Settings, pool_dataset
-from mmal.engine.workdir import RoundDir
 from mmal.influence import LayerRecorder, image_products
 from mmal.influence.vectors import dot, flatten, unflatten
 from mmal.models.utils import head_outputs, image_losses
+from mmal.pool.layout import RoundDir
 from mmal.randomness import seeded_order
 from mmal.scoring import InfluenceScorer, ScoringData
 from mmal.scoring.data import Split
@@ -58,15 +66,7 @@ from mmal.scoring.detector import (
     pseudo_labels,
     twice_differentiable,
 )
-from mmal.scoring.detector_adapter import adapter_of
-from mmal.testing.exact_influence import (
-    LAYERS,
-    FCOSHeadLoss,
-    HeadMatrix,
-    joined,
-    leave_one_in,
-    retrain_head,
-)
+from mmal.scoring.isal.adapters import adapter_of
 
 SCALES = (100., 8000., 5000.)
 PUBLISHED = 'published algorithm'

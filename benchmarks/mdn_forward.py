@@ -26,9 +26,9 @@ from tqdm import tqdm
 import mmal  # noqa: F401
 from mmal.compat.malloc import keep_freed_memory
 from mmal.models.committees import DropoutCommittee, EnsembleCommittee
-from mmal.scoring.data import Batch
-from mmal.scoring.detector import blank_batch
-from mmal.scoring.entropy_scorer import EntropyScorer
+from mmal.scoring.batch import Batch
+from mmal.scoring.dense.entropy_scorer import EntropyScorer
+from mmal.scoring.detector import dummy_batch
 
 CONFIG = osp.join(
     osp.dirname(__file__), '..', 'configs', '_base_', 'models',
@@ -180,7 +180,7 @@ def seconds(call, batch: Batch) -> float:
 
 def images(args, size: int) -> Batch:
     """``size`` random images of 300 x 300."""
-    one = blank_batch(torch.nn.Linear(1, 1), 300)
+    one = dummy_batch(torch.nn.Linear(1, 1), 300)
     torch.manual_seed(1)
     inputs = torch.randn(size, 3, 300, 300).to(args.device)
     return Batch(list(range(size)), inputs, one.samples * size)

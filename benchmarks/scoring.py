@@ -25,10 +25,11 @@ from mmengine.runner import load_checkpoint
 
 import mmal  # noqa: F401
 from mmal.compat.malloc import keep_freed_memory
-from mmal.scoring import Batch, MixtureUncertaintyScorer
-from mmal.scoring.dense import class_probabilities
-from mmal.scoring.detections import rehearsal_batch
-from mmal.scoring.detector import head_outputs
+from mmal.models.utils.per_image import head_outputs
+from mmal.scoring import MixtureUncertaintyScorer
+from mmal.scoring.batch import Batch
+from mmal.scoring.dense.probabilities import class_probabilities
+from mmal.scoring.detector import dummy_batch
 
 CONFIG = osp.join(
     osp.dirname(__file__), '..', 'configs', '_base_', 'models',
@@ -98,7 +99,7 @@ def limit_candidates(model: torch.nn.Module, pool: list[Batch],
 def random_pool(model: torch.nn.Module, args: argparse.Namespace,
                 size: int) -> list[Batch]:
     """Random images in batches of ``size``."""
-    one = rehearsal_batch(model)
+    one = dummy_batch(model, box=False)
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(
         (args.images, *one.inputs.shape[1:]), generator=generator)

@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
 from mmal.engine.round_config import scoring_splits
 from mmal.engine.settings import Settings
-from mmal.engine.workdir import RoundDir
+from mmal.pool.layout import RoundDir
 from mmal.scoring import InfluenceScorer, ScoringData, score_pool
 
 CG = 'mmal.ConjugateGradient'

@@ -9,7 +9,9 @@ import json
 import os
 import os.path as osp
 import tempfile
-from typing import Any, BinaryIO, Iterator
+from typing import Any, BinaryIO, Iterator, Optional
+
+import numpy as np
 
 _SUFFIX = '.mmal.tmp'
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -136,3 +138,36 @@ def _explain(error: OSError, path: str) -> OSError:
         error.errno, f'{os.strerror(error.errno)} while writing {path}. '
         'Nothing was lost: free some space and run the same command with '
         '--resume')
+
+
+def open_rows(path: str) -> Optional[np.memmap]:
+    """A two-dimensional ``.npy`` file, memory-mapped for reading.
+
+    Returns:
+        np.ndarray: None if there is no such file or it cannot be read.
+    """
+    try:
+        rows = np.load(path, mmap_mode='r', allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
+    return rows if rows.ndim == 2 else None
+
+
+def save_rows(path: str, parts, number: int, dim: int, dtype: str) -> None:
+    """Write a ``.npy`` file atomically, without holding it in memory.
+
+    Args:
+        path (str): The file.
+        parts (iterable[np.ndarray]): Blocks of rows in order.
+        number (int): How many rows they are together.
+        dim (int): Their length.
+        dtype (str): The type of the file.
+    """
+    header = dict(
+        descr=np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        fortran_order=False,
+        shape=(number, dim))
+    with atomic_write(path) as f:
+        np.lib.format.write_array_header_1_0(f, header)
+        for rows in parts:
+            f.write(np.ascontiguousarray(rows, dtype).tobytes())

@@ -3,63 +3,73 @@
 A config names our types with the prefix ``mmal.``, e.g.
 ``dict(type='mmal.InfluenceScorer')``, whatever its default scope is. Scorers,
 selectors, oracles, committees and solvers all live in :data:`TASK_UTILS`.
+
+Without mmengine :data:`TASK_UTILS` still registers and builds, so that
+``mmal.selection`` and ``mmal.influence`` work on their own.
 """
-from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
-from mmengine.registry import DATASETS as MMENGINE_DATASETS
-from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import METRICS as MMENGINE_METRICS
-from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
-from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
-from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
-from mmengine.registry import Registry
+from __future__ import annotations
+
+try:
+    from mmengine import registry as mmengine_registry
+except ImportError:
+    mmengine_registry = None
 
 SCOPE = 'mmal'
 
-MODELS = Registry(
-    'model', parent=MMENGINE_MODELS, scope=SCOPE, locations=['mmal.models'])
-DATASETS = Registry(
-    'dataset',
-    parent=MMENGINE_DATASETS,
-    scope=SCOPE,
-    locations=['mmal.pool'])
-HOOKS = Registry(
-    'hook', parent=MMENGINE_HOOKS, scope=SCOPE, locations=['mmal.engine'])
-METRICS = Registry(
-    'metric',
-    parent=MMENGINE_METRICS,
-    scope=SCOPE,
-    locations=[
-        'mmal.evaluation.accuracy_metric',
-        'mmal.evaluation.calibration_metric',
-        'mmal.evaluation.size_weighted_coco_metric'
-    ])
-FUNCTIONS = Registry(
-    'function',
-    parent=MMENGINE_FUNCTIONS,
-    scope=SCOPE,
-    locations=['mmal.engine', 'mmal.testing', 'mmal.datasets'])
-DATA_SAMPLERS = Registry(
-    'data sampler',
-    parent=MMENGINE_DATA_SAMPLERS,
-    scope=SCOPE,
-    locations=['mmal.engine'])
-TASK_UTILS = Registry(
-    'task util',
-    parent=MMENGINE_TASK_UTILS,
-    scope=SCOPE,
-    locations=[
-        'mmal.scoring', 'mmal.selection', 'mmal.pool', 'mmal.influence',
-        'mmal.models.committees'
-    ])
-TRANSFORMS = Registry(
-    'transform',
-    parent=MMENGINE_TRANSFORMS,
-    scope=SCOPE,
-    locations=['mmal.scoring', 'mmal.datasets'])
-VISUALIZERS = Registry(
-    'visualizer',
-    parent=MMENGINE_VISUALIZERS,
-    scope=SCOPE,
-    locations=['mmal.visualization'])
+
+class PlainRegistry:
+    """What selectors and solvers need of a registry, without mmengine."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, type] = {}
+
+    def register_module(self):
+        """A decorator that makes a class known by its name."""
+
+        def register(cls: type) -> type:
+            self._types[cls.__name__] = cls
+            return cls
+
+        return register
+
+    def build(self, cfg: dict):
+        """An object of ``cfg['type']``, made with its other keys.
+
+        Raises:
+            KeyError: If there is no such type.
+        """
+        cfg = dict(cfg)
+        name = cfg.pop('type').removeprefix(f'{SCOPE}.')
+        if name not in self._types:
+            raise KeyError(f'{name} is none of {", ".join(self._types)}; all '
+                           'others need mmengine.')
+        return self._types[name](**cfg)
+
+
+def _child(name: str, root: str, *locations: str):
+    """A registry of our own below one of mmengine's, filled on first use."""
+    return mmengine_registry.Registry(
+        name,
+        parent=getattr(mmengine_registry, root),
+        scope=SCOPE,
+        locations=list(locations))
+
+
+if mmengine_registry is None:
+    TASK_UTILS = PlainRegistry()
+else:
+    MODELS = _child('model', 'MODELS', 'mmal.models')
+    DATASETS = _child('dataset', 'DATASETS', 'mmal.pool')
+    HOOKS = _child('hook', 'HOOKS', 'mmal.engine')
+    METRICS = _child('metric', 'METRICS', 'mmal.evaluation.accuracy_metric',
+                     'mmal.evaluation.calibration_metric',
+                     'mmal.evaluation.size_weighted_coco_metric')
+    FUNCTIONS = _child('function', 'FUNCTIONS', 'mmal.engine',
+                       'mmal.datasets')
+    DATA_SAMPLERS = _child('data sampler', 'DATA_SAMPLERS', 'mmal.engine')
+    TASK_UTILS = _child('task util', 'TASK_UTILS', 'mmal.scoring',
+                        'mmal.selection', 'mmal.pool', 'mmal.influence',
+                        'mmal.models.committees')
+    TRANSFORMS = _child('transform', 'TRANSFORMS', 'mmal.scoring',
+                        'mmal.datasets')
+    VISUALIZERS = _child('visualizer', 'VISUALIZERS', 'mmal.visualization')

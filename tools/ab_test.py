@@ -10,7 +10,7 @@ import sys
 from mmengine.dist import is_main_process
 
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
-from mmal.engine.ab_test import METRICS, TESTS, ABTest, ab_tables
+from mmal.analysis.ab import METRICS, TESTS, ABTest, ab_tables
 from mmal.engine.cli import (
     add_common_options,
     add_training_options,

@@ -4,8 +4,8 @@ import os.path as osp
 import sys
 
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
+from mmal.analysis.run_groups import finished, group_runs, parse_group
 from mmal.engine.cli import run_or_explain
-from mmal.engine.run_groups import finished, group_runs, parse_group
 from mmal.reporting import MergedCurve, merged_tables, write_merged
 
 

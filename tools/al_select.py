@@ -9,13 +9,13 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
+from mmal.dist import setup_dist
 from mmal.engine.checks import check_model
 from mmal.engine.cli import (
     add_common_options,
     load_config,
     run_or_explain,
 )
-from mmal.engine.dist import setup_dist
 from mmal.engine.settings import Settings, pool_dataset
 from mmal.engine.single_query import query_once
 

@@ -3,6 +3,8 @@ import argparse
 import os.path as osp
 import sys
 
+from mmengine.dist import is_main_process
+
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
 from mmal.engine import ActiveLearner
 from mmal.engine.cli import (
@@ -11,6 +13,7 @@ from mmal.engine.cli import (
     load_config,
     run_or_explain,
 )
+from mmal.engine.plan import plan_run
 
 
 def parse_args(argv=None):
@@ -36,11 +39,15 @@ def main(argv=None):
 
     def work():
         cfg = load_config(args)
-        learner = ActiveLearner(
+        if args.dry_run:
+            table = plan_run(cfg)
+            if is_main_process():
+                print(table)
+            return
+        ActiveLearner(
             cfg,
             resume=args.resume is not None,
-            accept_changes=args.resume == 'force')
-        return learner.plan() if args.dry_run else learner.run()
+            accept_changes=args.resume == 'force').run()
 
     return run_or_explain(work, osp.basename(sys.argv[0]))
 

@@ -6,13 +6,13 @@ import sys
 from mmengine.dist import is_main_process
 
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
+from mmal.analysis.transfer import Transfer, default_suffix, result_line
 from mmal.engine.cli import (
     add_common_options,
     add_training_options,
     load_config,
     run_or_explain,
 )
-from mmal.engine.transfer import Transfer, default_suffix, result_line
 
 
 def parse_args(argv=None):

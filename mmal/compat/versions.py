@@ -48,6 +48,11 @@ REQUIREMENTS = (
 )
 
 
+def any_installed(*modules: str) -> bool:
+    """Whether at least one of some modules can be found."""
+    return any(map(_importable, modules))
+
+
 def check() -> None:
     """Check that every package is there in a version mmal works with.
 

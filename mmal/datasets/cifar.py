@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmal.registry import FUNCTIONS
+from .dataset_cache import build_once
 from .image_labels import ImageLabels, write_image_labels
-from .made_folder import make_folder
 
 SIDE = 32
 VAL_ID = 1_000_001
@@ -76,7 +76,7 @@ def make_cifar(source: str, root: str, classes: int = 10) -> str:
         write_image_labels(folder, 'pool', pool, names)
         write_image_labels(folder, 'val', val, names)
 
-    return make_folder(root, dict(data='cifar', classes=classes, version=1),
+    return build_once(root, dict(data='cifar', classes=classes, version=1),
                        fill, 'make_cifar')
 
 

@@ -6,8 +6,8 @@ import os.path as osp
 import numpy as np
 
 from mmal.registry import FUNCTIONS
+from .dataset_cache import build_once
 from .image_labels import ImageLabels, write_image_labels
-from .made_folder import make_folder
 
 CLASSES = tuple('0123456789')
 FILES = dict(pool='train_32x32.mat', val='test_32x32.mat')
@@ -42,7 +42,7 @@ def make_svhn(source: str, root: str) -> str:
                 osp.join(source, file), VAL_ID if name == 'val' else 1)
             write_image_labels(folder, name, split, CLASSES)
 
-    return make_folder(root, dict(data='svhn', version=1), fill, 'make_svhn')
+    return build_once(root, dict(data='svhn', version=1), fill, 'make_svhn')
 
 
 def read_svhn(path: str, first_id: int = 1) -> ImageLabels:

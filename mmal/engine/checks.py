@@ -3,22 +3,15 @@ from __future__ import annotations
 
 import copy
 import os.path as osp
-from typing import TYPE_CHECKING, Optional
 
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
-from mmal.models.committees import BaseCommittee
 from mmal.pool import CocoData, check_classes, check_images, load_coco
-from mmal.scoring import BaseScorer, ScoringData
-from mmal.scoring.data import innermost_dataset
-from .round_config import classes_of, scoring_splits
+from .dataset_config import innermost_dataset
+from .round_config import classes_of
 from .settings import Settings, absolute, image_prefix
-
-if TYPE_CHECKING:
-    from .query import Query
-    from .workdir import RoundDir
 
 # which have a class for each category
 _HEADS = ('bbox_head', 'cls_head')
@@ -113,57 +106,6 @@ def _check_pairs(cfg: Config, model: nn.Module) -> None:
             f'train_dataloader.batch_size is {size}, but '
             f'{type(model).__name__} learns to rank the images of a batch by '
             'their loss: give at least 2.')
-
-
-def check_scorer(query: Query, model: nn.Module, cfg: Config,
-                 settings: Settings, folder: RoundDir) -> None:
-    """Let the scorer find mistakes in its settings."""
-    splits = scoring_splits(cfg, settings, folder, [])
-    data = ScoringData(splits, seed=settings.seed, committee=query.committee,
-                       **settings.score_dataloader)
-    query.check(model, data)
-
-
-def check_committee(scorer: BaseScorer,
-                    committee: Optional[BaseCommittee],
-                    model: nn.Module,
-                    in_run: bool = True) -> None:
-    """Check that there is a committee if need be, and that it can work.
-
-    Args:
-        scorer (BaseScorer): Who asks the committee.
-        committee (BaseCommittee, optional): The committee.
-        model (nn.Module): The detector, with any weights.
-        in_run (bool): Whether a run trains the members.
-
-    Raises:
-        ValueError: If it is missing, useless, or does not suit the model.
-    """
-    name = type(scorer).__name__
-    if committee is None:
-        if scorer.needs_committee:
-            raise ValueError(
-                f'active_learning.scorer is a {name}, which compares several '
-                'opinions, but active_learning.committee is not set: give '
-                "dict(type='mmal.EnsembleCommittee', size=3) or "
-                "dict(type='mmal.DropoutCommittee', passes=25).")
-        return
-    if not (scorer.needs_committee or scorer.uses_committee):
-        raise ValueError(
-            f'active_learning.committee is set, but the {name} never asks '
-            'it: set active_learning.committee to None, or '
-            'active_learning.scorer to one that does (mmal.EntropyScorer, '
-            'mmal.MutualInformationScorer).')
-    committee.check(model, in_run)
-
-
-def check_first_round(boxes: int, images: int) -> None:
-    """Raise ValueError if the first round has no box to train on."""
-    if not boxes:
-        raise ValueError(
-            f'none of the {images} images of active_learning.initial has a '
-            'box, so the first round has nothing to train on: enlarge it or '
-            'change active_learning.seed.')
 
 
 def _exists(path: str) -> bool:

@@ -13,8 +13,8 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import get_rank, is_main_process
 
 from mmal.compat.malloc import keep_freed_memory
+from mmal.dist import close_dist
 from mmal.pool import LabelsPending
-from .dist import close_dist
 
 EXPECTED = (ValueError, OSError, FloatingPointError)
 

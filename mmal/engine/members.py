@@ -2,24 +2,21 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import os.path as osp
 from typing import Optional
 
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
 
 from mmal.compat.checkpoints import is_readable_checkpoint, load_checkpoint
+from mmal.dist import on_main
 from mmal.fileio import atomic_write
-from .dist import on_main
-from .hooks import ActiveLearningHook
+from mmal.pool.layout import MemberDir, RoundDir
 from .round_config import round_config
 from .settings import Settings
-from .workdir import MemberDir, RoundDir
+from .training import trained
 
 
 def train_members(cfg: Config, settings: Settings, number: int,
@@ -86,9 +83,18 @@ def train_to_weights(cfg: Config, settings: Settings, number: int,
     """
     if not is_trained(files):
         checkpoint = on_main(files.latest_checkpoint)
-        train(
-            round_config(cfg, settings, number, files, checkpoint, member),
-            _keep_weights(files, resumed=checkpoint is not None))
+        with trained(
+                round_config(cfg, settings, number, files, checkpoint,
+                             member)) as training:
+            content = dict(
+                meta=dict(seconds=None if checkpoint else training.seconds),
+                state_dict=training.model.state_dict())
+
+            def save() -> None:
+                with atomic_write(files.weights) as f:
+                    torch.save(content, f)
+
+            on_main(save)
     return on_main(lambda: _finish(files))
 
 
@@ -99,32 +105,3 @@ def _finish(files: MemberDir) -> Optional[float]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     return load_checkpoint(files.weights)['meta']['seconds']
-
-
-def _keep_weights(files: MemberDir, resumed: bool) -> Hook:
-    """The hook that ends a member's training."""
-
-    def finish(runner, model, metrics):
-        seconds = None if resumed else hook.train_seconds
-        content = dict(
-            meta=dict(seconds=seconds), state_dict=model.state_dict())
-        on_main(lambda: _save(content, files))
-
-    hook = ActiveLearningHook(on_round_end=finish)
-    return hook
-
-
-def _save(content: dict, files: MemberDir) -> None:
-    with atomic_write(files.weights) as f:
-        torch.save(content, f)
-
-
-def train(cfg: Config, hook: Hook) -> None:
-    """Train in a Runner of its own, and free what it held."""
-    runner = Runner.from_cfg(cfg)
-    runner.register_hook(hook)
-    runner.train()
-    del runner
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

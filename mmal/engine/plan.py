@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Optional
 
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mmal.scoring.data import innermost_dataset
+from mmal.dist import on_main
+from .dataset_config import innermost_dataset
+from .inputs import read_inputs
 
 # after so many rounds of a run that has no end but a target, or a huge one
 MAX_ROWS = 50
@@ -37,12 +40,43 @@ class PlannedRound:
     note: str = ''
 
 
+def plan_run(cfg: Config) -> str:
+    """Check config and data and say what the rounds will be.
+
+    Nothing is trained, and nothing written but by ``prepare_data``.
+
+    Args:
+        cfg (Config): See :class:`~mmal.engine.ActiveLearner`.
+
+    Returns:
+        str: A table of rounds, images, boxes and training iterations; the
+        same in every process.
+
+    Raises:
+        FileNotFoundError, ValueError: Naming the file or the key.
+    """
+    inputs = read_inputs(cfg)
+    settings, ids = inputs.settings, inputs.coco.ids
+
+    def table() -> str:
+        total, first = None, None
+        if inputs.oracle.knows_counts:
+            total = int(inputs.oracle.count_boxes(ids).sum())
+            first = int(inputs.oracle.count_boxes(inputs.initial_ids).sum())
+        return plan_table(plan_rounds(
+            cfg, settings.rounds, settings.budget, len(ids),
+            len(inputs.initial_ids), first, total, get_world_size(),
+            inputs.query.trained_members, settings.reselects))
+
+    return on_main(table)
+
+
 def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
                 initial: int, initial_boxes: Optional[int],
                 total_boxes: Optional[int],
                 world_size: int = 1,
                 members: int = 0,
-                takes_again: bool = False) -> list[PlannedRound]:
+                reselects: bool = False) -> list[PlannedRound]:
     """Expect what each round will label and train.
 
     Later rounds are expected to find as many boxes on an image as the rest
@@ -60,7 +94,7 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
         world_size (int): Training processes.
         members (int): Models that each round with a query trains besides its
             own.
-        takes_again (bool): Whether labelled images may be taken again.
+        reselects (bool): Whether labelled images may be taken again.
 
     Returns:
         list[PlannedRound]: At most as many as the pool lasts.
@@ -78,7 +112,7 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
         models = 1 + members if query else 1
         steps = models * iterations(cfg, images, world_size)
         note = _note(images == pool, models)
-        if number and takes_again:
+        if number and reselects:
             note = '; '.join(filter(None, (note, _again(budget))))
         rows.append(
             PlannedRound(number, images, boxes, number == 0, steps, note))

@@ -10,10 +10,11 @@ import torch
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
-from mmal.scoring.data import Split, innermost_dataset
+from mmal.pool.layout import RoundDir
+from mmal.scoring.data import Split
+from .dataset_config import innermost_dataset
 from .reproducible import BACKEND, derive_seed
 from .settings import Settings, pool_dataset
-from .workdir import RoundDir
 
 
 def round_config(cfg: Config, settings: Settings, number: int,
@@ -169,7 +170,7 @@ def scoring_splits(cfg: Config, settings: Settings, folder: RoundDir,
         unlabelled=Split(unlabelled, labels=False),
         labelled=Split(labelled, labels=True),
         initial=Split(labelled, labels=True, ids=initial_ids))
-    if settings.takes_again:
+    if settings.reselects:
         candidates = dict(pool, ann_file=osp.abspath(folder.candidates))
         splits['candidates'] = Split(candidates, labels=False)
     if cfg.get('val_dataloader'):

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from mmengine.config import Config
 
-from mmal.scoring.data import innermost_dataset
+from .dataset_config import innermost_dataset
 
 _BAD_IMAGE = ('raise', 'skip')
 _CANDIDATES = ('unlabelled', 'all')
@@ -42,7 +42,7 @@ class Settings:
         target (dict, optional): ``metric`` and ``value``: stop when a
             validation metric reaches it.
         seed (int): Seed of the initial images, scores and training.
-        on_bad_image (str): 'raise' or 'skip' for unreadable pool images.
+        on_unreadable (str): 'raise' or 'skip' for unreadable pool images.
         score_dataloader (dict): ``batch_size`` and ``num_workers``.
         prepare_data (dict, optional): A registered function that makes the
             data, called before anything else.
@@ -57,7 +57,7 @@ class Settings:
     rounds: int = 10
     target: Optional[dict] = None
     seed: int = 0
-    on_bad_image: str = 'raise'
+    on_unreadable: str = 'raise'
     score_dataloader: dict = field(
         default_factory=lambda: dict(batch_size=8, num_workers=2))
     prepare_data: Optional[dict] = None
@@ -71,15 +71,15 @@ class Settings:
             f'rounds is {self.rounds!r}: give the number of trainings, at '
             'least 1.')
         _require(
-            self.on_bad_image in _BAD_IMAGE,
-            f"on_bad_image is {self.on_bad_image!r}: choose 'raise' or "
+            self.on_unreadable in _BAD_IMAGE,
+            f"on_unreadable is {self.on_unreadable!r}: choose 'raise' or "
             "'skip'.")
         _require(
             self.candidates in _CANDIDATES,
             f"candidates is {self.candidates!r}: choose 'unlabelled' or "
             "'all'.")
         _require(
-            self.takes_again or 'repeats' not in self.budget,
+            self.reselects or 'repeats' not in self.budget,
             'budget.repeats is set, but no labelled image is taken again: '
             "set candidates='all', or leave it out.")
         _require('ann_file' in self.data,
@@ -91,7 +91,7 @@ class Settings:
                 "'coco/bbox_mAP', and value.")
 
     @property
-    def takes_again(self) -> bool:
+    def reselects(self) -> bool:
         """Whether labelled images compete with the unlabelled ones."""
         return self.candidates == 'all'
 

@@ -8,17 +8,21 @@ from typing import Optional
 from mmengine.config import Config
 from torch import nn
 
+from mmal.dist import on_main
 from mmal.fileio import discard_leftovers, write_text
 from mmal.pool import BaseOracle, CocoData, CocoOracle, load_coco, write_split
-from mmal.scoring.data import Split, innermost_dataset
-from .checks import check_committee, check_pool
-from .dist import on_main
-from .query import Query, Selection, build_part
+from mmal.pool.layout import RoundDir
+from mmal.scoring.data import Split
+from .build import build
+from .checks import check_pool
+from .dataset_config import innermost_dataset
+from .query import Query
+from .query_checks import check_committee
+from .query_result import QueryResult
 from .round_config import test_pipeline
 from .settings import Settings, absolute, image_prefix, pool_dataset
-from .workdir import RoundDir
 
-_AGAIN = 'repeated.txt'
+_RESELECTED = 'reselected.txt'
 
 
 class UnlabelledOracle(BaseOracle):
@@ -34,14 +38,14 @@ class UnlabelledOracle(BaseOracle):
 def query_once(cfg: Config,
                model: nn.Module,
                folder: str,
-               labelled: Optional[str] = None) -> Selection:
+               labelled: Optional[str] = None) -> QueryResult:
     """Score the images of a pool that are not labelled yet and choose.
 
     Writes ``unlabelled.json``, ``scores.npz``, ``selected.json`` and
     ``selected.txt`` (file names, best first); with a selector that needs
     them, ``embeddings.npy`` and ``embeddings_labelled.npy``. With
     ``active_learning.candidates='all'`` the labelled images of the pool
-    compete too: those taken again are in ``repeated.txt`` and not in
+    compete too: those that are reselected are in ``reselected.txt`` and not in
     ``selected.txt``, for nobody has to label them.
 
     Args:
@@ -55,7 +59,7 @@ def query_once(cfg: Config,
             image is, and scorers that need labels cannot be used.
 
     Returns:
-        Selection: The same in every process.
+        QueryResult: The same in every process.
 
     Raises:
         FileNotFoundError, ValueError: If a file or a setting is wrong.
@@ -64,8 +68,8 @@ def query_once(cfg: Config,
     dataset = pool_dataset(cfg, settings)
     files = RoundDir(osp.abspath(folder))
     pool, oracle = on_main(lambda: _prepare(
-        dataset, labelled, files, settings.takes_again))
-    query = Query(settings, pool, image_prefix(dataset), oracle)
+        dataset, labelled, files, settings.reselects))
+    query = Query(settings, pool, image_prefix(dataset))
     if labelled is None and query.scorer.needs_labels:
         raise ValueError(
             f'{type(query.scorer).__name__} needs labelled images: name '
@@ -76,11 +80,11 @@ def query_once(cfg: Config,
             'images: name their COCO file with --labelled, or set '
             'active_learning.selector.start.')
     check_committee(query.scorer, query.committee, model, in_run=False)
-    splits = _splits(cfg, dataset, files, labelled, settings.takes_again)
-    query.check(model, query.data(splits, 0))
-    selection = query.run(model, splits, 0, files)
-    on_main(lambda: _write_names(pool, selection, files, settings))
-    return selection
+    splits = _splits(cfg, dataset, files, labelled, settings.reselects)
+    query.check(model, splits)
+    result = query.run(model, splits, 0, files, oracle)
+    on_main(lambda: _write_names(pool, result, files, settings))
+    return result
 
 
 def check_before_training(cfg: Config, model: nn.Module) -> None:
@@ -90,13 +94,15 @@ def check_before_training(cfg: Config, model: nn.Module) -> None:
         FileNotFoundError, ValueError: Naming the key.
     """
     settings = Settings.from_config(cfg)
-    committee = settings.committee and build_part(settings, 'committee')
     check_committee(
-        build_part(settings, 'scorer'), committee, model, in_run=False)
+        build(settings, 'scorer'),
+        build(settings, 'committee'),
+        model,
+        in_run=False)
 
 
 def query_after_training(cfg: Config, model: nn.Module,
-                         folder: str) -> Selection:
+                         folder: str) -> QueryResult:
     """:func:`query_once` with the images trained on as the labelled ones."""
     dataset = innermost_dataset(cfg.train_dataloader.dataset)
     labelled = absolute(dataset, dataset['ann_file'])
@@ -104,7 +110,7 @@ def query_after_training(cfg: Config, model: nn.Module,
 
 
 def _prepare(dataset: dict, labelled: Optional[str], files: RoundDir,
-             takes_again: bool) -> tuple[CocoData, BaseOracle]:
+             reselects: bool) -> tuple[CocoData, BaseOracle]:
     full = load_coco(dataset['ann_file'], need_annotations=False)
     check_pool(full, dataset)
     done = set()
@@ -121,7 +127,7 @@ def _prepare(dataset: dict, labelled: Optional[str], files: RoundDir,
             'to select. Name another pool in active_learning.data.ann_file.')
     _clear(files)
     write_split(files.unlabelled, full, left)
-    if takes_again:
+    if reselects:
         write_split(files.candidates, full, full.ids)
     oracle = CocoOracle(pool=full) if full.annotations else \
         UnlabelledOracle(full)
@@ -132,17 +138,17 @@ def _clear(files: RoundDir) -> None:
     """Make the folder, without what another query left in it."""
     os.makedirs(files.path, exist_ok=True)
     discard_leftovers(files.path)
-    again = osp.join(files.path, _AGAIN)
-    for path in (files.scores, files.candidates, again):
+    reselected = osp.join(files.path, _RESELECTED)
+    for path in (files.scores, files.candidates, reselected):
         if osp.exists(path):
             os.unlink(path)
 
 
 def _splits(cfg: Config, dataset: dict, files: RoundDir,
-            labelled: Optional[str], takes_again: bool) -> dict[str, Split]:
+            labelled: Optional[str], reselects: bool) -> dict[str, Split]:
     pipeline = test_pipeline(cfg)
     paths = dict(unlabelled=files.unlabelled)
-    if takes_again:
+    if reselects:
         paths['candidates'] = files.candidates
     splits = {
         name: Split(
@@ -162,11 +168,11 @@ def _splits(cfg: Config, dataset: dict, files: RoundDir,
     return splits
 
 
-def _write_names(pool: CocoData, selection: Selection, files: RoundDir,
+def _write_names(pool: CocoData, result: QueryResult, files: RoundDir,
                  settings: Settings) -> None:
-    lists = {'selected.txt': selection.new}
-    if settings.takes_again:
-        lists[_AGAIN] = selection.repeated
+    lists = {'selected.txt': result.new}
+    if settings.reselects:
+        lists[_RESELECTED] = result.reselected
     for file, ids in lists.items():
         names = [pool.images[i]['file_name'] for i in ids]
         write_text(

@@ -1,5 +1,5 @@
 """Learning curves, selections, uncertainties and calibration as numbers."""
-from .ab_test import ABSplit, Spread, ab_split, relative_change, spread
+from .ab import ABSplit, Spread, ab_split, relative_change, spread
 from .calibration import (
     CalibrationData,
     Reliability,

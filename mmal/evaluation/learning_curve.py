@@ -8,7 +8,7 @@ from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
-from .ab_test import relative_change
+from .ab import relative_change
 
 Series = Tuple[Sequence[float], Sequence[float]]
 

@@ -1,10 +1,10 @@
 """What is labelled, what is left, and who labels it."""
 from .budget import (
                    BUDGETS,
+                   Acquisition,
                    BaseBudget,
                    BoxBudget,
                    ImageBudget,
-                   Taken,
                    build_budget,
 )
 from .coco import (
@@ -14,7 +14,12 @@ from .coco import (
                    merge_annotations,
                    write_split,
 )
-from .images import BadImage, BadImagesError, check_images, verify_image
+from .images import (
+                   UnreadableImage,
+                   UnreadableImagesError,
+                   check_images,
+                   verify_image,
+)
 from .initial import Initial, initial_ids
 from .oracle import (
                    BaseOracle,
@@ -29,10 +34,10 @@ from .repeat_images import RepeatImages
 from .splits import write_candidates, write_repeats, write_round_splits
 
 __all__ = [
-    'BUDGETS', 'BadImage', 'BadImagesError', 'BaseBudget', 'BaseOracle',
+    'Acquisition', 'BUDGETS', 'UnreadableImage', 'UnreadableImagesError', 'BaseBudget', 'BaseOracle',
     'BoxBudget', 'CocoData', 'CocoOracle', 'ImageBudget', 'Initial',
     'LabelsPending', 'ManualOracle', 'Pool', 'RepeatImages', 'State',
-    'Taken', 'build_budget', 'build_oracle', 'check_classes', 'check_images',
+    'build_budget', 'build_oracle', 'check_classes', 'check_images',
     'count_boxes', 'draw_initial', 'initial_ids', 'load_coco',
     'merge_annotations', 'verify_image', 'write_candidates', 'write_repeats',
     'write_round_splits', 'write_split'

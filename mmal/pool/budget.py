@@ -3,53 +3,53 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Optional
 
-import numpy as np
 from mmengine.registry import Registry
 
-from mmal.pool.coco import ImageId
 from mmal.pool.oracle import BaseOracle
+from mmal.types import ImageId
 
 BUDGETS = Registry('budget', scope='mmal', locations=['mmal.pool'])
-
-Rank = Callable[[int], Sequence[ImageId]]
 
 _KEY = 'active_learning.budget'
 _REPEATS = ('free', 'counted')
 
 
 @dataclass(frozen=True)
-class Taken:
+class Acquisition:
     """What a round takes.
 
     Args:
-        ids (list[int | str]): At least one, in the order chosen; labelled
-            ones are taken again.
+        ids (list[int | str]): The images, best first; labelled ones are
+            reselected. Empty only if the order was.
         boxes (int, optional): The boxes to draw, those of the images that
             are not labelled yet; None where the oracle cannot tell before.
-        exhausted (bool): Whether they were the last.
         note (str): What a reader should know; often empty.
     """
     ids: list[ImageId]
     boxes: Optional[int]
-    exhausted: bool
     note: str = ''
 
 
 class BaseBudget(ABC):
     """How much a round may label. It has no state; the pool has.
 
+    A subclass says what an image costs and what a reader should know of what
+    was spent.
+
     Args:
-        size (int): Images or boxes a round, at least 1.
-        repeats (str): What a labelled image costs that is taken again:
-            nothing ('free'), or as much as a new one ('counted': the round
-            takes ``size`` images or boxes in all, new or not, as in Haussmann
-            et al., "Scalable Active Learning for Object Detection", table
-            IV).
+        size (int): What a round may spend, at least 1.
+        repeats (str): What a reselected image costs, one that is labelled
+            already: nothing ('free'), or as much as a new one ('counted': the
+            round takes ``size`` images or boxes in all, new or not, as in
+            Haussmann et al., "Scalable Active Learning for Object Detection",
+            table IV).
     """
+
+    least_cost: int = 0  # no image costs less
 
     def __init__(self, size: int, repeats: str = 'free') -> None:
         self.size = size
@@ -75,125 +75,75 @@ class BaseBudget(ABC):
         """
 
     @abstractmethod
-    def take(self,
-             rank: Rank,
-             oracle: BaseOracle,
-             available: int,
-             labelled: Collection[ImageId] = frozenset()) -> Taken:
-        """Choose what to label.
+    def cost(self, oracle: BaseOracle, image: ImageId) -> int:
+        """What labelling an image costs, at least ``least_cost``."""
+
+    @abstractmethod
+    def note(self, spent: int, images: int, all_taken: bool) -> str:
+        """What a reader should know of a round.
 
         Args:
-            rank (Callable): ``rank(n)`` gives the selector's choice of n
-                different ids, best first; the same for the same n.
+            spent (int): What its images cost.
+            images (int): How many of them cost something.
+            all_taken (bool): Whether there was no other image to take.
+        """
+
+    def acquire(self,
+                order: Iterable[ImageId],
+                oracle: BaseOracle,
+                labelled: Collection[ImageId] = frozenset()) -> Acquisition:
+        """Take images from an order, best first, until the budget is spent.
+
+        The first image is always taken. An image is drawn only if it may be
+        paid: with a budget in boxes at most the one that is too dear is drawn
+        and not used.
+
+        Args:
+            order (iterable[int | str]): A selector's order of the images to
+                choose from.
             oracle (BaseOracle): Counts boxes.
-            available (int): Candidates; n may not be larger.
             labelled (Collection[int | str]): Those of them that are labelled
-                already.
+                already. Where these are free the acquisition ends with a new
+                image: a labelled one is reselected if the selector prefers it
+                to an image that is labelled now. So every round gets on.
 
         Raises:
-            ValueError: If nothing is available.
+            ValueError: If the order has an image twice.
         """
-
-    def _take(self, rank: Rank, oracle: BaseOracle, available: int,
-              labelled: Collection[ImageId], first: int) -> _Start:
-        """The longest start of the selector's order that can be paid.
-
-        Where repetitions are free it ends with a new image: a labelled one is
-        taken again if the selector prefers it to one that is labelled now.
-        So every round gets on.
-
-        A selector is asked for more and more images, ``first`` of them to
-        begin with, until the budget is spent. One whose choice of n images
-        does not begin its choice of more (half from the top, half from the
-        bottom, say) is then asked for exactly as many as can be paid.
-        """
-        free = self._free(labelled)
-
-        def ask(n: int) -> _Start:
-            ids = _ask(rank, n)
-            new = np.array([i not in free for i in ids])
-            return _Start(ids, np.where(new, self._costs(oracle, ids), 0),
-                          new)
-
-        fits, start = self._grow(ask, available, first)
-        n = start.payable(self.size)
-        if n == len(start.ids):
-            return start
-        if ask(n).ids == start.ids[:n]:
-            return start.cut(n)
-        if start.costs.sum() <= self.size:
-            return start
-        return self._bisect(ask, fits, len(start.ids))
-
-    def _free(self, labelled: Collection[ImageId]) -> Collection[ImageId]:
-        return labelled if self.repeats == 'free' else frozenset()
-
-    @abstractmethod
-    def _costs(self, oracle: BaseOracle, ids: list[ImageId]) -> np.ndarray:
-        """int64 [n], what images cost."""
-
-    @abstractmethod
-    def _spent(self, costs: np.ndarray) -> bool:
-        """Whether no image can follow these."""
-
-    def _grow(self, ask: Ask, available: int,
-              first: int) -> tuple[int, _Start]:
-        """Double n until the budget is spent or nothing is left.
-
-        Returns:
-            tuple: The largest n that did not spend it (0 if none), and the
-            first start that did (or all).
-        """
-        fits, n = 0, min(available, first)
-        while True:
-            start = ask(n)
-            if self._spent(start.costs) or n == available:
-                return fits, start
-            fits, n = n, min(available, 2 * n)
-
-    def _bisect(self, ask: Ask, low: int, high: int) -> _Start:
-        """The largest n found to be paid between one that can be and one that
-        cannot, with the start asked for exactly n."""
-        while high - low > 1:
-            middle = (low + high) // 2
-            fits = ask(middle).costs.sum() <= self.size
-            low, high = (middle, high) if fits else (low, middle)
-        start = ask(max(1, low))
-        return start if start.new.any() else ask(high)
-
-
-@dataclass(frozen=True)
-class _Start:
-    """The first n images of a selector's order.
-
-    Args:
-        ids (list[int | str]): n of them.
-        costs (np.ndarray): int64 [n], what each costs.
-        new (np.ndarray): bool [n], whether it has a price, even if that is 0.
-    """
-    ids: list[ImageId]
-    costs: np.ndarray
-    new: np.ndarray
-
-    def payable(self, size: int) -> int:
-        """How many of the first images, up to a new one, cost no more than
-        ``size``; those up to the first new one in any case."""
-        places = np.flatnonzero(self.new) + 1
-        costs = np.cumsum(self.costs[self.new])
-        fits = int(np.searchsorted(costs, size, side='right'))
-        return int(places[max(1, fits) - 1]) if len(places) else 1
-
-    def cut(self, n: int) -> _Start:
-        """The first n of them."""
-        return _Start(self.ids[:n], self.costs[:n], self.new[:n])
-
-
-Ask = Callable[[int], _Start]
+        free = labelled if self.repeats == 'free' else frozenset()
+        ids: list[ImageId] = []
+        reselected: list[ImageId] = []  # since the last image that was paid
+        seen, paid, spent, all_taken = set(), 0, 0, True
+        for image in order:
+            if image in seen:
+                raise ValueError(f'the selector gave image {image} twice.')
+            seen.add(image)
+            if image in free:
+                reselected.append(image)
+                continue
+            cost = self.cost(oracle, image)
+            if paid and spent + cost > self.size:
+                all_taken = False
+                break
+            ids += [*reselected, image]
+            reselected = []
+            paid += 1
+            spent += cost
+            if spent + self.least_cost > self.size:
+                all_taken = False  # as far as anybody knows
+                break
+        boxes = None
+        if oracle.knows_counts:
+            new = [i for i in ids if i not in labelled]
+            boxes = int(oracle.count_boxes(new).sum())
+        return Acquisition(ids, boxes, self.note(spent, paid, all_taken))
 
 
 @BUDGETS.register_module(name='images')
 class ImageBudget(BaseBudget):
     """So many images a round."""
+
+    least_cost = 1
 
     def check(self, pool_size, initial_size, total_boxes=None) -> None:
         left = pool_size - initial_size
@@ -203,31 +153,22 @@ class ImageBudget(BaseBudget):
                 f'{pool_size} images are unlabelled at the start. Lower it, '
                 'or use a larger pool.')
 
-    def take(self, rank, oracle, available, labelled=frozenset()) -> Taken:
-        _check_available(available)
-        start = self._take(rank, oracle, available, labelled, self.size)
-        boxes = None
-        if oracle.knows_counts:
-            new = [i for i in start.ids if i not in labelled]
-            boxes = int(oracle.count_boxes(new).sum())
-        left = available - len(self._free(labelled))
-        note = ''
-        if left < self.size:
-            note = (f'only {left} images were left of the {self.size} '
+    def cost(self, oracle: BaseOracle, image: ImageId) -> int:
+        """See :meth:`BaseBudget.cost`."""
+        return 1
+
+    def note(self, spent: int, images: int, all_taken: bool) -> str:
+        """See :meth:`BaseBudget.note`."""
+        if all_taken and images < self.size:
+            return (f'only {images} images were left of the {self.size} '
                     'a round may label: all were taken')
-        return Taken(start.ids, boxes, int(start.new.sum()) == left, note)
-
-    def _costs(self, oracle, ids) -> np.ndarray:
-        return np.ones(len(ids), dtype=np.int64)
-
-    def _spent(self, costs) -> bool:
-        return costs.sum() >= self.size
+        return ''
 
 
 @BUDGETS.register_module(name='boxes')
 class BoxBudget(BaseBudget):
     """So many boxes a round: the longest start of the selector's order whose
-    boxes fit, and at least one image."""
+    boxes fit, and at least one image. An image without boxes is free."""
 
     def check(self, pool_size, initial_size, total_boxes=None) -> None:
         if pool_size <= initial_size:
@@ -240,30 +181,32 @@ class BoxBudget(BaseBudget):
                 f'have only {total_boxes} at the start. Lower it, or use a '
                 'larger pool.')
 
-    def take(self, rank, oracle, available, labelled=frozenset()) -> Taken:
-        _check_available(available)
-        _check_counts(oracle)
-        start = self._take(rank, oracle, available, labelled,
-                           max(1, self.size // 8))
-        drawn = sum(int(cost) for i, cost in zip(start.ids, start.costs)
-                    if i not in labelled)
-        left = available - len(self._free(labelled))
-        exhausted = int(start.new.sum()) == left
-        note = self._note(int(start.costs.sum()), left, exhausted)
-        return Taken(start.ids, drawn, exhausted, note)
+    def acquire(self,
+                order: Iterable[ImageId],
+                oracle: BaseOracle,
+                labelled: Collection[ImageId] = frozenset()) -> Acquisition:
+        """See :meth:`BaseBudget.acquire`.
 
-    def _costs(self, oracle, ids) -> np.ndarray:
-        return np.asarray(oracle.count_boxes(ids), dtype=np.int64)
+        Raises:
+            ValueError: Also if the oracle cannot count boxes.
+        """
+        if not oracle.knows_counts:
+            raise ValueError(
+                f"{_KEY}.unit is 'boxes' but {oracle.name} cannot count boxes "
+                "before people have drawn them. Use unit='images'.")
+        return super().acquire(order, oracle, labelled)
 
-    def _spent(self, costs) -> bool:
-        return costs.sum() > self.size
+    def cost(self, oracle: BaseOracle, image: ImageId) -> int:
+        """See :meth:`BaseBudget.cost`."""
+        return int(oracle.count_boxes([image])[0])
 
-    def _note(self, boxes: int, left: int, exhausted: bool) -> str:
-        if boxes > self.size:
-            return (f'the first image alone has {boxes} boxes, more than the '
+    def note(self, spent: int, images: int, all_taken: bool) -> str:
+        """See :meth:`BaseBudget.note`."""
+        if spent > self.size:
+            return (f'the first image alone has {spent} boxes, more than the '
                     f'{self.size} a round may label')
-        if exhausted and boxes < self.size:
-            return (f'only {left} images with {boxes} boxes were left '
+        if all_taken and spent < self.size:
+            return (f'only {images} images with {spent} boxes were left '
                     f'of the {self.size} boxes a round may label: all were '
                     'taken')
         return ''
@@ -305,25 +248,3 @@ def _positive(size, unit: str) -> int:
         raise ValueError(f'{_KEY}.size is {size!r}: it must be a whole '
                          f'number of {unit} above 0.')
     return number
-
-
-def _check_available(available: int) -> None:
-    if available < 1:
-        raise ValueError('no unlabelled image is left to choose from: the '
-                         'pool is exhausted, end the run here.')
-
-
-def _check_counts(oracle: BaseOracle) -> None:
-    if not oracle.knows_counts:
-        raise ValueError(
-            f"{_KEY}.unit is 'boxes' but {oracle.name} cannot count boxes "
-            "before people have drawn them. Use unit='images'.")
-
-
-def _ask(rank: Rank, n: int) -> list[ImageId]:
-    ids = list(rank(n))
-    if len(ids) != n or len(set(ids)) != n:
-        raise ValueError(f'the selector gave {len(ids)} ids '
-                         f'({len(set(ids))} different) where {n} different '
-                         'ones were asked for.')
-    return ids

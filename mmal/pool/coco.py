@@ -15,13 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress
 from operator import itemgetter
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import numpy as np
 
 from mmal.fileio import read_json, write_json
-
-ImageId = Union[int, str]
+from mmal.types import ImageId
 
 _MISSING = object()
 _ID_TYPES = frozenset({int, str})

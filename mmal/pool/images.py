@@ -14,14 +14,15 @@ from typing import Optional
 from PIL import Image, ImageFile, UnidentifiedImageError
 from tqdm import tqdm
 
-from mmal.pool.coco import CocoData, ImageId
+from mmal.types import ImageId
+from .coco import CocoData
 
 _ORIENTATION = 0x0112  # EXIF
 _SHOW_PROGRESS_AFTER = 5.0  # seconds
 
 
 @dataclass(frozen=True)
-class BadImage:
+class UnreadableImage:
     """An image that cannot be used.
 
     Args:
@@ -39,15 +40,15 @@ class BadImage:
         return f'{self.path} (id {self.id!r}): {self.reason}'
 
 
-class BadImagesError(ValueError):
+class UnreadableImagesError(ValueError):
     """Images of the pool that cannot be used.
 
     Args:
-        bad (Sequence[BadImage]): At least one; the message shows the first
+        bad (Sequence[UnreadableImage]): At least one; the message shows the first
             ten.
     """
 
-    def __init__(self, bad: Sequence[BadImage]) -> None:
+    def __init__(self, bad: Sequence[UnreadableImage]) -> None:
         self.bad = list(bad)
         lines = [f'  {b}' for b in self.bad[:10]]
         if len(self.bad) > 10:
@@ -55,10 +56,10 @@ class BadImagesError(ValueError):
         super().__init__(
             f'{len(self.bad)} image(s) of the pool cannot be used:\n' +
             '\n'.join(lines) + '\nReplace them, or set '
-            "active_learning.on_bad_image='skip' to set them aside.")
+            "active_learning.on_unreadable='skip' to set them aside.")
 
     def __reduce__(self):  # it travels between processes
-        return BadImagesError, (self.bad, )
+        return UnreadableImagesError, (self.bad, )
 
 
 def check_images(coco: CocoData,
@@ -67,7 +68,7 @@ def check_images(coco: CocoData,
                  decode: bool = False,
                  backend_args: Optional[dict] = None,
                  workers: int = 8,
-                 apply_exif: bool = True) -> list[BadImage]:
+                 apply_exif: bool = True) -> list[UnreadableImage]:
     """Look for images that are missing or broken.
 
     Without ``decode`` it only asks whether each file exists and is not
@@ -90,7 +91,7 @@ def check_images(coco: CocoData,
             the wrong places. Half turns and square images cannot be told.
 
     Returns:
-        list[BadImage]: In the order of the file; empty when all is well.
+        list[UnreadableImage]: In the order of the file; empty when all is well.
     """
     chosen = coco.images.values() if ids is None else [
         coco.images[i] for i in ids]
@@ -105,7 +106,7 @@ def check_images(coco: CocoData,
             unit='img',
             delay=_SHOW_PROGRESS_AFTER)
         bad = [
-            BadImage(img['id'], img['file_name'],
+            UnreadableImage(img['id'], img['file_name'],
                      osp.join(img_prefix, img['file_name']), reason)
             for img, reason in zip(chosen, reasons) if reason
         ]

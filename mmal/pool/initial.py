@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Optional
 
-from mmal.pool.coco import CocoData, ImageId, load_coco
-from mmal.pool.oracle import (
+from mmal.types import ImageId
+from .coco import CocoData, load_coco
+from .oracle import (
     BaseOracle,
     InitialOracle,
     check_same_images,
     translate,
 )
-from mmal.pool.pool import draw_initial
+from .pool import draw_initial
 
 _KEY = 'active_learning.initial'
 
@@ -41,7 +42,7 @@ def initial_ids(cfg: Mapping,
                 coco: CocoData,
                 seed: int,
                 data_root: str = '',
-                exclude: Iterable[ImageId] = ()) -> Initial:
+                unreadable: Iterable[ImageId] = ()) -> Initial:
     """The first images to label.
 
     Args:
@@ -53,7 +54,7 @@ def initial_ids(cfg: Mapping,
         coco (CocoData): The pool.
         seed (int): The run's seed.
         data_root (str): The folder ``ann_file`` is relative to.
-        exclude (Iterable[int | str]): Images that are set aside.
+        unreadable (Iterable[int | str]): Images that are left out.
 
     Raises:
         FileNotFoundError, ValueError: If the config or the file is wrong.
@@ -63,14 +64,14 @@ def initial_ids(cfg: Mapping,
                          'number of images) or ann_file (a COCO json), and '
                          'nothing else. (A config that inherits the other '
                          'one writes initial=dict(_delete_=True, …).)')
-    aside = set(exclude)
+    unreadable = set(unreadable)
     if 'size' in cfg:
-        usable = [i for i in coco.ids if i not in aside]
+        usable = [i for i in coco.ids if i not in unreadable]
         return Initial(draw_initial(usable, cfg['size'], seed))
     labels = load_coco(osp.join(data_root, cfg['ann_file']))
     check_same_images(coco, labels, labels.ids)
-    ids = [i for i in labels.ids if i not in aside]
+    ids = [i for i in labels.ids if i not in unreadable]
     if not ids:
         raise ValueError(f'{_KEY}.ann_file: every image of {labels.path} is '
-                         'set aside as unusable. Repair them or give others.')
+                         'unreadable. Repair them or give others.')
     return Initial(ids, translate(labels, coco, {i: i for i in ids}))

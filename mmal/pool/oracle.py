@@ -9,15 +9,9 @@ from typing import Optional
 import numpy as np
 
 from mmal.fileio import write_json, write_text
-from mmal.pool.coco import (
-    CocoData,
-    ImageId,
-    load_coco,
-    merge_annotations,
-    some,
-    write_split,
-)
 from mmal.registry import TASK_UTILS
+from mmal.types import ImageId
+from .coco import CocoData, load_coco, merge_annotations, some, write_split
 
 
 class LabelsPending(Exception):

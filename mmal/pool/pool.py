@@ -8,19 +8,20 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from mmal.fileio import read_json, write_json
-from mmal.pool.coco import ImageId, some
-from mmal.pool.images import BadImage
 from mmal.randomness import seeded_order
+from mmal.types import ImageId
+from .coco import some
+from .images import UnreadableImage
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class Pool:
     """The image ids of a data set and the rounds they were labelled in.
 
-    Every image is in exactly one of three sets: labelled, unlabelled, set
-    aside. Images only leave the unlabelled set. A round may also take
-    labelled images again, which moves none. It knows ids alone: no models,
+    Every image is in exactly one of three sets: labelled, unlabelled,
+    unreadable. Images only leave the unlabelled set. A round may also
+    reselect labelled images, which moves none. It knows ids alone: no models,
     no scores, no annotations.
 
     Args:
@@ -49,10 +50,10 @@ class Pool:
             raise ValueError('the pool holds an image id more than once: '
                              'give every image its own id.')
         self._rounds: list[list[ImageId]] = []
-        self._again: list[list[ImageId]] = []
+        self._reselected: list[list[ImageId]] = []
         self._seeds: list[Optional[int]] = []
         self._round_of: dict[ImageId, int] = {}
-        self._aside: dict[ImageId, BadImage] = {}
+        self._unreadable: dict[ImageId, UnreadableImage] = {}
 
     @property
     def ids(self) -> list[ImageId]:
@@ -72,12 +73,7 @@ class Pool:
     @property
     def exhausted(self) -> bool:
         """Whether nothing is left to label."""
-        return len(self._round_of) + len(self._aside) == len(self._ids)
-
-    @property
-    def bad_images(self) -> list[BadImage]:
-        """The images set aside and why, in the order that happened."""
-        return list(self._aside.values())
+        return len(self._round_of) + len(self._unreadable) == len(self._ids)
 
     def labelled(self, round: Optional[int] = None) -> list[ImageId]:
         """Ids labelled at the start of a round: rounds 0 to ``round``.
@@ -97,7 +93,7 @@ class Pool:
         ]
 
     def unlabelled(self, round: Optional[int] = None) -> list[ImageId]:
-        """Ids that were left at the start of a round, without those set aside.
+        """Ids that were left at the start of a round, without unreadable ones.
 
         Args:
             round (int, optional): From 0. Default: the latest.
@@ -108,15 +104,11 @@ class Pool:
         last = self._check_round(round)
         return [
             i for i in self._ids
-            if i not in self._aside and self._round_of.get(i, last + 1) > last
+            if i not in self._unreadable and self._round_of.get(i, last + 1) > last
         ]
 
-    def round_of(self, id: ImageId) -> Optional[int]:
-        """The round that labelled an image, or None."""
-        return self._round_of.get(self._lookup([id])[0])
-
-    def repeats(self, round: Optional[int] = None) -> dict[ImageId, int]:
-        """How often labelled images were taken again, up to a round.
+    def repeat_counts(self, round: Optional[int] = None) -> dict[ImageId, int]:
+        """How often labelled images were reselected, up to a round.
 
         Args:
             round (int, optional): From 0. Default: the latest.
@@ -129,61 +121,62 @@ class Pool:
             IndexError: If that round was not committed yet.
         """
         last = self._check_round(round)
-        times = Counter(i for r in self._again[:last + 1] for i in r)
+        times = Counter(i for r in self._reselected[:last + 1] for i in r)
         return {i: times[i] for i in self._ids if i in times}
 
     def commit(self,
                ids: Iterable[ImageId],
                seed: Optional[int] = None,
-               repeated: Iterable[ImageId] = ()) -> int:
+               reselected: Iterable[ImageId] = ()) -> int:
         """Move images to the labelled set as a new round, all or none.
 
         Args:
             ids (Iterable[int | str]): Unlabelled ids, in the order chosen.
             seed (int, optional): The seed they were chosen with.
-            repeated (Iterable[int | str]): Labelled ids taken again.
+            reselected (Iterable[int | str]): Labelled ids that were chosen once more.
 
         Returns:
             int: The number of the new round.
 
         Raises:
             ValueError: If there is no image at all, one comes twice or is
-                unknown, one of ``ids`` is labelled already or set aside, or
-                one of ``repeated`` is not labelled. Nothing is changed then.
+                unknown, one of ``ids`` is labelled already or unreadable, or
+                one of ``reselected`` is not labelled. Nothing is changed then.
         """
-        ids, repeated = self._lookup(ids), self._lookup(repeated)
+        ids, reselected = self._lookup(ids), self._lookup(reselected)
         new = len(self._rounds)
-        if not ids and not repeated:
+        if not ids and not reselected:
             raise ValueError(f'round {new} would add no image to the pool: '
                              'select at least one.')
-        for part in (ids, repeated):
+        for part in (ids, reselected):
             if len(set(part)) != len(part):
                 twice = some(i for i in part if part.count(i) > 1)
                 raise ValueError(f'round {new} holds an image twice: '
                                  f'{twice}.')
         self._check_unlabelled(ids, f'cannot be labelled in round {new}')
-        self._check_labelled(repeated, new)
+        self._check_labelled(reselected, new)
         self._rounds.append(ids)
-        self._again.append(repeated)
+        self._reselected.append(reselected)
         self._seeds.append(None if seed is None else int(seed))
         self._round_of.update(dict.fromkeys(ids, new))
         return new
 
-    def set_aside(self, bad: Iterable[BadImage]) -> None:
+    def set_unreadable(self, images: Iterable[UnreadableImage]) -> None:
         """Take unreadable images out of the pool; they keep their reason.
 
         Args:
-            bad (Iterable[BadImage]): Unlabelled images. One that was set
-                aside before is passed over.
+            images (Iterable[UnreadableImage]): Unlabelled images. One that is
+                known to be unreadable is passed over.
 
         Raises:
             ValueError: If an id is unknown or labelled already. Nothing is
                 changed then.
         """
-        new = {self._lookup([b.id])[0]: b for b in bad}
-        new = {i: b for i, b in new.items() if i not in self._aside}
-        self._check_unlabelled(list(new), 'cannot be set aside')
-        self._aside.update(new)
+        new = {self._lookup([image.id])[0]: image for image in images}
+        new = {i: image for i, image in new.items()
+               if i not in self._unreadable}
+        self._check_unlabelled(list(new), 'cannot be called unreadable')
+        self._unreadable.update(new)
 
     def to_state(self,
                  config_hash: str,
@@ -192,11 +185,11 @@ class Pool:
                  **meta: Any) -> State:
         """Everything a resumed run needs; see :class:`State`."""
         rounds = [
-            _entry(*r) for r in zip(self._rounds, self._seeds, self._again)
+            _entry(*r) for r in zip(self._rounds, self._seeds, self._reselected)
         ]
         return State(config_hash, int(seed), pool_hash(self._ids),
                      len(self._ids), rounds,
-                     [asdict(b) for b in self._aside.values()], stopped, meta)
+                     [asdict(b) for b in self._unreadable.values()], stopped, meta)
 
     @classmethod
     def from_state(cls, state: State, ids: Iterable[ImageId]) -> Pool:
@@ -219,8 +212,8 @@ class Pool:
                 'another work folder.')
         try:
             for r in state.rounds:
-                pool.commit(r['ids'], r['seed'], r.get('repeated', ()))
-            pool.set_aside(BadImage(**b) for b in state.set_aside)
+                pool.commit(r['ids'], r['seed'], r.get('reselected', ()))
+            pool.set_unreadable(UnreadableImage(**b) for b in state.set_unreadable)
         except (TypeError, ValueError) as e:
             raise _corrupt('the state of the pool', str(e)) from e
         return pool
@@ -240,7 +233,7 @@ class Pool:
     def __repr__(self) -> str:
         return (f'Pool({len(self._ids)} images: {len(self._round_of)} '
                 f'labelled in {len(self._rounds)} rounds, '
-                f'{len(self._aside)} set aside)')
+                f'{len(self._unreadable)} unreadable)')
 
     def _check_round(self, round: Optional[int]) -> int:
         if round is None:
@@ -264,7 +257,7 @@ class Pool:
         new = [i for i in ids if i not in self._round_of]
         if new:
             raise ValueError(
-                f'images {some(new)} cannot be taken again in round {round}: '
+                f'images {some(new)} cannot be reselected in round {round}: '
                 'they are not labelled.')
 
     def _check_unlabelled(self, ids: Sequence[ImageId], problem: str) -> None:
@@ -273,10 +266,11 @@ class Pool:
             raise ValueError(
                 f'images {some(done)} {problem}: they are labelled since '
                 f'round {self._round_of[done[0]]}.')
-        aside = [i for i in ids if i in self._aside]
-        if aside:
-            raise ValueError(f'images {some(aside)} {problem}: they were set '
-                             f'aside ({self._aside[aside[0]].reason}).')
+        unreadable = [i for i in ids if i in self._unreadable]
+        if unreadable:
+            reason = self._unreadable[unreadable[0]].reason
+            raise ValueError(f'images {some(unreadable)} {problem}: they '
+                             f'cannot be read ({reason}).')
 
 
 @dataclass
@@ -290,8 +284,8 @@ class State:
         num_images (int): How many there are.
         rounds (list[dict]): Per round ``ids``, in the order chosen, the
             ``seed`` they were chosen with (or None) and, if there are any,
-            ``repeated``: labelled ids that were taken again.
-        set_aside (list[dict]): id, file_name, path and reason of images that
+            ``reselected``: labelled ids that were chosen once more.
+        set_unreadable (list[dict]): id, file_name, path and reason of images that
             cannot be used.
         stopped (str, optional): Why the run is over ('rounds', 'target',
             'exhausted'), or None while it goes on.
@@ -302,7 +296,7 @@ class State:
     pool_hash: str
     num_images: int
     rounds: list[dict]
-    set_aside: list[dict] = field(default_factory=list)
+    set_unreadable: list[dict] = field(default_factory=list)
     stopped: Optional[str] = None
     meta: dict = field(default_factory=dict)
 
@@ -358,10 +352,10 @@ def draw_initial(ids: Sequence[ImageId], size: int,
     return seeded_order(ids, 'initial', seed)[:size]
 
 
-def _entry(ids: list, seed: Optional[int], repeated: list) -> dict:
+def _entry(ids: list, seed: Optional[int], reselected: list) -> dict:
     """A round as it stands in the state."""
     entry = dict(ids=list(ids), seed=seed)
-    return dict(entry, repeated=list(repeated)) if repeated else entry
+    return dict(entry, reselected=list(reselected)) if reselected else entry
 
 
 def pool_hash(ids: Iterable[ImageId]) -> str:
@@ -375,7 +369,7 @@ def pool_hash(ids: Iterable[ImageId]) -> str:
 def _check_state(raw: Mapping, path: str) -> None:
     types = {
         'config_hash': str, 'seed': int, 'pool_hash': str, 'num_images': int,
-        'rounds': list, 'set_aside': list, 'stopped': (str, type(None)),
+        'rounds': list, 'set_unreadable': list, 'stopped': (str, type(None)),
         'meta': dict
     }
     wrong = set(raw) ^ set(types)
@@ -385,18 +379,18 @@ def _check_state(raw: Mapping, path: str) -> None:
         raise _corrupt(path, f'wrong or missing keys {some(sorted(wrong))}')
     if not all(map(_is_entry, raw['rounds'])):
         raise _corrupt(path, 'a round is not of the form {ids, seed} or '
-                       '{ids, seed, repeated}')
-    fields = set(BadImage.__dataclass_fields__)
+                       '{ids, seed, reselected}')
+    fields = set(UnreadableImage.__dataclass_fields__)
     if not all(isinstance(b, dict) and set(b) == fields
-               for b in raw['set_aside']):
-        raise _corrupt(path, f'"set_aside" entries need {sorted(fields)}')
+               for b in raw['set_unreadable']):
+        raise _corrupt(path, f'"set_unreadable" entries need {sorted(fields)}')
 
 
 def _is_entry(value: Any) -> bool:
     return (isinstance(value, dict)
-            and set(value) - {'repeated'} == {'ids', 'seed'}
+            and set(value) - {'reselected'} == {'ids', 'seed'}
             and isinstance(value['ids'], list)
-            and isinstance(value.get('repeated', []), list))
+            and isinstance(value.get('reselected', []), list))
 
 
 def _corrupt(path: str, problem: str) -> ValueError:

@@ -9,8 +9,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS as ALL_DATASETS
 
 from mmal.fileio import read_json
-from mmal.pool.coco import some
 from mmal.registry import DATASETS
+from .coco import some
 
 
 @DATASETS.register_module()

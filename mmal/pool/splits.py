@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Optional
 
 from mmal.fileio import write_json
-from mmal.pool.coco import CocoData, write_split
-from mmal.pool.pool import Pool
+from .coco import CocoData, write_split
+from .pool import Pool
 
 LABELLED = 'labelled.json'
 UNLABELLED = 'unlabelled.json'
@@ -89,7 +89,7 @@ def write_repeats(round_dir: str,
         str | None: The path of the file, if there is one.
     """
     path = osp.join(round_dir, REPEATS)
-    repeats = pool.repeats(round)
+    repeats = pool.repeat_counts(round)
     if repeats:
         write_json(
             path, dict(ids=list(repeats), times=list(repeats.values())))

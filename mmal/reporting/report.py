@@ -77,7 +77,7 @@ def render(contents: Contents,
         header=header,
         rows=rows,
         queries=[_query(c, img_prefix, thumbnails) for c in contents.chosen],
-        set_aside=contents.set_aside,
+        unreadable=contents.unreadable,
         settings=contents.settings,
         amount=amount,
         listed=LISTED)
@@ -137,7 +137,7 @@ def _query(chosen: Chosen, img_prefix: Optional[str],
         'file_name': image.file_name or '–',
         'score': '–' if image.score is None else f'{image.score:.4g}',
         'boxes': None if image.labels is None else len(image.labels),
-        'repeated': image.repeated
+        'reselected': image.reselected
     } for image in chosen.images]
     for image, shown in zip(chosen.images[:thumbnails], images):
         if img_prefix is not None and image.file_name:
@@ -146,7 +146,7 @@ def _query(chosen: Chosen, img_prefix: Optional[str],
     return {
         'round': chosen.round,
         'images': images,
-        'new': sum(not i['repeated'] for i in images),
+        'new': sum(not i['reselected'] for i in images),
         'boxes': chosen.boxes,
         'classes': chosen.classes,
         'pictures': [i for i in images if i.get('picture')]

@@ -20,13 +20,13 @@ class ChosenImage:
         file_name (str, optional): As in the COCO file.
         labels (list[tuple[str, list[float]]], optional): Class name and box
             ``[x, y, w, h]`` in pixels; None before it is labelled.
-        repeated (bool): Whether it was labelled before and is taken again.
+        reselected (bool): Whether it was labelled before and is taken again.
     """
     id: Any
     score: Optional[float] = None
     file_name: Optional[str] = None
     labels: Optional[List[Tuple[str, List[float]]]] = None
-    repeated: bool = False
+    reselected: bool = False
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Chosen:
     Args:
         round (int): The round of the query.
         images (list[ChosenImage]): In the order chosen.
-        boxes (int, optional): Boxes on those that are not ``repeated``.
+        boxes (int, optional): Boxes on those that are not ``reselected``.
         note (str): A remark of the query.
     """
     round: int
@@ -48,7 +48,7 @@ class Chosen:
     def classes(self) -> List[Tuple[str, int]]:
         """Class name and number of boxes, the most frequent first; images
         taken again do not count."""
-        names = [n for image in self.images if not image.repeated
+        names = [n for image in self.images if not image.reselected
                  for n, _ in image.labels or ()]
         return sorted(Counter(names).items(), key=lambda x: (-x[1], x[0]))
 
@@ -61,14 +61,14 @@ class Contents:
         name (str): Name of the work folder.
         curve (Curve): Its curve; empty if there is none yet.
         chosen (list[Chosen]): One per query.
-        set_aside (list[dict]): Unusable images: id, file_name and reason.
+        unreadable (list[dict]): Unusable images: id, file_name and reason.
         settings (list[tuple[str, str]]): Facts of the config.
         problems (list[str]): Files that could not be read.
     """
     name: str
     curve: Curve = field(default_factory=Curve)
     chosen: List[Chosen] = field(default_factory=list)
-    set_aside: List[Dict] = field(default_factory=list)
+    unreadable: List[Dict] = field(default_factory=list)
     settings: List[Tuple[str, str]] = field(default_factory=list)
     problems: List[str] = field(default_factory=list)
 
@@ -103,7 +103,7 @@ class _Reader:
         out = self.out
         out.curve = self._try(Curve.load, FILE_NAME) or Curve()
         state = self._json('state.json') or {}
-        out.set_aside = list(state.get('set_aside') or [])
+        out.unreadable = list(state.get('unreadable') or [])
         out.settings = self._settings(state)
         rounds = self._rounds()
         infos = self._labelled(rounds)
@@ -156,7 +156,7 @@ class _Reader:
         scores += [None] * (len(ids) - len(scores))
         if any(i not in infos for i in ids):
             infos = {**self._unlabelled(name), **infos}
-        again = set(selected.get('repeated') or ())
+        again = set(selected.get('reselected') or ())
         images = []
         for image_id, score in zip(ids, scores):
             known = infos.get(image_id) or ChosenImage(image_id)

@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from .data import Batch, ScoringData
+    from .batch import Batch
+    from .data import ScoringData
 
 
 class BaseScorer(metaclass=ABCMeta):

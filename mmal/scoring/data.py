@@ -11,23 +11,24 @@ import copy
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Callable, Optional, Union
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable, Optional
 
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.dist import get_dist_info, get_rank
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from mmal.types import ImageId
+from .batch import Batch, collate
+from .embeddings.base import BackboneEmbedder, BaseEmbedder
+
 if TYPE_CHECKING:
     from mmal.models.committees import BaseCommittee
-    from .embeddings import BaseEmbedder
 
-ImageId = Union[int, str]
 
-_WRAPPED = 'dataset'
 _LOADERS = ('LoadImageFromFile', )
 
 
@@ -44,25 +45,6 @@ class Split:
     dataset: dict
     labels: bool
     ids: Optional[Sequence[ImageId]] = None
-
-
-@dataclass
-class Batch:
-    """B images of one shape, ready for the detector.
-
-    Args:
-        ids (list[int | str]): Their image ids.
-        inputs (Tensor): [B, 3, H, W], normalised and padded, on the device
-            of the model.
-        samples (list[DetDataSample]): Their meta data, and ``gt_instances``
-            in the coordinates of ``inputs`` if the split has labels.
-    """
-    ids: list[ImageId]
-    inputs: Optional[Tensor] = None
-    samples: list = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 @dataclass
@@ -86,7 +68,7 @@ class ScoringData:
         progress (bool): Whether process 0 shows a progress bar.
         committee (BaseCommittee, optional): Several opinions on a batch.
         embedder (BaseEmbedder, optional): Gives embeddings where they are
-            wanted; the detector's own backbone when None.
+            wanted; :class:`BackboneEmbedder` when None.
     """
 
     def __init__(self,
@@ -107,7 +89,7 @@ class ScoringData:
         self.check_image = check_image
         self.progress = progress
         self.committee = committee
-        self.embedder = embedder
+        self.embedder = embedder or BackboneEmbedder()
         self.unreadable: dict[str, dict[ImageId, str]] = defaultdict(dict)
         self._datasets: dict[str, Dataset] = {}
         self._plans: dict[tuple, list[list[int]]] = {}
@@ -310,21 +292,6 @@ def plan_batches(dataset: Dataset,
     ]
 
 
-def innermost_dataset(cfg: dict) -> dict:
-    """The dataset inside wrappers such as RepeatDataset.
-
-    Raises:
-        ValueError: If several datasets are joined.
-    """
-    while _WRAPPED in cfg:
-        cfg = cfg[_WRAPPED]
-    if 'datasets' in cfg:
-        raise ValueError(
-            f'{cfg["type"]} joins several datasets, but active learning needs '
-            'one pool: merge their json files into one COCO file.')
-    return cfg
-
-
 class _Checked(Dataset):
     """Returns a note instead of an image that cannot be read."""
 
@@ -344,18 +311,3 @@ class _Checked(Dataset):
 
     def __len__(self) -> int:
         return len(self.dataset)
-
-
-def collate(items: list[dict], model: nn.Module) -> Batch:
-    """What a test pipeline made of images of one shape, as a batch.
-
-    Args:
-        items (list[dict]): ``inputs`` and ``data_samples`` of each.
-        model (nn.Module): The detector; its data preprocessor is used.
-    """
-    data = dict(
-        inputs=[item['inputs'] for item in items],
-        data_samples=[item['data_samples'] for item in items])
-    data = model.data_preprocessor(data, training=False)
-    samples = data['data_samples']
-    return Batch([s.img_id for s in samples], data['inputs'], samples)

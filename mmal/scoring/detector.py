@@ -17,36 +17,49 @@ from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmal.models.utils import blank_image, replaced_forwards
+from mmal.models.utils import blank_image
+from mmal.models.utils.patch_forward import patch_forward
 from mmal.models.utils.per_image import (
-    Outputs,
-    head_outputs,
     image_losses,
     map_outputs,
-    training_outputs,
 )
-from .data import Batch
-
-__all__ = [
-    'KINK', 'Outputs', 'blank_batch', 'clipped', 'head_outputs',
-    'image_losses', 'predictions', 'pseudo_label_losses', 'pseudo_labels',
-    'training_outputs', 'twice_differentiable'
-]
+from mmal.types import Outputs
+from .batch import Batch
 
 # pixels; far above float32's resolution of coordinates, far below a box
 KINK = 0.01
 
 
-def blank_batch(model: nn.Module, size: Optional[int] = None) -> Batch:
-    """A grey image with one box, to try a detector on.
+def dummy_batch(model: nn.Module,
+                size: Optional[int] = None,
+                box: bool = True) -> Batch:
+    """A grey image to try a detector on.
 
     Args:
         model (nn.Module): The detector; gives the device.
         size (int, optional): Height and width in pixels; by default one that
             the detector takes (SSD has no pixel left of smaller images).
+        box (bool): Whether it is labelled with a box.
     """
     inputs, sample = blank_image(model, size)
+    if not box:
+        del sample.gt_instances
     return Batch(ids=[0], inputs=inputs, samples=[sample])
+
+
+def final_head(model: nn.Module) -> nn.Module:
+    """The head that classifies final detections: of the last stage.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    head = getattr(getattr(model, 'roi_head', model), 'bbox_head', None)
+    if head is None:
+        raise ValueError(
+            f'{type(model).__name__} has neither bbox_head nor '
+            'roi_head.bbox_head, which would classify its detections: choose '
+            'another active_learning.scorer for it.')
+    return head[-1] if isinstance(head, nn.ModuleList) else head
 
 
 @torch.no_grad()
@@ -139,7 +152,7 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
     derivative; the same formula in torch operations has.
     """
     losses = [m for m in model.modules() if type(m) is FocalLoss]
-    with replaced_forwards({x: partial(_focal_loss, x) for x in losses}):
+    with patch_forward({x: partial(_focal_loss, x) for x in losses}):
         yield
 
 

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from mmal.registry import TASK_UTILS
 from .base import BaseScorer
-from .data import Batch, ScoringData
-from .detector import blank_batch
+from .batch import Batch
+from .data import ScoringData
+from .detector import dummy_batch
 
 
 @TASK_UTILS.register_module()
@@ -28,7 +29,7 @@ class LearningLossScorer(BaseScorer):
                 f'{type(model).__name__} has no loss prediction head: set '
                 "model.type='mmal.LearningLossDetector' in the config of a "
                 'single-stage detector, or choose another scorer.')
-        self._predict(model, blank_batch(model))
+        self._predict(model, dummy_batch(model))
 
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """See :meth:`BaseScorer.process`."""

@@ -4,24 +4,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Optional, Union
+from typing import Optional
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, broadcast
+from mmengine.dist import all_gather_object
 from torch import nn
 
-from mmal.compat.losses import local_losses
+from mmal.models.utils.evaluation_mode import evaluation_mode
 from mmal.randomness import seeded_uniform
+from mmal.scores import Scores
+from mmal.scoring.embeddings.base import Extractor
+from mmal.scoring.embeddings.store import EmbeddingFile, EmbeddingShard
 from .base import BaseScorer
-from .data import Batch, ImageId, ScoringData
-from .embedding_model import SecondEmbedder
-from .embeddings import Embedder, EmbeddingFile, Part
-from .layer_embedder import LayerWatcher
-from .scores import Scores
+from .batch import Batch
+from .data import ScoringData
 
 EMBEDDING = 'embedding'
-AnyEmbedder = Union[Embedder, LayerWatcher, SecondEmbedder]
 
 
 def score_pool(model: nn.Module,
@@ -47,7 +46,7 @@ def score_pool(model: nn.Module,
         known (Scores, optional): Scores of some of its images by the same
             model; only the others are looked at.
         embeddings (EmbeddingFile, optional): Where to write an embedding of
-            each image, see :mod:`mmal.scoring.embeddings`; then every scorer
+            each image, see :mod:`mmal.scoring.embeddings.store`; then every scorer
             looks at the images. ``known`` must have embeddings too.
 
     Returns:
@@ -60,7 +59,7 @@ def score_pool(model: nn.Module,
     """
     with ExitStack() as stack:
         part = stack.enter_context(embeddings.part()) if embeddings else None
-        with _ready(model):
+        with evaluation_mode(model):
             scorer.prepare(model, data)
             rows = _score_shard(model, scorer, data, split, known, part)
         parts = all_gather_object((rows, data.unreadable[split]))
@@ -74,87 +73,6 @@ def score_pool(model: nn.Module,
     return scores
 
 
-def embed_split(
-        model: nn.Module,
-        data: ScoringData,
-        split: str,
-        file: EmbeddingFile,
-        ids: Optional[list[ImageId]] = None
-) -> tuple[list[ImageId], Optional[np.ndarray]]:
-    """Write embeddings of a split; only the backbone runs.
-
-    Args:
-        model (nn.Module): The detector. It is in eval mode inside and
-            restored after.
-        data (ScoringData): The images. Those that cannot be read are left out
-            and named in ``data.unreadable``.
-        split (str): Which split.
-        file (EmbeddingFile): Where to.
-        ids (list[int | str], optional): Only these images.
-
-    Returns:
-        tuple: The ids, in the order of the split's file, and the rows
-        [N, D], memory-mapped; None if there is no image.
-
-    Raises:
-        ValueError: If the model has no backbone.
-    """
-    with file.part() as part:
-        with _ready(model), _embedder(model, data) as embedder:
-            for batch in data.batches(split, model, ids, desc='embedding'):
-                embedder.expect(batch)
-                part.add(batch.ids, embedder.embedding())
-        found = {i for p in all_gather_object(part.ids) for i in p}
-        ids = [i for i in data.ids(split) if i in found]
-        return ids, file.join(ids, part)
-
-
-@contextmanager
-def _ready(model: nn.Module) -> Iterator[None]:
-    """In eval mode, the same in every process, and precise."""
-    was_training = model.training
-    model.eval()
-    share_buffers(model)
-    try:
-        with local_losses(), full_precision():
-            yield
-    finally:
-        model.train(was_training)
-
-
-def share_buffers(model: nn.Module) -> None:
-    """Give every process the batch norm statistics of process 0.
-
-    Distributed training leaves each process its own, and only those of
-    process 0 are in the checkpoint.
-
-    Args:
-        model (nn.Module): Its buffers are changed in place.
-    """
-    for buffer in model.buffers():
-        broadcast(buffer)
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Switch TensorFloat-32 off.
-
-    With its 10 bits, scores would depend visibly on the batch size.
-    """
-    if not torch.cuda.is_available():
-        yield
-        return
-    backends = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [b.allow_tf32 for b in backends]
-    try:
-        for backend in backends:
-            backend.allow_tf32 = False
-        yield
-    finally:
-        for backend, flag in zip(backends, before):
-            backend.allow_tf32 = flag
-
-
 def _rows_of(known: Optional[Scores], embeddings: bool) -> list[dict]:
     if known is None or not len(known):
         return []
@@ -165,13 +83,13 @@ def _rows_of(known: Optional[Scores], embeddings: bool) -> list[dict]:
 
 
 def _score_shard(model, scorer, data, split, known,
-                 part: Optional[Part]) -> dict[str, list]:
+                 part: Optional[EmbeddingShard]) -> dict[str, list]:
     rows = defaultdict(list)
     looks = scorer.needs_images or part is not None
     with _watching(model, scorer, data, part) as embedder:
         for batch in _batches(model, data, split, known, looks):
             if embedder is not None:
-                embedder.expect(batch)
+                embedder.set_batch(batch)
             columns = dict(scorer.process(model, batch))
             if part is not None:
                 own = columns.pop(EMBEDDING, None)
@@ -183,18 +101,13 @@ def _score_shard(model, scorer, data, split, known,
 
 @contextmanager
 def _watching(model, scorer, data,
-              part: Optional[Part]) -> Iterator[Optional[AnyEmbedder]]:
+              part: Optional[EmbeddingShard]) -> Iterator[Optional[Extractor]]:
     """Watch the model if its embeddings are wanted."""
     if part is None or scorer.needs_embeddings:
         yield None
         return
-    with _embedder(model, data) as embedder:
+    with data.embedder.attach(model) as embedder:
         yield embedder
-
-
-def _embedder(model: nn.Module, data: ScoringData) -> AnyEmbedder:
-    """Of the detector's own backbone, unless another source is given."""
-    return data.embedder.watch(model) if data.embedder else Embedder(model)
 
 
 def _batches(model, data, split, known, looks: bool) -> Iterator[Batch]:

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from mmal.randomness import seeded_uniform
 from mmal.registry import TASK_UTILS
 from .base import BaseScorer
-from .data import Batch, ScoringData
+from .batch import Batch
+from .data import ScoringData
 
 
 @TASK_UTILS.register_module()

@@ -1,17 +1,12 @@
-"""Selectors: scores and a budget in, image ids out."""
-from .base import (
-    BaseSelector,
-    ImageId,
-    ScoresLike,
-    best_first,
-    check_count,
-    lowest_first,
-)
+"""Selectors: scores in, an order of image ids out, drawn lazily.
+
+Plain torch and numpy; nothing of mmengine, mmcv or mmdet is needed.
+"""
+from .base import BaseSelector, best_first, lowest_first
 from .bottom_n import BottomN
 from .core_set import CoreSet
+from .greedy_selector import BaseGreedySelector, GreedyRun
 from .k_means_plus_plus import KMeansPlusPlus
-from .plain_scores import PlainScores
-from .processes import Alone, Processes, ProcessGroup
 from .random_subset import RandomSubset
 from .ranking import BaseRanking
 from .round_robin import RoundRobin
@@ -22,9 +17,8 @@ from .top_n import TopN
 from .top_third import TopThird
 
 __all__ = [
-    'Alone', 'BaseRanking', 'BaseSelector', 'BottomN', 'CoreSet', 'ImageId',
-    'KMeansPlusPlus', 'PlainScores', 'ProcessGroup', 'Processes',
-    'RandomSubset', 'RoundRobin', 'ScoresLike', 'SharedSelection',
-    'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'best_first',
-    'check_count', 'lowest_first'
+    'BaseGreedySelector', 'BaseRanking', 'BaseSelector', 'BottomN', 'CoreSet',
+    'GreedyRun', 'KMeansPlusPlus', 'RandomSubset', 'RoundRobin',
+    'SharedSelection', 'SparseModeling', 'TopBottom', 'TopN', 'TopThird',
+    'best_first', 'lowest_first'
 ]

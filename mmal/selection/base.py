@@ -3,25 +3,22 @@ from __future__ import annotations
 
 import copy
 from abc import ABCMeta, abstractmethod
-from collections.abc import Sequence
-from typing import Optional, Protocol, Union
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Optional, Union
 
 import numpy as np
 
-ImageId = Union[int, str]
-
-
-class ScoresLike(Protocol):
-    """What a selector reads of scores; see :class:`mmal.scoring.Scores`."""
-    ids: list[ImageId]
-    values: np.ndarray
-    tiebreak: np.ndarray
+from mmal.scores import Scores
+from mmal.types import ImageId
 
 
 class BaseSelector(metaclass=ABCMeta):
-    """Turns scores (and embeddings) and a number into image ids.
+    """Puts the images of a pool in an order, best first.
 
-    A selector knows no model and reads no image, and works without mmdet.
+    A selector knows no model, reads no image and knows no budget: whoever
+    asks draws from the order as many images as can be paid. It works without
+    mmengine, mmcv and mmdet.
 
     Class attributes tell the loop what it needs:
 
@@ -32,7 +29,7 @@ class BaseSelector(metaclass=ABCMeta):
     - ``needs_weights``: scores that are not negative, as weights.
     - ``embeddings_dtype``: how precisely a run stores them, 'float32' or
       'float16'.
-    - ``can_share``: whether it has a method ``select_sharded``, by which
+    - ``can_share``: whether it has a method ``order_sharded``, by which
       several processes choose together, each from a part of the pool.
     """
 
@@ -43,7 +40,7 @@ class BaseSelector(metaclass=ABCMeta):
     embeddings_dtype: str = 'float32'
     can_share: bool = False
     round: int = 0
-    part: tuple[Union[int, str], ...] = ()
+    seed_key: tuple[Union[int, str], ...] = ()
 
     def check_classes(self, names: Sequence[str]) -> None:  # noqa: B027
         """Learn the names of the classes.
@@ -52,15 +49,15 @@ class BaseSelector(metaclass=ABCMeta):
             ValueError: If the settings do not suit these.
         """
 
-    def one_of_many(self, *part: Union[int, str]) -> BaseSelector:
+    def with_seed_key(self, *key: Union[int, str]) -> BaseSelector:
         """A copy that draws random numbers of its own.
 
         Args:
-            *part (int | str): Which one it is; with the seed and the round
-                part of the key of its random numbers.
+            *key (int | str): With the seed and the round the key of its
+                random numbers.
         """
         other = copy.copy(self)
-        other.part = (*self.part, *part)
+        other.seed_key = (*self.seed_key, *key)
         return other
 
     def prepare(self, round: int) -> None:
@@ -74,27 +71,47 @@ class BaseSelector(metaclass=ABCMeta):
         self.round = round
 
     @abstractmethod
-    def select(self,
-               scores: ScoresLike,
-               n: int,
-               embeddings: Optional[np.ndarray] = None,
-               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
-        """Choose n images.
+    def order(self,
+              scores: Union[Scores, Sequence[float]],
+              embeddings: Optional[np.ndarray] = None,
+              labelled: Optional[np.ndarray] = None) -> Iterator[ImageId]:
+        """All images, best first.
+
+        Where each choice depends on those before it, an image is computed
+        when it is drawn.
 
         Args:
-            scores (ScoresLike): Scores of N images, higher = label first.
-            n (int): How many to choose, 0 <= n <= N.
+            scores (Scores | sequence[float] | Tensor): Of N images, higher =
+                label first; plain numbers are of the images 0 to N - 1.
             embeddings (np.ndarray, optional): [N, D], float32 or float16,
                 in the order of the scores; may be memory-mapped.
             labelled (np.ndarray, optional): [L, D], the same of the labelled
                 images.
 
         Returns:
-            list[int | str]: n different ids, the most wanted first.
+            Iterator[int | str]: The N ids, each once.
 
         Raises:
-            ValueError: If n is negative or more than N.
+            ValueError: If the selector cannot work with these; at once, not
+                when the first image is drawn.
         """
+
+    def select(self,
+               scores: Union[Scores, Sequence[float]],
+               n: int,
+               embeddings: Optional[np.ndarray] = None,
+               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
+        """The first n images of :meth:`order`.
+
+        Args:
+            scores, embeddings, labelled: See :meth:`order`.
+            n (int): How many, 0 <= n <= N.
+
+        Raises:
+            ValueError: Also if n is negative or more than N.
+        """
+        check_count(n, len(scores))
+        return list(islice(self.order(scores, embeddings, labelled), n))
 
 
 def check_count(n: int, available: int) -> None:
@@ -105,11 +122,11 @@ def check_count(n: int, available: int) -> None:
             f'{available}.')
 
 
-def best_first(scores: ScoresLike) -> np.ndarray:
+def best_first(scores: Scores) -> np.ndarray:
     """Positions of the scores from the highest to the lowest.
 
     Args:
-        scores (ScoresLike): Scores of N images.
+        scores (Scores): Scores of N images.
 
     Returns:
         np.ndarray: int64 [N]. Equal values are ordered by their tiebreak.
@@ -117,11 +134,11 @@ def best_first(scores: ScoresLike) -> np.ndarray:
     return np.lexsort((scores.tiebreak, -np.asarray(scores.values)))
 
 
-def lowest_first(scores: ScoresLike) -> np.ndarray:
+def lowest_first(scores: Scores) -> np.ndarray:
     """Positions of the scores from the lowest to the highest, then ``-inf``.
 
     Args:
-        scores (ScoresLike): Scores of N images.
+        scores (Scores): Scores of N images.
 
     Returns:
         np.ndarray: int64 [N]. Equal values are ordered by their tiebreak.
@@ -130,14 +147,14 @@ def lowest_first(scores: ScoresLike) -> np.ndarray:
     return np.lexsort((scores.tiebreak, values, values == -np.inf))
 
 
-def check_weights(owner: str, use: str, scores: ScoresLike,
+def check_weights(owner: str, use: str, scores: Scores,
                   advice: str) -> np.ndarray:
     """The scores where they are used as weights.
 
     Args:
         owner (str): Who asks.
         use (str): What is done with them.
-        scores (ScoresLike): Scores of N images.
+        scores (Scores): Scores of N images.
         advice (str): What to do if they are of no use.
 
     Returns:

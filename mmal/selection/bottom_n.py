@@ -4,7 +4,8 @@ from __future__ import annotations
 import numpy as np
 
 from mmal.registry import TASK_UTILS
-from .base import ScoresLike, lowest_first
+from mmal.scores import Scores
+from .base import lowest_first
 from .ranking import BaseRanking
 
 
@@ -19,14 +20,12 @@ class BottomN(BaseRanking):
     table II.
 
     Examples:
-        >>> from types import SimpleNamespace
-        >>> import numpy as np
-        >>> s = SimpleNamespace(ids=[7, 8, 9], values=np.array([1., 3., 2.]),
-        ...                     tiebreak=np.zeros(3))
+        >>> from mmal.scores import Scores
+        >>> s = Scores([7, 8, 9], [1., 3., 2.])
         >>> BottomN().select(s, 2)
         [7, 9]
     """
 
-    def ranking(self, scores: ScoresLike) -> np.ndarray:
+    def ranking(self, scores: Scores) -> np.ndarray:
         """See :meth:`BaseRanking.ranking`."""
         return lowest_first(scores)

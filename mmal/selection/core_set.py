@@ -6,12 +6,12 @@ from typing import Optional
 import numpy as np
 
 from mmal.registry import TASK_UTILS
-from .centre_selector import BaseCentreSelector, Choice
-from .farthest import FarthestPoints
+from .greedy_selector import BaseGreedySelector, GreedyRun
+from .lazy_greedy import LazyGreedyKCenter
 
 
 @TASK_UTILS.register_module()
-class CoreSet(BaseCentreSelector):
+class CoreSet(BaseGreedySelector):
     """Greedy k-center: again and again the image farthest from all chosen and
     labelled ones, ``argmax s(x) min d(x, c)``.
 
@@ -24,8 +24,8 @@ class CoreSet(BaseCentreSelector):
     Images with a score of ``-inf`` come after all others.
 
     At most O((L + n)·N·D) time and O(N) memory beside the embeddings, which
-    may be memory-mapped; see :class:`FarthestPoints`. Distances are exact
-    (:class:`Grid`: embeddings are rounded to 2**-24 of the longest), so the
+    may be memory-mapped; see :class:`LazyGreedyKCenter`. Distances are exact
+    (:class:`Quantizer`: embeddings are rounded to 2**-24 of the longest), so the
     choice is the same on every machine and for every number of threads and
     processes. Equal values are settled by the tiebreak of the scores.
 
@@ -43,10 +43,9 @@ class CoreSet(BaseCentreSelector):
         ValueError: If ``start``, ``distance`` or ``dtype`` is unknown.
 
     Examples:
-        >>> from types import SimpleNamespace
         >>> import numpy as np
-        >>> scores = SimpleNamespace(ids=[7, 8, 9], values=np.zeros(3),
-        ...                          tiebreak=np.zeros(3))
+        >>> from mmal.scores import Scores
+        >>> scores = Scores([7, 8, 9], np.zeros(3), np.zeros(3))
         >>> line = np.array([[1.], [2.], [5.]], np.float32)
         >>> CoreSet().select(scores, 2, line, labelled=np.zeros((1, 1)))
         [9, 8]
@@ -62,8 +61,8 @@ class CoreSet(BaseCentreSelector):
                  dtype: str = 'float32') -> None:
         super().__init__(start, weighted, distance, seed, dtype)
 
-    def points(self, choice: Choice, index: np.ndarray,
-               weights: Optional[np.ndarray]) -> FarthestPoints:
-        """See :meth:`BaseCentreSelector.points`."""
-        return FarthestPoints(choice.embeddings, choice.grid, index,
-                              choice.centres, weights)
+    def candidates(self, run: GreedyRun, rows: np.ndarray,
+                   weights: Optional[np.ndarray]) -> LazyGreedyKCenter:
+        """See :meth:`BaseGreedySelector.candidates`."""
+        return LazyGreedyKCenter(run.embeddings, run.quantizer, rows,
+                                 run.centres, weights)

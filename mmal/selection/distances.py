@@ -64,7 +64,7 @@ DISTANCES: dict[str, type[BaseDistance]] = dict(
 
 
 @dataclass(frozen=True)
-class Grid:
+class Quantizer:
     """Integers that stand for embeddings.
 
     Args:
@@ -76,7 +76,7 @@ class Grid:
     origin: np.ndarray
     step: float
 
-    def place(self, rows: np.ndarray) -> np.ndarray:
+    def quantize(self, rows: np.ndarray) -> np.ndarray:
         """The cells of embeddings.
 
         Args:
@@ -157,7 +157,7 @@ def min_squares(cells: np.ndarray, norms: np.ndarray, centres: np.ndarray,
     block of centres.
 
     Args:
-        cells (np.ndarray): float64 [M, D], whole numbers of a :class:`Grid`.
+        cells (np.ndarray): float64 [M, D], whole numbers of a :class:`Quantizer`.
         norms (np.ndarray): [M], their :func:`squared_norms`.
         centres (np.ndarray): float64 [K, D] of the same grid, K >= 1.
         centre_norms (np.ndarray): [K].

@@ -7,12 +7,12 @@ import numpy as np
 
 from mmal.randomness import SeededStreams
 from mmal.registry import TASK_UTILS
-from .centre_selector import BaseCentreSelector, Choice
-from .draws import RandomPoints
+from .d2_sampling import D2Sampler
+from .greedy_selector import BaseGreedySelector, GreedyRun
 
 
 @TASK_UTILS.register_module()
-class KMeansPlusPlus(BaseCentreSelector):
+class KMeansPlusPlus(BaseGreedySelector):
     """Draws one image after another with ``p(x)`` proportional to
     ``s(x) min d(x, c)``, c the images chosen before.
 
@@ -24,9 +24,9 @@ class KMeansPlusPlus(BaseCentreSelector):
     0, or copies of chosen images), the smallest tiebreak comes first.
 
     At most O((L + n)·N·D) time and O(N) memory beside the embeddings, which
-    may be memory-mapped; see :class:`RandomPoints`. The random numbers of an
+    may be memory-mapped; see :class:`D2Sampler`. The random numbers of an
     image depend on the seed, the round, its id and how many were chosen
-    before, and distances are exact (:class:`Grid`), so the choice is the same
+    before, and distances are exact (:class:`Quantizer`), so the choice is the same
     for every order of the pool and every number of threads and processes.
 
     Args:
@@ -43,10 +43,9 @@ class KMeansPlusPlus(BaseCentreSelector):
         ValueError: If ``start``, ``distance`` or ``dtype`` is unknown.
 
     Examples:
-        >>> from types import SimpleNamespace
         >>> import numpy as np
-        >>> scores = SimpleNamespace(ids=[7, 8, 9], values=np.ones(3),
-        ...                          tiebreak=np.zeros(3))
+        >>> from mmal.scores import Scores
+        >>> scores = Scores([7, 8, 9], np.ones(3), np.zeros(3))
         >>> line = np.array([[1.], [1.], [5.]], np.float32)
         >>> 9 in KMeansPlusPlus().select(scores, 2, line)
         True
@@ -62,11 +61,11 @@ class KMeansPlusPlus(BaseCentreSelector):
                  dtype: str = 'float32') -> None:
         super().__init__(start, weighted, distance, seed, dtype)
 
-    def points(self, choice: Choice, index: np.ndarray,
-               weights: Optional[np.ndarray]) -> RandomPoints:
-        """See :meth:`BaseCentreSelector.points`."""
-        ids = [choice.scores.ids[i] for i in index]
-        streams = SeededStreams(ids, self.seed, self.round, *self.part,
+    def candidates(self, run: GreedyRun, rows: np.ndarray,
+                   weights: Optional[np.ndarray]) -> D2Sampler:
+        """See :meth:`BaseGreedySelector.candidates`."""
+        ids = [run.scores.ids[row] for row in rows]
+        streams = SeededStreams(ids, self.seed, self.round, *self.seed_key,
                                 self.key, 'draws')
-        return RandomPoints(choice.embeddings, choice.grid, index,
-                            choice.centres, streams, weights)
+        return D2Sampler(run.embeddings, run.quantizer, rows, run.centres,
+                         streams, weights)

@@ -1,15 +1,17 @@
 """A selector that sees some of the images only."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Optional, Union
 
 import numpy as np
 
 from mmal.randomness import seeded_uniform
 from mmal.registry import TASK_UTILS
-from .base import BaseSelector, ImageId, ScoresLike, check_count
-from .plain_scores import PlainScores
+from mmal.scores import Scores, as_scores
+from mmal.types import ImageId
+from .base import BaseSelector
 
 
 @TASK_UTILS.register_module()
@@ -17,8 +19,9 @@ class RandomSubset(BaseSelector):
     """Lets a selector choose from some images, drawn at random each round.
 
     Yoo & Kweon, "Learning Loss for Active Learning", CVPR 2019, section 4.1
-    (10,000 images), so that what is chosen is less alike. If more images are
-    asked for, the subset is as large as that.
+    (10,000 images), so that what is chosen is less alike. When all images of
+    the subset are chosen, those that were not drawn follow as the same
+    selector puts them.
 
     Args:
         size (int): Images of the subset, >= 1.
@@ -31,8 +34,7 @@ class RandomSubset(BaseSelector):
             scores.
 
     Examples:
-        >>> scores = PlainScores(range(6), range(6))
-        >>> RandomSubset(6).select(scores, 2)
+        >>> RandomSubset(6).select([0., 1., 2., 3., 4., 5.], 2)
         [5, 4]
     """
 
@@ -61,20 +63,15 @@ class RandomSubset(BaseSelector):
         super().prepare(round)
         self.selector.prepare(round)
 
-    def select(self,
-               scores: ScoresLike,
-               n: int,
-               embeddings: Optional[np.ndarray] = None,
-               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
-        """See :meth:`BaseSelector.select`."""
-        check_count(n, len(scores.ids))
-        drawn = seeded_uniform(scores.ids, self.seed, self.round, *self.part,
-                               'subset')
-        kept = np.sort(np.argsort(drawn, kind='stable')[:max(self.size, n)])
-        return self.selector.select(_part(scores, kept), n)
-
-
-def _part(scores: ScoresLike, index: np.ndarray) -> PlainScores:
-    return PlainScores([scores.ids[i] for i in index],
-                       np.asarray(scores.values)[index],
-                       np.asarray(scores.tiebreak)[index])
+    def order(self,
+              scores: Union[Scores, Sequence[float]],
+              embeddings: Optional[np.ndarray] = None,
+              labelled: Optional[np.ndarray] = None) -> Iterator[ImageId]:
+        """See :meth:`BaseSelector.order`."""
+        scores = as_scores(scores)
+        drawn = seeded_uniform(scores.ids, self.seed, self.round,
+                               *self.seed_key, 'subset')
+        by_number = np.argsort(drawn, kind='stable')
+        parts = by_number[:self.size], by_number[self.size:]
+        return chain.from_iterable(
+            self.selector.order(scores.take(np.sort(part))) for part in parts)

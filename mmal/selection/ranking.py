@@ -2,30 +2,32 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Optional
+from collections.abc import Iterator, Sequence
+from typing import Optional, Union
 
 import numpy as np
 
-from .base import BaseSelector, ImageId, ScoresLike, check_count
+from mmal.scores import Scores, as_scores
+from mmal.types import ImageId
+from .base import BaseSelector
 
 
 class BaseRanking(BaseSelector):
-    """Orders all images and chooses the first n, in O(N log N)."""
+    """Ranks all images at once, in O(N log N)."""
 
     @abstractmethod
-    def ranking(self, scores: ScoresLike) -> np.ndarray:
+    def ranking(self, scores: Scores) -> np.ndarray:
         """Positions of the scores, int64 [N], the most wanted image first.
 
         Args:
-            scores (ScoresLike): Scores of N images; those of ``-inf`` come
-                after all others.
+            scores (Scores): Scores of N images; those of ``-inf`` come after
+                all others.
         """
 
-    def select(self,
-               scores: ScoresLike,
-               n: int,
-               embeddings: Optional[np.ndarray] = None,
-               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
-        """See :meth:`BaseSelector.select`."""
-        check_count(n, len(scores.ids))
-        return [scores.ids[i] for i in self.ranking(scores)[:n]]
+    def order(self,
+              scores: Union[Scores, Sequence[float]],
+              embeddings: Optional[np.ndarray] = None,
+              labelled: Optional[np.ndarray] = None) -> Iterator[ImageId]:
+        """See :meth:`BaseSelector.order`."""
+        scores = as_scores(scores)
+        return map(scores.ids.__getitem__, self.ranking(scores))

@@ -1,14 +1,18 @@
 """Classes that choose in turn."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, islice
 from typing import Optional, Union
 
 import numpy as np
 
 from mmal.registry import TASK_UTILS
-from .base import BaseSelector, ImageId, ScoresLike, check_count
-from .plain_scores import PlainScores
+from mmal.scores import Scores, as_scores
+from mmal.types import ImageId
+from .base import BaseSelector
 
 _COLUMN = 'class_scores'
 
@@ -18,10 +22,9 @@ class RoundRobin(BaseSelector):
     """Lets the classes of interest choose an image in turn, by a selector of
     any kind.
 
-    The images are ranked for each class: the selector is asked for n images
-    with the values of this class, ``scores.columns['class_scores'][:, c]``,
-    in place of the scores (-inf where the score is -inf). Then each class in
-    turn takes the first image of its ranking that none has taken. A class
+    The images are ranked for each class: the selector is given the values of
+    this class, ``scores.columns['class_scores'][:, c]``, in place of the
+    scores (-inf where the score is -inf). Then each class in turn takes the first image of its ranking that none has taken. A class
     with nothing left but images of value ``-inf`` is passed over; when this
     is so for all, the selector's choice by the scores themselves follows.
 
@@ -40,12 +43,10 @@ class RoundRobin(BaseSelector):
             not in ``class_names``, or ``selector`` is none.
 
     Examples:
-        >>> from types import SimpleNamespace
         >>> import numpy as np
         >>> table = np.array([[.9, .1], [.8, .2], [.0, .3]])
-        >>> scores = SimpleNamespace(ids=[7, 8, 9], values=table.max(1),
-        ...                          tiebreak=np.zeros(3),
-        ...                          columns=dict(class_scores=table))
+        >>> scores = Scores([7, 8, 9], table.max(1),
+        ...                 columns=dict(class_scores=table))
         >>> RoundRobin(dict(type='mmal.TopN')).select(scores, 3)
         [7, 9, 8]
     """
@@ -78,30 +79,29 @@ class RoundRobin(BaseSelector):
         super().prepare(round)
         self.selector.prepare(round)
 
-    def select(self,
-               scores: ScoresLike,
-               n: int,
-               embeddings: Optional[np.ndarray] = None,
-               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
-        """See :meth:`BaseSelector.select`.
+    def order(self,
+              scores: Union[Scores, Sequence[float]],
+              embeddings: Optional[np.ndarray] = None,
+              labelled: Optional[np.ndarray] = None) -> Iterator[ImageId]:
+        """See :meth:`BaseSelector.order`.
 
         Raises:
             ValueError: Also if there are no values of each class, or one is
                 NaN.
         """
-        check_count(n, len(scores.ids))
-        if n == 0:
-            return []
-        columns = self._columns(_class_scores(scores).shape[1])
-        rankings = [
-            self._ranking(scores, c, n, embeddings, labelled) for c in columns
+        scores = as_scores(scores)
+        table = _class_scores(scores)
+        orders = [
+            self._class_order(scores, table[:, c], c, embeddings, labelled)
+            for c in self._columns(table.shape[1])
         ]
-        chosen = _in_turn(rankings, n)
-        if len(chosen) < n:
-            rest = self.selector.one_of_many(*self.part).select(
-                scores, n, embeddings, labelled)
-            chosen = list(dict.fromkeys(chosen + rest))[:n]
-        return chosen
+
+        def by_score() -> Iterator[ImageId]:
+            # a generator: an order that is never drawn from costs nothing
+            selector = self.selector.with_seed_key(*self.seed_key)
+            yield from selector.order(scores, embeddings, labelled)
+
+        return _different(chain(_in_turn(orders), by_score()))
 
     def _columns(self, number: int) -> Sequence[int]:
         if self.classes is None:
@@ -114,34 +114,41 @@ class RoundRobin(BaseSelector):
         _check_each_once(classes)
         return classes
 
-    def _ranking(self, scores, number, n, embeddings,
-                 labelled) -> list[ImageId]:
-        """The n images a class wants most, without those of -inf."""
-        column = _class_scores(scores)[:, number]
-        values = np.where(np.asarray(scores.values) == -np.inf, -np.inf,
-                          column)
-        own = PlainScores(scores.ids, values, scores.tiebreak, scores.columns)
+    def _class_order(self, scores: Scores, column: np.ndarray, number: int,
+                     embeddings, labelled) -> Iterator[ImageId]:
+        """The images a class wants most, without those of -inf."""
+        values = np.where(scores.values == -np.inf, -np.inf, column)
+        of_class = replace(scores, values=values)
         known = int((values != -np.inf).sum())  # the others come last
-        selector = self.selector.one_of_many(*self.part, 'class',
-                                             number)
-        return selector.select(own, min(n, known), embeddings, labelled)
+        selector = self.selector.with_seed_key(*self.seed_key, 'class',
+                                               number)
+        return islice(selector.order(of_class, embeddings, labelled), known)
 
 
-def _in_turn(rankings: list[list[ImageId]], n: int) -> list[ImageId]:
-    """At most n different ids, each ranking giving one in turn."""
-    turns: list[Iterator[ImageId]] = [iter(r) for r in rankings]
-    chosen: dict[ImageId, None] = {}
-    while turns and len(chosen) < n:
-        turn = turns.pop(0)
-        found = next((i for i in turn if i not in chosen), None)
-        if found is not None:
-            chosen[found] = None
-            turns.append(turn)
-    return list(chosen)
+def _in_turn(orders: list[Iterator[ImageId]]) -> Iterator[ImageId]:
+    """Each order in turn gives its next id that none has given."""
+    given = set()
+    turns = deque(orders)
+    while turns:
+        order = turns.popleft()
+        image = next((i for i in order if i not in given), None)
+        if image is not None:
+            given.add(image)
+            turns.append(order)
+            yield image
 
 
-def _class_scores(scores: ScoresLike) -> np.ndarray:
-    columns = getattr(scores, 'columns', {})
+def _different(ids: Iterable[ImageId]) -> Iterator[ImageId]:
+    """Each id where it comes first."""
+    given = set()
+    for image in ids:
+        if image not in given:
+            given.add(image)
+            yield image
+
+
+def _class_scores(scores: Scores) -> np.ndarray:
+    columns = scores.columns
     if _COLUMN not in columns:
         raise ValueError(
             'RoundRobin ranks images for each class, but the scores have no '

@@ -1,17 +1,17 @@
 """Sparse modelling: few images whose neighbourhoods carry the scores."""
 from __future__ import annotations
 
-from typing import Optional
+from collections.abc import Iterator, Sequence
+from typing import Optional, Union
 
 import numpy as np
 
 from mmal.registry import TASK_UTILS
+from mmal.scores import Scores, as_scores
+from mmal.types import ImageId
 from .base import (
     BaseSelector,
-    ImageId,
-    ScoresLike,
     best_first,
-    check_count,
     check_option,
     check_rows,
     check_weights,
@@ -39,8 +39,7 @@ class SparseModeling(BaseSelector):
     squared euclidean distance divided by its mean over all pairs, so that no
     unit matters.
 
-    Greedy, so that what is chosen for n begins what is chosen for more: the
-    next image is the one whose coefficient alone, between 0 and 1, lowers the
+    Greedy: the next image is the one whose coefficient alone, between 0 and 1, lowers the
     objective the most; then all coefficients of those chosen are solved again
     between 0 and 1, exactly. An image keeps its place if its coefficient
     becomes 0. Once no image lowers the objective by more than 1e-10 ``||s||²``
@@ -65,13 +64,10 @@ class SparseModeling(BaseSelector):
         ValueError: If ``distance`` or ``dtype`` is unknown.
 
     Examples:
-        >>> from types import SimpleNamespace
         >>> import numpy as np
-        >>> scores = SimpleNamespace(ids=[7, 8, 9], tiebreak=np.zeros(3),
-        ...                          values=np.array([.9, .8, .7]))
         >>> two_alike = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
-        >>> SparseModeling().select(scores, 2, two_alike)
-        [7, 9]
+        >>> SparseModeling().select([.9, .8, .7], 2, two_alike)
+        [0, 2]
     """
 
     needs_embeddings = True
@@ -86,39 +82,38 @@ class SparseModeling(BaseSelector):
         self.distance = distance
         self.embeddings_dtype = dtype
 
-    def select(self,
-               scores: ScoresLike,
-               n: int,
-               embeddings: Optional[np.ndarray] = None,
-               labelled: Optional[np.ndarray] = None) -> list[ImageId]:
-        """See :meth:`BaseSelector.select`.
+    def order(self,
+              scores: Union[Scores, Sequence[float]],
+              embeddings: Optional[np.ndarray] = None,
+              labelled: Optional[np.ndarray] = None) -> Iterator[ImageId]:
+        """See :meth:`BaseSelector.order`.
 
         Raises:
             ValueError: Also if embeddings are missing, of a wrong shape or not
                 finite, or a score is negative.
         """
-        check_count(n, len(scores.ids))
-        if n == 0:
-            return []
-        check_rows('SparseModeling', 'embeddings', embeddings,
-                   len(scores.ids))
+        scores = as_scores(scores)
+        check_rows('SparseModeling', 'embeddings', embeddings, len(scores))
         values = check_weights('SparseModeling', 'models the scores', scores,
                                ', or another selector')
-        chosen = self._pursue(values, scores.tiebreak, n, embeddings)
-        taken = set(chosen)
-        chosen += [i for i in best_first(scores) if i not in taken]
-        return [scores.ids[i] for i in chosen[:n]]
+        pursuit = iter(())
+        if values.max(initial=0) > 0:
+            known = values != -np.inf
+            matrix = SIMILARITIES[self.distance](embeddings, known)
+            target = np.where(known, values, 0) / values.max()
+            pursuit = Pursuit(matrix, target, known, scores.tiebreak).run()
+        return self._order(scores, pursuit)
 
-    def _pursue(self, values: np.ndarray, tiebreak: np.ndarray, n: int,
-                embeddings: np.ndarray) -> list[int]:
-        """Rows of at most n images, as many as help."""
-        known = values != -np.inf
-        largest = values.max()
-        if largest <= 0:
-            return []
-        target = np.where(known, values, 0) / largest
-        matrix = SIMILARITIES[self.distance](embeddings, known)
-        return Pursuit(matrix, target, known, tiebreak).run(n)
+    def _order(self, scores: Scores,
+               pursuit: Iterator[int]) -> Iterator[ImageId]:
+        """What the pursuit chooses, then the highest scores."""
+        left = np.ones(len(scores), bool)
+        for row in pursuit:
+            left[row] = False
+            yield scores.ids[row]
+        for row in best_first(scores):
+            if left[row]:
+                yield scores.ids[row]
 
 
 class Pursuit:
@@ -142,28 +137,20 @@ class Pursuit:
         self._rank_of[np.argsort(tiebreak, kind='stable')] = np.arange(
             len(target))
 
-    def run(self, n: int) -> list[int]:
-        """At most n columns, in the order they are chosen."""
-        chosen: list[int] = []
-        while len(chosen) < n:
-            found = self._solution(n - len(chosen))
-            if not found:
-                break
-            chosen += found
-        return chosen
-
-    def _solution(self, n: int) -> list[int]:
-        """At most n columns until no other helps."""
-        chosen: list[int] = []
-        fit = BoxLeastSquares(self._matrix.gram, self._target,
-                              self._square_norm, _NO_GAIN)
-        while len(chosen) < n:
+    def run(self) -> Iterator[int]:
+        """Columns in the order they are chosen, as many as help."""
+        while True:
+            # a problem of its own each time: when no column helps any more,
+            # what is left starts again from x = 0
+            fit = BoxLeastSquares(self._matrix.gram, self._target,
+                                  self._square_norm, _NO_GAIN)
             index = self._extend(fit)
             if index is None:
-                break
-            self._left[index] = False
-            chosen.append(index)
-        return chosen
+                return
+            while index is not None:
+                self._left[index] = False
+                yield index
+                index = self._extend(fit)
 
     def _extend(self, fit: BoxLeastSquares) -> Optional[int]:
         """Add the column that helps the most; None if none does."""

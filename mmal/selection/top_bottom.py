@@ -4,7 +4,8 @@ from __future__ import annotations
 import numpy as np
 
 from mmal.registry import TASK_UTILS
-from .base import ScoresLike, best_first
+from mmal.scores import Scores
+from .base import best_first
 from .ranking import BaseRanking
 
 
@@ -19,15 +20,13 @@ class TopBottom(BaseRanking):
     table II (top-N/2-bottom-N/2).
 
     Examples:
-        >>> from types import SimpleNamespace
-        >>> import numpy as np
-        >>> s = SimpleNamespace(ids=[7, 8, 9], values=np.array([1., 3., 2.]),
-        ...                     tiebreak=np.zeros(3))
+        >>> from mmal.scores import Scores
+        >>> s = Scores([7, 8, 9], [1., 3., 2.])
         >>> TopBottom().select(s, 2)
         [8, 7]
     """
 
-    def ranking(self, scores: ScoresLike) -> np.ndarray:
+    def ranking(self, scores: Scores) -> np.ndarray:
         """See :meth:`BaseRanking.ranking`."""
         order = best_first(scores)
         known = int((np.asarray(scores.values) != -np.inf).sum())

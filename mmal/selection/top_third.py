@@ -5,7 +5,8 @@ import numpy as np
 
 from mmal.randomness import seeded_uniform
 from mmal.registry import TASK_UTILS
-from .base import ScoresLike, best_first
+from mmal.scores import Scores
+from .base import best_first
 from .ranking import BaseRanking
 
 
@@ -23,27 +24,23 @@ class TopThird(BaseRanking):
         seed (int): Another one draws other images.
 
     Examples:
-        >>> from types import SimpleNamespace
-        >>> import numpy as np
-        >>> s = SimpleNamespace(ids=list(range(9)), values=np.arange(9.),
-        ...                     tiebreak=np.zeros(9))
-        >>> sorted(TopThird().select(s, 3))
+        >>> sorted(TopThird().select(range(9), 3))
         [6, 7, 8]
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
-    def ranking(self, scores: ScoresLike) -> np.ndarray:
+    def ranking(self, scores: Scores) -> np.ndarray:
         """See :meth:`BaseRanking.ranking`."""
         order = best_first(scores)
         third = -(-len(order) // 3)
         order[:third] = self._shuffled(scores, order[:third])
         return order
 
-    def _shuffled(self, scores: ScoresLike, index: np.ndarray) -> np.ndarray:
+    def _shuffled(self, scores: Scores, index: np.ndarray) -> np.ndarray:
         drawn = seeded_uniform([scores.ids[i] for i in index], self.seed,
-                               self.round, *self.part, 'top-third')
+                               self.round, *self.seed_key, 'top-third')
         last = np.asarray(scores.values)[index] == -np.inf
         tiebreak = np.asarray(scores.tiebreak)[index]
         return index[np.lexsort((tiebreak, drawn, last))]

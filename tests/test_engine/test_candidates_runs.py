@@ -6,21 +6,22 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from helpers.runs import ROOT, SELECT, make_config, succeed
+from helpers.tiny import tiny_config
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from mmengine.runner.loops import EpochBasedTrainLoop
-from runs import ROOT, SELECT, make_config, succeed
 
 from mmal.engine import ActiveLearner
-from mmal.engine.query import Query, Selection
+from mmal.engine.query import Query
+from mmal.engine.query_result import QueryResult
 from mmal.engine.settings import Settings
 from mmal.engine.single_query import UnlabelledOracle, query_once
 from mmal.fileio import read_json, write_json
 from mmal.pool import CocoData, LabelsPending, draw_initial
 from mmal.reporting import Curve, round_table
-from mmal.scoring import Scores
-from mmal.testing.tiny import tiny_config
+from mmal.scores import Scores
 
 sys.path.append(os.path.join(ROOT, 'tools'))
 
@@ -136,7 +137,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize('owner, name, number, when', [
-    (Selection, 'save', 1, 'after'),
+    (QueryResult, 'save', 1, 'after'),
     (EpochBasedTrainLoop, 'run_iter', 5, 'before'),
 ], ids=['between select and commit', 'while repeating'])
 def test_killed_and_resumed_ends_the_same(whole, tmp_path, monkeypatch,
@@ -316,7 +317,7 @@ def test_an_older_state_goes_on(tmp_path):
 def test_labelled_images_that_are_gone_are_not_set_aside(tmp_path):
     query = Query(
         Settings(data=dict(ann_file=''), budget=dict(size=9),
-                 candidates='all', on_bad_image='skip',
+                 candidates='all', on_unreadable='skip',
                  selector=dict(type='mmal.TopN')),
         CocoData('', {i: dict(file_name=f'{i}.png') for i in range(4)}, {},
                  []), str(tmp_path), UnlabelledOracle())

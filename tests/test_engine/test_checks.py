@@ -1,8 +1,8 @@
 """Mistakes found before any training."""
 import pytest
+from helpers.tiny import tiny_config
 
 from mmal.engine.checks import check_model
-from mmal.testing import tiny_config
 
 
 @pytest.mark.parametrize('size, fine', [(1, False), (2, True)])

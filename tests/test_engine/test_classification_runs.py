@@ -3,14 +3,14 @@ import json
 import os
 
 import pytest
+from helpers.tiny import tiny_active_learning
+from helpers.tiny_classifier import tiny_classification
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
 
 from mmal.engine import ActiveLearner
 from mmal.engine.hooks import LossHeadDetachHook
-from mmal.testing import tiny_active_learning
-from mmal.testing.tiny_classifier import tiny_classification
 
 LLAL = dict(type='mmal.LearningLossClassifier',
             loss_head=dict(in_channels=[4, 8, 16]))

@@ -5,7 +5,7 @@ import pytest
 from mmengine.config import Config
 
 from mmal.engine.cli import move_data, prepare_config, run_or_explain
-from mmal.pool import BadImage, BadImagesError, LabelsPending
+from mmal.pool import LabelsPending, UnreadableImage, UnreadableImagesError
 
 
 def config():
@@ -64,8 +64,8 @@ def test_amp(monkeypatch):
 def test_errors_travel_between_processes():
     error = pickle.loads(pickle.dumps(LabelsPending('label these', [1, 2])))
     assert str(error) == 'label these' and error.ids == [1, 2]
-    bad = BadImage(1, 'a.png', '/x/a.png', 'it is truncated')
-    error = pickle.loads(pickle.dumps(BadImagesError([bad])))
+    bad = UnreadableImage(1, 'a.png', '/x/a.png', 'it is truncated')
+    error = pickle.loads(pickle.dumps(UnreadableImagesError([bad])))
     assert error.bad == [bad] and 'a.png' in str(error)
 
 

@@ -5,10 +5,10 @@ from glob import glob
 
 import numpy as np
 import pytest
-from runs import SABOTAGE, TRAIN, make_config, run, succeed
+from helpers.runs import SABOTAGE, TRAIN, make_config, run, succeed
 
 from mmal.fileio import read_json
-from mmal.scoring import Scores
+from mmal.scores import Scores
 
 ENV = dict(PYTHONPATH=os.path.dirname(__file__))
 STEP = ('mmengine.runner.loops', 'EpochBasedTrainLoop.run_iter')

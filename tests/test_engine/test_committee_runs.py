@@ -4,17 +4,16 @@ import os
 
 import pytest
 import torch
-from committee_parts import DisagreementScorer
+from helpers.committee_parts import DisagreementScorer
+from helpers.runs import SELECT, TRAIN, make_config, run, succeed
+from helpers.tiny import tiny_active_learning, tiny_config
 from mmengine.registry import DefaultScope
-from runs import SELECT, TRAIN, make_config, run, succeed
 
 from mmal.compat.checkpoints import load_checkpoint
 from mmal.engine import ActiveLearner, members
 from mmal.engine.round_config import member_seed
 from mmal.fileio import read_json
-from mmal.scoring import Scores
-from mmal.testing import tiny_active_learning
-from mmal.testing.tiny import tiny_config
+from mmal.scores import Scores
 
 SCORER = dict(type='mmal.DisagreementScorer')
 ENSEMBLE = dict(type='mmal.EnsembleCommittee', size=3)

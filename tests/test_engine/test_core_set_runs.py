@@ -5,9 +5,9 @@ import signal
 
 import numpy as np
 import pytest
-from runs import SABOTAGE, SELECT, TRAIN, make_config, run, succeed
+from helpers.runs import SABOTAGE, SELECT, TRAIN, make_config, run, succeed
 
-from mmal.scoring import Scores
+from mmal.scores import Scores
 from mmal.selection import CoreSet
 
 RANDOM = dict(type='mmal.RandomScorer')

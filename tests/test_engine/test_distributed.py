@@ -4,9 +4,9 @@ import os
 
 import numpy as np
 import pytest
-from runs import SELECT, TRAIN, make_config, run, succeed
+from helpers.runs import SELECT, TRAIN, make_config, run, succeed
 
-from mmal.scoring import Scores
+from mmal.scores import Scores
 
 TORCHRUN = ('-m', 'torch.distributed.run', '--standalone',
             '--nproc_per_node', '2')

@@ -3,11 +3,11 @@ import os
 
 import numpy as np
 import pytest
-from mdn_runs import learn
-from runs import make_config
+from helpers.mdn_runs import learn
+from helpers.runs import make_config
 
 from mmal.fileio import read_json
-from mmal.scoring import Scores
+from mmal.scores import Scores
 from mmal.selection import CoreSet
 
 RESNET = dict(

@@ -7,13 +7,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers.tiny import tiny_active_learning, tiny_config
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmal.engine import ActiveLearner
 from mmal.pool import LabelsPending
-from mmal.testing import tiny_active_learning
-from mmal.testing.tiny import tiny_config
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +149,7 @@ def test_only_broken_images_are_left(own_data, tmp_path):
     for image in read_pool(own_data)['images']:
         if image['id'] not in first:
             damage(own_data, image['file_name'])
-    ActiveLearner(config(own_data, tmp_path, on_bad_image='skip')).run()
+    ActiveLearner(config(own_data, tmp_path, on_unreadable='skip')).run()
     state = read(tmp_path, 'state.json')
     assert state['stopped'] == 'exhausted' and len(state['rounds']) == 1
     assert len(state['set_aside']) == 8
@@ -349,7 +348,7 @@ def test_bad_images_are_set_aside_and_listed(own_data, tmp_path):
     damage(own_data, 'pool_003.png')
     damage(own_data, 'pool_007.png')
     cfg = config(
-        own_data, tmp_path, on_bad_image='skip', rounds=9,
+        own_data, tmp_path, on_unreadable='skip', rounds=9,
         budget=dict(size=8))
     report = ActiveLearner(cfg).run()
     state = read(tmp_path, 'state.json')

@@ -68,6 +68,6 @@ def test_long_plans_are_cut(rounds):
     ('counted', 'fewer images if some are taken again')])
 def test_images_taken_again_are_noted(repeats, note):
     rows = plan_rounds(config(), 9, dict(size=40, repeats=repeats), 100, 20,
-                       60, 300, takes_again=True)
+                       60, 300, reselects=True)
     assert [r.note for r in rows] == [
         '', note, f'the pool is used up; {note}']

@@ -1,12 +1,14 @@
 """What a query builds from the config."""
 import numpy as np
 import pytest
+from helpers.tiny import tiny_fcos
+from helpers.tiny_ssd import tiny_mdn_ssd
 
 from mmal.engine.query import Query
 from mmal.engine.settings import Settings
-from mmal.scoring import Scores, ScoringData
+from mmal.scores import Scores
+from mmal.scoring import ScoringData
 from mmal.scoring.data import Split
-from mmal.testing import tiny_fcos, tiny_mdn_ssd
 
 
 def data_of():

@@ -5,9 +5,9 @@ import signal
 
 import numpy as np
 import pytest
-from runs import SABOTAGE, TRAIN, make_config, run, succeed
+from helpers.runs import SABOTAGE, TRAIN, make_config, run, succeed
 
-from mmal.scoring import Scores
+from mmal.scores import Scores
 
 # module, function, which call, before or after it, what happens there
 KILLS = [
@@ -18,7 +18,7 @@ KILLS = [
     ('mmal.fileio', 'os.replace', 1, 'before', 'in the very first write'),
     ('mmal.fileio', 'os.replace', 9, 'before',
      'while a checkpoint is written'),
-    ('mmal.scoring.influence_scorer', 'InfluenceScorer.process', 3, 'before',
+    ('mmal.scoring.isal.influence_scorer', 'InfluenceScorer.process', 3, 'before',
      'in scoring'),
     ('mmal.engine.query', 'Selection.save', 1, 'after',
      'between select and commit'),

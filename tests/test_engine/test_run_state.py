@@ -3,11 +3,12 @@ import os
 
 import pytest
 
-from mmal.engine.identity import digest
-from mmal.engine.run_state import RunState, claim
-from mmal.engine.workdir import WorkDir
+from mmal.engine.fingerprint import digest
+from mmal.engine.lock import lock_run_dir
+from mmal.engine.run_state import RunState
 from mmal.fileio import read_json, write_text
 from mmal.pool import Pool
+from mmal.pool.layout import WorkDir
 
 OLD = {
     'active_learning.scorer.type': 'mmal.EntropyScorer',
@@ -19,7 +20,7 @@ OLD = {
 def work(tmp_path):
     """A run that was killed after its second round had scored."""
     work = WorkDir(str(tmp_path / 'work'))
-    claim(work, OLD, False, 'text')
+    lock_run_dir(work, OLD, False, 'text')
     state = RunState(work, Pool([1, 2, 3, 4]), digest(OLD), 0)
     for number in (0, 1):
         state.commit([number + 1], [], '')
@@ -38,7 +39,7 @@ def work(tmp_path):
 ])
 def test_scores_of_other_settings_are_not_used(work, change, kept):
     new = {**OLD, **change}
-    assert claim(work, new, True, 'text', accept_changes=True)
+    assert lock_run_dir(work, new, True, 'text', accept_changes=True)
     assert os.path.exists(work.round(1).scores) == kept
     assert os.path.exists(work.round(0).scores)  # of a round that is done
     assert read_json(work.identity) == new
@@ -47,5 +48,5 @@ def test_scores_of_other_settings_are_not_used(work, change, kept):
 def test_scores_are_not_used_when_nobody_knows_what_changed(work):
     os.unlink(work.identity)
     new = {**OLD, 'active_learning.selector.type': 'mmal.CoreSet'}
-    claim(work, new, True, 'text', accept_changes=True)
+    lock_run_dir(work, new, True, 'text', accept_changes=True)
     assert not os.path.exists(work.round(1).scores)

@@ -27,7 +27,7 @@ def config(**block):
      'Did you mean budget'),
     (dict(rounds=0), r'active_learning\.rounds is 0'),
     (dict(rounds=2.5), r'active_learning\.rounds is 2\.5'),
-    (dict(on_bad_image='ignore'), r"on_bad_image is 'ignore'"),
+    (dict(on_unreadable='ignore'), r"on_unreadable is 'ignore'"),
     (dict(data=dict(root='x')), r'active_learning\.data has no ann_file'),
     (dict(target=dict(metric='coco/bbox_mAP')), r'active_learning\.target'),
 ])
@@ -53,9 +53,9 @@ def test_pool_is_the_training_set_with_other_files():
 
 def test_candidates():
     block = dict(data=dict(ann_file='a.json'))
-    assert not Settings(budget=dict(size=1), **block).takes_again
+    assert not Settings(budget=dict(size=1), **block).reselects
     both = dict(size=1, repeats='counted')
-    assert Settings(budget=both, candidates='all', **block).takes_again
+    assert Settings(budget=both, candidates='all', **block).reselects
     with pytest.raises(ValueError, match="candidates is 'labelled'"):
         Settings(budget=dict(size=1), candidates='labelled', **block)
     with pytest.raises(ValueError, match="repeats .*set candidates='all'"):

@@ -7,7 +7,7 @@ import torch.multiprocessing as mp
 
 from mmal.engine.query import Query
 from mmal.engine.settings import Settings
-from mmal.scoring import Scores
+from mmal.scores import Scores
 from mmal.selection import SharedSelection
 
 N = 61

@@ -4,8 +4,8 @@ import os
 
 import mmdet
 import pytest
+from helpers.runs import SELECT, TRAIN, make_config, run, succeed
 from mmengine.config import Config
-from runs import SELECT, TRAIN, make_config, run, succeed
 
 # mmdet's own script, started so that mmal supplies the operators
 MMDET_TRAIN = ('-c', 'import mmal, runpy, sys; sys.argv = sys.argv[1:]; '

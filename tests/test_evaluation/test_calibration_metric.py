@@ -185,13 +185,13 @@ def test_two_processes_give_what_one_gives(tmp_path):
 
 def test_beside_coco_metric_in_a_run(tmp_path):
     """Extra metrics reach curve.json; the report reads AP as before."""
+    from helpers.tiny import tiny_config
+    from helpers.tiny_ssd import tiny_ssd_config
     from mmengine.config import Config
     from mmengine.registry import DefaultScope
 
     from mmal.engine import ActiveLearner
     from mmal.reporting import Curve, round_table
-    from mmal.testing.tiny import tiny_config
-    from mmal.testing.tiny_ssd import tiny_ssd_config
     cfg = Config(tiny_config(str(tmp_path / 'data'), epochs=1).to_dict())
     cfg.work_dir = str(tmp_path / 'work')
     cfg.model = tiny_ssd_config(

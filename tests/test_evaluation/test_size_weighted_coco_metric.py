@@ -216,12 +216,12 @@ def test_means_of_a_table():
 
 def test_a_run_stops_at_it(tmp_path):
     """As ``active_learning.target``; even an untrained detector has 0."""
+    from helpers.tiny import tiny_config
     from mmengine.config import Config
     from mmengine.registry import DefaultScope
 
     from mmal.engine import ActiveLearner
     from mmal.reporting import Curve
-    from mmal.testing.tiny import tiny_config
     cfg = Config(tiny_config(str(tmp_path / 'data'), epochs=1).to_dict())
     cfg.work_dir = str(tmp_path / 'work')
     cfg.val_evaluator.type = 'mmal.SizeWeightedCocoMetric'

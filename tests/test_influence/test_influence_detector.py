@@ -3,6 +3,7 @@ import warnings
 
 import pytest
 import torch
+from helpers.tiny import tiny_fcos
 from mmengine.structures import InstanceData
 
 from mmal.influence import (
@@ -16,7 +17,6 @@ from mmal.influence import (
     per_image_gradients,
 )
 from mmal.influence.vectors import dot, flatten, unflatten
-from mmal.testing.tiny import tiny_fcos
 
 LAYERS = 'bbox_head.conv_*'
 BOXES = [[[4., 6., 40., 50.], [10., 2., 60., 30.]], [], [[0., 0., 20., 24.]]]

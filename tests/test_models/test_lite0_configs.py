@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
-from mmal.testing import make_digits
+from mmal.datasets import make_digits
 
 BASE = osp.join(osp.dirname(__file__), '..', '..', 'configs', '_base_')
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 import torch
+from helpers.tiny import tiny_config
+from helpers.tiny_ssd import tiny_mdn_ssd, tiny_ssd_config
 from mmengine.config import ConfigDict
-
-from mmal.testing import tiny_config, tiny_mdn_ssd, tiny_ssd_config
 
 TOOL = osp.join(
     osp.dirname(__file__), '..', '..', 'tools', 'misc', 'run_mmdet.py')

@@ -46,12 +46,12 @@ def test_model_and_data_fit(mmdet_scope, name):
 
 @pytest.mark.parametrize('name', ACTIVE)
 def test_block_is_accepted_and_its_parts_are_built(name):
-    from mmal.engine.query import build_part
+    from mmal.engine.build import build
     from mmal.engine.settings import Settings
     cfg = load(name)
     settings = Settings.from_config(cfg)
     for part in ('scorer', 'selector'):
-        build_part(settings, part)
+        build(settings, part)
     assert cfg.active_learning.prepare_data.root == \
         cfg.train_dataloader.dataset.data_root
 

@@ -105,12 +105,12 @@ def test_isal_random_and_gradient_similarity_differ_by_the_scorer(det, data):
 
 @pytest.mark.parametrize('name', ALL)
 def test_block_is_accepted_and_its_parts_are_built(name):
-    from mmal.engine.query import build_part
+    from mmal.engine.build import build
     from mmal.engine.settings import Settings
     settings = Settings.from_config(load(name))
     for part in ('scorer', 'selector', 'embedder'):
         if getattr(settings, part) is not None:
-            build_part(settings, part)
+            build(settings, part)
 
 
 @pytest.mark.parametrize('det, data, last', FCOS)

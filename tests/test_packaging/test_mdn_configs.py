@@ -253,7 +253,7 @@ def test_detector_builds_and_fits_its_data(mmdet_scope, name):
     f'al/{name}_{data}' for data, name in METHODS if 'voc07' != data])
 def test_scorer_and_committee_suit_each_other_and_the_detector(
         mmdet_scope, name):
-    from mmal.engine.checks import check_committee
+    from mmal.engine.query_checks import check_committee
     from mmal.registry import TASK_UTILS
     block = load(name).active_learning
     committee = block.get('committee') and TASK_UTILS.build(block.committee)

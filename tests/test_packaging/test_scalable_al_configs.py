@@ -167,7 +167,7 @@ def test_block_is_accepted_and_its_parts_are_built(name):
 @pytest.mark.parametrize('name', COCO)
 def test_scorer_and_committee_suit_each_other_and_the_detector(
         mmdet_scope, name):
-    from mmal.engine.checks import check_committee
+    from mmal.engine.query_checks import check_committee
     from mmal.registry import TASK_UTILS
     block = load(f'retinanet_{name}').active_learning
     committee = block.get('committee') and TASK_UTILS.build(block.committee)

@@ -6,8 +6,8 @@ from PIL import Image, ImageFile
 
 from mmal.pool.coco import CocoData
 from mmal.pool.images import (
-    BadImage,
-    BadImagesError,
+    UnreadableImage,
+    UnreadableImagesError,
     check_images,
     verify_image,
 )
@@ -60,7 +60,7 @@ def test_existence_only(folder):
     bad = check_images(_coco(ALL), str(folder))
     assert [(b.file_name, b.reason) for b in bad] == [
         ('gone.jpg', 'no such file'), ('empty.jpg', 'the file is empty')]
-    assert bad[0] == BadImage(1, 'gone.jpg', str(folder / 'gone.jpg'),
+    assert bad[0] == UnreadableImage(1, 'gone.jpg', str(folder / 'gone.jpg'),
                               'no such file')
 
 
@@ -118,10 +118,10 @@ def test_exif_rotation_is_judged_as_mmcv_loads(tmp_path, orientation):
 
 
 def test_error_lists_ten(folder):
-    bad = [BadImage(n, f'{n}.jpg', f'/d/{n}.jpg', 'no such file')
+    bad = [UnreadableImage(n, f'{n}.jpg', f'/d/{n}.jpg', 'no such file')
            for n in range(12)]
-    error = BadImagesError(bad)
+    error = UnreadableImagesError(bad)
     assert error.bad == bad
     assert '12 image(s)' in str(error) and '/d/9.jpg' in str(error)
     assert '/d/10.jpg' not in str(error) and '2 more' in str(error)
-    assert "on_bad_image='skip'" in str(error)
+    assert "on_unreadable='skip'" in str(error)

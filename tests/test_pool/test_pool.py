@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmal.pool.images import BadImage
+from mmal.pool.images import UnreadableImage
 from mmal.pool.pool import Pool, State, draw_initial, pool_hash
 
 IDS = [7, 'x', 3, '3', 12]
 
 
 def _bad(id, reason='no such file'):
-    return BadImage(id, f'{id}.jpg', f'/d/{id}.jpg', reason)
+    return UnreadableImage(id, f'{id}.jpg', f'/d/{id}.jpg', reason)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from mmal.fileio import read_json
 from mmal.pool.coco import load_coco, parse_coco
-from mmal.pool.images import BadImage
+from mmal.pool.images import UnreadableImage
 from mmal.pool.oracle import CocoOracle
 from mmal.pool.pool import Pool
 from mmal.pool.splits import (
@@ -81,7 +81,7 @@ def test_candidates_and_repeats(tmp_path, coco):
     path = write_candidates(str(tmp_path), coco, pool)
     assert [i['id'] for i in read_json(path)['images']] == list('abcd')
     assert write_repeats(str(tmp_path), pool) is None
-    pool.set_aside([BadImage('a', 'a.jpg', 'a.jpg', 'gone')])
+    pool.set_aside([UnreadableImage('a', 'a.jpg', 'a.jpg', 'gone')])
     pool.commit('b', repeated='dc')
     write_candidates(str(tmp_path), coco, pool)
     content = read_json(path)

@@ -3,15 +3,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers.tiny import tiny_config, tiny_fcos
 
+from mmal.engine.dataset_config import innermost_dataset
 from mmal.scoring.data import (
     ScoringData,
     Split,
-    innermost_dataset,
     plan_batches,
     scoring_pipeline,
 )
-from mmal.testing.tiny import tiny_config, tiny_fcos
 
 
 @pytest.fixture

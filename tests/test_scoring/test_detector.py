@@ -1,18 +1,17 @@
 """Losses of single images against mmdet's own loss, one image at a time."""
 import pytest
 import torch
+from helpers.tiny import tiny_fcos
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
+from mmal.models.utils.per_image import head_outputs, image_losses
 from mmal.scoring.detector import (
-    head_outputs,
-    image_losses,
     predictions,
     pseudo_labels,
     twice_differentiable,
 )
-from mmal.scoring.detector_adapter import adapter_of
-from mmal.testing.tiny import tiny_fcos
+from mmal.scoring.isal.adapters import adapter_of
 
 SIZE = (64, 96)
 

@@ -5,20 +5,21 @@ import os
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import MODELS
-from mmdet.utils import register_all_modules
-from mmengine.config import Config, ConfigDict
-from pools import pool
-
-from mmal.engine import ActiveLearner
-from mmal.scoring import LearningLossScorer, Scores, score_pool
-from mmal.testing import tiny_active_learning
-from mmal.testing.tiny import (
+from helpers.pools import pool
+from helpers.tiny import (
     build_detector,
+    tiny_active_learning,
     tiny_config,
     tiny_fcos,
     tiny_fcos_config,
 )
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config, ConfigDict
+
+from mmal.engine import ActiveLearner
+from mmal.scores import Scores
+from mmal.scoring import LearningLossScorer, score_pool
 
 
 def detector(**loss_head):
@@ -49,7 +50,7 @@ def test_scores_are_predicted_losses_whatever_the_batch_size(
 
 
 def test_scores_of_half_precision_are_float32():
-    from mmal.scoring import Batch
+    from mmal.scoring.batch import Batch
     model = detector().to(torch.bfloat16)
     inputs = torch.zeros(2, 3, 64, 64, dtype=torch.bfloat16)
     score = LearningLossScorer().process(model, Batch([1, 2], inputs))['score']

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.tiny import tiny_config, tiny_fcos
 
 from mmal.randomness import seeded_uniform
 from mmal.scoring import (
@@ -10,7 +11,6 @@ from mmal.scoring import (
     Split,
     score_pool,
 )
-from mmal.testing.tiny import tiny_config, tiny_fcos
 
 
 class MeanScorer(BaseScorer):

@@ -4,14 +4,15 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from pools import pool
+from helpers.pools import pool
+from helpers.tiny import tiny_config
+from helpers.tiny_mdn_fcos import tiny_mdn_fcos
 from torch import nn
 
 from mmal.influence.vectors import dot
 from mmal.models.committees import DropoutCommittee
 from mmal.models.utils import head_outputs, image_losses, last_layers
 from mmal.scoring import (
-    Batch,
     EntropyScorer,
     GradScorer,
     InfluenceScorer,
@@ -19,16 +20,15 @@ from mmal.scoring import (
     MutualInformationScorer,
     ScoringData,
     Split,
-    detections,
     score_pool,
 )
+from mmal.scoring.batch import Batch
+from mmal.scoring.detections.predict import detect
 from mmal.scoring.detector import (
     predictions,
     pseudo_label_losses,
     pseudo_labels,
 )
-from mmal.testing import tiny_mdn_fcos
-from mmal.testing.tiny import tiny_config
 from mmal.uncertainty import binary_entropy
 
 OWN = ('conv_cls_deltas', 'conv_cls_weights', 'conv_reg_variances',
@@ -92,7 +92,7 @@ def test_mixture_uncertainties_are_standardised(tmp_path, mmdet_scope):
     scores = score_pool(model, scorer, pool(tmp_path, batch_size=4))
     each = {}
     for part in pool(tmp_path, 1).batches('unlabelled', model):
-        found = detections(model, part)[0]
+        found = detect(model, part)[0]
         found = found[found.scores >= 0.3]
         each[part.ids[0]] = torch.stack([
             x.amax(1) if x.dim() == 2 else x
@@ -144,8 +144,8 @@ def test_a_scorer_that_needs_plain_convolutions_says_so(
 def test_the_loss_of_an_image_is_the_sum_of_its_terms():
     """The influence sees the likelihood too."""
     model = tiny_mdn_fcos()
-    from mmal.scoring.detector import blank_batch
-    part = blank_batch(model)
+    from mmal.scoring.detector import dummy_batch
+    part = dummy_batch(model)
     labels = [s.gt_instances for s in part.samples]
     with torch.no_grad():
         outputs = head_outputs(model, part.inputs)

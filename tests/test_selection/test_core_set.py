@@ -7,8 +7,9 @@ from brute import cosine, k_center, scores_of, squared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmal.dist import ProcessGroup
 from mmal.randomness import seeded_uniform
-from mmal.selection import CoreSet, ProcessGroup, farthest
+from mmal.selection import CoreSet, farthest
 
 
 def pool(n=300, dim=6, labelled=4, seed=0):

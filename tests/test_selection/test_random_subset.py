@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from mmal.selection import CoreSet, PlainScores, RandomSubset, TopN
+from mmal.scores import Scores
+from mmal.selection import CoreSet, RandomSubset, TopN
 
 
 def scores(number=50):
-    return PlainScores(range(number), np.arange(number, dtype=float))
+    return Scores(range(number), np.arange(number, dtype=float))
 
 
 def test_the_best_of_a_random_part_are_chosen():
@@ -21,7 +22,7 @@ def test_the_best_of_a_random_part_are_chosen():
 
 def test_it_does_not_depend_on_the_order_of_the_pool():
     order = np.random.default_rng(0).permutation(50)
-    shuffled = PlainScores(order.tolist(), order.astype(float))
+    shuffled = Scores(order.tolist(), order.astype(float))
     assert RandomSubset(10).select(shuffled, 5) == \
         RandomSubset(10).select(scores(), 5)
 

@@ -4,7 +4,7 @@ from brute import scores_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmal.scoring import Scores
+from mmal.scores import Scores
 from mmal.selection import (
     BottomN,
     CoreSet,

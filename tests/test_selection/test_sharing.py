@@ -5,13 +5,8 @@ import numpy as np
 import pytest
 from brute import scores_of
 
-from mmal.selection import (
-    Alone,
-    BottomN,
-    CoreSet,
-    KMeansPlusPlus,
-    SharedSelection,
-)
+from mmal.dist import SingleProcess
+from mmal.selection import BottomN, CoreSet, KMeansPlusPlus, SharedSelection
 
 
 class Threads:
@@ -89,7 +84,7 @@ def test_errors_reach_process_0_and_free_the_others(ask, message):
 
 def test_alone():
     scores, embeddings, labelled = pool(20)
-    part = SharedSelection(CoreSet(), scores, embeddings, labelled, Alone())
+    part = SharedSelection(CoreSet(), scores, embeddings, labelled, SingleProcess())
     assert part.lead(lambda: part.select(9)) == CoreSet().select(
         scores, 9, embeddings, labelled)
 

@@ -8,6 +8,8 @@ import mmdet
 import numpy as np
 import pytest
 import torch
+from helpers.tiny import tiny_config
+from helpers.tiny_ssd import tiny_mdn_ssd, tiny_ssd_config
 from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.structures import DetDataSample
@@ -15,8 +17,6 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.registry import VISUALIZERS
 from mmengine.structures import InstanceData
 
-from mmal.testing.tiny import tiny_config
-from mmal.testing.tiny_ssd import tiny_mdn_ssd, tiny_ssd_config
 from mmal.visualization import (
     UncertaintyVisualizer,
     draw_detections,

@@ -4,7 +4,7 @@ import os.path as osp
 import sys
 
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
-from mmal.engine.calibration_analysis import (
+from mmal.analysis.calibration import (
     calibration_of_file,
     calibration_of_model,
 )

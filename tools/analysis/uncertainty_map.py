@@ -4,8 +4,8 @@ import os.path as osp
 import sys
 
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
+from mmal.analysis.uncertainty_maps import UncertaintyMaps
 from mmal.engine.cli import add_picture_options, run_or_explain
-from mmal.engine.uncertainty_maps import UncertaintyMaps
 from mmal.visualization import load_detector
 
 

@@ -4,8 +4,8 @@ import os.path as osp
 import sys
 
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
+from mmal.analysis.uncertainty import selection_overlap
 from mmal.engine.cli import run_or_explain
-from mmal.engine.uncertainty_analysis import selection_overlap
 from mmal.reporting import save_tables
 
 

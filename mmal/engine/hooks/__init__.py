@@ -2,5 +2,9 @@
 from .active_learning_hook import ActiveLearningHook
 from .loss_head_detach_hook import LossHeadDetachHook
 from .loss_limit_hook import LossLimitHook
+from .training_hook import TrainingHook
 
-__all__ = ['ActiveLearningHook', 'LossHeadDetachHook', 'LossLimitHook']
+__all__ = [
+    'ActiveLearningHook', 'LossHeadDetachHook', 'LossLimitHook',
+    'TrainingHook'
+]

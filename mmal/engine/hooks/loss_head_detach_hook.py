@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmal.registry import HOOKS
+from .runner_model import unwrapped
 
 
 @HOOKS.register_module()
@@ -32,17 +32,12 @@ class LossHeadDetachHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """See that there is a loss prediction head."""
-        if not hasattr(_model(runner), 'loss_head'):
+        if not hasattr(unwrapped(runner), 'loss_head'):
             raise ValueError(
                 'custom_hooks has a LossHeadDetachHook, but '
-                f'{type(_model(runner)).__name__} has no loss_head: leave '
+                f'{type(unwrapped(runner)).__name__} has no loss_head: leave '
                 'it out.')
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Let the gradient through, or not."""
-        _model(runner).loss_head.detach = runner.epoch >= self.epoch
-
-
-def _model(runner: Runner):
-    model = runner.model
-    return model.module if is_model_wrapper(model) else model
+        unwrapped(runner).loss_head.detach = runner.epoch >= self.epoch

@@ -7,7 +7,7 @@ from ..layers import LayerRecorder
 from ..products import Losses, as_losses
 from ..vectors import ParamVector, check_shapes
 from .base import BatchedOperator
-from .twice import check_twice_differentiable, second_derivative_help
+from .double_backward import check_twice_differentiable, second_derivative_help
 
 
 class ExactHessianBatch:

@@ -18,7 +18,7 @@ from .base import BatchedOperator
 from .blocks import ChannelBlocks, curvature_rows, form_blocks
 from .cache import unique_bytes
 from .curvature import Curvature, RowCurvature, form_curvatures
-from .twice import check_twice_differentiable, second_derivative_help
+from .double_backward import check_twice_differentiable, second_derivative_help
 
 
 class GaussNewtonBatch:

@@ -4,8 +4,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmal.models.utils.random_state import preserve_rng_state
 from mmal.registry import MODELS
-from ..utils import kept_random_state
 from .image_classifier import ImageClassifier, labels_of
 
 
@@ -35,7 +35,7 @@ class LearningLossClassifier(ImageClassifier):
                 'model.loss_head.in_channels must be given: the channels of '
                 "each map of the backbone, e.g. [64, 128, 256, 512].")
         # the classifier's own weights are drawn as without this head
-        with kept_random_state():
+        with preserve_rng_state():
             self.loss_head = MODELS.build(cfg)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict:

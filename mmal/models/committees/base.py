@@ -4,17 +4,17 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Callable, Protocol, Union
+from typing import Callable, Protocol
 
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
 
-Outputs = tuple[list[Tensor], ...]
+from mmal.types import ImageId, Outputs
 
 
 class BatchLike(Protocol):
     """What a committee reads of a batch; see :class:`mmal.scoring.Batch`."""
-    ids: list[Union[int, str]]
+    ids: list[ImageId]
     inputs: Tensor
     samples: list
 

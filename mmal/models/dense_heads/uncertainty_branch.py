@@ -9,10 +9,10 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor, nn
 
+from mmal.models.utils.random_state import preserve_rng_state
 from mmal.uncertainty import at_least_float32, rectified_moments
 from ..layers import BayesConv2d
 from ..losses import UncertaintyRescaledLoss
-from ..utils import kept_random_state
 
 Moments = tuple[Tensor, Optional[Tensor]]
 _RESCALING = ('normalize', 'detach')
@@ -199,7 +199,7 @@ class UncertaintyBranchMixin:
         self._inputs: Optional[list] = None
         self._wrap_loss()
         # the head's own weights are drawn as without the branch
-        with kept_random_state():
+        with preserve_rng_state():
             self.branch = nn.ModuleList(
                 UncertaintyBranch(layer.in_channels, self._branch_channels(),
                                   self.branch_options)
@@ -224,7 +224,7 @@ class UncertaintyBranchMixin:
         super().init_weights()
         self.branch = branch
         layers = self.branched_layers()
-        with kept_random_state(layers[0].weight.device):
+        with preserve_rng_state(layers[0].weight.device):
             for one, layer in zip(branch, layers):
                 one.init_weights(self.initial_bias(layer))
 

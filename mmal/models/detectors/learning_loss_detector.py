@@ -8,8 +8,9 @@ from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
 
 from mmal.compat.losses import local_losses
+from mmal.models.utils.random_state import preserve_rng_state
 from mmal.registry import MODELS
-from ..utils import image_losses, kept_random_state
+from ..utils import image_losses
 
 FEATURES = ('neck', 'backbone')
 
@@ -72,7 +73,7 @@ class LearningLossDetector(SingleStageDetector):
         if 'in_channels' not in cfg:
             cfg['in_channels'] = _neck_channels(neck, features)
         # the detector's own weights are drawn as without this head
-        with kept_random_state():
+        with preserve_rng_state():
             self.loss_head = MODELS.build(cfg)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: list) -> dict:
@@ -117,7 +118,7 @@ class LearningLossDetector(SingleStageDetector):
                 'choose another dense head for mmal.LearningLossDetector.')
         device = next(self.parameters()).device
         labels = [s.gt_instances for s in samples]
-        with local_losses(), kept_random_state(device):
+        with local_losses(), preserve_rng_state(device):
             return image_losses(self, outputs[-1], samples, labels)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from .blank_image import blank_image
-from .random_state import kept_random_state
+from .random_state import preserve_rng_state
 
 
 def last_layers(model: nn.Module) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def last_layers(model: nn.Module) -> tuple[str, ...]:
             that it does not have.
 
     Example:
-        >>> from mmal.testing.tiny import tiny_fcos
+        >>> from helpers.tiny import tiny_fcos
         >>> last_layers(tiny_fcos())[0]
         'bbox_head.conv_cls'
     """
@@ -75,7 +75,7 @@ def _traced(model: nn.Module) -> list[str]:
     leaves: dict[int, str] = {}
     inputs, sample = blank_image(model)
     with _eval_mode(model), torch.enable_grad(), _cut(model, leaves), \
-            _rpn_outputs(model) as outputs, kept_random_state(inputs.device):
+            _rpn_outputs(model) as outputs, preserve_rng_state(inputs.device):
         outputs.append(model(inputs, [sample], mode='tensor'))
     reached = _reached(list(_tensors(outputs)))
     return [name for key, name in leaves.items() if key in reached]

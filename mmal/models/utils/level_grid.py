@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .per_image import Outputs
+from mmal.types import Outputs
 
 
 def level_grid(head: nn.Module, outputs: Outputs) -> list[tuple[int, ...]]:

@@ -9,7 +9,7 @@ from mmdet.models.dense_heads import FCOSHead
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-Outputs = tuple[list[Tensor], ...]
+from mmal.types import Outputs
 
 
 def head_outputs(model: nn.Module, inputs: Tensor) -> Outputs:

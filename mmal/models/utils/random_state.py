@@ -5,7 +5,7 @@ from typing import Optional
 import torch
 
 
-def kept_random_state(
+def preserve_rng_state(
         device: Optional[torch.device] = None) -> AbstractContextManager:
     """Inside, random numbers may be drawn; afterwards it is as before.
 

@@ -1,16 +1,16 @@
 import pytest
 import torch
+from helpers.tiny import build_detector
+from helpers.tiny_classifier import (
+    tiny_classifier,
+    tiny_classifier_config,
+)
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from mmal.models import LearningLossClassifier, SmallImageResNet
 from mmal.models.classifiers.image_classifier import labels_of
 from mmal.models.utils import last_layers
-from mmal.testing.tiny import build_detector
-from mmal.testing.tiny_classifier import (
-    tiny_classifier,
-    tiny_classifier_config,
-)
 
 
 def sample(*labels):

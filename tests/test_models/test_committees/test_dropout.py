@@ -2,6 +2,7 @@
 import hypothesis.strategies as st
 import pytest
 import torch
+from helpers.tiny import tiny_fcos
 from hypothesis import given, settings
 from torch import nn
 
@@ -9,8 +10,7 @@ from mmal.models.committees import DropoutCommittee
 from mmal.models.committees.dropout import _Masks
 from mmal.randomness import seeded_uniform
 from mmal.registry import TASK_UTILS
-from mmal.scoring import Batch
-from mmal.testing import tiny_fcos
+from mmal.scoring.batch import Batch
 
 IDS = [7, 'cat', 40, 3, 12]
 

@@ -4,6 +4,7 @@ import weakref
 
 import pytest
 import torch
+from helpers.tiny import build_detector, tiny_fcos, tiny_fcos_config
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from torch import nn
@@ -11,9 +12,7 @@ from torch import nn
 from mmal.compat.checkpoints import CheckpointError
 from mmal.models.committees import EnsembleCommittee, loading
 from mmal.registry import TASK_UTILS
-from mmal.scoring import Batch
-from mmal.testing import tiny_fcos, tiny_fcos_config
-from mmal.testing.tiny import build_detector
+from mmal.scoring.batch import Batch
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.tiny import _widen, build_detector, tiny_fcos_config
+from helpers.tiny_mdn_fcos import tiny_mdn_fcos
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.structures import InstanceData
 from scipy import stats
 
 from mmal.models.utils import head_outputs, image_losses, training_outputs
-from mmal.scoring.detector import blank_batch
-from mmal.testing import tiny_fcos_config, tiny_mdn_fcos
-from mmal.testing.tiny import _widen, build_detector
+from mmal.scoring.detector import dummy_batch
 
 SIZE = 96
 SWITCHES = ('norm_on_bbox', 'centerness_on_reg', 'center_sampling')
@@ -28,7 +28,7 @@ def batch(images=2, seed=0, boxes=2):
     inputs = torch.randn(images, 3, SIZE, SIZE, generator=generator)
     samples = []
     for _ in range(images):
-        sample = blank_batch(torch.nn.Linear(1, 1), SIZE).samples[0]
+        sample = dummy_batch(torch.nn.Linear(1, 1), SIZE).samples[0]
         corner = torch.rand(boxes, 2, generator=generator) * 50
         side = 12 + torch.rand(boxes, 2, generator=generator) * 30
         sample.gt_instances = InstanceData(

@@ -4,14 +4,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_ssd import tiny_mdn_ssd, tiny_ssd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 from torch.nn import functional as F
 
-from mmal.scoring.detector import blank_batch, head_outputs
-from mmal.testing import tiny_mdn_ssd, tiny_ssd
+from mmal.models.utils.per_image import head_outputs
+from mmal.scoring.detector import dummy_batch
 
 SIZE = 96
 
@@ -22,7 +23,7 @@ def batch(images=2, seed=0, boxes=2):
     inputs = torch.randn(images, 3, SIZE, SIZE, generator=generator)
     samples = []
     for _ in range(images):
-        sample = blank_batch(torch.nn.Linear(1, 1), SIZE).samples[0]
+        sample = dummy_batch(torch.nn.Linear(1, 1), SIZE).samples[0]
         corner = torch.rand(boxes, 2, generator=generator) * 60
         side = 10 + torch.rand(boxes, 2, generator=generator) * 25
         sample.gt_instances = InstanceData(

@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 import torch.distributed as dist
+from helpers.tiny import build_detector, tiny_fcos_config
+from helpers.tiny_one_stage import tiny_one_stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.models.dense_heads import ATSSHead
@@ -21,12 +23,10 @@ from mmal.models.dense_heads.uncertainty_branch import (
 )
 from mmal.models.losses import UncertaintyRescaledLoss
 from mmal.models.utils import head_outputs, image_losses, last_layers
-from mmal.scoring.data import Batch
-from mmal.scoring.detector import blank_batch, twice_differentiable
-from mmal.scoring.entropy_scorer import EntropyScorer
-from mmal.scoring.grad_scorer import GradScorer
-from mmal.testing.tiny import build_detector, tiny_fcos_config
-from mmal.testing.tiny_one_stage import tiny_one_stage
+from mmal.scoring.batch import Batch
+from mmal.scoring.dense.entropy_scorer import EntropyScorer
+from mmal.scoring.dense.grad_scorer import GradScorer
+from mmal.scoring.detector import dummy_batch, twice_differentiable
 
 SIZE = 64
 CLASSES = 3
@@ -80,7 +80,7 @@ def batch(boxes=(2, 1), seed=0):
     inputs = torch.randn(len(boxes), 3, SIZE, SIZE, generator=generator)
     samples = []
     for n in boxes:
-        sample = blank_batch(nn.Linear(1, 1), SIZE).samples[0]
+        sample = dummy_batch(nn.Linear(1, 1), SIZE).samples[0]
         corner = torch.rand(n, 2, generator=generator) * 35
         side = 12 + torch.rand(n, 2, generator=generator) * 15
         sample.gt_instances = InstanceData(
@@ -382,7 +382,7 @@ def untouched(kind, **head):
     if kind == 'fcos':
         cfg['bbox_head'].update(head)
     else:
-        from mmal.testing.tiny_one_stage import HEADS
+        from helpers.tiny_one_stage import HEADS
         bbox_head, train_cfg = HEADS[kind]
         cfg.update(type='SingleStageDetector', train_cfg=train_cfg,
                    bbox_head=dict(bbox_head, num_classes=CLASSES, **head))

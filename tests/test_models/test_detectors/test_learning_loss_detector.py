@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 import torch
+from helpers.tiny import build_detector, tiny_fcos_config
+from helpers.tiny_ssd import tiny_ssd_config
 from mmdet.structures import DetDataSample
 from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 
 from mmal.models.utils import head_outputs, image_losses
-from mmal.testing.tiny import build_detector, tiny_fcos_config
-from mmal.testing.tiny_ssd import tiny_ssd_config
 
 SIZE = (64, 96)
 

@@ -5,6 +5,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.tiny import tiny_config
+from helpers.tiny_faster_rcnn import (
+    tiny_faster_rcnn,
+    tiny_faster_rcnn_config,
+    tiny_mdn_faster_rcnn,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import ConfigDict
@@ -12,12 +18,6 @@ from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
 from mmal.models import MDNShared2FCBBoxHead
-from mmal.testing import (
-    tiny_config,
-    tiny_faster_rcnn,
-    tiny_faster_rcnn_config,
-    tiny_mdn_faster_rcnn,
-)
 
 CLASSES = 3
 STDS = torch.tensor([0.1, 0.1, 0.2, 0.2])

@@ -2,6 +2,8 @@
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_faster_rcnn import tiny_mdn_faster_rcnn
+from helpers.tiny_ssd import tiny_mdn_ssd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.models.task_modules.coders import (
@@ -11,8 +13,8 @@ from mmdet.models.task_modules.coders import (
 
 from mmal.models.layers import GaussianMixture
 from mmal.models.utils.box_std import delta_box_std, mixture_box_std
-from mmal.scoring.detector import blank_batch, head_outputs
-from mmal.testing import tiny_mdn_faster_rcnn, tiny_mdn_ssd
+from mmal.models.utils.per_image import head_outputs
+from mmal.scoring.detector import dummy_batch
 
 CODERS = [
     dict(),
@@ -97,7 +99,7 @@ def drawn_boxes(coder, prior, raw, components, draws=200000, seed=0):
 
 
 def find(model, rescale, seed=0):
-    batch = blank_batch(model, 96)
+    batch = dummy_batch(model, 96)
     rng = torch.Generator().manual_seed(seed)
     inputs = torch.randn(1, 3, 96, 96, generator=rng)
     batch.samples[0].set_metainfo(dict(scale_factor=(2.0, 0.5)))

@@ -1,21 +1,15 @@
 """The layers that give a detector's outputs."""
 import pytest
 import torch
+from helpers.tiny import build_detector, tiny_fcos, tiny_fcos_config
+from helpers.tiny_detr import TRANSFORMERS as DETRS
+from helpers.tiny_detr import tiny_detr
+from helpers.tiny_faster_rcnn import tiny_faster_rcnn, tiny_mdn_faster_rcnn
+from helpers.tiny_mdn_fcos import tiny_mdn_fcos
+from helpers.tiny_one_stage import HEADS, tiny_one_stage
+from helpers.tiny_ssd import tiny_mdn_ssd, tiny_ssd
 
 from mmal.models.utils import last_layers
-from mmal.testing import (
-    tiny_faster_rcnn,
-    tiny_fcos,
-    tiny_fcos_config,
-    tiny_mdn_faster_rcnn,
-    tiny_mdn_ssd,
-    tiny_ssd,
-)
-from mmal.testing.tiny import build_detector
-from mmal.testing.tiny_detr import TRANSFORMERS as DETRS
-from mmal.testing.tiny_detr import tiny_detr
-from mmal.testing.tiny_mdn_fcos import tiny_mdn_fcos
-from mmal.testing.tiny_one_stage import HEADS, tiny_one_stage
 
 FCOS = ('bbox_head.conv_cls', 'bbox_head.conv_reg',
         'bbox_head.conv_centerness')

@@ -1,0 +1,1 @@
+"""What the papers analyse: comparisons of runs, transfer, maps, calibration."""

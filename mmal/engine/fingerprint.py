@@ -1,0 +1,89 @@
+"""Telling whether a work folder was made by the same config."""
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from typing import Any
+
+from mmengine.config import Config
+
+from .round_config import test_pipeline
+
+# Keys that may change between a kill and --resume: where and how a run is
+# made, and how long it goes on, but not what any round does.
+VOLATILE = (
+    'work_dir', 'resume', 'launcher', 'env_cfg', 'log_level',
+    'log_processor', 'vis_backends', 'visualizer', 'default_hooks',
+    'custom_imports', 'active_learning.rounds', 'active_learning.target',
+    'active_learning.on_unreadable', 'active_learning.data.source',
+    'active_learning.score_dataloader', 'active_learning.scorer.cache_gib',
+    'val_dataloader.num_workers', 'val_dataloader.persistent_workers',
+    'test_dataloader', 'test_evaluator', 'test_cfg')
+
+
+def fingerprint(cfg: Config) -> dict[str, Any]:
+    """Everything in a config that decides what a round does.
+
+    Args:
+        cfg (Config): The config of a run.
+
+    Returns:
+        dict: Dotted key -> value, without the keys in :data:`VOLATILE`.
+    """
+    content = copy.deepcopy(cfg.to_dict())
+    # scoring reads the pool by the test pipeline, wherever it stands
+    if cfg.get('test_dataloader') or cfg.get('val_dataloader'):
+        content['scoring_pipeline'] = test_pipeline(cfg)
+    for key in VOLATILE:
+        _drop(content, key.split('.'))
+    _drop_defaults(content)
+    flat = {}
+    _flatten(content, '', flat)
+    return flat
+
+
+def digest(fingerprint: dict[str, Any]) -> str:
+    """A short hash of :func:`fingerprint`."""
+    text = json.dumps(fingerprint, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(old: dict, new: dict) -> list[str]:
+    """The keys that differ between two fingerprints, with both values."""
+    keys = sorted(k for k in old.keys() | new.keys()
+                  if old.get(k) != new.get(k))
+    return [
+        f'{k}: {old.get(k, "(none)")} -> {new.get(k, "(none)")}' for k in keys
+    ]
+
+
+def _drop(content: dict, path: list[str]) -> None:
+    *parents, last = path
+    for key in parents:
+        content = content.get(key)
+        if not isinstance(content, dict):
+            return
+    content.pop(last, None)
+
+
+def _drop_defaults(content: dict) -> None:
+    """Younger keys than some runs, where they change nothing."""
+    block = content.get('active_learning') or {}
+    if block.get('candidates') == 'unlabelled':
+        del block['candidates']
+    budget = block.get('budget') or {}
+    if budget.get('repeats') == 'free':
+        del budget['repeats']
+
+
+def _flatten(value: Any, key: str, out: dict) -> None:
+    if isinstance(value, dict) and value:
+        for k, v in value.items():
+            _flatten(v, f'{key}.{k}' if key else str(k), out)
+    elif isinstance(value, (list, tuple)) and value:
+        for i, v in enumerate(value):
+            _flatten(v, f'{key}[{i}]', out)
+    else:
+        out[key] = value if isinstance(
+            value, (int, float, str, bool, type(None))) else str(value)

@@ -1,0 +1,123 @@
+"""What every training of mmal needs of its runner."""
+from __future__ import annotations
+
+import math
+import os.path as osp
+import time
+from typing import Optional
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmal.dist import on_main
+from mmal.fileio import read_json, write_json
+from mmal.models.utils.evaluation_mode import share_buffers
+from .divergence import ADVICE
+
+
+class TrainingHook(Hook):
+    """Stops a training that diverges, times it and keeps its metrics.
+
+    After training ``seconds`` is its wall time and ``metrics`` what
+    validation gave, which is in ``metrics.json`` of the work folder as well.
+
+    Args:
+        check_interval (int): Training iterations between two looks for a
+            loss that is not finite; the last one of an epoch is always looked
+            at, so that no checkpoint is written after it.
+    """
+
+    # After EMAHook and the like, before CheckpointHook
+    priority = 'LOW'
+
+    def __init__(self, check_interval: int = 20) -> None:
+        self.check_interval = check_interval
+        self.seconds = 0.0
+        self.metrics: dict = {}
+        self._start = 0.0
+        self._loss: dict = {}
+
+    def before_train(self, runner: Runner) -> None:
+        """Start the clock."""
+        self._start = time.perf_counter()
+
+    def after_train_iter(self,
+                         runner: Runner,
+                         batch_idx: int,
+                         data_batch=None,
+                         outputs: Optional[dict] = None) -> None:
+        """Stop at a loss that is not finite.
+
+        Raises:
+            FloatingPointError: Naming the loss term, the iteration and what
+                to do.
+        """
+        self._loss = outputs or {}
+        if (runner.iter + 1) % self.check_interval == 0:
+            check_finite(self._loss, runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Look at the last loss of the epoch."""
+        check_finite(self._loss, runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Never save weights that are not finite."""
+        weights = checkpoint['state_dict']
+        check_finite(
+            {k: v
+             for k, v in weights.items() if v.is_floating_point()}, runner)
+
+    def before_val(self, runner: Runner) -> None:
+        """Validate the weights that the checkpoint holds."""
+        share_buffers(runner.model)
+
+    def after_val_epoch(self,
+                        runner: Runner,
+                        metrics: Optional[dict] = None) -> None:
+        """Keep the metrics of the fully trained model."""
+        is_trained = runner.iter >= runner.max_iters
+        if is_trained and is_main_process():
+            write_json(_metrics_file(runner), _for_json(metrics), indent=1)
+
+    def after_train(self, runner: Runner) -> None:
+        """Stop the clock; validate where training has not done so at its
+        end, or was killed after it did."""
+        self.seconds = time.perf_counter() - self._start
+        self._loss = {}  # its graph holds the model's parameters
+        if runner.val_loop is None:
+            return
+        path = _metrics_file(runner)
+        metrics = on_main(lambda: read_json(path) if osp.exists(path) else None)
+        if metrics is None:
+            metrics = _for_json(runner.val_loop.run())
+        self.metrics = metrics
+
+
+def check_finite(outputs: dict, runner: Runner) -> None:
+    """Raise FloatingPointError if a loss or weight is NaN or infinite.
+
+    One transfer from the device, however many tensors.
+    """
+    tensors = {k: v for k, v in outputs.items() if torch.is_tensor(v)}
+    if not tensors:
+        return
+    finite = torch.stack([v.isfinite().all() for v in tensors.values()])
+    if not finite.all():
+        bad = [k for k, ok in zip(tensors, finite.tolist()) if not ok]
+        terms = ', '.join(bad[:5]) + (', …' if len(bad) > 5 else '')
+        raise FloatingPointError(
+            f'training diverged in {runner.work_dir} at epoch '
+            f'{runner.epoch + 1}, iteration {runner.iter + 1}: not finite are '
+            f'{terms}. {ADVICE}')
+
+
+def _metrics_file(runner: Runner) -> str:
+    return osp.join(runner.work_dir, 'metrics.json')
+
+
+def _for_json(metrics: Optional[dict]) -> dict:
+    """Metrics for JSON, which knows no NaN (a class without boxes)."""
+    numbers = {k: float(v) for k, v in (metrics or {}).items()}
+    return {k: v if math.isfinite(v) else None for k, v in numbers.items()}

@@ -1,0 +1,127 @@
+"""Whether scorer, selector, committee and embedder suit each other and the
+model, before any training."""
+from __future__ import annotations
+
+from typing import Optional
+
+from torch import nn
+
+from mmal.models.committees import BaseCommittee
+from mmal.scoring import BaseScorer, ScoringData
+from mmal.scoring.embeddings import BaseEmbedder
+from mmal.scoring.embeddings.base import backbone_of
+from mmal.selection import BaseSelector
+from .round_config import classes_of
+from .settings import Settings
+
+
+def check_query(settings: Settings, scorer: BaseScorer,
+                selector: BaseSelector, embedder: Optional[BaseEmbedder],
+                model: nn.Module, data: ScoringData) -> None:
+    """Check all but the committee.
+
+    Args:
+        settings (Settings): The ``active_learning`` block.
+        scorer (BaseScorer): Gives scores.
+        selector (BaseSelector): Reads them; learns the names of the classes.
+        embedder (BaseEmbedder, optional): Gives embeddings.
+        model (nn.Module): The detector, with any weights.
+        data (ScoringData): The images; none are read.
+
+    Raises:
+        ValueError: Naming the key.
+    """
+    scorer.check(model, data)
+    _check_scores(scorer, selector, data)
+    if settings.reselects and selector.needs_labelled:
+        raise ValueError(
+            "active_learning.candidates is 'all', but a "
+            f'{_name(selector)} that starts from the labelled images '
+            'takes none of them again: their distance is 0. Set '
+            "active_learning.selector.start to 'random' or 'best', or "
+            "candidates to 'unlabelled'.")
+    _check_embeddings(scorer, selector, embedder, model)
+
+
+def _check_scores(scorer: BaseScorer, selector: BaseSelector,
+                  data: ScoringData) -> None:
+    """Whether the scorer gives what the selector reads."""
+    if selector.needs_weights and scorer.may_be_negative:
+        raise ValueError(
+            f'active_learning.selector is a {_name(selector)}, which takes '
+            f'scores for weights, but those of a {_name(scorer)} may be '
+            'negative: set active_learning.selector.weighted=False where it '
+            'has this key, or use another scorer or selector.')
+    if not selector.needs_class_scores:
+        return
+    if not scorer.gives_class_scores:
+        raise ValueError(
+            f'active_learning.selector is a {_name(selector)}, which ranks '
+            f'images for each class, but a {_name(scorer)} gives one value '
+            'for all classes of this detector: set active_learning.scorer to '
+            'mmal.EntropyScorer or another that keeps the values of each '
+            'class.')
+    selector.check_classes(classes_of(data.splits['unlabelled'].dataset))
+
+
+def _check_embeddings(scorer: BaseScorer, selector: BaseSelector,
+                      embedder: Optional[BaseEmbedder],
+                      model: nn.Module) -> None:
+    """Whether somebody gives the embeddings that the selector reads, and
+    nobody gives any that are not read."""
+    if embedder is not None:
+        if not selector.needs_embeddings:
+            raise ValueError(
+                'active_learning.embedder is set, but a '
+                f'{_name(selector)} needs no embeddings: set '
+                'embedder to None, or active_learning.selector to one that '
+                'does (mmal.CoreSet, mmal.KMeansPlusPlus).')
+        if scorer.needs_embeddings:
+            raise ValueError(
+                f'active_learning.embedder is set, but {_name(scorer)} gives '
+                'embeddings of its own kind: set embedder to None.')
+        embedder.check(model)
+    elif not scorer.needs_embeddings:
+        if selector.needs_embeddings:
+            backbone_of(model)
+    elif selector.needs_labelled:
+        raise ValueError(
+            f'{_name(scorer)} gives embeddings of its own kind, but only of '
+            f'the unlabelled images, and {_name(selector)} starts from the '
+            "labelled ones: set active_learning.selector.start='random'.")
+
+
+def check_committee(scorer: BaseScorer,
+                    committee: Optional[BaseCommittee],
+                    model: nn.Module,
+                    in_run: bool = True) -> None:
+    """Check that there is a committee if need be, and that it can work.
+
+    Args:
+        scorer (BaseScorer): Who asks the committee.
+        committee (BaseCommittee, optional): The committee.
+        model (nn.Module): The detector, with any weights.
+        in_run (bool): Whether a run trains the members.
+
+    Raises:
+        ValueError: If it is missing, useless, or does not suit the model.
+    """
+    if committee is None:
+        if scorer.needs_committee:
+            raise ValueError(
+                f'active_learning.scorer is a {_name(scorer)}, which compares '
+                'several opinions, but active_learning.committee is not set: '
+                "give dict(type='mmal.EnsembleCommittee', size=3) or "
+                "dict(type='mmal.DropoutCommittee', passes=25).")
+        return
+    if not (scorer.needs_committee or scorer.uses_committee):
+        raise ValueError(
+            f'active_learning.committee is set, but the {_name(scorer)} never '
+            'asks it: set active_learning.committee to None, or '
+            'active_learning.scorer to one that does (mmal.EntropyScorer, '
+            'mmal.MutualInformationScorer).')
+    committee.check(model, in_run)
+
+
+def _name(part) -> str:
+    return type(part).__name__

@@ -1,0 +1,58 @@
+"""What a query chose, as an object and as ``selected.json``."""
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Optional
+
+from mmal.fileio import write_json
+from mmal.pool import UnreadableImage
+from mmal.types import ImageId
+
+
+@dataclass
+class QueryResult:
+    """What a query chose.
+
+    Args:
+        ids (list[int | str]): The images, the most wanted first.
+        scores (list[float]): Their scores.
+        boxes (int, optional): Boxes to draw: those on the images that are
+            not ``reselected``; None if nobody knows yet.
+        note (str): What a reader should know, e.g. that the pool is empty.
+        seconds (float): Wall time of scoring and selecting.
+        unreadable (list[UnreadableImage]): Images that cannot be read.
+        reselected (list[int | str]): Those of the images that are labelled
+            already.
+    """
+    ids: list[ImageId]
+    scores: list[float]
+    boxes: Optional[int]
+    note: str = ''
+    seconds: float = 0.0
+    unreadable: list[UnreadableImage] = field(default_factory=list)
+    reselected: list[ImageId] = field(default_factory=list)
+
+    @property
+    def new(self) -> list[ImageId]:
+        """The images to label."""
+        reselected = set(self.reselected)
+        return [i for i in self.ids if i not in reselected]
+
+    def __str__(self) -> str:
+        boxes = '' if self.boxes is None else f' with {self.boxes:,} boxes'
+        text = f'{len(self.new):,} images{boxes}'
+        if self.reselected:
+            text += f', and {len(self.reselected):,} labelled ones again'
+        return text
+
+    def save(self, path: str) -> None:
+        """Write ``selected.json``; an infinite score becomes None. The key
+        ``reselected`` is there if an image was reselected."""
+        content = asdict(self)
+        if not self.reselected:
+            del content['reselected']
+        content['scores'] = [
+            s if math.isfinite(s) else None for s in self.scores
+        ]
+        write_json(path, content, indent=1)

@@ -1,0 +1,189 @@
+"""Gradients by the output layers of a one-stage head, image by image."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, Optional
+
+import torch
+from mmdet.models.dense_heads import YOLOV3Head
+from torch import Tensor, nn
+
+from mmal.influence.weight_gradients import (
+    image_weight_gradients,
+    patch_squares,
+)
+from mmal.models.utils import level_grid
+from mmal.models.utils.per_image import map_outputs
+from mmal.types import Outputs
+from mmal.uncertainty import at_least_float32
+from .probabilities import class_probabilities
+
+_OBJECTNESS = 'multi_level_conv_obj'  # of YOLOX
+
+
+class _Call(NamedTuple):
+    name: str
+    conv: nn.Conv2d
+    input: Tensor
+    output: Tensor
+
+
+@torch.no_grad()
+def output_gradients(
+        model: nn.Module, features: Sequence[Tensor], names: Sequence[str],
+        loss: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """Gradients of each image's loss by the class output layers.
+
+    One pass of the head; the loss is differentiated by the raw outputs alone.
+
+    Args:
+        model (nn.Module): A single-stage detector.
+        features (sequence[Tensor]): Of backbone and neck, B images.
+        names (sequence[str]): From :func:`output_layers`.
+        loss (callable): From class probabilities [B, P, C] to [B].
+
+    Returns:
+        dict[str, Tensor]: Layer to [B, C_out, K], see
+        :func:`mmal.influence.weight_gradients.image_weight_gradients`.
+    """
+    head = model.bbox_head
+    with _recording(head, names) as calls:
+        outputs = head(features)
+    grads = _raw_gradients(model, outputs, loss)
+    found: dict[str, Tensor] = {}
+    for call in calls:
+        grad = image_weight_gradients(call.conv, call.input,
+                                      grads[id(call.output)])
+        found[call.name] = found[call.name] + grad \
+            if call.name in found else grad
+    return found
+
+
+@torch.no_grad()
+def position_norms(model: nn.Module,
+                   features: Sequence[Tensor],
+                   names: Sequence[str],
+                   loss: Callable[[Tensor], Tensor],
+                   class_index: Optional[int] = None) -> Tensor:
+    """Norm of the gradient of each position's own loss.
+
+    Args:
+        model (nn.Module): A single-stage detector.
+        features (sequence[Tensor]): Of backbone and neck, B images.
+        names (sequence[str]): From :func:`output_layers`.
+        loss (callable): From class probabilities [B, P, C] to [B], the sum
+            over the positions.
+        class_index (int, optional): Of the rows of this class alone.
+
+    Returns:
+        Tensor: [B, P] in mmdet's order.
+    """
+    head = model.bbox_head
+    with _recording(head, names) as calls:
+        outputs = head(features)
+    grads = _raw_gradients(model, outputs, loss)
+    anchors = [n for *_, n in level_grid(head, outputs)]
+    level_of = {id(x): i for maps in outputs for i, x in enumerate(maps)}
+    squares = [torch.zeros(())] * len(anchors)
+    for call in calls:
+        level, grad = level_of[id(call.output)], grads[id(call.output)]
+        if class_index is not None:
+            which = channel_classes(head, call.name, grad.size(1))
+            mine = (which == class_index).to(grad)
+            grad = grad * mine[:, None, None]
+        rows = grad.square().unflatten(1, (anchors[level], -1)).sum(2)
+        rows = rows * patch_squares(call.conv, call.input.to(grad.dtype))
+        squares[level] = rows.permute(0, 2, 3, 1).flatten(1) + \
+            squares[level].to(rows)
+    return torch.cat(squares, 1).sqrt()
+
+
+@torch.no_grad()
+def output_layers(model: nn.Module, features: Sequence[Tensor]) -> list[str]:
+    """The convolutions of a head whose outputs are the raw class outputs.
+
+    Args:
+        model (nn.Module): A single-stage detector.
+        features (sequence[Tensor]): Of backbone and neck; one image is
+            enough.
+
+    Returns:
+        list[str]: Their names in the head.
+
+    Raises:
+        ValueError: If something comes between the last convolution and the
+            raw outputs.
+    """
+    head = model.bbox_head
+    convs = [n for n, m in head.named_modules() if isinstance(m, nn.Conv2d)]
+    with _recording(head, convs) as calls:
+        outputs = head(features)
+    needed = _raw_gradients(model, outputs, lambda p: p.flatten(1).sum(1))
+    made = {id(call.output): call.name for call in calls}
+    if not needed.keys() <= made.keys():
+        raise ValueError(
+            'active_learning.scorer needs heads whose class outputs come '
+            f'straight from convolutions; those of {type(head).__name__} do '
+            'not: choose another scorer.')
+    return sorted({made[i] for i in needed})
+
+
+def channel_classes(head: nn.Module, layer: str, channels: int) -> Tensor:
+    """Which class each raw output channel is of.
+
+    Args:
+        head (nn.Module): A head that :func:`class_probabilities` knows, with
+            no method of its own for them.
+        layer (str): The name of an output layer in it.
+        channels (int): How many channels this layer has.
+
+    Returns:
+        Tensor: int64 [channels]; negative, or from ``num_classes`` on, for
+        objectness, boxes and background.
+    """
+    index = torch.arange(channels)
+    if isinstance(head, YOLOV3Head):
+        return index % head.num_attrib - 5
+    if layer.startswith(_OBJECTNESS):
+        return torch.full_like(index, -1)
+    return index % head.cls_out_channels
+
+
+def _raw_gradients(model: nn.Module, outputs: Outputs,
+                   loss: Callable[[Tensor], Tensor]) -> dict[int, Tensor]:
+    """Gradient by each raw output that counts, by the id of the output."""
+    raw, leaves = [], []
+
+    def leaf(x: Tensor) -> Tensor:
+        raw.append(x)
+        leaves.append(at_least_float32(x.detach()).requires_grad_())
+        return leaves[-1]
+
+    with torch.enable_grad():
+        probs = class_probabilities(
+            model, map_outputs(leaf, outputs), background=True)
+        grads = torch.autograd.grad(
+            loss(probs).sum(), leaves, allow_unused=True)
+    return {id(x): g for x, g in zip(raw, grads) if g is not None}
+
+
+@contextmanager
+def _recording(head: nn.Module, names: Sequence[str]) -> Iterator[list[_Call]]:
+    calls: list[_Call] = []
+    modules = dict(head.named_modules())
+    handles = [modules[name].register_forward_hook(_hook(name, calls))
+               for name in names]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hook(name: str, calls: list[_Call]) -> Callable:
+
+    def record(conv, inputs, output):
+        calls.append(_Call(name, conv, inputs[0], output))
+
+    return record

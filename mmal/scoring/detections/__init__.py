@@ -1,0 +1,11 @@
+"""Scores from what a detector finds after NMS."""
+from .detection_entropy_scorer import DetectionEntropyScorer
+from .localization_stability_scorer import LocalizationStabilityScorer
+from .mixture_uncertainty_scorer import MixtureUncertaintyScorer
+from .noise import GaussianNoise, noisy_pipeline
+from .predict import detect
+
+__all__ = [
+    'DetectionEntropyScorer', 'GaussianNoise', 'LocalizationStabilityScorer',
+    'MixtureUncertaintyScorer', 'detect', 'noisy_pipeline'
+]

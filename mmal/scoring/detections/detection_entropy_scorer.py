@@ -1,0 +1,108 @@
+"""Entropy of the final detect."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmal.registry import TASK_UTILS
+from mmal.scoring.base import BaseScorer
+from mmal.scoring.batch import Batch
+from mmal.scoring.data import ScoringData
+from mmal.scoring.dense.aggregation import AGGREGATIONS, aggregate
+from mmal.scoring.detector import final_head
+from mmal.scoring.options import (
+    check_choice,
+    check_class_number,
+    check_class_weights,
+    check_score_thr,
+)
+from .predict import (
+    check_detections,
+    confident,
+    detect,
+    detection_entropy,
+    padded,
+)
+
+
+@TASK_UTILS.register_module()
+class DetectionEntropyScorer(BaseScorer):
+    """How uncertain the classes of an image's final detect are.
+
+    Each detection's entropy in nats is that of its ``class_probs`` where the
+    head attaches them (with the background for softmax heads), else the
+    binary entropy of its score. Works with every one- and two-stage detector;
+    images without a detection come last. "Det-Ent" of "Scalable Active
+    Learning for Object Detection".
+
+    ``class_scores`` [num_classes] are the same over the detect of each
+    class, ``-inf`` where there is none.
+
+    Args:
+        aggregation (str): 'sum', 'mean' or 'max' over the detect.
+        score_thr (float): Detections with at least this score count; 0 counts
+            all that the detector's ``test_cfg`` leaves.
+        class_weights (sequence[float], optional): The entropy of a detection
+            is multiplied by the weight of its class, >= 0; 0 leaves the
+            class out.
+
+    Raises:
+        ValueError: If a key is none of these.
+    """
+
+    gives_class_scores = True
+
+    def __init__(self,
+                 aggregation: str = 'sum',
+                 score_thr: float = 0.0,
+                 class_weights: Optional[Sequence[float]] = None) -> None:
+        check_choice('aggregation', aggregation, AGGREGATIONS)
+        check_score_thr(score_thr)
+        check_class_weights(class_weights)
+        self.aggregation = aggregation
+        self.score_thr = score_thr
+        self.class_weights = class_weights
+
+    def check(self, model: nn.Module, data: ScoringData) -> None:
+        """Detect on a blank image."""
+        check_class_number(self.class_weights, final_head(model).num_classes)
+        check_detections(model)
+
+    @torch.no_grad()
+    def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Score one batch.
+
+        Returns:
+            dict[str, Tensor]: ``score`` [B], ``class_scores``
+            [B, num_classes] and the number of ``detect`` [B].
+        """
+        found = detect(model, batch)
+        classes = final_head(model).num_classes
+        keep = confident(found, self.score_thr)
+        entropies = detection_entropy(found, classes)
+        return dict(
+            score=self._score(found, entropies, keep),
+            class_scores=self._of_classes(found, entropies, keep, classes),
+            detect=keep.sum(1))
+
+    def _score(self, found: Sequence[InstanceData], entropies: Tensor,
+               keep: Tensor) -> Tensor:
+        """[B] of [B, N] entropies, those of classes with a weight."""
+        if self.class_weights is not None:
+            labels = padded(found, 'labels', 0).long()
+            weights = entropies.new_tensor(self.class_weights)[labels]
+            entropies, keep = entropies * weights, keep & (weights > 0)
+        return aggregate(entropies, self.aggregation, keep)
+
+    def _of_classes(self, found: Sequence[InstanceData], entropies: Tensor,
+                    keep: Tensor, classes: int) -> Tensor:
+        """The same over the detect of each class."""
+        labels = padded(found, 'labels', -1)[:, None]
+        numbers = torch.arange(classes, device=labels.device)[:, None]
+        mask = keep[:, None] & (labels == numbers)
+        return aggregate(
+            entropies[:, None].expand(mask.shape), self.aggregation, mask)

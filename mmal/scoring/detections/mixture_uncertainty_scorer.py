@@ -1,0 +1,164 @@
+"""The score of mixture density networks: standardised uncertainties."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmal.registry import TASK_UTILS
+from mmal.scoring.base import BaseScorer
+from mmal.scoring.batch import Batch
+from mmal.scoring.data import ScoringData
+from mmal.scoring.dense.probabilities import class_entropy
+from mmal.scoring.detector import dummy_batch, final_head
+from mmal.scoring.options import check_choice, check_score_thr
+from mmal.uncertainty import image_moments, pooled_moments
+from .predict import confident, detect, padded
+
+# uncertainty: the field of the detect it is read from
+FIELDS = {
+    'box_aleatoric': 'box_aleatoric',
+    'box_epistemic': 'box_epistemic',
+    'cls_aleatoric': 'cls_aleatoric',
+    'cls_epistemic': 'cls_epistemic',
+    'cls_entropy': 'class_probs',
+}
+AGGREGATIONS = {'max': np.max, 'sum': np.sum}
+
+
+@TASK_UTILS.register_module()
+class MixtureUncertaintyScorer(BaseScorer):
+    """The largest standardised uncertainty of an image's detect.
+
+    "Deep Active Learning for Object Detection with Mixture Density Networks",
+    section 3.2. Each uncertainty of a detection is standardised with its mean
+    and population standard deviation over all detect of the pool; an
+    image has the maximum over its detect, then the maximum (or the sum)
+    over the uncertainties. The four values of a box are reduced to their
+    maximum first. Images without a detection come last.
+
+    Standardising keeps the order, so the maximum of an image can be taken
+    before it: an image leaves as columns the number of its ``detect`` and
+    for each uncertainty that the head gives, whether chosen or not,
+    ``<uncertainty>_max``, ``_mean`` and ``_m2`` (the sum of squared
+    deviations). One pass over the pool, with one forward pass per image.
+
+    Args:
+        uncertainties (sequence[str]): Of 'box_aleatoric', 'box_epistemic',
+            'cls_aleatoric', 'cls_epistemic' (the paper's four) and
+            'cls_entropy', the entropy of the class probabilities (table 3).
+        aggregation (str): 'max' or 'sum' over the uncertainties (table 3).
+        score_thr (float): Detections with at least this score count.
+    """
+
+    may_be_negative = True
+
+    def __init__(self,
+                 uncertainties: Sequence[str] = ('box_aleatoric',
+                                                 'box_epistemic',
+                                                 'cls_aleatoric',
+                                                 'cls_epistemic'),
+                 aggregation: str = 'max',
+                 score_thr: float = 0.5) -> None:
+        if isinstance(uncertainties, str):
+            uncertainties = (uncertainties, )
+        for name in uncertainties:
+            check_choice('uncertainties', name, FIELDS)
+        if not uncertainties:
+            raise ValueError('active_learning.scorer.uncertainties is empty: '
+                             f'name some of {", ".join(FIELDS)}.')
+        check_choice('aggregation', aggregation, AGGREGATIONS)
+        self.uncertainties = tuple(uncertainties)
+        check_score_thr(score_thr)
+        self.aggregation = aggregation
+        self.score_thr = score_thr
+
+    def check(self, model: nn.Module, data: ScoringData) -> None:
+        """Detect on a blank image and see what the head attaches."""
+        self._require(model, given_uncertainties(model))
+
+    def prepare(self, model: nn.Module, data: ScoringData) -> None:
+        """Find out which columns there will be."""
+        self.given = given_uncertainties(model)
+        self._require(model, self.given)
+
+    @torch.no_grad()
+    def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Count, maxima and moments of each image's uncertainties, [B]."""
+        found = detect(model, batch)
+        keep = confident(found, self.score_thr)
+        classes = final_head(model).num_classes
+        values = torch.stack(
+            [_values(found, name, classes, keep) for name in self.given], 1)
+        columns = dict(detect=keep.sum(1))
+        for kind, column in image_moments(values, keep).items():
+            names = (f'{name}_{kind}' for name in self.given)
+            columns.update(zip(names, column.unbind(1)))
+        return columns
+
+    def compute(self, columns: dict[str, np.ndarray]) -> np.ndarray:
+        """Standardise the maxima and aggregate them, float64 [N]."""
+        count = columns.get('detect', np.zeros(0))
+        seen = count > 0
+        scores = np.full(len(count), -np.inf)
+        if seen.any():
+            mean, m2, largest = (
+                np.stack([columns[f'{u}_{kind}'][seen]
+                          for u in self.uncertainties], 1)
+                for kind in ('mean', 'm2', 'max'))
+            moments = pooled_moments(count[seen], mean, m2)
+            z = _standardised(largest, *(x.numpy() for x in moments))
+            scores[seen] = AGGREGATIONS[self.aggregation](z, axis=1)
+        return scores
+
+    def _require(self, model: nn.Module, given: Sequence[str]) -> None:
+        missing = [u for u in self.uncertainties if u not in given]
+        if missing:
+            raise ValueError(
+                'active_learning.scorer.uncertainties has '
+                f'{", ".join(missing)}, but the detect of '
+                f'{type(final_head(model)).__name__} carry '
+                f'{", ".join(given) or "no uncertainty"}: choose of these, '
+                'use a head of mixtures (mmal.MDNSSDHead, mmal.MDNFCOSHead, '
+                'mmal.MDNShared2FCBBoxHead), or another '
+                'active_learning.scorer.')
+
+
+def given_uncertainties(model: nn.Module) -> tuple[str, ...]:
+    """Which uncertainties a detector's detect carry.
+
+    Args:
+        model (nn.Module): An mmdet detector; it looks at a blank image.
+
+    Returns:
+        tuple[str]: Some keys of :data:`FIELDS`.
+    """
+    found = detect(model, dummy_batch(model, box=False))[0]
+    return tuple(name for name, field in FIELDS.items() if field in found)
+
+
+def _values(found: Sequence[InstanceData], name: str, num_classes: int,
+            keep: Tensor) -> Tensor:
+    """An uncertainty of the detect of B images, [B, n]."""
+    values = padded(found, FIELDS[name])
+    if values is None:  # no image has a detection
+        return torch.zeros_like(keep, dtype=torch.float)
+    if name == 'cls_entropy':
+        return class_entropy(values, num_classes)
+    return values.amax(-1) if values.dim() == 3 else values
+
+
+def _standardised(values: np.ndarray, mean: np.ndarray,
+                  std: np.ndarray) -> np.ndarray:
+    """(x - mean) / std of the columns that vary; zeros if none does.
+
+    A single Gaussian has no epistemic uncertainty: a column of zeros would be
+    the maximum of all images that are below the mean elsewhere.
+    """
+    varying = std > 0
+    if not varying.any():
+        return np.zeros_like(values)
+    return (values - mean)[:, varying] / std[varying]

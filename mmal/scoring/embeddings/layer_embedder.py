@@ -1,0 +1,206 @@
+"""Embeddings from any layers of the detector, e.g. the towers of a head."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from typing import Union
+
+import torch
+from torch import Tensor, nn
+
+from mmal.models.utils import blank_image
+from mmal.registry import TASK_UTILS
+from mmal.scoring.batch import Batch
+from .base import BaseEmbedder, Extractor, backbone_of, is_same_tensor
+
+_KEY = 'active_learning.embedder.layers'
+
+
+@TASK_UTILS.register_module()
+class LayerEmbedder(BaseEmbedder):
+    """The averages of what some layers of the detector give, joined.
+
+    "Influence Selection for Active Learning", appendix D.2, takes core-set's
+    embeddings from the ends of both towers of FCOS. A layer's maps are
+    averaged over their positions, and these averages over the levels of the
+    pyramid, each of which counts the same; the numbers of all layers are
+    joined in the order of ``layers``.
+
+    They are read in the forward pass that scores. Cost: a forward pass of
+    each image where the scorer makes none of the whole detector, changes
+    images or layers, or watches layers itself (ISAL), and for the labelled
+    images.
+
+    Args:
+        layers (str | sequence[str]): Names of modules whose outputs are maps
+            [B, D, H, W], or sequences of them: each level of a module that is
+            called once for each, or all levels of e.g. 'neck'.
+
+    Raises:
+        ValueError: If no layer is named.
+
+    Examples:
+        >>> towers = LayerEmbedder(
+        ...     ('bbox_head.cls_convs.3', 'bbox_head.reg_convs.3'))
+    """
+
+    def __init__(self, layers: Union[str, Sequence[str]]) -> None:
+        self.layers = (layers, ) if isinstance(layers, str) else tuple(layers)
+        if not self.layers:
+            raise ValueError(
+                f'{_KEY} is empty: name modules of the detector, e.g. '
+                "('bbox_head.cls_convs.3', 'bbox_head.reg_convs.3').")
+
+    def check(self, model: nn.Module) -> None:
+        """Try the layers on a blank image.
+
+        Args:
+            model (nn.Module): The detector in eval mode.
+
+        Raises:
+            ValueError: If it lacks a layer or a backbone, or a layer is not
+                called or gives no maps.
+        """
+        self.attach(model)
+
+    def attach(self, model: nn.Module) -> LayerExtractor:
+        """What gives embeddings inside a ``with``.
+
+        Args:
+            model (nn.Module): The detector in eval mode; a blank image passes
+                through it.
+        """
+        return LayerExtractor(model, self.layers)
+
+
+class LayerExtractor(Extractor):
+    """Watches the outputs of layers of a model.
+
+    Args:
+        model (nn.Module): A detector in eval mode.
+        layers (sequence[str]): Names of its modules.
+
+    Raises:
+        ValueError: See :meth:`LayerEmbedder.check`.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[str]) -> None:
+        self._model = model
+        self._backbone = backbone_of(model)
+        self._layers = _find(model, layers)
+        self._handles: list = []
+        self._forced = False
+        inputs, sample = blank_image(model)
+        with self:
+            self.set_batch(Batch([0], inputs, [sample]))
+            self._run()
+        self._calls = {n: len(v) for n, v in self._found.items()}
+        for name, calls in self._calls.items():
+            if not calls:
+                raise ValueError(
+                    f'{_KEY} names {name!r}, which does nothing when '
+                    f'{type(model).__name__} detects: name a layer of its '
+                    'forward pass.')
+
+    def __enter__(self) -> LayerExtractor:
+        self._handles = [
+            self._backbone.register_forward_pre_hook(self._begin),
+            *(m.register_forward_hook(partial(self._look, n))
+              for n, m in self._layers.items())
+        ]
+        return self
+
+    def __exit__(self, *args) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def set_batch(self, batch: Batch) -> None:
+        """Say which batch the next forward passes are about."""
+        self._batch = batch
+        self._forget()
+
+    def embedding(self) -> Tensor:
+        """float32 [B, D] of the batch that was set, D over all layers.
+
+        The detector is run here if it has not seen the batch since, or not as
+        it is: in training mode, or with hooks of others.
+        """
+        if not self._complete():
+            self._run()
+        return torch.cat([torch.stack(v).mean(0)
+                          for v in self._found.values()], 1)
+
+    def _forget(self) -> None:
+        """Averages [B, D] of the levels of each layer."""
+        self._found: dict[str, list[Tensor]] = {n: [] for n in self._layers}
+        self._open = False
+
+    def _complete(self) -> bool:
+        return all(len(v) >= self._calls[n] for n, v in self._found.items())
+
+    @torch.no_grad()
+    def _run(self) -> None:
+        self._forget()
+        self._open = self._forced = True
+        samples = [sample.new() for sample in self._batch.samples]
+        try:
+            self._model(self._batch.inputs, samples, mode='tensor')
+        finally:
+            self._open = self._forced = False
+
+    def _begin(self, module: nn.Module, args: tuple) -> None:
+        """A forward pass begins: whether it is of the batch that was set."""
+        if self._forced or self._complete():
+            return
+        self._forget()
+        self._open = bool(args) and not self._disturbed() and \
+            is_same_tensor(args[0], self._batch.inputs)
+
+    def _look(self, name: str, module: nn.Module, args: tuple,
+              output) -> None:
+        if not self._open:
+            return
+        found = self._found[name]
+        for level in _maps(output):
+            if self._forced or len(found) < self._calls[name]:
+                found.append(self._average(name, level))
+
+    def _average(self, name: str, level) -> Tensor:
+        batch = len(self._batch)
+        if not torch.is_tensor(level) or level.dim() != 4 or \
+                len(level) != batch:
+            found = list(level.shape) if torch.is_tensor(level) else \
+                type(level).__name__
+            raise ValueError(
+                f'{_KEY}: {name!r} gives {found} for {batch} image(s), not '
+                'maps [B, D, H, W], whose average an embedding is: name '
+                'another layer.')
+        return level.detach().float().mean((2, 3))
+
+    def _disturbed(self) -> bool:
+        """Whether parts of the model are in training mode, or hooks of others
+        may change what they return."""
+        mine = {handle.id for handle in self._handles}
+        return any(
+            m.training or {*m._forward_hooks, *m._forward_pre_hooks} - mine
+            for m in self._model.modules())
+
+
+def _maps(output) -> Iterator:
+    """The levels of what a layer returned."""
+    if isinstance(output, Mapping):
+        output = list(output.values())
+    return iter(output if isinstance(output, (list, tuple)) else [output])
+
+
+def _find(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:
+    known = dict(model.named_modules())
+    for name in layers:
+        if name not in known:
+            near = get_close_matches(name, known, 3)
+            hint = f'did you mean {", ".join(map(repr, near))}?' if near \
+                else 'see model.named_modules().'
+            raise ValueError(f'{_KEY} names {name!r}, which '
+                             f'{type(model).__name__} does not have: {hint}')
+    return {name: known[name] for name in layers}

@@ -1,0 +1,78 @@
+"""What the influence maths asks of a model."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmal.scoring.batch import Batch
+from mmal.scoring.detector import pseudo_label_losses, pseudo_labels
+from mmal.scoring.isal.pseudo_label_rule import PseudoLabelRule
+
+
+class ModelAdapter(Protocol):
+    """What the influence maths asks of a detector or classifier.
+
+    ``outputs`` is what :meth:`forward` returned; nobody else looks into it.
+
+    Attributes:
+        image_dim (int): See :class:`mmal.influence.LayerRecorder`.
+    """
+    image_dim: int
+
+    @staticmethod
+    def accepts(model: nn.Module) -> bool:
+        """Whether this adapter knows how to read the model."""
+
+    def forward(self, batch: Batch):
+        """The one forward pass of B images."""
+
+    def image_losses(self, outputs, samples: Sequence,
+                     labels: Sequence[InstanceData]) -> Tensor:
+        """[B], the loss of each image as if it were alone in its batch."""
+
+    def expected_losses(self, outputs, samples: Sequence,
+                        rule: PseudoLabelRule) -> tuple[Tensor, Tensor]:
+        """[B], the same with pseudo-labels, and int64 [B], how many each
+        image has."""
+
+
+class PseudoLabelAdapter:
+    """Detections that are sure enough become pseudo-labels.
+
+    Args:
+        model (nn.Module): The detector in eval mode.
+        seed (int): Of what its losses draw at random.
+    """
+    image_dim = 0
+
+    def __init__(self, model: nn.Module, seed: int = 0) -> None:
+        self.model = model
+        self.seed = seed
+
+    def predictions(self, outputs, samples: Sequence) -> list[InstanceData]:
+        """Final detections of each image, in the network input's pixels."""
+        raise NotImplementedError
+
+    def image_losses(self, outputs, samples: Sequence,
+                     labels: Sequence[InstanceData]) -> Tensor:
+        """See :meth:`ModelAdapter.image_losses`."""
+        raise NotImplementedError
+
+    def pseudo_label_losses(self, outputs, samples: Sequence,
+                            labels: Sequence[InstanceData]) -> Tensor:
+        """[B], losses with detections as labels, off the losses' kinks."""
+        return pseudo_label_losses(self.model, outputs, samples, labels,
+                                   lambda _, *args: self.image_losses(*args))
+
+    def expected_losses(self, outputs, samples: Sequence,
+                        rule: PseudoLabelRule) -> tuple[Tensor, Tensor]:
+        """See :meth:`ModelAdapter.expected_losses`."""
+        labels = pseudo_labels(
+            self.predictions(outputs, samples), rule.score_thr)
+        losses = self.pseudo_label_losses(outputs, samples, labels)
+        count = [len(label) for label in labels]
+        return losses, torch.tensor(count, device=losses.device)

@@ -1,0 +1,312 @@
+"""ISAL: label the image that is expected to lower the reference loss most."""
+from __future__ import annotations
+
+import logging
+import os.path as osp
+from collections.abc import Sequence
+from functools import partial
+from typing import Optional, Union
+
+import mmcv.cnn
+import torch
+from mmengine.dist import all_reduce, broadcast
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mmal.compat.losses import local_losses
+from mmal.influence import (
+    CachedBatches,
+    ExactHessian,
+    ExactHessianBatch,
+    GaussNewton,
+    GaussNewtonBatch,
+    LayerRecorder,
+    image_products,
+    mean_gradient,
+    register_affine,
+)
+from mmal.influence.operators.storage import STORAGES
+from mmal.influence.solvers import BaseSolver, Identity, SolverError
+from mmal.influence.vectors import flatten, unflatten
+from mmal.models.utils import last_layers
+from mmal.randomness import seeded_order
+from mmal.registry import TASK_UTILS
+from mmal.scoring.base import BaseScorer
+from mmal.scoring.batch import Batch
+from mmal.scoring.data import ScoringData
+from mmal.scoring.detector import dummy_batch, twice_differentiable
+from mmal.scoring.isal.adapters import adapter_of
+from mmal.scoring.options import check_choice
+from .box_curvature import box_curvature
+from .pseudo_label_rule import PseudoLabelRule
+
+for _wrapper in (mmcv.cnn.Conv2d, mmcv.cnn.Linear):
+    register_affine(_wrapper)
+
+REFERENCES = ('val', 'initial', 'labelled')
+HESSIANS = {
+    'gauss-newton': (GaussNewton, GaussNewtonBatch),
+    'exact': (ExactHessian, ExactHessianBatch),
+}
+EMPTY = ('last', 'background')
+
+
+@TASK_UTILS.register_module()
+class InfluenceScorer(BaseScorer):
+    r"""The influence of an unlabelled image on the loss of a reference set.
+
+    Implements *Influence Selection for Active Learning* (ISAL), algorithms 1
+    to 3. With s_test = (H + damping I)^-1 ∇l(R), the influence of image z is
+    I = -s_test · ∇l(z, pseudo-labels of z) (eq. 4); the more negative, the
+    better, so the score is -I.
+
+    Predictions, losses and gradient products come from one forward pass of a
+    batch. Each loss is the one the image has alone, in eval mode. Cost: one
+    forward and about two backward passes of the head per pool image; one
+    forward pass per reference image and per image of the Hessian sample; the
+    solver's steps act on cached layer inputs.
+
+    Args:
+        layers (str | sequence[str], optional): Names (or patterns) of the
+            modules whose parameters count; by default the layers that give
+            the detector's outputs, as
+            :func:`mmal.models.utils.last_layers` finds them.
+        reference (str): The reference set R: 'val' (paper), 'initial', the
+            first labelled set (ISAL_v2), or 'labelled', the current one
+            (ISAL_v3).
+        solver (dict, optional): Config of a solver for s_test. The default,
+            20 preconditioned steps of conjugate gradients, is deterministic
+            and ranked images of a small FCOS as the exact solution did
+            (``benchmarks/influence.py``).
+        hessian (str): 'gauss-newton', which is positive semi-definite, or
+            'exact', which for detectors is not.
+        box_step (float): For 'gauss-newton', the distance over which box
+            losses have their curvature, as a share of a box's size: it
+            takes in the kinks of IoU and L1 losses, see
+            :func:`~mmal.scoring.isal.box_curvature.box_curvature`. 0 takes
+            the second derivative at the point.
+        hessian_images (int, optional): So many labelled images, drawn at
+            random, stand for all of them in H; None for all. The paper takes
+            at most 5,000.
+        score_thr (float): Detections with at least this score become
+            pseudo-labels.
+        top_k (int): K of eq. 3, for classifiers: the gradients for the K most
+            probable classes are summed, each times its probability.
+        empty (str): What to do with an image without pseudo-labels: 'last'
+            puts it behind all others, at random among its like; 'background'
+            scores it against an empty image.
+        bias (bool): Whether biases count.
+        cache_gib (float): GiB for the inputs of the layers on the Hessian's
+            images; beyond it they are computed again each time.
+        cache (str): Where they are kept: 'device', beside the model; 'ram';
+            or 'file', a memory-mapped one.
+        cache_dir (str, optional): The folder of that file; the system's for
+            temporary files when None. Nothing is left in it.
+
+    Raises:
+        ValueError: An option is none of those named, or out of its range.
+    """
+
+    needs_labels = True
+    may_be_negative = True
+
+    def __init__(self,
+                 layers: Union[str, Sequence[str], None] = None,
+                 reference: str = 'val',
+                 solver: Optional[dict] = None,
+                 hessian: str = 'gauss-newton',
+                 hessian_images: Optional[int] = 5000,
+                 score_thr: float = 0.1,
+                 empty: str = 'last',
+                 bias: bool = True,
+                 cache_gib: float = 4.0,
+                 top_k: int = 1,
+                 cache: str = 'device',
+                 cache_dir: Optional[str] = None,
+                 box_step: float = 0.02) -> None:
+        check_choice('reference', reference, REFERENCES)
+        check_choice('hessian', hessian, HESSIANS)
+        check_choice('empty', empty, EMPTY)
+        check_choice('cache', cache, STORAGES)
+        check_folder(cache, cache_dir)
+        if not box_step >= 0:
+            raise ValueError('active_learning.scorer.box_step is '
+                             f'{box_step}, must be >= 0.')
+        self.layers = layers
+        self.reference = reference
+        self.solver: BaseSolver = TASK_UTILS.build(
+            dict(solver or dict(type='mmal.ConjugateGradient')))
+        self.hessian = hessian
+        self.hessian_images = hessian_images
+        self.expectation = PseudoLabelRule(score_thr, top_k)
+        self.empty = empty
+        self.bias = bias
+        self.cache_bytes = int(cache_gib * 2**30)
+        self.cache = cache
+        self.cache_dir = cache_dir
+        self.box_step = box_step if hessian == 'gauss-newton' else 0.
+
+    def check(self, model: nn.Module, data: ScoringData) -> None:
+        """See :meth:`BaseScorer.check`."""
+        self.adapter = adapter_of(model, data.seed)
+        try:
+            self.recorder = self._recorder(model)
+        except ValueError as e:
+            raise ValueError(f'active_learning.scorer.layers: {e}') from e
+        try:
+            self._rehearse(model)
+        except (ValueError, RuntimeError) as e:
+            raise ValueError(
+                'active_learning.scorer, with scorer.layers: '
+                f'{[la.name for la in self.recorder.layers]}: {e}') from e
+        except TypeError as e:
+            raise ValueError(
+                f'InfluenceScorer cannot read the outputs of '
+                f'{type(model).__name__} in eval mode ({e}): choose another '
+                'scorer for it.') from e
+        if self.reference not in data.splits:
+            raise ValueError(
+                f"active_learning.scorer.reference is '{self.reference}', but "
+                'the config has no val_dataloader: add one, or choose '
+                "'initial' or 'labelled'.")
+
+    def prepare(self, model: nn.Module, data: ScoringData) -> None:
+        """Compute s_test for this round's model."""
+        self.adapter = adapter_of(model, data.seed)
+        self.recorder = self._recorder(model)
+        gradient = self._reference_gradient(model, data)
+        operator = self._operator(model, data)
+        try:
+            with data.bar(None, 's_test') as bar:
+                solution = self.solver.solve(operator, gradient,
+                                             partial(_show, bar))
+        except SolverError as e:
+            raise ValueError(f'active_learning.scorer.solver: {e}') from e
+        self.s_test = solution.x
+        for tensor in self.s_test:  # the same bits in every process
+            broadcast(tensor)
+        print_log(
+            f's_test by {type(self.solver).__name__} over '
+            f'{self.recorder.num_params:,} parameters of '
+            f'{", ".join(la.name for la in self.recorder.layers)}: '
+            f'{_describe(solution)}', 'current')
+
+    def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Scores of a batch and the number of its pseudo-labels, both [B]."""
+        with self.recorder:
+            outputs = self.adapter.forward(batch)
+            losses, count = self.adapter.expected_losses(
+                outputs, batch.samples, self.expectation)
+        score = image_products(losses, self.recorder, self.s_test).detach()
+        self.recorder.clear()
+        if self.empty == 'last':
+            score = score.masked_fill(count == 0, -float('inf'))
+        return dict(score=score, pseudo_labels=count)
+
+    def _recorder(self, model: nn.Module) -> LayerRecorder:
+        layers = last_layers(model) if self.layers is None else self.layers
+        return LayerRecorder(model, layers, self.bias,
+                             self.adapter.image_dim)
+
+    def _rehearse(self, model: nn.Module) -> None:
+        """All steps on a blank image, to meet mistakes before training."""
+        batch = dummy_batch(model)
+        with local_losses():  # process 0 may be alone here
+            losses = self._curved_losses(model, batch)
+            if not isinstance(self.solver, Identity):
+                HESSIANS[self.hessian][1](losses, self.recorder)
+            self.s_test = [torch.zeros_like(p) for p in self.recorder.params]
+            self.process(model, batch)
+
+    def _losses(self, batch: Batch) -> Tensor:
+        """True-label losses [B] of a batch, its calls recorded."""
+        with self.recorder:
+            outputs = self.adapter.forward(batch)
+            labels = [s.gt_instances for s in batch.samples]
+            return self.adapter.image_losses(outputs, batch.samples, labels)
+
+    def _curved_losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        """:meth:`_losses` with the second derivatives that make up H."""
+        with twice_differentiable(model), box_curvature(model, self.box_step):
+            return self._losses(batch)
+
+    def _reference_gradient(self, model, data) -> list[Tensor]:
+        """v = the mean over R of ∇l, summed in float64 over processes."""
+        params = self.recorder.params
+        total = torch.zeros(
+            self.recorder.num_params + 1,
+            dtype=torch.float64,
+            device=params[0].device)
+        for batch in data.batches(
+                self.reference, model, desc=f'gradient of {self.reference}'):
+            mean = mean_gradient(self._losses(batch), self.recorder)
+            total[:-1] += flatten(mean).double() * len(batch)
+            total[-1] += len(batch)
+        self.recorder.clear()
+        self._report_unreadable(data)
+        all_reduce(total)
+        if not total[-1]:
+            raise ValueError(
+                f"the reference set '{self.reference}' of "
+                'active_learning.scorer has no readable image.')
+        return unflatten((total[:-1] / total[-1]).to(params[0].dtype), params)
+
+    def _report_unreadable(self, data: ScoringData) -> None:
+        for image, reason in data.unreadable[self.reference].items():
+            print_log(
+                f"image {image} of the reference set '{self.reference}' is "
+                f'left out: {reason}', 'current', logging.WARNING)
+
+    def _operator(self, model, data):
+        """H over a sample of the labelled images, the same everywhere."""
+        operator_type, batch_type = HESSIANS[self.hessian]
+        ids = self._sample(data)
+
+        def build(index):
+            batch = data.batch('labelled', model, index, ids)
+            losses = self._curved_losses(model, batch)
+            part = batch_type(losses, self.recorder)
+            self.recorder.clear()
+            return part
+
+        return operator_type(
+            CachedBatches(build, data.num_batches('labelled', ids),
+                          self.cache_bytes, self._storage()))
+
+    def _storage(self):
+        if self.cache == 'file':
+            return STORAGES['file'](self.cache_dir)
+        return STORAGES[self.cache]()
+
+    def _sample(self, data: ScoringData) -> list:
+        ids = data.ids('labelled')
+        if self.hessian_images is None or len(ids) <= self.hessian_images:
+            return ids
+        order = seeded_order(ids, data.seed, data.round, 'hessian')
+        return order[:self.hessian_images]
+
+
+def check_folder(cache: str, folder: Optional[str]) -> None:
+    """Raise ValueError if the folder of a cache cannot be used."""
+    if folder is None:
+        return
+    if cache != 'file':
+        raise ValueError("active_learning.scorer.cache_dir needs cache='file'"
+                         f", but cache is '{cache}'.")
+    if not osp.isdir(folder):
+        raise ValueError(f"active_learning.scorer.cache_dir '{folder}' is no "
+                         'folder: make it, or leave cache_dir out.')
+
+
+def _show(bar, done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
+
+
+def _describe(solution) -> str:
+    text = f'{solution.iterations} steps, {solution.seconds:.1f} s'
+    if solution.residual is not None:
+        text += f', residual {solution.residual:.2g}'
+    if solution.scale is not None:
+        text += f', scale {solution.scale:.3g}'
+    return text if solution.converged else text + ', above the tolerance'

@@ -1,0 +1,345 @@
+"""What core-set and k-means++ share: one image after another, each by its
+distance to those before it."""
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Optional, Protocol, Union
+
+import numpy as np
+
+from mmal.dist import Processes, SingleProcess, raise_everywhere
+from mmal.randomness import seeded_uniform
+from mmal.scores import Scores, as_scores
+from mmal.types import ImageId
+from .base import BaseSelector, check_option, check_rows, check_weights
+from .distances import (
+    DISTANCES,
+    BaseDistance,
+    Quantizer,
+    blocks,
+    radius_of,
+    step_for,
+)
+from .lazy_greedy import Centres
+
+_STARTS = ('labelled', 'random', 'best')
+
+
+class Candidate(NamedTuple):
+    """The best image that one process has to offer.
+
+    Args:
+        row (int): Its row among the images of the process.
+        value (float): The largest of all processes wins.
+        quantized (np.ndarray): float64 [D], where it lies.
+    """
+    row: int
+    value: float
+    quantized: np.ndarray
+
+
+class CandidateSet(Protocol):
+    """Images of one process, of which the best is taken again and again.
+
+    Positions count the candidates. What one process calls the best is
+    compared with the best of the others by its value.
+    """
+
+    def best(self) -> int:
+        """The position of the best candidate left; -1 if all are taken."""
+
+    def value(self, position: int) -> float:
+        """Of what :meth:`best` returned; the largest of all processes
+        wins."""
+
+    def quantized(self, position: int) -> np.ndarray:
+        """float64 [D], where what :meth:`best` returned lies."""
+
+    def take(self, position: int) -> None:
+        """Make what :meth:`best` returned no candidate any more."""
+
+
+class BaseGreedySelector(BaseSelector):
+    """Chooses one image after another by its distance to the nearest one
+    chosen before or labelled.
+
+    Args:
+        start (str): 'labelled' starts from the labelled images, 'random' from
+            a random image of the pool, 'best' from the one with the highest
+            score.
+        weighted (bool): Whether distances are multiplied by the scores, which
+            must then be >= 0.
+        distance (str): 'euclidean' or 'cosine'.
+        seed (int): Of whatever is random.
+        dtype (str): How a run stores embeddings, 'float32' or 'float16'.
+
+    Raises:
+        ValueError: If ``start``, ``distance`` or ``dtype`` is unknown.
+    """
+
+    needs_embeddings = True
+    can_share = True
+    key = ''  # its random numbers are not those of another selector
+
+    def __init__(self, start: str, weighted: bool, distance: str, seed: int,
+                 dtype: str) -> None:
+        name = type(self).__name__
+        check_option(name, 'start', start, _STARTS)
+        check_option(name, 'distance', distance, tuple(DISTANCES))
+        check_option(name, 'dtype', dtype, ('float32', 'float16'))
+        self.start = start
+        self.weighted = weighted
+        self.distance: BaseDistance = DISTANCES[distance]()
+        self.seed = seed
+        self.embeddings_dtype = dtype
+        self.needs_labelled = start == 'labelled'
+        self.needs_weights = weighted
+
+    @abstractmethod
+    def candidates(self, run: GreedyRun, rows: np.ndarray,
+                   weights: Optional[np.ndarray]) -> CandidateSet:
+        """Images to choose from.
+
+        Args:
+            run (GreedyRun): Its ``embeddings``, ``quantizer``, ``centres``
+                and ``scores``; more centres come.
+            rows (np.ndarray): int64 [P], rows of the candidates, in the order
+                of their tiebreaks.
+            weights (np.ndarray, optional): float64 [P], finite and >= 0.
+        """
+
+    def order(self,
+              scores: Union[Scores, Sequence[float]],
+              embeddings: Optional[np.ndarray] = None,
+              labelled: Optional[np.ndarray] = None) -> Iterator[ImageId]:
+        """See :meth:`BaseSelector.order`.
+
+        Raises:
+            ValueError: Also if embeddings are missing, of a wrong shape or not
+                finite, or a weight is negative.
+        """
+        return self.order_sharded(scores, embeddings, labelled,
+                                  SingleProcess())
+
+    def order_sharded(self, scores: Union[Scores, Sequence[float]],
+                      embeddings: np.ndarray, labelled: Optional[np.ndarray],
+                      processes: Processes) -> GreedyRun:
+        """Choose together with processes that hold other parts of the pool.
+
+        Every process calls this with its own images and draws from the result
+        as often as the others, or until any of them closes its own. Each
+        choice exchanges D + 4 numbers of every process.
+
+        Args:
+            scores (Scores): Scores of the images of this process.
+            embeddings (np.ndarray): [N, D] of the images of this process.
+            labelled (np.ndarray, optional): [L, D], all of them in every
+                process.
+            processes (Processes): How they talk.
+
+        Returns:
+            GreedyRun: The ids of all processes' images, in the same order in
+            every process: the one that a single process would find.
+
+        Raises:
+            ValueError: See :meth:`order`; in all processes if in one.
+        """
+        scores = as_scores(scores)
+        raise_everywhere(processes,
+                         lambda: self._check(scores, embeddings, labelled))
+        return GreedyRun(self, scores, embeddings, labelled, processes)
+
+    def first_key(self, scores: Scores) -> np.ndarray:
+        """float64 [N]; the highest is chosen where no image is labelled."""
+        if self.start == 'best':
+            return scores.values
+        return seeded_uniform(scores.ids, self.seed, self.round,
+                              *self.seed_key, self.key)
+
+    def _check(self, scores, embeddings, labelled) -> None:
+        name = type(self).__name__
+        check_rows(name, 'embeddings', embeddings, len(scores))
+        if self.needs_labelled:
+            if labelled is None or not len(labelled):
+                raise ValueError(
+                    f"{name}(start='labelled') needs the embeddings of the "
+                    "labelled images: name these, or use start='random'.")
+            check_rows(name, 'labelled', labelled, len(labelled))
+            if labelled.shape[1] != embeddings.shape[1]:
+                raise ValueError(
+                    f'the embeddings have {embeddings.shape[1]} dimensions '
+                    f'but those of the labelled images {labelled.shape[1]}: '
+                    'take both from one model.')
+        if self.weighted:
+            check_weights(f'{name}(weighted=True)',
+                          'multiplies distances by scores', scores,
+                          ', or weighted=False')
+
+
+class GreedyRun(Iterator[ImageId]):
+    """The order of a greedy selector, computed as far as it is drawn.
+
+    All processes draw in step. One that has enough calls :meth:`close`, which
+    ends the order of the others at their next image.
+
+    Args:
+        selector (BaseGreedySelector): Its settings.
+        scores (Scores): Of the images of this process.
+        embeddings (np.ndarray): [N, D] of the same.
+        labelled (np.ndarray, optional): [L, D] of the labelled images.
+        processes (Processes): The others.
+    """
+
+    def __init__(self, selector: BaseGreedySelector, scores: Scores,
+                 embeddings: np.ndarray, labelled: Optional[np.ndarray],
+                 processes: Processes) -> None:
+        self.selector = selector
+        self.scores = scores
+        self.embeddings = embeddings
+        self.labelled = labelled if selector.needs_labelled else None
+        self.processes = processes
+        self.order = np.argsort(scores.tiebreak, kind='stable')
+        self.left = np.ones(len(scores), bool)
+        self.centres = Centres(embeddings.shape[1])
+        # Whatever the processes must know of each other but the choices
+        # themselves they learn here: between two choices there is then no
+        # other exchange, which a process that closes its order would miss.
+        self.ids = processes.gather_objects(scores.ids)
+        self._has_score = scores.values > -np.inf
+        self._number_with_score = int(
+            processes.gather([self._has_score.sum()]).sum())
+        self._largest = float(
+            processes.gather([scores.values.max(initial=0)]).max())
+        self._choices: Optional[Iterator[ImageId]] = None
+        if any(self.ids):
+            self.quantizer = self._make_quantizer()
+            self._choices = self._choose()
+
+    def __next__(self) -> ImageId:
+        if self._choices is None:
+            raise StopIteration
+        try:
+            return next(self._choices)
+        except BaseException:
+            self._choices = None
+            raise
+
+    def close(self) -> None:
+        """Draw no more, and tell the other processes so."""
+        if self._choices is not None:
+            self._choices = None
+            self._exchange(None, stop=True)
+
+    def _make_quantizer(self) -> Quantizer:
+        """The same in every process: the origin is the image with the
+        smallest tiebreak."""
+        distance = self.selector.distance
+        origin = None
+        if len(self.order):
+            row = int(self.order[0])
+            origin = Candidate(row, 0.0, distance.project(
+                np.asarray(self.embeddings[row:row + 1], float))[0])
+        origin = self._exchange(origin)[2]
+
+        def radius() -> float:
+            own = radius_of(distance, self.embeddings, origin, self.scores.ids)
+            if self.labelled is None:
+                return own
+            return max(own, radius_of(distance, self.labelled, origin))
+
+        largest = raise_everywhere(self.processes, radius)
+        largest = float(self.processes.gather([largest]).max())
+        return Quantizer(distance, origin, step_for(largest))
+
+    def _choose(self) -> Iterator[ImageId]:
+        """Those with a score first, then those of score -inf."""
+        with_score = self._number_with_score
+        without_score = sum(map(len, self.ids)) - with_score
+        if self.labelled is not None:
+            for _, block in blocks(self.labelled):
+                self.centres.add(self.quantizer.quantize(block))
+        else:
+            image, _ = self._take(self._first())
+            if image is None:
+                return
+            yield image
+            if with_score:
+                with_score -= 1
+            else:
+                without_score -= 1
+        groups = ((self._has_score, self.selector.weighted, with_score),
+                  (~self._has_score, False, without_score))
+        for group, weighted, number in groups:
+            if not number:
+                continue
+            rows = self.order[(group & self.left)[self.order]]
+            candidates = self.selector.candidates(
+                self, rows, self._weights()[rows] if weighted else None)
+            for _ in range(number):
+                best = candidates.best()
+                image, own = self._take(None if best < 0 else Candidate(
+                    int(rows[best]), candidates.value(best),
+                    candidates.quantized(best)))
+                if image is None:
+                    return
+                if own:
+                    candidates.take(best)
+                yield image
+
+    def _first(self) -> Optional[Candidate]:
+        """The image to begin with where none is labelled; one of score -inf
+        only where there is no other."""
+        if not len(self.scores):
+            return None
+        key = self.selector.first_key(self.scores)
+        if self._number_with_score:
+            key = np.where(self._has_score, key, -np.inf)
+        row = int(np.lexsort((self.scores.tiebreak, -key))[0])
+        quantized = self.quantizer.quantize(self.embeddings[row:row + 1])[0]
+        return Candidate(row, float(key[row]), quantized)
+
+    def _weights(self) -> np.ndarray:
+        """The scores divided by a power of two, exactly, so that none is
+        more than 1."""
+        return np.ldexp(self.scores.values, -np.frexp(self._largest)[1])
+
+    def _take(
+            self, candidate: Optional[Candidate]
+    ) -> tuple[Optional[ImageId], bool]:
+        """Choose the best candidate of all processes.
+
+        Returns:
+            tuple: The image, None if a process has closed its order; and
+            whether it is one of this process.
+        """
+        winner, row, quantized = self._exchange(candidate)
+        if winner is None:
+            return None, False
+        self.centres.add(quantized[None])
+        own = winner == self.processes.rank
+        if own:
+            self.left[row] = False
+        return self.ids[winner][row], own
+
+    def _exchange(self, candidate: Optional[Candidate],
+                  stop: bool = False) -> tuple:
+        """Show the other processes a candidate, or that this one stops.
+
+        Returns:
+            tuple: Which process has the best one (None if a process stops),
+            its row there, and where it lies. Of equal values the smallest
+            tiebreak wins.
+        """
+        numbers = np.full(self.embeddings.shape[1] + 4, np.inf)
+        if candidate is not None:
+            row, value, quantized = candidate
+            numbers[1:4] = -value, self.scores.tiebreak[row], row
+            numbers[4:] = quantized
+        numbers[0] = stop
+        shown = self.processes.gather(numbers)
+        if shown[:, 0].any():
+            return None, None, None
+        winner = int(np.lexsort((shown[:, 2], shown[:, 1]))[0])
+        row = shown[winner, 3]
+        return winner, int(row) if np.isfinite(row) else None, shown[winner, 4:]

@@ -1,0 +1,47 @@
+from mmengine.config import Config
+
+from mmal.engine.fingerprint import differences, digest, fingerprint
+
+BASE = dict(
+    work_dir='a',
+    model=dict(type='FCOS', layers=[1, 2]),
+    train_dataloader=dict(batch_size=8, num_workers=2),
+    active_learning=dict(
+        data=dict(ann_file='a.json'), rounds=4, budget=dict(size=5)))
+
+
+def changed(**options):
+    cfg = Config(BASE)
+    cfg.merge_from_dict(options)
+    return fingerprint(cfg)
+
+
+def test_what_does_not_matter_may_change():
+    same = fingerprint(Config(BASE))
+    for options in ({'work_dir': 'b'}, {'active_learning.rounds': 9},
+                    {'active_learning.data.source': 'https://b'},
+                    {'active_learning.on_unreadable': 'skip'},
+                    {'active_learning.candidates': 'unlabelled'},
+                    {'active_learning.budget.repeats': 'free'},
+                    {'launcher': 'pytorch'}, {'resume': True}):
+        assert digest(changed(**options)) == digest(same)
+
+
+def test_what_matters_is_named():
+    same = fingerprint(Config(BASE))
+    other = changed(**{
+        'active_learning.budget.size': 6,
+        'train_dataloader.batch_size': 4
+    })
+    assert digest(other) != digest(same)
+    assert differences(same, other) == [
+        'active_learning.budget.size: 5 -> 6',
+        'train_dataloader.batch_size: 8 -> 4'
+    ]
+
+
+def test_an_added_key_is_a_difference():
+    other = changed(**{'model.dropout': 0.1})
+    assert differences(fingerprint(Config(BASE)), other) == [
+        'model.dropout: (none) -> 0.1'
+    ]

@@ -1,0 +1,228 @@
+"""ISAL scores against autograd, one image at a time."""
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from helpers.influence_by_hand import by_hand, params_of, scoring_data
+from helpers.tiny import tiny_fcos
+
+from mmal.influence.vectors import dot, flatten
+from mmal.scoring import InfluenceScorer, score_pool
+
+LAYERS = ('bbox_head.conv_cls', 'bbox_head.conv_reg',
+          'bbox_head.conv_centerness')
+CG = dict(type='mmal.ConjugateGradient', max_iters=400, tol=1e-6)
+
+
+@pytest.fixture
+def data(tmp_path, mmdet_scope):
+    return partial(scoring_data, tmp_path)
+
+
+def reference_by_hand(model, data, split, params):
+    total, count = torch.zeros(sum(p.numel() for p in params)), 0
+    for batch in data.batches(split, model):
+        for i, sample in enumerate(batch.samples):
+            total += flatten(
+                by_hand(model, sample, batch.inputs[i:i + 1],
+                        sample.gt_instances, params))
+            count += 1
+    return total / count
+
+
+def test_layers_are_found_where_none_are_named(data):
+    found = InfluenceScorer()
+    found.check(tiny_fcos(), data())
+    assert tuple(la.name for la in found.recorder.layers) == LAYERS
+
+
+@pytest.mark.parametrize('bias', [True, False])
+def test_scores_equal_autograd_one_image_at_a_time(data, bias):
+    model = tiny_fcos()
+    scorer = InfluenceScorer(LAYERS, solver=CG, bias=bias, empty='background')
+    scores = score_pool(model, scorer, data(batch_size=4))
+    params = params_of(model, LAYERS, bias)
+    expected = {}
+    for batch in data(batch_size=1).batches('unlabelled', model):
+        grads = by_hand(model, batch.samples[0], batch.inputs, None, params)
+        expected[batch.ids[0]] = float(dot(grads, scorer.s_test))
+    truth = np.array([expected[i] for i in scores.ids])
+    error = np.abs(scores.values - truth).max() / np.abs(truth).max()
+    assert error < 1e-5
+    assert (scores.columns['pseudo_labels'] > 0).any()
+
+
+@pytest.mark.parametrize('reference', ['val', 'initial', 'labelled'])
+def test_without_hessian_it_is_gradient_similarity(data, reference):
+    model = tiny_fcos()
+    scorer = InfluenceScorer(
+        LAYERS, reference=reference, solver=dict(type='mmal.Identity'))
+    scorer.prepare(model, data())
+    params = params_of(model, LAYERS)
+    expected = reference_by_hand(model, data(), reference, params)
+    found = flatten(scorer.s_test)
+    assert (found - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_s_test_solves_the_damped_gauss_newton_system(data):
+    model = tiny_fcos()
+    scorer = InfluenceScorer(LAYERS, solver=dict(CG, damping=0.1))
+    scorer.prepare(model, data())
+    v = reference_by_hand(model, data(), 'val', params_of(model, LAYERS))
+    operator = scorer._operator(model, data())
+    residual = flatten(operator.product(
+        scorer.s_test)) + 0.1 * flatten(scorer.s_test) - v
+    assert residual.norm() < 1e-4 * v.norm()
+
+
+def test_scores_do_not_depend_on_the_batch_size(data):
+    model = tiny_fcos()
+    values = [
+        score_pool(model, InfluenceScorer(LAYERS, solver=CG),
+                   data(batch_size=size)).values for size in (1, 4)
+    ]
+    finite = np.isfinite(values[0])
+    np.testing.assert_array_equal(finite, np.isfinite(values[1]))
+    np.testing.assert_allclose(
+        values[0][finite], values[1][finite], rtol=1e-3, atol=1e-4)
+
+
+def test_lissa_agrees_with_conjugate_gradients(data):
+    """In the directions that matter: a correlation over the pool."""
+    model = tiny_fcos()
+    solvers = (dict(CG, damping=1.), dict(type='mmal.LiSSA', damping=1.))
+    a, b = (
+        score_pool(
+            model,
+            InfluenceScorer(LAYERS, solver=s, empty='background'),
+            data()).values for s in solvers)
+    assert np.corrcoef(a, b)[0, 1] > 0.99
+
+
+def test_images_without_detections_come_last(data):
+    model = tiny_fcos()
+    model.bbox_head.conv_cls.bias.data.fill_(-20.)
+    scores = score_pool(
+        model, InfluenceScorer(LAYERS, solver=dict(type='mmal.Identity')),
+        data())
+    assert (scores.values == -np.inf).all()
+    assert (scores.columns['pseudo_labels'] == 0).all()
+    scores = score_pool(
+        model,
+        InfluenceScorer(
+            LAYERS, solver=dict(type='mmal.Identity'), empty='background'),
+        data())
+    assert np.isfinite(scores.values).all()
+
+
+def test_hessian_sample_is_seeded_and_limited(data):
+    model = tiny_fcos()
+    scorer = InfluenceScorer(
+        LAYERS, hessian_images=2, solver=dict(type='mmal.Identity'))
+    scorer.prepare(model, data(seed=1))
+    first = scorer._sample(data(seed=1))
+    assert len(first) == 2 and first == scorer._sample(data(seed=1))
+    assert scorer._operator(model, data(seed=1)).num_images == 2
+    assert len(InfluenceScorer(LAYERS)._sample(data())) == 6
+
+
+def test_exact_hessian_of_an_indefinite_loss_is_reported(data):
+    model = tiny_fcos()
+    scorer = InfluenceScorer(
+        LAYERS, hessian='exact', solver=dict(CG, damping=0.))
+    with pytest.raises(ValueError, match='active_learning.scorer.solver'):
+        scorer.prepare(model, data())
+
+
+def test_minres_solves_the_exact_system(data):
+    model = tiny_fcos()
+    solver = dict(type='mmal.MINRES', damping=0.1, max_iters=30)
+    scorer = InfluenceScorer(LAYERS, hessian='exact', solver=solver)
+    scorer.prepare(model, data())
+    v = reference_by_hand(model, data(), 'val', params_of(model, LAYERS))
+    moved = scorer._operator(model, data()).product(scorer.s_test)
+    residual = flatten(moved) + 0.1 * flatten(scorer.s_test) - v
+    assert residual.norm() < 0.9 * v.norm()
+
+
+def test_block_cholesky_is_what_conjugate_gradients_converge_to(data):
+    model = tiny_fcos()
+    found = []
+    for solver in (CG, dict(type='mmal.BlockCholesky')):
+        scorer = InfluenceScorer(LAYERS, solver=solver)
+        scorer.prepare(model, data())
+        found.append(flatten(scorer.s_test))
+    assert (found[0] - found[1]).norm() < 1e-3 * found[1].norm()
+
+
+@pytest.mark.parametrize('options', [
+    dict(cache='ram'), dict(cache='file'),
+    dict(cache='file', cache_gib=1e-4), dict(cache_gib=0.)
+])
+def test_scores_do_not_depend_on_the_cache(data, options, tmp_path):
+    model, folder = tiny_fcos(), tmp_path / 'cache'
+    folder.mkdir()
+    if options.get('cache') == 'file':
+        options = dict(options, cache_dir=str(folder))
+    solver = dict(CG, max_iters=5)
+    plain = score_pool(model, InfluenceScorer(LAYERS, solver=solver), data())
+    cached = score_pool(
+        model, InfluenceScorer(LAYERS, solver=solver, **options), data())
+    np.testing.assert_array_equal(plain.values, cached.values)
+    assert list(folder.iterdir()) == []
+
+
+def test_kinks_of_boxes_count_as_curvature_of_boxes_alone(data):
+    model, found = tiny_fcos(), {}
+    for step in (0., 0.02):
+        scorer = InfluenceScorer(LAYERS, solver=CG, box_step=step)
+        scorer.prepare(model, data())
+        found[step] = scorer.s_test
+    same = [torch.equal(*pair) for pair in zip(found[0.], found[0.02])]
+    norms = [float(flatten(x[2:4]).norm()) for x in found.values()]
+    assert same[2:4] == [False, False]
+    assert norms[1] < norms[0]  # held in place
+    for i in (0, 1, 4, 5):
+        torch.testing.assert_close(
+            found[0.][i], found[0.02][i], rtol=1e-3, atol=1e-5)
+
+
+def test_the_exact_hessian_stays_that_of_the_loss():
+    assert InfluenceScorer(hessian='exact').box_step == 0
+    with pytest.raises(ValueError, match='box_step is -1'):
+        InfluenceScorer(box_step=-1)
+
+
+def test_weights_and_flags_of_the_model_are_left_alone(data):
+    model = tiny_fcos()
+    model.backbone.conv1.weight.requires_grad_(False)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    flags = [p.requires_grad for p in model.parameters()]
+    score_pool(model, InfluenceScorer(LAYERS, solver=CG), data())
+    assert flags == [p.requires_grad for p in model.parameters()]
+    assert all(p.grad is None for p in model.parameters())
+    for k, v in model.state_dict().items():
+        torch.testing.assert_close(v, before[k], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(layers='bbox_head.conv_clss'), r'scorer\.layers: .*conv_cls'),
+    (dict(layers=LAYERS, reference='train'), r"scorer\.reference is 'train'"),
+    (dict(layers=LAYERS, hessian='none'), r"scorer\.hessian is 'none'"),
+    (dict(layers=LAYERS, empty='first'), r"scorer\.empty is 'first'"),
+    (dict(layers=LAYERS, cache='disk'), r"scorer\.cache is 'disk'"),
+    (dict(layers=LAYERS, cache_dir='.'), r"cache_dir needs cache='file'"),
+    (dict(layers=LAYERS, cache='file', cache_dir='nowhere'),
+     r"scorer\.cache_dir 'nowhere' is no folder"),
+])
+def test_wrong_settings_are_named(data, change, message):
+    with pytest.raises(ValueError, match=message):
+        InfluenceScorer(**change).check(tiny_fcos(), data())
+
+
+def test_val_reference_needs_val_data(data):
+    scoring = data()
+    del scoring.splits['val']
+    with pytest.raises(ValueError, match='no val_dataloader'):
+        InfluenceScorer(LAYERS).check(tiny_fcos(), scoring)

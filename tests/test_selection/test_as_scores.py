@@ -1,0 +1,63 @@
+"""Selection without a run: scores by hand, and the examples of the docs."""
+import doctest
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import mmal.selection
+from mmal.scores import Scores
+from mmal.selection import CoreSet, TopN
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+MODULES = [m.name for m in pkgutil.iter_modules(mmal.selection.__path__)]
+
+
+def test_ties_do_not_depend_on_the_order():
+    ids = list(range(50))
+    chosen = TopN().select(Scores(ids, np.zeros(50)), 10)
+    assert chosen != ids[:10]
+    assert chosen == TopN().select(Scores(ids[::-1], np.zeros(50)), 10)
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (([1, 2], [0.]), r'values has the shape \[1\], but there are 2 ids'),
+    (([1, 2], [0., 1.], [0.]), r'tiebreak has the shape \[1\]'),
+    (([1, 1], [0., 1.]), 'twice'),
+    ((['a', 'b'], [0., np.nan]), 'image b is NaN'),
+])
+def test_mistakes(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Scores(*arguments)
+
+
+def test_nothing():
+    assert CoreSet('random').select(Scores([], []), 0) == []
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_examples_of_docstrings(name):
+    module = importlib.import_module(f'mmal.selection.{name}')
+    assert doctest.testmod(module).failed == 0
+
+
+def test_examples_of_the_page():
+    path = os.path.join(ROOT, 'docs', 'scalable_al.md')
+    found = doctest.testfile(path, module_relative=False)
+    assert found.attempted > 10 and found.failed == 0
+
+
+def test_mmdet_is_not_imported():
+    code = ('import sys, numpy as np\n'
+            'from mmal.selection import CoreSet, Scores\n'
+            "s = Scores([7, 8, 9], [0, 1, 2])\n"
+            "e = np.eye(3, dtype='f4')\n"
+            "print(CoreSet('best').select(s, 2, embeddings=e)[0],"
+            " 'mmdet' in sys.modules)")
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT,
+                          capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ['9', 'False']
