@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 
 from mmal.analysis.ab import SIDES, TESTS, ABTest, ab_tables, key
 from mmal.analysis.ab_data import joined, load_selection
-from mmal.engine import ab_test
+from mmal.analysis import ab
 from mmal.fileio import read_json, write_json
 from mmal.pool import load_coco
 
@@ -70,7 +70,7 @@ def done(data, tmp_path_factory):
     out = io.StringIO()
     with contextlib.redirect_stdout(out), \
             DefaultScope.overwrite_default_scope('mmdet'):
-        assert tool('ab_test.py').main(
+        assert tool('analysis', 'ab.py').main(
             [*command, '--names', 'manual', 'AL', '--out', work + '.md']) == 0
     return work, command, out.getvalue()
 
@@ -126,9 +126,9 @@ def test_the_boxes_of_both_selections_are_shown(data, done):
 def test_finished_work_is_not_repeated(done, capsys, monkeypatch):
     work, command, printed = done
     before = os.path.getmtime(os.path.join(work, 'results.json'))
-    monkeypatch.setattr(ab_test, 'train_to_weights', lambda *args: None)
-    monkeypatch.setattr(ab_test, 'evaluate', None)
-    main = tool('ab_test.py').main
+    monkeypatch.setattr(ab, 'train_to_weights', lambda *args: None)
+    monkeypatch.setattr(ab, 'evaluate', None)
+    main = tool('analysis', 'ab.py').main
     assert main(command) == 1
     assert '--resume' in capsys.readouterr().err
     assert main([*command, '--resume', '--tests', 'val']) == 0
@@ -143,7 +143,7 @@ def test_interrupted_and_resumed_is_the_same(data, done, tmp_path,
                                              monkeypatch):
     """Stopped in the middle of the evaluation of A."""
     work = tmp_path / 'work'
-    original, calls = ab_test.evaluate, []
+    original, calls = ab.evaluate, []
 
     def broken(*args):
         calls.append(args)
@@ -151,7 +151,7 @@ def test_interrupted_and_resumed_is_the_same(data, done, tmp_path,
             raise OSError('the disk is gone')
         return original(*args)
 
-    monkeypatch.setattr(ab_test, 'evaluate', broken)
+    monkeypatch.setattr(ab, 'evaluate', broken)
     with pytest.raises(OSError, match='disk'):
         make(data, work).run()
     assert len(read_json(str(work / 'results.json'))) == 5
@@ -168,7 +168,7 @@ def test_a_given_reference_model_is_only_tested(data, done, tmp_path,
                                                 monkeypatch):
     given = os.path.join(done[0], 'reference', 'model', 'weights.pth')
     trained = []
-    monkeypatch.setattr(ab_test, 'train_to_weights',
+    monkeypatch.setattr(ab, 'train_to_weights',
                         lambda cfg, *_: trained.append(cfg.work_dir))
     test = make(data, tmp_path / 'work', checkpoint=given)
     monkeypatch.setattr(
@@ -336,7 +336,7 @@ def test_mistakes_are_found_before_training(data, tmp_path, change, error,
 def test_unknown_classes_and_formats_are_named(data, tmp_path, capsys):
     command = [data['config'], data['reference'], data['a'], data['b'],
                '--work-dir', str(tmp_path / 'work')]
-    main = tool('ab_test.py').main
+    main = tool('analysis', 'ab.py').main
     for options, message in (
             (['--classes', 'dog'], "no class 'dog'"),
             (['--out', 'table.txt'], '.csv or .md'),

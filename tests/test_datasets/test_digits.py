@@ -10,7 +10,7 @@ import pytest
 
 from mmal.datasets import make_digits
 from mmal.registry import FUNCTIONS
-from mmal.testing import digits
+from mmal.datasets import digits
 
 pytest.importorskip('sklearn')
 SMALL = dict(pool=12, val=6)
@@ -174,7 +174,7 @@ def test_missing_scikit_learn_is_named(tmp_path, monkeypatch):
 
 
 def test_found_in_the_registry(tmp_path):
-    import mmal.testing  # noqa: F401
+    import mmal.datasets  # noqa: F401
     root = str(tmp_path / 'digits')
     FUNCTIONS.build(dict(type='mmal.make_digits', root=root, **SMALL))
     assert len(_read(root, 'val')['images']) == 6
