@@ -33,10 +33,10 @@ import os.path as osp
 import resource
 import sys
 import time
-from types import SimpleNamespace
 
 import numpy as np
 
+from mmal.scores import Scores
 from mmal.selection import CoreSet, KMeansPlusPlus, SparseModeling
 
 _BLOCK = 2**14
@@ -90,7 +90,7 @@ def embeddings_of(args):
 def scores_of(args):
     """The same scores for all."""
     values = np.random.default_rng(args.seed).gamma(1, 1, args.n_pool)
-    return SimpleNamespace(
+    return Scores(
         ids=range(args.n_pool),
         values=values,
         tiebreak=np.arange(args.n_pool) / args.n_pool)

@@ -45,9 +45,9 @@ def test_lengths_must_agree():
         make(columns=dict(parts=np.zeros(2)))
 
 
-def test_of_and_without():
+def test_of_and_take():
     scores = make(columns=dict(c=np.array([7, 8, 9])))
     assert scores.of([2, 3]) == [2.0, 0.5]
-    rest = scores.without([1])
+    rest = scores.take([0, 2])
     assert rest.ids == [3, 2]
     assert rest.columns['c'].tolist() == [7, 9]

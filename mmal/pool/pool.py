@@ -213,7 +213,7 @@ class Pool:
         try:
             for r in state.rounds:
                 pool.commit(r['ids'], r['seed'], r.get('reselected', ()))
-            pool.set_unreadable(UnreadableImage(**b) for b in state.set_unreadable)
+            pool.set_unreadable(UnreadableImage(**b) for b in state.unreadable)
         except (TypeError, ValueError) as e:
             raise _corrupt('the state of the pool', str(e)) from e
         return pool
@@ -285,7 +285,7 @@ class State:
         rounds (list[dict]): Per round ``ids``, in the order chosen, the
             ``seed`` they were chosen with (or None) and, if there are any,
             ``reselected``: labelled ids that were chosen once more.
-        set_unreadable (list[dict]): id, file_name, path and reason of images that
+        unreadable (list[dict]): id, file_name, path and reason of images that
             cannot be used.
         stopped (str, optional): Why the run is over ('rounds', 'target',
             'exhausted'), or None while it goes on.
@@ -296,7 +296,7 @@ class State:
     pool_hash: str
     num_images: int
     rounds: list[dict]
-    set_unreadable: list[dict] = field(default_factory=list)
+    unreadable: list[dict] = field(default_factory=list)
     stopped: Optional[str] = None
     meta: dict = field(default_factory=dict)
 
@@ -369,7 +369,7 @@ def pool_hash(ids: Iterable[ImageId]) -> str:
 def _check_state(raw: Mapping, path: str) -> None:
     types = {
         'config_hash': str, 'seed': int, 'pool_hash': str, 'num_images': int,
-        'rounds': list, 'set_unreadable': list, 'stopped': (str, type(None)),
+        'rounds': list, 'unreadable': list, 'stopped': (str, type(None)),
         'meta': dict
     }
     wrong = set(raw) ^ set(types)
@@ -382,8 +382,8 @@ def _check_state(raw: Mapping, path: str) -> None:
                        '{ids, seed, reselected}')
     fields = set(UnreadableImage.__dataclass_fields__)
     if not all(isinstance(b, dict) and set(b) == fields
-               for b in raw['set_unreadable']):
-        raise _corrupt(path, f'"set_unreadable" entries need {sorted(fields)}')
+               for b in raw['unreadable']):
+        raise _corrupt(path, f'"unreadable" entries need {sorted(fields)}')
 
 
 def _is_entry(value: Any) -> bool:

@@ -111,6 +111,8 @@ class BaseSelector(metaclass=ABCMeta):
             ValueError: Also if n is negative or more than N.
         """
         check_count(n, len(scores))
+        if n == 0:
+            return []
         return list(islice(self.order(scores, embeddings, labelled), n))
 
 

@@ -211,8 +211,9 @@ class GreedyRun(Iterator[ImageId]):
             processes.gather([self._has_score.sum()]).sum())
         self._largest = float(
             processes.gather([scores.values.max(initial=0)]).max())
+        self._remaining = sum(map(len, self.ids))
         self._choices: Optional[Iterator[ImageId]] = None
-        if any(self.ids):
+        if self._remaining:
             self.quantizer = self._make_quantizer()
             self._choices = self._choose()
 
@@ -220,10 +221,15 @@ class GreedyRun(Iterator[ImageId]):
         if self._choices is None:
             raise StopIteration
         try:
-            return next(self._choices)
+            image = next(self._choices)
         except BaseException:
             self._choices = None
             raise
+        # After the last image no process waits for another exchange.
+        self._remaining -= 1
+        if not self._remaining:
+            self._choices = None
+        return image
 
     def close(self) -> None:
         """Draw no more, and tell the other processes so."""
@@ -255,7 +261,7 @@ class GreedyRun(Iterator[ImageId]):
     def _choose(self) -> Iterator[ImageId]:
         """Those with a score first, then those of score -inf."""
         with_score = self._number_with_score
-        without_score = sum(map(len, self.ids)) - with_score
+        without_score = self._remaining - with_score
         if self.labelled is not None:
             for _, block in blocks(self.labelled):
                 self.centres.add(self.quantizer.quantize(block))

@@ -66,8 +66,9 @@ class SparseModeling(BaseSelector):
     Examples:
         >>> import numpy as np
         >>> two_alike = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
-        >>> SparseModeling().select([.9, .8, .7], 2, two_alike)
-        [0, 2]
+        >>> scores = Scores([7, 8, 9], [.9, .8, .7], np.zeros(3))
+        >>> SparseModeling().select(scores, 2, two_alike)
+        [7, 9]
     """
 
     needs_embeddings = True

@@ -9,9 +9,9 @@ from helpers.runs import make_config
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from mmal.analysis import ab
 from mmal.analysis.ab import SIDES, TESTS, ABTest, ab_tables, key
 from mmal.analysis.ab_data import joined, load_selection
-from mmal.analysis import ab
 from mmal.fileio import read_json, write_json
 from mmal.pool import load_coco
 

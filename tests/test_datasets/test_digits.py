@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmal.datasets import make_digits
+from mmal.datasets import digits, make_digits
 from mmal.registry import FUNCTIONS
-from mmal.datasets import digits
 
 pytest.importorskip('sklearn')
 SMALL = dict(pool=12, val=6)

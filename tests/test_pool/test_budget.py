@@ -20,6 +20,13 @@ class Counts:
         return np.array([self.counts[i] for i in ids], dtype=np.int64)
 
 
+def watched(order, drawn):
+    """An order that notes what is drawn from it."""
+    for image in order:
+        drawn.append(image)
+        yield image
+
+
 def _brute(order, counts, size):
     """The longest prefix that fits, by looking at all."""
     sums = [0, *accumulate(counts[i] for i in order)]
@@ -32,66 +39,45 @@ def _brute(order, counts, size):
 def test_boxes_take_the_longest_prefix(counts, size, random):
     order = list(range(len(counts)))
     random.shuffle(order)
-    taken = BoxBudget(size).take(
-        lambda n: order[:n], Counts(enumerate(counts)), len(order))
+    drawn = []
+    acquired = BoxBudget(size).acquire(
+        watched(order, drawn), Counts(enumerate(counts)))
     n = _brute(order, counts, size)
-    assert taken.ids == order[:n]
-    assert taken.boxes == sum(counts[i] for i in taken.ids)
-    assert taken.exhausted == (n == len(order))
-    assert taken.boxes <= size or n == 1
-    assert bool(taken.note) == (
-        taken.boxes > size or (taken.exhausted and taken.boxes < size))
+    assert acquired.ids == order[:n]
+    assert acquired.boxes == sum(counts[i] for i in acquired.ids)
+    assert acquired.boxes <= size or n == 1
+    assert bool(acquired.note) == (
+        acquired.boxes > size or (n == len(order) and acquired.boxes < size))
+    # no more is computed than what is used and what did not fit
+    assert drawn == order[:n if acquired.boxes > size else n + 1]
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=60),
-       st.integers(1, 100))
-def test_boxes_with_a_choice_that_depends_on_n(counts, size):
-    """Half from the top, half from the bottom."""
-    ids = list(range(len(counts)))
-
-    def rank(n):
-        return ids[:(n + 1) // 2] + ids[len(ids) - n // 2:]
-
-    taken = BoxBudget(size).take(rank, Counts(enumerate(counts)), len(ids))
-    assert taken.ids == rank(len(taken.ids))
-    assert taken.boxes <= size or len(taken.ids) == 1
-    # one image is the same choice in both kinds of order
-    if not taken.exhausted and len(taken.ids) > 1:
-        # one more would not have fitted
-        more = rank(len(taken.ids) + 1)
-        assert sum(counts[i] for i in more) > size
-
-
-def test_few_questions_for_many_images():
-    asked = []
-
-    def rank(n):
-        asked.append(n)
-        return range(n)
-
-    oracle = Counts(dict.fromkeys(range(100000), 1))
-    taken = BoxBudget(1000).take(rank, oracle, 100000)
-    assert len(taken.ids) == taken.boxes == 1000
-    assert len(asked) < 8 and max(asked) <= 2000
+def test_a_budget_in_images_draws_just_what_it_uses():
+    drawn = []
+    acquired = ImageBudget(7).acquire(watched(range(100), drawn), Blind())
+    assert acquired.ids == drawn == list(range(7))
 
 
 def test_one_image_above_the_box_budget():
-    taken = BoxBudget(3).take(lambda n: [5, 6][:n], Counts({5: 8, 6: 1}), 2)
-    assert taken.ids == [5] and taken.boxes == 8 and not taken.exhausted
-    assert 'first image alone has 8 boxes' in taken.note
+    acquired = BoxBudget(3).acquire([5, 6], Counts({5: 8, 6: 1}))
+    assert acquired.ids == [5] and acquired.boxes == 8
+    assert 'first image alone has 8 boxes' in acquired.note
+
+
+def test_images_without_boxes_are_free():
+    oracle = Counts({1: 2, 2: 0, 3: 1, 4: 0, 5: 0, 6: 1})
+    acquired = BoxBudget(3).acquire(range(1, 7), oracle)
+    assert acquired.ids == [1, 2, 3, 4, 5] and acquired.boxes == 3
 
 
 def test_images():
     oracle = Counts({i: i for i in range(10)})
-    taken = ImageBudget(3).take(lambda n: range(n), oracle, 10)
-    assert (taken.ids, taken.boxes, taken.exhausted, taken.note) == (
-        [0, 1, 2], 3, False, '')
-    last = ImageBudget(3).take(lambda n: range(n), oracle, 2)
-    assert last.ids == [0, 1] and last.exhausted
+    acquired = ImageBudget(3).acquire(range(10), oracle)
+    assert (acquired.ids, acquired.boxes, acquired.note) == ([0, 1, 2], 3, '')
+    last = ImageBudget(3).acquire(range(2), oracle)
+    assert last.ids == [0, 1]
     assert 'only 2 images were left of the 3' in last.note
-    exact = ImageBudget(3).take(lambda n: range(n), oracle, 3)
-    assert exact.exhausted and exact.note == ''
+    assert ImageBudget(3).acquire(range(3), oracle).note == ''
 
 
 class Blind:
@@ -103,24 +89,25 @@ class Blind:
 
 
 def test_oracle_that_cannot_count():
-    taken = ImageBudget(2).take(lambda n: range(n), Blind(), 9)
-    assert taken.ids == [0, 1] and taken.boxes is None
+    acquired = ImageBudget(2).acquire(range(9), Blind())
+    assert acquired.ids == [0, 1] and acquired.boxes is None
     with pytest.raises(ValueError, match="ManualOracle.*unit='images'"):
-        BoxBudget(2).take(lambda n: range(n), Blind(), 9)
+        BoxBudget(2).acquire(range(9), Blind())
 
 
 @pytest.mark.parametrize('unit', ['images', 'boxes'])
 def test_nothing_left(unit):
-    with pytest.raises(ValueError, match='exhausted'):
-        build_budget({'size': 1, 'unit': unit}).take(range, Counts({}), 0)
+    budget = build_budget({'size': 1, 'unit': unit})
+    acquired = budget.acquire([], Counts({}))
+    assert (acquired.ids, acquired.boxes) == ([], 0)
+    assert 'only 0 images' in acquired.note
 
 
 @pytest.mark.parametrize('unit', ['images', 'boxes'])
-@pytest.mark.parametrize('rank', [lambda n: [], lambda n: [1] * (n + 1)])
-def test_a_selector_that_miscounts(unit, rank):
+def test_a_selector_that_gives_an_image_twice(unit):
     budget = build_budget({'size': 2, 'unit': unit})
-    with pytest.raises(ValueError, match='the selector gave'):
-        budget.take(rank, Counts({1: 1}), 9)
+    with pytest.raises(ValueError, match='the selector gave image 1 twice'):
+        budget.acquire([1, 1], Counts({1: 1}))
 
 
 def test_check_at_the_start():
@@ -177,7 +164,7 @@ def _free(order, costs, labelled, size):
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1,
                 max_size=60), st.integers(1, 40), st.booleans(),
        st.randoms(use_true_random=False))
-def test_images_taken_again_are_free(images, size, boxes, random):
+def test_reselected_images_are_free(images, size, boxes, random):
     order = list(range(len(images)))
     random.shuffle(order)
     labelled = {i for i, (_, done) in enumerate(images) if done}
@@ -187,56 +174,32 @@ def test_images_taken_again_are_free(images, size, boxes, random):
     costs = counts if boxes else dict.fromkeys(order, 1)
     expected, paid = _free(order, costs, labelled, size)
     budget = (BoxBudget if boxes else ImageBudget)(size)
-    taken = budget.take(lambda n: order[:n], Counts(counts), len(order),
-                        labelled)
-    new = [i for i in taken.ids if i not in labelled]
-    assert taken.ids == expected and new
-    assert taken.boxes == sum(counts[i] for i in new)
-    assert taken.exhausted == (len(new) == len(order) - len(labelled))
+    acquired = budget.acquire(order, Counts(counts), labelled)
+    new = [i for i in acquired.ids if i not in labelled]
+    assert acquired.ids == expected and new
+    assert acquired.boxes == sum(counts[i] for i in new)
     assert paid <= size or len(new) == 1
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 30))
-def test_free_repetitions_with_a_choice_that_depends_on_n(done, size):
-    ids = list(range(len(done)))
-    labelled = {i for i in ids if done[i]} - {0}
-
-    def rank(n):
-        return ids[:(n + 1) // 2] + ids[len(ids) - n // 2:]
-
-    taken = ImageBudget(size).take(rank, Blind(), len(ids), labelled)
-    new = [i for i in taken.ids if i not in labelled]
-    assert taken.ids == rank(len(taken.ids))
-    assert len(new) == min(size, len(ids) - len(labelled))
+def test_labelled_images_alone_are_not_reselected_where_they_are_free():
+    acquired = ImageBudget(3).acquire([0, 1], Blind(), {0, 1})
+    assert acquired.ids == []
 
 
 @pytest.mark.parametrize('size, ids, boxes', [
     (2, [0, 1], 0), (3, [0, 1, 2], 4), (9, [0, 1, 2, 3], 9)])
 def test_counted_repetitions_fill_the_budget_in_images(size, ids, boxes):
     budget = build_budget({'size': size, 'repeats': 'counted'})
-    taken = budget.take(lambda n: list(range(n)),
-                        Counts({0: 2, 1: 3, 2: 4, 3: 5}), 4, {0, 1})
-    assert taken.ids == ids and taken.boxes == boxes
-    assert taken.exhausted == (size == 9)
+    acquired = budget.acquire(
+        range(4), Counts({0: 2, 1: 3, 2: 4, 3: 5}), {0, 1})
+    assert acquired.ids == ids and acquired.boxes == boxes
 
 
 def test_counted_repetitions_cost_their_boxes():
     budget = build_budget({'size': 9, 'unit': 'boxes', 'repeats': 'counted'})
-    taken = budget.take(lambda n: list(range(n)),
-                        Counts({0: 2, 1: 3, 2: 4, 3: 5}), 4, {0, 1})
-    assert taken.ids == [0, 1, 2] and taken.boxes == 4
-
-
-def test_a_plain_budget_in_images_asks_once():
-    asked = []
-
-    def rank(n):
-        asked.append(n)
-        return range(n)
-
-    ImageBudget(7).take(rank, Blind(), 100)
-    assert asked == [7]
+    acquired = budget.acquire(
+        range(4), Counts({0: 2, 1: 3, 2: 4, 3: 5}), {0, 1})
+    assert acquired.ids == [0, 1, 2] and acquired.boxes == 4
 
 
 def test_repeats_are_free_or_counted():

@@ -44,10 +44,10 @@ def test_drawn(coco):
 
 def test_set_aside_images_are_not_drawn(coco):
     all_ids = initial_ids({'size': 10}, coco, 3).ids
-    got = initial_ids({'size': 4}, coco, 3, exclude=all_ids[:2]).ids
+    got = initial_ids({'size': 4}, coco, 3, unreadable=all_ids[:2]).ids
     assert got == all_ids[2:6]
     with pytest.raises(ValueError, match='only 8'):
-        initial_ids({'size': 9}, coco, 3, exclude=all_ids[:2])
+        initial_ids({'size': 9}, coco, 3, unreadable=all_ids[:2])
 
 
 def test_of_ones_own(coco, own):
@@ -58,9 +58,9 @@ def test_of_ones_own(coco, own):
             for a in initial.annotations] == [(7, 1), (7, 1)]
     got = initial.before(CocoOracle(pool=coco)).annotate([7, 3])
     assert [a['image_id'] for a in got] == [7, 7, 3]
-    assert initial_ids(cfg, coco, 0, root, exclude=[7]).annotations == []
-    with pytest.raises(ValueError, match='every image .* set aside'):
-        initial_ids(cfg, coco, 0, root, exclude=[7, 2])
+    assert initial_ids(cfg, coco, 0, root, unreadable=[7]).annotations == []
+    with pytest.raises(ValueError, match='every image .* unreadable'):
+        initial_ids(cfg, coco, 0, root, unreadable=[7, 2])
 
 
 def test_images_outside_the_pool(coco, own):

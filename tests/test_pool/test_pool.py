@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmal.pool.images import UnreadableImage
-from mmal.pool.pool import Pool, State, draw_initial, pool_hash
+from mmal.pool.pool import (
+    STATE_VERSION,
+    Pool,
+    State,
+    draw_initial,
+    pool_hash,
+)
 
 IDS = [7, 'x', 3, '3', 12]
 
@@ -19,11 +25,16 @@ def _bad(id, reason='no such file'):
     return UnreadableImage(id, f'{id}.jpg', f'/d/{id}.jpg', reason)
 
 
+def unreadable(pool):
+    state = pool.to_state('', 0)
+    return [UnreadableImage(**image) for image in state.unreadable]
+
+
 @pytest.fixture
 def pool():
     pool = Pool(IDS)
     pool.commit([12, 7], seed=5)
-    pool.set_aside([_bad('x')])
+    pool.set_unreadable([_bad('x')])
     pool.commit(['3'])
     return pool
 
@@ -35,8 +46,7 @@ def test_rounds(pool):
     assert pool.labelled(0) == [7, 12]
     assert pool.unlabelled() == [3]
     assert pool.unlabelled(0) == [3, '3']
-    assert [pool.round_of(i) for i in IDS] == [0, None, None, 1, 0]
-    assert [b.id for b in pool.bad_images] == ['x']
+    assert [b.id for b in unreadable(pool)] == ['x']
     assert not pool.exhausted
     assert pool.commit([3]) == 2
     assert pool.exhausted and pool.unlabelled() == []
@@ -70,16 +80,16 @@ def test_a_wrong_commit_changes_nothing(pool, ids, message):
 
 
 @pytest.mark.parametrize('id, message', [
-    (99, 'no images with the ids 99'), (7, 'images 7 cannot be set aside')])
-def test_a_wrong_set_aside_changes_nothing(pool, id, message):
+    (99, 'no images with the ids 99'), (7, 'images 7 cannot be called unreadable')])
+def test_a_wrong_unreadable_image_changes_nothing(pool, id, message):
     with pytest.raises(ValueError, match=message):
-        pool.set_aside([_bad(3), _bad(id)])
+        pool.set_unreadable([_bad(3), _bad(id)])
     assert pool.unlabelled() == [3]
 
 
-def test_set_aside_twice_keeps_the_first_reason(pool):
-    pool.set_aside([_bad('x', 'other')])
-    assert pool.bad_images == [_bad('x')]
+def test_unreadable_twice_keeps_the_first_reason(pool):
+    pool.set_unreadable([_bad('x', 'other')])
+    assert unreadable(pool) == [_bad('x')]
 
 
 @pytest.mark.parametrize('ids, message', [([], 'the pool is empty'),
@@ -108,9 +118,9 @@ def test_round_trip(pool, tmp_path):
     again = Pool.from_state(state, IDS[::-1])
     assert again.to_state('abc', 3, 'target', note='AP 0.22') == state
     assert again.rounds == pool.rounds
-    assert again.bad_images == pool.bad_images
+    assert unreadable(again) == unreadable(pool)
     assert repr(again) == ('Pool(5 images: 3 labelled in 2 rounds, '
-                           '1 set aside)')
+                           '1 unreadable)')
 
 
 def test_another_json_is_refused(pool):
@@ -121,7 +131,7 @@ def test_another_json_is_refused(pool):
 
 
 def _state(pool, **changes):
-    raw = {'version': 1, **vars(pool.to_state('h', 0)), **changes}
+    raw = {'version': STATE_VERSION, **vars(pool.to_state('h', 0)), **changes}
     return json.dumps(raw)
 
 
@@ -130,7 +140,7 @@ def _state(pool, **changes):
     lambda p: '{"rounds": []}', lambda p: _state(p, rounds=None),
     lambda p: _state(p, rounds=[[1, 2]]), lambda p: _state(p, extra=1),
     lambda p: _state(p, rounds=[{'ids': 3, 'seed': 0}]),
-    lambda p: _state(p, set_aside=[{'id': 3}]),
+    lambda p: _state(p, unreadable=[{'id': 3}]),
     lambda p: _state(p, stopped=1),
 ], ids=range(10))
 def test_a_corrupt_state_says_what_to_do(pool, tmp_path, make):
@@ -153,7 +163,7 @@ def test_a_contradicting_state(pool, tmp_path, rounds):
 
 def test_a_state_of_another_version(pool, tmp_path):
     path = tmp_path / 'state.json'
-    path.write_text(_state(pool, version=2))
+    path.write_text(_state(pool, version=1))
     with pytest.raises(ValueError, match='another version of mmal'):
         State.load(str(path))
 
@@ -178,9 +188,9 @@ def test_every_image_is_in_one_set(data):
         if data.draw(st.booleans()):
             pool.commit(some)
         else:
-            pool.set_aside(map(_bad, some))
-    aside = [b.id for b in pool.bad_images]
-    parts = pool.labelled() + pool.unlabelled() + aside
+            pool.set_unreadable(map(_bad, some))
+    broken = [b.id for b in unreadable(pool)]
+    parts = pool.labelled() + pool.unlabelled() + broken
     assert len(parts) == len(ids) and set(parts) == set(ids)
     assert pool.exhausted == (not pool.unlabelled())
     assert [i for i in ids if i in set(pool.labelled())] == pool.labelled()
@@ -260,12 +270,12 @@ def test_killed_while_saving(tmp_path):
 def test_images_taken_again(tmp_path):
     pool = Pool(IDS)
     pool.commit([12, 7], seed=5)
-    pool.commit(['3'], repeated=np.array([7]))
-    pool.commit([], repeated=['3', 7])
+    pool.commit(['3'], reselected=np.array([7]))
+    pool.commit([], reselected=['3', 7])
     pool.commit([3])
-    assert [pool.repeats(n) for n in range(4)] == [
+    assert [pool.repeat_counts(n) for n in range(4)] == [
         {}, {7: 1}, {7: 2, '3': 1}, {7: 2, '3': 1}]
-    assert list(pool.repeats()) == [7, '3']
+    assert list(pool.repeat_counts()) == [7, '3']
     assert pool.labelled(2) == [7, '3', 12] and pool.num_rounds == 4
     assert pool.rounds == [[12, 7], ['3'], [], [3]]
     path = str(tmp_path / 'state.json')
@@ -276,27 +286,27 @@ def test_images_taken_again(tmp_path):
         rounds = json.load(f)['rounds']
     assert rounds == [
         {'ids': [12, 7], 'seed': 5},
-        {'ids': ['3'], 'seed': None, 'repeated': [7]},
-        {'ids': [], 'seed': None, 'repeated': ['3', 7]},
+        {'ids': ['3'], 'seed': None, 'reselected': [7]},
+        {'ids': [], 'seed': None, 'reselected': ['3', 7]},
         {'ids': [3], 'seed': None}]
 
 
 @pytest.mark.parametrize('ids, repeated, message', [
     ([], [], 'would add no image'),
-    ([3], [3], 'images 3 cannot be taken again in round 2.*not labelled'),
-    ([3], ['x'], "images 'x' cannot be taken again"),
+    ([3], [3], 'images 3 cannot be reselected in round 2.*not labelled'),
+    ([3], ['x'], "images 'x' cannot be reselected"),
     ([3], [7, 7], 'holds an image twice'),
     ([3], [99], 'no images with the ids 99'),
 ])
 def test_a_wrong_repetition_changes_nothing(pool, ids, repeated, message):
     before = pool.to_state('', 0)
     with pytest.raises(ValueError, match=message):
-        pool.commit(ids, repeated=repeated)
+        pool.commit(ids, reselected=repeated)
     assert pool.to_state('', 0) == before
 
 
 @pytest.mark.parametrize('change', [
-    dict(repeated=7), dict(repeated=[3]), dict(repeat=[7])])
+    dict(reselected=7), dict(reselected=[3]), dict(repeat=[7])])
 def test_a_state_with_wrong_repetitions_is_corrupt(pool, tmp_path, change):
     path = tmp_path / 'state.json'
     pool.save(str(path), 'hash', 0)

@@ -81,8 +81,8 @@ def test_candidates_and_repeats(tmp_path, coco):
     path = write_candidates(str(tmp_path), coco, pool)
     assert [i['id'] for i in read_json(path)['images']] == list('abcd')
     assert write_repeats(str(tmp_path), pool) is None
-    pool.set_aside([UnreadableImage('a', 'a.jpg', 'a.jpg', 'gone')])
-    pool.commit('b', repeated='dc')
+    pool.set_unreadable([UnreadableImage('a', 'a.jpg', 'a.jpg', 'gone')])
+    pool.commit('b', reselected='dc')
     write_candidates(str(tmp_path), coco, pool)
     content = read_json(path)
     assert [i['id'] for i in content['images']] == list('bcd')

@@ -67,7 +67,7 @@ def run(tmp_path):
         f'{work}/state.json', {
             'num_images': 6,
             'seed': 3,
-            'set_aside': [{
+            'unreadable': [{
                 'id': 6,
                 'file_name': '6<b>.png',
                 'reason': 'truncated'
@@ -210,10 +210,10 @@ def decode(address):
 
 def test_images_taken_again_are_told_from_new_ones(run):
     before = page(run)
-    assert 'taken again' not in before and 'repeated' not in before
+    assert 'taken again' not in before and 'reselected' not in before
     write_json(f'{run}/round_00/selected.json', {
         'ids': [4, 1, 3, 2], 'scores': [3., 2., 1., 0.], 'boxes': 1,
-        'repeated': [1, 2]})
+        'reselected': [1, 2]})
     record = Record(1, 4, 4, repeated=2)
     Curve([Record(0, 2, 2, repeated=0), record]).save(str(run))
     after = page(run)

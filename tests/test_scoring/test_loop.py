@@ -79,7 +79,7 @@ def test_unreadable_images_have_no_score_and_are_named(data):
 def test_known_scores_are_taken_over(data):
     model = tiny_fcos()
     whole = score_pool(model, MeanScorer(), data())
-    some = whole.without(whole.ids[2:5])
+    some = whole.take([0, 1, *range(5, len(whole))])
     seen = []
 
     class Watched(MeanScorer):

@@ -1,17 +1,16 @@
 """Greedy k-center the slow way, and scores to try it on."""
-from types import SimpleNamespace
-
 import numpy as np
+
+from mmal.scores import Scores
 
 
 def scores_of(values, tiebreak=None):
     n = len(values)
     if tiebreak is None:
         tiebreak = np.random.default_rng(n).permutation(n) / max(n, 1)
-    return SimpleNamespace(
-        ids=[f'image {i}' for i in range(n)],
-        values=np.array(values, dtype=float),
-        tiebreak=np.array(tiebreak, dtype=float))
+    return Scores([f'image {i}' for i in range(n)],
+                  np.array(values, dtype=float),
+                  np.array(tiebreak, dtype=float))
 
 
 def euclidean(x, y):

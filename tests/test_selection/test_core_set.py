@@ -1,4 +1,5 @@
 import threading
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from mmal.dist import ProcessGroup
 from mmal.randomness import seeded_uniform
-from mmal.selection import CoreSet, farthest
+from mmal.selection import CoreSet, lazy_greedy
 
 
 def pool(n=300, dim=6, labelled=4, seed=0):
@@ -21,7 +22,7 @@ def pool(n=300, dim=6, labelled=4, seed=0):
 @pytest.fixture(params=[1, 7, 10**6], ids=['front 1', 'front 7', 'all'])
 def front(request, monkeypatch):
     """How many candidates are kept in memory must not matter."""
-    monkeypatch.setattr(farthest, 'front_rows', lambda dim: request.param)
+    monkeypatch.setattr(lazy_greedy, 'front_rows', lambda dim: request.param)
 
 
 @pytest.mark.parametrize('name, distance', [('euclidean', squared),
@@ -60,7 +61,7 @@ def test_small_grids_full_of_ties_and_duplicates(data):
     count = data.draw(st.integers(0, n))
     kept = data.draw(st.integers(1, n + 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(farthest, 'front_rows', lambda dim: kept)
+        patch.setattr(lazy_greedy, 'front_rows', lambda dim: kept)
         for weighted in (False, True):
             got = CoreSet(weighted=weighted).select(scores, count, x, labelled)
             assert got == k_center(scores, count, x, labelled,
@@ -183,12 +184,6 @@ class Threads:
         return np.stack(self.gather_objects(np.asarray(numbers, float)))
 
 
-def part_of(scores, index):
-    part = scores_of(scores.values[index], scores.tiebreak[index])
-    part.ids = [scores.ids[i] for i in index]
-    return part
-
-
 @pytest.mark.parametrize('start', ['labelled', 'random', 'best'])
 @pytest.mark.parametrize('weighted', [False, True])
 def test_shards_choose_what_one_process_chooses(start, weighted):
@@ -204,9 +199,9 @@ def test_shards_choose_what_one_process_chooses(start, weighted):
 
     def work(rank):
         index = shards[rank]
-        got[rank] = selector.select_sharded(
-            part_of(scores, index), 100, embeddings[index], labelled,
-            Threads(rank, shared, barrier))
+        got[rank] = list(selector.order_sharded(
+            scores.take(index), embeddings[index], labelled,
+            Threads(rank, shared, barrier)))
 
     threads = [threading.Thread(target=work, args=(r, )) for r in range(3)]
     for thread in threads:
@@ -229,8 +224,8 @@ def test_an_error_of_one_shard_is_one_of_all(broken, message):
         elif rank:
             own[5, 1] = broken
         try:
-            CoreSet().select_sharded(
-                scores_of(np.zeros(10)), 5, own, labelled,
+            CoreSet().order_sharded(
+                scores_of(np.zeros(10)), own, labelled,
                 Threads(rank, shared, barrier))
         except Exception as e:
             errors.append(e)
@@ -255,9 +250,9 @@ def two_processes(rank, address, queue):
     embeddings, labelled = pool(n=101)
     scores = scores_of(np.zeros(101))
     index = np.arange(rank, 101, 2)
-    queue.put(CoreSet().select_sharded(
-        part_of(scores, index), 30, embeddings[index], labelled,
-        ProcessGroup()))
+    order = CoreSet().order_sharded(
+        scores.take(index), embeddings[index], labelled, ProcessGroup())
+    queue.put(list(islice(order, 30)))
     dist.barrier()
     dist.destroy_process_group()
 
@@ -273,14 +268,14 @@ def test_two_processes_choose_what_one_chooses(tmp_path):
 
 def test_few_distances_are_measured(monkeypatch):
     measured = []
-    original = farthest.min_squares
+    original = lazy_greedy.min_squares
 
     def counted(cells, norms, centres, centre_norms):
         measured.append(len(cells) * len(centres))
         return original(cells, norms, centres, centre_norms)
 
-    monkeypatch.setattr(farthest, 'min_squares', counted)
-    monkeypatch.setattr(farthest, 'front_rows', lambda dim: 200)
+    monkeypatch.setattr(lazy_greedy, 'min_squares', counted)
+    monkeypatch.setattr(lazy_greedy, 'front_rows', lambda dim: 200)
     rng = np.random.default_rng(0)
     embeddings = rng.standard_normal((5000, 32)).astype('f4')
     CoreSet(start='random').select(scores_of(np.zeros(5000)), 200, embeddings)

@@ -1,16 +1,16 @@
 import itertools
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from brute import cosine, euclidean, scores_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_core_set import Threads, part_of, pool
+from test_core_set import Threads, pool
 
 from mmal.randomness import SeededStreams
-from mmal.selection import CoreSet, KMeansPlusPlus, draws
+from mmal.scores import Scores
+from mmal.selection import CoreSet, KMeansPlusPlus, d2_sampling
 
 
 def squared(x, y):
@@ -116,7 +116,7 @@ def test_order_of_the_pool_does_not_matter(rng, start):
     selector = KMeansPlusPlus(start)
     expected = selector.select(scores, 15, embeddings, labelled)
     assert expected == selector.select(
-        part_of(scores, order), 15, embeddings[order], labelled)
+        scores.take(order), 15, embeddings[order], labelled)
     assert expected[:6] == selector.select(scores, 6, embeddings, labelled)
 
 
@@ -181,9 +181,9 @@ def test_shards_choose_what_one_process_chooses(start, weighted):
 
     def work(rank):
         index = shards[rank]
-        got[rank] = selector.select_sharded(
-            part_of(scores, index), 100, embeddings[index], labelled,
-            Threads(rank, shared, barrier))
+        got[rank] = list(selector.order_sharded(
+            scores.take(index), embeddings[index], labelled,
+            Threads(rank, shared, barrier)))
 
     threads = [threading.Thread(target=work, args=(r, )) for r in range(3)]
     for thread in threads:
@@ -201,8 +201,8 @@ def test_few_distances_are_measured(monkeypatch):
         measured.append(len(cells) * (end - start))
         return original(self, cells, norms, start, stop)
 
-    original = draws.Centres.min_squares
-    monkeypatch.setattr(draws.Centres, 'min_squares', counted)
+    original = d2_sampling.Centres.min_squares
+    monkeypatch.setattr(d2_sampling.Centres, 'min_squares', counted)
     rng = np.random.default_rng(0)
     embeddings = rng.standard_normal((5000, 32)).astype('f4')
     KMeansPlusPlus().select(scores_of(np.ones(5000)), 200, embeddings)
@@ -240,8 +240,7 @@ def test_errors_say_what_is_wrong():
         KMeansPlusPlus('labelled').select(scores, 1, embeddings)
     with pytest.raises(ValueError, match='image 1 has -2.*weighted=False'):
         KMeansPlusPlus().select(scores, 1, embeddings)
-    ids = SimpleNamespace(
-        ids=[5, 6, 7], values=np.zeros(3), tiebreak=np.zeros(3))
+    ids = Scores([5, 6, 7], np.zeros(3), np.zeros(3))
     embeddings[2, 1] = np.nan
     with pytest.raises(ValueError, match='of image 7 has .* NaN'):
         KMeansPlusPlus().select(ids, 1, embeddings)

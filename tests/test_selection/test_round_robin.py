@@ -97,7 +97,7 @@ def test_embeddings_reach_the_wrapped_selector(inner):
         assert getattr(selector, name) == getattr(inner, name)
     got = selector.select(scores, 7, embeddings, embeddings[:2])
     table = scores.columns['class_scores']
-    first, second = (inner.one_of_many('class', c).select(
+    first, second = (inner.with_seed_key('class', c).select(
         scores_of(table[:, c], scores.tiebreak), 7, embeddings,
         embeddings[:2]) for c in (0, 1))
     expected = []
@@ -117,7 +117,7 @@ def test_each_class_draws_anew(inner):
     embeddings = rng.standard_normal((90, 3)).astype('f4')
     scores = with_classes(np.repeat(rng.uniform(0, 1, (90, 1)), 3, 1))
     alone = inner.select(scores, 9, embeddings)
-    ones = [inner.one_of_many('class', c).select(scores, 9, embeddings)
+    ones = [inner.with_seed_key('class', c).select(scores, 9, embeddings)
             for c in range(3)]
     assert len({*map(tuple, ones), tuple(alone)}) == 4
     taken = RoundRobin(inner).select(scores, 9, embeddings)
@@ -130,8 +130,8 @@ def test_each_class_draws_anew(inner):
 
 def test_a_copy_knows_which_one_it_is():
     inner = TopThird(seed=3)
-    other = inner.one_of_many('a').one_of_many('b', 2)
-    assert (other.seed, other.part, inner.part) == (3, ('a', 'b', 2), ())
+    other = inner.with_seed_key('a').with_seed_key('b', 2)
+    assert (other.seed, other.seed_key, inner.seed_key) == (3, ('a', 'b', 2), ())
 
 
 def test_names_that_come_later():
@@ -156,7 +156,7 @@ def test_scores_of_a_run():
     scores = Scores([4, 5, 6], table.max(1), np.arange(3) / 3,
                     dict(class_scores=table))
     assert RoundRobin(TopN()).select(scores, 2) == [4, 6]
-    assert RoundRobin(TopN()).select(scores.without([4, 5, 6]), 0) == []
+    assert RoundRobin(TopN()).select(scores.take([]), 0) == []
 
 
 @pytest.mark.parametrize('kwargs, message', [

@@ -1,5 +1,6 @@
 """Processes, here threads, that take shares of one pool."""
 import threading
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -28,17 +29,17 @@ class Threads:
         return np.stack(self.gather_objects(np.asarray(numbers, float)))
 
 
-def with_helpers(size, selector, scores, embeddings, labelled, work):
-    """What ``work(select)`` returns in process 0; the others must end."""
+def in_processes(size, selector, scores, embeddings, labelled, work):
+    """What ``work(order)`` returns in process 0; the others must end."""
     shared, barrier, result = [None] * size, threading.Barrier(size), []
 
     def process(rank):
-        part = SharedSelection(selector, scores, embeddings, labelled,
-                               Threads(rank, shared, barrier))
+        selection = SharedSelection(selector, scores, embeddings, labelled,
+                                    Threads(rank, shared, barrier))
         if rank:
-            return part.help()
+            return selection.run_worker()
         try:
-            result.append(part.lead(lambda: work(part.select)))
+            result.append(selection.run_leader(work))
         except ValueError as e:
             result.append(e)
 
@@ -61,32 +62,53 @@ def pool(n, seed=0):
 @pytest.mark.parametrize('selector', [
     CoreSet(), CoreSet('best', weighted=True), KMeansPlusPlus()])
 @pytest.mark.parametrize('size, n', [(2, 50), (3, 50), (4, 3)])
-def test_growing_choices_are_those_of_one_process(selector, size, n):
+def test_the_order_is_that_of_one_process(selector, size, n):
     scores, embeddings, labelled = pool(n)
-    asked = (1, 2, n // 2, n, 0)
-    got = with_helpers(size, selector, scores, embeddings, labelled,
-                       lambda select: [select(k) for k in asked])
-    assert got == [selector.select(scores, k, embeddings, labelled)
-                   for k in asked]
+    expected = list(selector.order(scores, embeddings, labelled))
+    assert sorted(expected) == sorted(scores.ids)
+    for count in (0, 1, 2, n // 2, n):
+        got = in_processes(size, selector, scores, embeddings, labelled,
+                           lambda order: list(islice(order, count)))
+        assert got == expected[:count]
 
 
-@pytest.mark.parametrize('ask, message', [
-    (lambda select: select(51), 'cannot select 51 of 50'),
-    (lambda select: select(2), 'embedding of image image 49 .* NaN'),
-])
-def test_errors_reach_process_0_and_free_the_others(ask, message):
+def test_only_what_is_drawn_is_computed():
+    """A choice is one exchange of numbers."""
+    scores, embeddings, labelled = pool(50)
+    processes = Threads(0, [None], threading.Barrier(1))
+    selection = SharedSelection(CoreSet(), scores, embeddings, labelled,
+                                processes)
+
+    def draw(order):
+        before = processes.gathered
+        return len(list(islice(order, 7))), processes.gathered - before
+
+    assert selection.run_leader(draw) == (7, 7)
+
+
+def test_an_error_of_the_work_frees_the_others():
+    def work(order):
+        next(order)
+        raise ValueError('the oracle is gone')
+
+    error = in_processes(3, CoreSet(), *pool(50), work)
+    assert str(error) == 'the oracle is gone'
+
+
+def test_errors_reach_process_0_and_free_the_others():
     scores, embeddings, labelled = pool(50)
     embeddings[49, 0] = np.nan  # of the second process
-    error = with_helpers(2, CoreSet(), scores, embeddings, labelled, ask)
-    with pytest.raises(ValueError, match=message):
+    error = in_processes(2, CoreSet(), scores, embeddings, labelled, next)
+    with pytest.raises(ValueError, match='embedding of image image 49 .* NaN'):
         raise error
 
 
 def test_alone():
     scores, embeddings, labelled = pool(20)
-    part = SharedSelection(CoreSet(), scores, embeddings, labelled, SingleProcess())
-    assert part.lead(lambda: part.select(9)) == CoreSet().select(
-        scores, 9, embeddings, labelled)
+    selection = SharedSelection(CoreSet(), scores, embeddings, labelled,
+                                SingleProcess())
+    assert selection.run_leader(list) == CoreSet().select(
+        scores, 20, embeddings, labelled)
 
 
 def test_who_can():

@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import lsq_linear
 from sklearn.linear_model import orthogonal_mp
-from test_core_set import part_of
 from test_low_rank import dense
 
 from mmal.selection import SparseModeling, TopN
@@ -109,7 +108,7 @@ def test_order_of_the_pool_does_not_matter_even_with_copies(rng, name):
     expected = SparseModeling(name).select(scores, 30, x)
     assert len(set(expected)) == 30
     assert expected == SparseModeling(name).select(
-        part_of(scores, order), 30, x[order])
+        scores.take(order), 30, x[order])
 
 
 @settings(deadline=None, max_examples=60)

@@ -1,10 +1,9 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmal.scores import Scores
 from mmal.selection import TopN
 
 
@@ -12,7 +11,7 @@ def scores_of(values, tiebreak=None):
     n = len(values)
     if tiebreak is None:
         tiebreak = np.arange(n) / max(n, 1)
-    return SimpleNamespace(
+    return Scores(
         ids=[f'image {i}' for i in range(n)],
         values=np.array(values, dtype=float),
         tiebreak=np.array(tiebreak, dtype=float))
@@ -27,7 +26,7 @@ def test_equals_sorting_by_hand_in_any_order_of_the_pool(values, rng):
     rows = list(zip(scores.values, scores.tiebreak, scores.ids))
     expected = [i for _, _, i in sorted(rows, key=lambda r: (-r[0], r[1]))]
     rng.shuffle(rows)
-    shuffled = SimpleNamespace(
+    shuffled = Scores(
         ids=[r[2] for r in rows],
         values=np.array([r[0] for r in rows]),
         tiebreak=np.array([r[1] for r in rows]))

@@ -11,8 +11,8 @@ from torch import nn
 from mmal.randomness import seeded_uniform
 from mmal.registry import TASK_UTILS
 from mmal.scoring import LocalizationStabilityScorer, score_pool
-from mmal.scoring import localization_stability_scorer as module
 from mmal.scoring.batch import Batch
+from mmal.scoring.detections import localization_stability_scorer as module
 from mmal.scoring.detections.predict import detect
 
 BUILD = [tiny_fcos, tiny_ssd, tiny_faster_rcnn]
