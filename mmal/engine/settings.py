@@ -112,7 +112,10 @@ class Settings:
         block = _without_scope(block)
         known = [f.name for f in fields(cls)]
         for key in block:
-            _require(key in known, f'{key} is not known.' + _hint(key, known))
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f'Did you mean {near[0]}?' if near else \
+                f'Known keys: {", ".join(known)}.'
+            _require(key in known, f'{key} is not known. {hint}')
         missing = [k for k in ('data', 'budget') if k not in block]
         _require(not missing, f'{", ".join(missing)} must be set.')
         return cls(**block)
@@ -156,10 +159,3 @@ def _without_scope(value: Any) -> Any:
 def _require(ok: Any, message: str) -> None:
     if not ok:
         raise ValueError(f'active_learning.{message}')
-
-
-def _hint(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    if close:
-        return f' Did you mean {close[0]}?'
-    return f' Known keys: {", ".join(known)}.'
