@@ -1,4 +1,4 @@
-# The entropy of the detections, as sure as plain SSD is of its classes.
+# The entropy of the detections of one detector.
 al_method = dict(
     scorer=dict(type='mmal.DetectionEntropyScorer'),
     selector=dict(type='mmal.TopN'))
