@@ -1,7 +1,7 @@
-# All keys of active learning: those of al_protocol.py, and a method, by default
-# images drawn at random. docs/config.md explains them. A config that names its
-# scorer itself starts from here; one that takes a method from al_methods/
-# starts from al_protocol.py or from a task of al_tasks/.
+# The keys of active learning and their defaults: those of al_protocol.py, and
+# a method, here images drawn at random; docs/config.md explains them. A config
+# that names its scorer itself starts from here; one that takes a method from
+# al_methods/ starts from al_protocol.py, or from a task of al_tasks/.
 # A config may add, for scorers that compare several opinions, a committee:
 #   committee=dict(type='mmal.EnsembleCommittee', size=3), the model and
 #       two others trained in every round, or

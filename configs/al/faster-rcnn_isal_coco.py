@@ -1,5 +1,3 @@
-_base_ = [
-    '../_base_/al_tasks/faster-rcnn_coco.py',
-    '../_base_/al_methods/isal-faster-rcnn.py',
-]
+_base_ = ['../_base_/al_tasks/faster-rcnn_coco.py',
+          '../_base_/al_methods/isal-faster-rcnn.py']
 active_learning = _base_.pop('al_method')

@@ -1,5 +1,3 @@
-_base_ = [
-    '../_base_/al_tasks/fcos-lite0_voc07mini.py',
-    '../_base_/al_methods/gradient-similarity.py',
-]
+_base_ = ['../_base_/al_tasks/fcos-lite0_voc07mini.py',
+          '../_base_/al_methods/gradient-similarity.py']
 active_learning = _base_.pop('al_method')

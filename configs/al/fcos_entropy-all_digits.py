@@ -1,5 +1,3 @@
-_base_ = [
-    '../_base_/al_tasks/fcos_digits.py',
-    '../_base_/al_methods/entropy-separate-all.py',
-]
+_base_ = ['../_base_/al_tasks/fcos_digits.py',
+          '../_base_/al_methods/entropy-separate-all.py']
 active_learning = _base_.pop('al_method')

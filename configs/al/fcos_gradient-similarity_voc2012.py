@@ -1,5 +1,3 @@
-_base_ = [
-    '../_base_/al_tasks/fcos_voc2012.py',
-    '../_base_/al_methods/gradient-similarity-fcos-r50.py',
-]
+_base_ = ['../_base_/al_tasks/fcos_voc2012.py',
+          '../_base_/al_methods/gradient-similarity-fcos-r50.py']
 active_learning = _base_.pop('al_method')

@@ -1,5 +1,3 @@
-_base_ = [
-    '../_base_/al_tasks/retinanet_coco-small.py',
-    '../_base_/al_methods/k-means-vgg.py',
-]
+_base_ = ['../_base_/al_tasks/retinanet_coco-small.py',
+          '../_base_/al_methods/k-means-vgg.py']
 active_learning = _base_.pop('al_method')

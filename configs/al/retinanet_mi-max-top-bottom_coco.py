@@ -1,5 +1,3 @@
-_base_ = [
-    '../_base_/al_tasks/retinanet_coco.py',
-    '../_base_/al_methods/mi-max-top-bottom.py',
-]
+_base_ = ['../_base_/al_tasks/retinanet_coco.py',
+          '../_base_/al_methods/mi-max-top-bottom.py']
 active_learning = _base_.pop('al_method')

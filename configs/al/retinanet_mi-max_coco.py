@@ -1,5 +1,3 @@
-_base_ = [
-    '../_base_/al_tasks/retinanet_coco.py',
-    '../_base_/al_methods/mi-max.py',
-]
+_base_ = ['../_base_/al_tasks/retinanet_coco.py',
+          '../_base_/al_methods/mi-max.py']
 active_learning = _base_.pop('al_method')

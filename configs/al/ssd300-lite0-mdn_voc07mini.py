@@ -1,5 +1,3 @@
-_base_ = [
-    '../_base_/al_tasks/ssd300-lite0-mdn_voc07mini.py',
-    '../_base_/al_methods/mixture.py',
-]
+_base_ = ['../_base_/al_tasks/ssd300-lite0-mdn_voc07mini.py',
+          '../_base_/al_methods/mixture.py']
 active_learning = _base_.pop('al_method')

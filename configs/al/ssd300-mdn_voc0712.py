@@ -1,5 +1,3 @@
-_base_ = [
-    '../_base_/al_tasks/ssd300-mdn_voc0712.py',
-    '../_base_/al_methods/mixture.py',
-]
+_base_ = ['../_base_/al_tasks/ssd300-mdn_voc0712.py',
+          '../_base_/al_methods/mixture.py']
 active_learning = _base_.pop('al_method')

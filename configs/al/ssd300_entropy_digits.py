@@ -1,5 +1,3 @@
-_base_ = [
-    '../_base_/al_tasks/ssd300_digits.py',
-    '../_base_/al_methods/det-ent.py',
-]
+_base_ = ['../_base_/al_tasks/ssd300_digits.py',
+          '../_base_/al_methods/det-ent.py']
 active_learning = _base_.pop('al_method')

@@ -1,5 +1,3 @@
-_base_ = [
-    '../_base_/al_tasks/ssd300_voc0712.py',
-    '../_base_/al_methods/entropy.py',
-]
+_base_ = ['../_base_/al_tasks/ssd300_voc0712.py',
+          '../_base_/al_methods/entropy.py']
 active_learning = _base_.pop('al_method')

@@ -1,6 +1,4 @@
-_base_ = [
-    '../_base_/al_tasks/ssd300_voc0712.py',
-    '../_base_/al_methods/mc-dropout-ssd.py',
-]
+_base_ = ['../_base_/al_tasks/ssd300_voc0712.py',
+          '../_base_/al_methods/mc-dropout-ssd.py']
 model = _base_.pop('al_method_model')
 active_learning = _base_.pop('al_method')

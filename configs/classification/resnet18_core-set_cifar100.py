@@ -1,5 +1,3 @@
-_base_ = [
-    '../_base_/al_tasks/resnet18_cifar100.py',
-    '../_base_/al_methods/core-set.py',
-]
+_base_ = ['../_base_/al_tasks/resnet18_cifar100.py',
+          '../_base_/al_methods/core-set.py']
 active_learning = _base_.pop('al_method')

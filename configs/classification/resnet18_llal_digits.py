@@ -1,6 +1,4 @@
-_base_ = [
-    '../_base_/al_tasks/resnet18_digits.py',
-    '../_base_/al_methods/llal-small-classifier.py',
-]
+_base_ = ['../_base_/al_tasks/resnet18_digits.py',
+          '../_base_/al_methods/llal-small-classifier.py']
 model = _base_.pop('al_method_model')
 active_learning = _base_.pop('al_method')

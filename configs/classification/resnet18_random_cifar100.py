@@ -1,5 +1,3 @@
-_base_ = [
-    '../_base_/al_tasks/resnet18_cifar100.py',
-    '../_base_/al_methods/random.py',
-]
+_base_ = ['../_base_/al_tasks/resnet18_cifar100.py',
+          '../_base_/al_methods/random.py']
 active_learning = _base_.pop('al_method')

@@ -1,9 +1,9 @@
-"""Write docs/runs.md: which runs there are, by method and task.
+"""Write the tables of docs/runs.md: which runs there are, by method and task.
 
-    python tools/misc/list_runs.py > docs/runs.md
+    python tools/misc/list_runs.py
 
-A run is a config whose bases are one task and one method. The table is read
-from the files, and a test compares it with the page.
+A run is a config whose bases are one task and one method. The tables are read
+from the files, and a test compares them with the page.
 """
 import ast
 import itertools
@@ -19,36 +19,8 @@ CONFIGS = osp.join(ROOT, 'configs')
 FAMILIES = {
     'fcos': 'FCOS', 'faster-rcnn': 'Faster R-CNN', 'retinanet': 'RetinaNet',
     'ssd': 'SSD', 'yolov3': 'YOLOv3', 'resnet': 'Classifiers'}
-INTRO = '''# Runs
-
-<!-- made by: python tools/misc/list_runs.py > docs/runs.md -->
-
-A run is a config of a few lines that names one task, which is a detector, data and the protocol
-(first images, budget, rounds, schedule), and one method, which is a scorer, a selector and what
-they need (committee, embedder, candidates). No run inherits another run.
-
-```python
-_base_ = [
-    'mmal::_base_/al_tasks/fcos_coco.py',
-    'mmal::_base_/al_methods/core-set.py',
-]
-active_learning = _base_.pop('al_method')
-```
-
-The files of `configs/_base_/al_tasks` set `active_learning`. mmengine does not let two bases set
-the same key, so those of `configs/_base_/al_methods` set `al_method`, and the run takes it over:
-the last line merges it into the `active_learning` of the task. A method that changes the model
-too, or the hooks, sets `al_method_model` and `al_method_custom_hooks`:
-
-```python
-model = _base_.pop('al_method_model')
-active_learning = dict(_base_.pop('al_method'), budget=dict(size=200))    # and a key changed
-```
-
-A part of a method that is not taken over is an error. For a detector and data of your own, put
-your config and `mmal::_base_/al_protocol.py` in place of the task, and add `data`, `initial` and
-`budget` to the block, as in [config.md](config.md). The command line reaches every key of the
-merged block: `--cfg-options active_learning.scorer.type=mmal.RandomScorer`.'''
+PAGE = osp.join(ROOT, 'docs', 'runs.md')
+MARK = '<!-- below: python tools/misc/list_runs.py -->'
 
 
 @dataclass(frozen=True)
@@ -141,9 +113,9 @@ def matrix(family: list[Run]) -> str:
         [link(t), *(cells.get((m, t), '') for m in methods)] for t in tasks])
 
 
-def page() -> str:
-    """The text of docs/runs.md."""
-    parts = [INTRO]
+def tables() -> str:
+    """The tables of docs/runs.md: all that stands below its mark."""
+    parts = []
     complete = [r for r in runs() if r.complete]
     for prefix, heading in FAMILIES.items():
         family = [r for r in complete
@@ -155,5 +127,15 @@ def page() -> str:
     return '\n\n'.join(parts) + '\n'
 
 
+def main() -> None:
+    """Write the tables below the mark of the page."""
+    with open(PAGE, encoding='utf-8') as f:
+        text, mark, _ = f.read().partition(MARK)
+    if not mark:
+        sys.exit(f'{PAGE} has no line {MARK}')
+    with open(PAGE, 'w', encoding='utf-8') as f:
+        f.write(f'{text}{MARK}\n\n{tables()}')
+
+
 if __name__ == '__main__':
-    sys.stdout.write(page())
+    main()
