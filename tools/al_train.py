@@ -47,7 +47,8 @@ def main(argv=None):
         ActiveLearner(
             cfg,
             resume=args.resume is not None,
-            accept_changes=args.resume == 'force').run()
+            accept_changes=args.resume == 'force',
+            rehearsal=True).run()
 
     return run_or_explain(work, osp.basename(sys.argv[0]))
 

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os.path as osp
 
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
+from mmal.models.utils import preserve_rng_state
 from mmal.pool import CocoData, check_classes, check_images, load_coco
 from .dataset_config import innermost_dataset
 from .round_config import classes_of
@@ -56,11 +58,11 @@ def check_val(cfg: Config) -> None:
     classes = classes_of(dataset, 'val_dataloader.dataset')
     coco = load_coco(absolute(dataset, dataset['ann_file']))
     check_classes(coco, classes, 'val_dataloader.dataset.metainfo.classes')
-    bad = check_images(coco, image_prefix(dataset))
+    bad = check_images(coco, image_prefix(dataset), decode=True)
     if bad:
         raise FileNotFoundError(
             f'{len(bad)} image(s) of val_dataloader cannot be used, the first '
-            f'is {bad[0]}.')
+            f'is {bad[0]}. Replace them, or remove them from {coco.path}.')
     evaluators = cfg.val_evaluator
     if isinstance(evaluators, dict):
         evaluators = [evaluators]
@@ -86,6 +88,20 @@ def check_model(cfg: Config, dataset: dict) -> nn.Module:
             images.
     """
     model = MODELS.build(copy.deepcopy(cfg.model)).eval()
+    with preserve_rng_state():
+        # Some detectors cannot detect at all before (Sparse R-CNN learns its
+        # proposals). Pretrained weights, which may have to be downloaded,
+        # are of no use here.
+        for module in model.modules():
+            init_cfg = getattr(module, 'init_cfg', None)
+            if isinstance(init_cfg, dict) and \
+                    init_cfg.get('type') == 'Pretrained':
+                module.init_cfg = None
+        logging.disable(logging.INFO)  # a line for each parameter
+        try:
+            model.init_weights()
+        finally:
+            logging.disable(logging.NOTSET)
     classes = classes_of(dataset)
     for name, module in model.named_modules():
         number = getattr(module, 'num_classes', None)

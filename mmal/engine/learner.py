@@ -24,6 +24,7 @@ from .inputs import RunInputs, read_inputs
 from .lock import lock_run_dir
 from .members import train_members
 from .query_result import QueryResult
+from .rehearsal import rehearse
 from .round_config import round_config, run_name, scoring_splits
 from .run_state import RunState
 from .training import trained
@@ -50,6 +51,8 @@ class ActiveLearner:
         resume (bool): Go on with the run in ``work_dir``, if there is one.
         accept_changes (bool): Even if the config was changed since; rounds
             that are done stay as they are.
+        rehearsal (bool): Try all that a round builds before a new run takes
+            the work folder, see :func:`~mmal.engine.rehearsal.rehearse`.
 
     Raises:
         FileNotFoundError, ValueError: If a file or a setting is wrong, or
@@ -59,12 +62,15 @@ class ActiveLearner:
     def __init__(self,
                  cfg: Config,
                  resume: bool = False,
-                 accept_changes: bool = False) -> None:
+                 accept_changes: bool = False,
+                 rehearsal: bool = False) -> None:
         self.cfg = cfg
         self.inputs = read_inputs(cfg)
         self.settings = self.inputs.settings
         self.query = self.inputs.query
         self.work = WorkDir(osp.abspath(cfg.work_dir))
+        if rehearsal and not on_main(lambda: osp.exists(self.work.state)):
+            rehearse(self.inputs)
         self.state = _open_state(self.work, self.inputs, resume,
                                  accept_changes)
         on_main(self._discard_leftovers)

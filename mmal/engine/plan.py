@@ -15,6 +15,7 @@ from rich.table import Table
 from mmal.dist import on_main
 from .dataset_config import innermost_dataset
 from .inputs import read_inputs
+from .rehearsal import rehearse
 
 # after so many rounds of a run that has no end but a target, or a huge one
 MAX_ROWS = 50
@@ -41,7 +42,8 @@ class PlannedRound:
 
 
 def plan_run(cfg: Config) -> str:
-    """Check config and data and say what the rounds will be.
+    """Check config and data, rehearse a round, and say what the rounds will
+    be.
 
     Nothing is trained, and nothing written but by ``prepare_data``.
 
@@ -56,6 +58,7 @@ def plan_run(cfg: Config) -> str:
         FileNotFoundError, ValueError: Naming the file or the key.
     """
     inputs = read_inputs(cfg)
+    rehearse(inputs)
     settings, ids = inputs.settings, inputs.coco.ids
 
     def table() -> str:

@@ -76,7 +76,7 @@ class Query:
             ValueError: If scorer or selector cannot work with this model.
         """
         check_query(self.settings, self.scorer, self.selector, self.embedder,
-                    model, self._data(splits, 0))
+                    model, self.data(splits, 0))
 
     def run(self, model: nn.Module, splits: dict, round: int,
             folder: RoundDir, oracle: Optional[BaseOracle]) -> QueryResult:
@@ -97,7 +97,7 @@ class Query:
             QueryResult: The same in every process.
         """
         start = time.perf_counter()
-        data = self._data(splits, round)
+        data = self.data(splits, round)
         scores = self._scores(model, data, folder)
         embeddings_labelled = self._embed_labelled(model, data, folder)
         self.selector.prepare(round)
@@ -115,7 +115,8 @@ class Query:
             result.save(folder.selected)
         return result
 
-    def _data(self, splits: dict, round: int) -> ScoringData:
+    def data(self, splits: dict, round: int) -> ScoringData:
+        """The images for the scorer."""
         return ScoringData(
             splits,
             seed=self.settings.seed,

@@ -8,18 +8,20 @@ from __future__ import annotations
 import contextlib
 import io
 import os.path as osp
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Callable
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from torch import nn
 
+from mmal.dist import on_main
 from mmal.pool import Pool, write_candidates, write_round_splits
 from mmal.pool.layout import WorkDir
 from mmal.scoring import score_pool
@@ -31,8 +33,10 @@ from .round_config import round_config, scoring_splits
 _FEW = 2
 
 
-def rehearse(inputs: RunInputs, say: Callable[[str], None] = print) -> None:
+def rehearse(inputs: RunInputs) -> None:
     """Build and try everything of the first round but its training.
+
+    All processes of a run call this together.
 
     In order: the training data, one batch of it decoded and collated; the
     model with its initial weights, pretrained ones included; validation data
@@ -41,7 +45,6 @@ def rehearse(inputs: RunInputs, say: Callable[[str], None] = print) -> None:
 
     Args:
         inputs (RunInputs): Config and data, checked.
-        say (callable): Is told which step comes.
 
     Raises:
         ValueError: If a step fails; the message names the step, the key of
@@ -51,7 +54,6 @@ def rehearse(inputs: RunInputs, say: Callable[[str], None] = print) -> None:
             _fresh_singletons():
         work = WorkDir(folder)
         runner, splits = _make_runner(inputs, work)
-        say('training data')
         with _step('the training data', 'train_dataloader'):
             loop = runner.build_train_loop(runner.cfg.train_cfg)
             batch = next(iter(loop.dataloader), None)
@@ -59,7 +61,6 @@ def rehearse(inputs: RunInputs, say: Callable[[str], None] = print) -> None:
                 raise ValueError(
                     'the data set and its sampler give no batch: lower '
                     'batch_size, or set drop_last=False')
-        say('model and initial weights')
         with _step('the model and its initial weights', 'model'):
             if runner._load_from is None:
                 runner._init_model_weights()
@@ -70,18 +71,18 @@ def rehearse(inputs: RunInputs, say: Callable[[str], None] = print) -> None:
                 model.data_preprocessor(batch, True)
         model.eval()
         if inputs.cfg.get('val_dataloader'):
-            say('validation')
             with _step('validation', 'val_dataloader or val_evaluator'):
                 _validate_one(runner)
         if inputs.settings.rounds > 1:
-            say('query')
             with _step('the query', 'active_learning'):
                 _query_few(inputs, model, splits)
 
 
 @contextmanager
 def _step(what: str, key: str) -> Iterator[None]:
-    """Name a step of the rehearsal in whatever error it ends with."""
+    """Say which step comes, and name it in whatever error it ends with."""
+    if is_main_process():
+        print(f'trying {what} …', file=sys.stderr, flush=True)
     try:
         # mmdet and pycocotools print as they load
         with contextlib.redirect_stdout(io.StringIO()):
@@ -90,7 +91,7 @@ def _step(what: str, key: str) -> Iterator[None]:
         cause = str(e).strip() or 'no message'
         lines = cause.splitlines()
         raise ValueError(
-            f'the dry run failed at {what} ({key}): '
+            f'trying {what} failed ({key}): '
             f'{type(e).__name__}: {" ".join(lines)[-800:]}') from e
 
 
@@ -114,7 +115,8 @@ def _make_runner(inputs: RunInputs,
     folder = work.round(0)
     pool = Pool(inputs.coco.ids)
     pool.commit(inputs.initial_ids)
-    annotations = inputs.oracle.annotate(inputs.initial_ids)
+    annotations = on_main(
+        lambda: inputs.oracle.annotate(inputs.initial_ids))
     write_round_splits(folder.path, inputs.coco, pool, annotations)
     if inputs.settings.reselects:
         write_candidates(folder.path, inputs.coco, pool)
