@@ -136,10 +136,10 @@ class ActiveLearner:
                 f'none of the {len(ids)} images of active_learning.initial '
                 'has a box, so the first round has nothing to train on: '
                 'enlarge it or change active_learning.seed.')
-        write_round_splits(folder.path, coco, pool, annotations)
-        write_repeats(folder.path, pool)
+        write_round_splits(folder, coco, pool, annotations)
+        write_repeats(folder, pool)
         if self.settings.reselects:
-            write_candidates(folder.path, coco, pool)
+            write_candidates(folder, coco, pool)
         return boxes
 
     def _train_members(self, number: int, folder: RoundDir) -> Optional[float]:

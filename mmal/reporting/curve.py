@@ -7,8 +7,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from mmal.evaluation import area_under_curve, cost_needed
 from mmal.fileio import read_json, write_json
-
-FILE_NAME = 'curve.json'
+from mmal.pool.layout import WorkDir
 
 # The first key found in a round's metrics is shown under the short name.
 METRIC_KEYS = {
@@ -205,7 +204,7 @@ class Curve:
 
 
 def _file(path: str) -> str:
-    return path if path.endswith('.json') else osp.join(path, FILE_NAME)
+    return path if path.endswith('.json') else WorkDir(path).curve
 
 
 def _finite(value: Any) -> Optional[float]:

@@ -6,14 +6,13 @@ from typing import Any, Dict, List, Optional
 import jinja2
 
 from mmal.fileio import write_text
+from mmal.pool.layout import WorkDir
 from .curve import Curve
 from .plots import draw_curves, plot_curves
 from .tables import amount, number, round_rows
 from .thumbnails import thumbnail
 from .work_folder import Chosen, Contents, read_work_folder
 
-FILE_NAME = 'report.html'
-PICTURE_NAME = 'curve.png'
 LISTED = 200
 
 _TEMPLATES = osp.join(osp.dirname(osp.abspath(__file__)), 'templates')
@@ -47,14 +46,14 @@ def write_report(work_dir: str,
         FileNotFoundError: If there is no such folder.
         OSError: If the page cannot be written.
     """
+    work = WorkDir(work_dir)
     contents = read_work_folder(work_dir)
     if img_prefix is None:
         img_prefix = contents.curve.img_prefix
     if len(contents.curve):
-        plot_curves(contents.curve, osp.join(work_dir, PICTURE_NAME))
-    path = osp.join(work_dir, FILE_NAME)
-    write_text(path, render(contents, img_prefix, thumbnails))
-    return path
+        plot_curves(contents.curve, work.curve_picture)
+    write_text(work.report, render(contents, img_prefix, thumbnails))
+    return work.report
 
 
 def render(contents: Contents,
@@ -69,7 +68,7 @@ def render(contents: Contents,
         undefined=jinja2.StrictUndefined)
     curve = contents.curve
     header, rows = round_rows(curve)
-    return environment.get_template(FILE_NAME).render(
+    return environment.get_template('report.html').render(
         name=contents.name,
         summary=summarise(curve),
         notes=_notes(contents),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mmal.fileio import write_json
+from mmal.pool import Pool, UnreadableImage
 from mmal.reporting import Curve, Record, write_report
 from mmal.reporting.report import summarise
 from mmal.reporting.thumbnails import thumbnail
@@ -63,16 +64,10 @@ def run(tmp_path):
             'boxes': None,
             'note': 'the pool is exhausted: took the 1 image left'
         })
-    write_json(
-        f'{work}/state.json', {
-            'num_images': 6,
-            'seed': 3,
-            'unreadable': [{
-                'id': 6,
-                'file_name': '6<b>.png',
-                'reason': 'truncated'
-            }]
-        })
+    pool = Pool(range(1, 7))
+    pool.set_unreadable(
+        [UnreadableImage(6, '6<b>.png', 'images/6<b>.png', 'truncated')])
+    pool.save(f'{work}/state.json', config_hash='', seed=3)
     (work / 'config.py').write_text(
         "model = dict(type='FCOS', backbone=dict(type='ResNet'))\n"
         "train_cfg = dict(max_epochs=12)\n"
