@@ -106,7 +106,7 @@ class ActiveLearner:
         self._announce(number, folder, boxes, checkpoint)
         cfg = round_config(self.cfg, self.settings, number, folder, checkpoint)
         record = Record(number, len(self.state.pool.labelled()), boxes, {},
-                        repeated=self._num_repeats())
+                        reselected=self._num_repeats())
         with trained(cfg) as training:
             record.metrics = training.metrics
             if checkpoint is None and member_seconds is not None:
