@@ -118,8 +118,11 @@ def test_more_rounds_go_on_from_the_last_one(config, whole, tmp_path):
     check(work_dir, whole, 2)
 
 
-def test_iteration_based_training_resumes_alike(tmp_path):
+def test_iteration_based_training_resumes_alike(tmp_path, monkeypatch):
     """Also the draws of augmentation and of the endless sampler."""
+    # how long torch waits for a worker that an endless sampler keeps busy
+    monkeypatch.setattr(
+        'torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL', .1)
     config = make_config(
         str(tmp_path),
         active_learning=dict(rounds=2),
