@@ -6,11 +6,14 @@ seconds beyond parsing.
 """
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gc
+import gzip
 import json
 import os
 import sys
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress
@@ -19,8 +22,9 @@ from typing import Any, Optional
 
 import numpy as np
 
-from mmal.fileio import read_json, write_json
+from mmal.fileio import write_json
 from mmal.types import ImageId
+from .canonical import ReadSize, make_canonical
 
 _MISSING = object()
 _ID_TYPES = frozenset({int, str})
@@ -39,12 +43,15 @@ class CocoData:
             in file order; images without any have no key.
         categories (list[dict]): Category entries in file order.
         header (dict): Every other top-level entry (info, licenses, …).
+        repairs (list[str]): What was repaired when the file was loaded, a
+            line for each kind.
     """
     path: str
     images: dict[ImageId, dict]
     annotations: dict[ImageId, list[dict]]
     categories: list[dict]
     header: dict[str, Any] = field(default_factory=dict)
+    repairs: list[str] = field(default_factory=list)
 
     @property
     def ids(self) -> list[ImageId]:
@@ -59,7 +66,7 @@ class CocoData:
     def without_annotations(self) -> CocoData:
         """The same images for those who must not see what is on them."""
         return CocoData(self.path, self.images, {}, self.categories,
-                        self.header)
+                        self.header, self.repairs)
 
     def annotations_of(self, ids: Iterable[ImageId]) -> list[dict]:
         """All annotations of the given images, image by image."""
@@ -108,8 +115,13 @@ class CocoData:
 
 def load_coco(path: str,
               need_annotations: bool = True,
-              backend_args: Optional[dict] = None) -> CocoData:
-    """Read and check a COCO detection file.
+              backend_args: Optional[dict] = None,
+              read_size: Optional[ReadSize] = None,
+              crowd: str = 'ignore') -> CocoData:
+    """Read a COCO detection file, repair what can be and check the rest.
+
+    UTF-8 and UTF-16 with or without a byte order mark and gzip are read. NaN
+    and infinities, which JSON does not know, become null.
 
     Args:
         path (str): The json file.
@@ -117,9 +129,11 @@ def load_coco(path: str,
             ``annotations`` (a pool nobody has labelled yet).
         backend_args (dict, optional): mmengine's file backend, for files
             that are not on a local disk.
+        read_size, crowd: See :func:`~mmal.pool.canonical.make_canonical`.
 
     Returns:
-        CocoData: Its content. Ids are ints or strings, all unique.
+        CocoData: Its content in canonical form. Ids are ints or strings, all
+        unique.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -131,19 +145,28 @@ def load_coco(path: str,
     """
     path = os.fspath(path)
     with _paused_gc():
-        return parse_coco(_read(path, backend_args), path, need_annotations)
+        return parse_coco(
+            _read(path, backend_args), path, need_annotations, read_size,
+            crowd)
 
 
-def parse_coco(raw: Any, path: str, need_annotations: bool = True) -> CocoData:
-    """Check the parsed content of a COCO file; see :func:`load_coco`."""
+def parse_coco(raw: Any,
+               path: str,
+               need_annotations: bool = True,
+               read_size: Optional[ReadSize] = None,
+               crowd: str = 'ignore') -> CocoData:
+    """Repair and check the parsed content of a file; see
+    :func:`load_coco`."""
     if not isinstance(raw, dict):
         raise _bad(path, f'holds a {type(raw).__name__} at its top, not an '
                    'object with "images", "annotations" and "categories"')
-    images = _rows(raw, 'images', path)
-    categories = _rows(raw, 'categories', path)
     if not need_annotations:
         raw = {'annotations': [], **raw}
-    annotations = _rows(raw, 'annotations', path)
+    for key in ('images', 'categories', 'annotations'):
+        _check_rows(raw, key, path)
+    raw, repairs = make_canonical(raw, read_size, crowd)
+    images, categories = raw['images'], raw['categories']
+    annotations = raw['annotations']
     by_id = _check_images(images, path)
     category_ids = _check_categories(categories, path)
     _check_annotations(annotations, by_id, category_ids, path)
@@ -153,7 +176,7 @@ def parse_coco(raw: Any, path: str, need_annotations: bool = True) -> CocoData:
         if k not in ('images', 'annotations', 'categories')
     }
     return CocoData(path, by_id, group_by_image(annotations), categories,
-                    header)
+                    header, repairs)
 
 
 def group_by_image(
@@ -236,7 +259,8 @@ def some(values: Iterable, limit: int = 5) -> str:
 def _read(path: str, backend_args: Optional[dict]) -> Any:
     if backend_args is None and '://' not in path:
         try:
-            return read_json(path)
+            with open(path, 'rb') as f:
+                content = f.read()
         except FileNotFoundError:
             raise FileNotFoundError(
                 f'there is no COCO file {path}. Check the path (ann_file is '
@@ -245,11 +269,23 @@ def _read(path: str, backend_args: Optional[dict]) -> Any:
         except IsADirectoryError:
             raise IsADirectoryError(
                 f'{path} is a folder: name the COCO json in it.') from None
-    from mmengine import fileio
+    else:
+        from mmengine import fileio
+        content = fileio.get(path, backend_args)
     try:
-        return json.loads(fileio.get(path, backend_args))
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise _bad(path, f'is not valid JSON ({e})') from e
+        if content[:2] == b'\x1f\x8b':
+            content = gzip.decompress(content)
+        encoding = 'utf-8-sig'  # with a byte order mark or without
+        if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            encoding = 'utf-16'
+        return json.loads(
+            content.decode(encoding), parse_constant=lambda _: None)
+    except (ValueError, OSError, EOFError, zlib.error) as e:
+        raise _bad(path, f'is not valid JSON ({e})',
+                   'It may be cut off or not a JSON file: restore it or '
+                   'download it again.') from e
+    except RecursionError as e:
+        raise _bad(path, 'is nested too deeply for a COCO file') from e
 
 
 @contextlib.contextmanager
@@ -269,7 +305,7 @@ def _bad(path: str, problem: str, advice: str = '') -> ValueError:
                       (advice or 'Correct the file or download it again.'))
 
 
-def _rows(raw: Mapping, key: str, path: str) -> list[dict]:
+def _check_rows(raw: Mapping, key: str, path: str) -> None:
     if key not in raw:
         raise _bad(path, f'has no key "{key}": it is no COCO detection file')
     rows = raw[key]
@@ -280,7 +316,6 @@ def _rows(raw: Mapping, key: str, path: str) -> list[dict]:
         where = [n for n, r in enumerate(rows) if not isinstance(r, dict)]
         raise _bad(path, f'has entries in "{key}" that are no objects, at '
                    f'the positions {some(where)}')
-    return rows
 
 
 def _column(rows: Sequence[dict], key: str, types: frozenset, path: str,

@@ -1,0 +1,337 @@
+"""One form of all COCO files: what mmdet and pycocotools read without a
+surprise.
+
+Labelling tools leave out what COCO files need, or write it their own way. A
+file is brought into this form once, when it is loaded; what cannot be repaired
+is left as it is and refused by the checks that follow (:mod:`mmal.pool.coco`).
+
+Everything goes column by column over all entries, and rows are touched only
+where something is to be done, so that a clean file costs little.
+"""
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, Optional
+
+import numpy as np
+
+from mmal.types import ImageId
+
+# A width and height in pixels, or what is wrong with the file.
+ReadSize = Callable[[str], 'tuple[int, int] | str']
+
+
+class Repairs:
+    """What was repaired in a file: a line of text for each kind."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, number: int, what: str) -> None:
+        """Note a repair of so many entries; none of 0."""
+        if number:
+            self.lines.append(f'{what} ({number:,})')
+
+
+def make_canonical(raw: Mapping,
+                   read_size: Optional[ReadSize] = None,
+                   crowd: str = 'ignore') -> tuple[dict, list[str]]:
+    """The parsed content of a COCO file in the form that mmdet reads.
+
+    Filled in or rewritten are: ids that are whole floats or digits as text;
+    missing or repeated annotation ids; repeated categories; missing sizes of
+    images; ``bbox`` from ``segmentation``; numbers as text; ``area``,
+    ``iscrowd`` and ``ignore``.
+
+    Args:
+        raw (Mapping): The content: lists of dicts under ``images``,
+            ``categories`` and ``annotations``; they are changed in place.
+        read_size (callable, optional): Takes a ``file_name``, returns width
+            and height of the image as mmcv loads it, or what is wrong.
+        crowd (str): 'ignore' leaves crowd regions, which no detector trains
+            on as boxes; 'boxes' makes them boxes like all others.
+
+    Returns:
+        tuple[dict, list[str]]: The content, and a line for each kind of
+        repair. What is beyond repair is in it as it was.
+    """
+    repairs = Repairs()
+    out = dict(raw)
+    images, annotations = out['images'], out['annotations']
+    _whole_ids(images, 'id', 'image', repairs)
+    image_ids = {row.get('id') for row in images}
+    _whole_ids(annotations, 'image_id', 'image_id', repairs, image_ids)
+    out['categories'] = _join_categories(
+        out['categories'], annotations, repairs)
+    _fill_sizes(images, read_size, repairs)
+    _number_annotations(annotations, repairs)
+    _fill_boxes(annotations, repairs)
+    _fill_flags(annotations, crowd, repairs)
+    return out, repairs.lines
+
+
+def whole(value: Any) -> Any:
+    """An id as a whole number where it is one written otherwise.
+
+    Args:
+        value: 7.0 and '7' become 7; '007', which would become another text,
+            and everything else stay as they are.
+    """
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str):
+        text = value.strip()
+        digits = text[1:] if text[:1] == '-' else text
+        if digits.isascii() and digits.isdigit() and str(int(text)) == text:
+            return int(text)
+    return value
+
+
+def _column(rows: Sequence[dict], key: str) -> list:
+    return [row.get(key) for row in rows]
+
+
+def _whole_ids(rows: Sequence[dict], key: str, what: str, repairs: Repairs,
+               known: Optional[set] = None) -> None:
+    """Rewrite ids; where ``known`` ones are given they must become one."""
+    column = _column(rows, key)
+    if set(map(type, column)) <= {int}:
+        return
+    changed = 0
+    for row, value in zip(rows, column):
+        if type(value) is int or (known is not None and value in known):
+            continue
+        number = whole(value)
+        if number is not value and (known is None or number in known):
+            row[key] = number
+            changed += 1
+    repairs.add(changed, f'"{what}" made a whole number')
+
+
+def _join_categories(categories: list[dict], annotations: Sequence[dict],
+                     repairs: Repairs) -> list[dict]:
+    """One row for each class; annotations follow."""
+    _whole_ids(categories, 'id', 'category id', repairs)
+    ids = {row.get('id') for row in categories}
+    _whole_ids(annotations, 'category_id', 'category_id', repairs, ids)
+    names = _column(categories, 'name')
+    if len(set(map(str, names))) == len(names) and len(ids) == len(names):
+        return categories
+    used = Counter(_column(annotations, 'category_id'))
+    first: dict[str, dict] = {}
+    renamed: dict[ImageId, ImageId] = {}
+    repeated = unused = joined = 0
+    for row in categories:
+        name = row.get('name')
+        kept = first.get(name)
+        if kept is None or not isinstance(name, str):
+            first[name if isinstance(name, str) else id(row)] = row
+        elif kept.get('id') == row.get('id'):
+            repeated += 1
+        elif not used[row.get('id')]:
+            unused += 1
+        elif not used[kept.get('id')]:
+            # a root or super category that is named like the class
+            first[name] = row
+            unused += 1
+        else:
+            renamed[row['id']] = kept['id']
+            joined += 1
+    if renamed:
+        for row in annotations:
+            if row.get('category_id') in renamed:
+                row['category_id'] = renamed[row['category_id']]
+    repairs.add(repeated, 'category rows that repeat left out')
+    repairs.add(unused, 'categories left out that no annotation uses and that '
+                'are named like another')
+    repairs.add(joined, 'categories of one name joined')
+    return list(first.values())
+
+
+def _fill_sizes(images: Sequence[dict], read_size: Optional[ReadSize],
+                repairs: Repairs) -> None:
+    """Widths and heights as whole numbers; missing ones from the files."""
+    columns = [_column(images, key) for key in ('width', 'height')]
+    if all(set(map(type, c)) <= {int} and min(c, default=1) > 0
+           for c in columns):
+        return
+    rewritten = read = 0
+    for row, *size in zip(images, *columns):
+        numbers = [_positive_whole(value) for value in size]
+        if None not in numbers:
+            if numbers != size:
+                row['width'], row['height'] = numbers
+                rewritten += 1
+        elif read_size is not None and isinstance(row.get('file_name'), str):
+            found = read_size(row['file_name'])
+            if not isinstance(found, str):
+                row['width'], row['height'] = found
+                read += 1
+    repairs.add(rewritten, 'width or height made a whole number')
+    repairs.add(read, 'width and height read from the image')
+
+
+def _positive_whole(value: Any) -> Optional[int]:
+    number = whole(value)
+    if type(number) is int and number > 0:
+        return number
+    return None
+
+
+def _number_annotations(annotations: Sequence[dict],
+                        repairs: Repairs) -> None:
+    """Give annotations without an id, or with one that is taken, others."""
+    _whole_ids(annotations, 'id', 'annotation id', repairs)
+    column = _column(annotations, 'id')
+    types = set(map(type, column))
+    if types <= {int, str} and len(set(column)) == len(column):
+        return
+    top = max((v for v in column if type(v) is int), default=0)
+    seen = set()
+    missing = taken = 0
+    for row, value in zip(annotations, column):
+        if value is None:
+            missing += 1
+        elif type(value) not in (int, str):
+            continue  # refused later
+        elif value in seen:
+            taken += 1
+        else:
+            seen.add(value)
+            continue
+        top += 1
+        row['id'] = top
+    repairs.add(missing, 'annotations without an id numbered')
+    repairs.add(taken, 'annotations whose id another one has numbered anew')
+
+
+def _fill_boxes(annotations: Sequence[dict], repairs: Repairs) -> None:
+    """Boxes from segmentations, and numbers instead of text."""
+    boxes = _column(annotations, 'bbox')
+    if set(map(type, boxes)) <= {list} and set(map(len, boxes)) <= {4} and \
+            {type(v) for box in boxes for v in box} <= {int, float}:
+        return
+    from_masks = from_text = 0
+    for row, box in zip(annotations, boxes):
+        if box is None or box == []:
+            found = box_of(row.get('segmentation'))
+            if found is not None:
+                row['bbox'] = found
+                from_masks += 1
+        elif isinstance(box, (list, tuple)) and any(
+                isinstance(v, str) for v in box):
+            try:
+                row['bbox'] = [float(v) for v in box]
+                from_text += 1
+            except (TypeError, ValueError):
+                pass  # refused later
+    repairs.add(from_masks, '"bbox" computed from the segmentation')
+    repairs.add(from_text, 'numbers of a "bbox" that were text')
+
+
+def box_of(segmentation: Any) -> Optional[list[float]]:
+    """The box around a segmentation.
+
+    Args:
+        segmentation: Polygons ``[[x, y, x, y, …], …]``, one polygon ``[x, y,
+            …]``, or a run-length encoding, compressed or not.
+
+    Returns:
+        list[float] | None: ``[x, y, width, height]`` in pixels; None if there
+        is nothing to be read.
+    """
+    if isinstance(segmentation, Mapping):
+        from pycocotools import mask
+        try:
+            rle = dict(segmentation)
+            if isinstance(rle['counts'], list):
+                rle = mask.frPyObjects(rle, *rle['size'])
+            box = [float(v) for v in mask.toBbox(rle)]
+        except Exception:  # C code: whatever is wrong with it
+            return None
+        return box if box[2] > 0 and box[3] > 0 else None
+    if not isinstance(segmentation, list) or not segmentation:
+        return None
+    polygons = segmentation if isinstance(segmentation[0], list) else [
+        segmentation]
+    try:
+        numbers = [float(v) for polygon in polygons for v in polygon]
+    except (TypeError, ValueError):
+        return None
+    if len(numbers) < 2 or any(len(p) % 2 for p in polygons) or \
+            not all(map(math.isfinite, numbers)):
+        return None
+    xs, ys = numbers[::2], numbers[1::2]
+    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+
+
+def _fill_flags(annotations: Sequence[dict], crowd: str,
+                repairs: Repairs) -> None:
+    """``area``, ``iscrowd`` and ``ignore`` as mmdet and pycocotools need."""
+    areas = _column(annotations, 'area')
+    if not set(map(type, areas)) <= {int, float} or \
+            min(areas, default=1) <= 0:
+        filled = 0
+        for row, area in zip(annotations, areas):
+            if type(area) in (int, float) and area > 0:
+                continue
+            box = row.get('bbox')
+            try:
+                row['area'] = box[2] * box[3]
+                filled += 1
+            except (TypeError, IndexError, KeyError):
+                pass  # the box is refused later
+        repairs.add(filled, '"area" set to that of the box')
+    for key in ('iscrowd', 'ignore'):
+        column = _column(annotations, key)
+        if set(map(type, column)) <= {int} or (
+                key == 'ignore' and set(column) == {None} and
+                not any('ignore' in row for row in annotations)):
+            continue
+        filled = 0
+        for row, value in zip(annotations, column):
+            if type(value) is int or (key == 'ignore' and key not in row):
+                continue
+            row[key] = int(_is_true(value))
+            filled += 1
+        repairs.add(filled, f'"{key}" filled in')
+    if crowd == 'boxes':
+        regions = [row for row in annotations if row.get('iscrowd')]
+        for row in regions:
+            row['iscrowd'] = 0
+        repairs.add(len(regions), 'crowd regions taken as boxes')
+
+
+def _is_true(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip().lower() not in ('', '0', 'false', 'no', 'none')
+    return bool(value)
+
+
+def trained_boxes(annotations: Sequence[Mapping],
+                  sizes: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Which annotations mmdet trains on as boxes.
+
+    It leaves out what is marked ``ignore``, lies outside the image, has no
+    area or a side below a pixel (``CocoDataset.parse_data_info``); crowd
+    regions it keeps, but not as boxes.
+
+    Args:
+        annotations (sequence[dict]): N canonical annotations.
+        sizes (sequence[tuple]): Width and height of the image of each.
+
+    Returns:
+        np.ndarray: bool [N].
+    """
+    if not len(annotations):
+        return np.zeros(0, bool)
+    boxes = np.array([a['bbox'] for a in annotations], np.float64)
+    limits = np.array(sizes, np.float64)
+    starts, sides = boxes[:, :2], boxes[:, 2:]
+    inside = np.minimum(starts + sides, limits) - np.maximum(starts, 0)
+    kept = (np.maximum(inside, 0).prod(1) != 0) & (sides >= 1).all(1)
+    kept &= np.array([a['area'] > 0 for a in annotations])
+    return kept & ~np.array([
+        bool(a.get('iscrowd') or a.get('ignore')) for a in annotations])
