@@ -14,9 +14,10 @@ EXTRAS = {
     'digits': ['digits'],
     'svhn': ['svhn'],
     'benchmarks': ['benchmarks'],
+    'fast': ['fast'],
     'demo': ['lite0', 'digits'],
     'tests': ['tests', 'lite0', 'digits'],
-    'all': ['lite0', 'digits', 'svhn', 'tests'],
+    'all': ['lite0', 'digits', 'svhn', 'fast', 'tests'],
 }
 MIM_FILES = ('configs', 'tools', 'model-index.yml')
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Callable, Optional
 
 import numpy as np
@@ -90,7 +92,10 @@ def whole(value: Any) -> Any:
 
 
 def _column(rows: Sequence[dict], key: str) -> list:
-    return [row.get(key) for row in rows]
+    try:
+        return list(map(itemgetter(key), rows))  # twice as fast
+    except KeyError:
+        return [row.get(key) for row in rows]
 
 
 def _whole_ids(rows: Sequence[dict], key: str, what: str, repairs: Repairs,
@@ -211,7 +216,7 @@ def _fill_boxes(annotations: Sequence[dict], repairs: Repairs) -> None:
     """Boxes from segmentations, and numbers instead of text."""
     boxes = _column(annotations, 'bbox')
     if set(map(type, boxes)) <= {list} and set(map(len, boxes)) <= {4} and \
-            {type(v) for box in boxes for v in box} <= {int, float}:
+            set(map(type, chain.from_iterable(boxes))) <= {int, float}:
         return
     from_masks = from_text = 0
     for row, box in zip(annotations, boxes):
@@ -286,10 +291,10 @@ def _fill_flags(annotations: Sequence[dict], crowd: str,
         repairs.add(filled, '"area" set to that of the box')
     for key in ('iscrowd', 'ignore'):
         column = _column(annotations, key)
-        if set(map(type, column)) <= {int} or (
-                key == 'ignore' and set(column) == {None} and
-                not any('ignore' in row for row in annotations)):
+        if set(map(type, column)) <= {int}:
             continue
+        if key == 'ignore' and not any(key in row for row in annotations):
+            continue  # the rule
         filled = 0
         for row, value in zip(annotations, column):
             if type(value) is int or (key == 'ignore' and key not in row):
@@ -308,30 +313,3 @@ def _is_true(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().lower() not in ('', '0', 'false', 'no', 'none')
     return bool(value)
-
-
-def trained_boxes(annotations: Sequence[Mapping],
-                  sizes: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Which annotations mmdet trains on as boxes.
-
-    It leaves out what is marked ``ignore``, lies outside the image, has no
-    area or a side below a pixel (``CocoDataset.parse_data_info``); crowd
-    regions it keeps, but not as boxes.
-
-    Args:
-        annotations (sequence[dict]): N canonical annotations.
-        sizes (sequence[tuple]): Width and height of the image of each.
-
-    Returns:
-        np.ndarray: bool [N].
-    """
-    if not len(annotations):
-        return np.zeros(0, bool)
-    boxes = np.array([a['bbox'] for a in annotations], np.float64)
-    limits = np.array(sizes, np.float64)
-    starts, sides = boxes[:, :2], boxes[:, 2:]
-    inside = np.minimum(starts + sides, limits) - np.maximum(starts, 0)
-    kept = (np.maximum(inside, 0).prod(1) != 0) & (sides >= 1).all(1)
-    kept &= np.array([a['area'] > 0 for a in annotations])
-    return kept & ~np.array([
-        bool(a.get('iscrowd') or a.get('ignore')) for a in annotations])

@@ -26,6 +26,11 @@ from mmal.fileio import write_json
 from mmal.types import ImageId
 from .canonical import ReadSize, make_canonical
 
+try:
+    import orjson  # parses twice as fast
+except ImportError:
+    orjson = None
+
 _MISSING = object()
 _ID_TYPES = frozenset({int, str})
 _NUMBERS = frozenset({int, float})
@@ -275,6 +280,11 @@ def _read(path: str, backend_args: Optional[dict]) -> Any:
     try:
         if content[:2] == b'\x1f\x8b':
             content = gzip.decompress(content)
+        if orjson is not None:
+            try:
+                return orjson.loads(content)
+            except orjson.JSONDecodeError:
+                pass  # NaN, a byte order mark or a real mistake: see below
         encoding = 'utf-8-sig'  # with a byte order mark or without
         if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             encoding = 'utf-16'
