@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmal.recorder import Recorder
+
 LAYERS = ('conv_cls', 'conv_reg', 'conv_centerness')
 
 
@@ -174,17 +176,11 @@ class FCOSHeadLoss:
     @torch.no_grad()
     def _add(self, model: nn.Module, inputs: Tensor,
              labels: Sequence[InstanceData]) -> None:
-        seen = {name: [] for name in LAYERS}
-        hooks = [
-            getattr(self.head, name).register_forward_hook(
-                lambda _, args, out, name=name: seen[name].append(args[0]))
-            for name in LAYERS
-        ]
-        try:
+        layers = {name: getattr(self.head, name) for name in LAYERS}
+        with Recorder(layers) as recorder:
             self.head(model.extract_feat(inputs))
-        finally:
-            for hook in hooks:
-                hook.remove()
+        seen = {name: [c.args[0] for c in recorder.calls if c.name == name]
+                for name in LAYERS}
         sizes = [x.shape[-2:] for x in seen['conv_cls']]
         points = self.head.prior_generator.grid_priors(
             sizes, dtype=torch.float32, device=inputs.device)

@@ -17,7 +17,7 @@ STOREYS = (
     ('scoring', 'reporting', 'visualization'),
     ('models', 'influence', 'selection', 'pool', 'datasets', 'evaluation'),
     ('uncertainty', 'scores', 'dist', 'types', 'registry', 'randomness',
-     'fileio', 'compat', 'version'),
+     'recorder', 'fileio', 'compat', 'version'),
 )
 SAME_STOREY = {
     ('scores', 'fileio'), ('scores', 'randomness'), ('scores', 'types'),

@@ -6,7 +6,6 @@ import sys
 import torch
 from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
 
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
 from mmal.dist import setup_dist
@@ -18,6 +17,7 @@ from mmal.engine.cli import (
 )
 from mmal.engine.settings import Settings, pool_dataset
 from mmal.engine.single_query import query_once
+from mmal.models.utils import load_weights
 
 
 def parse_args(argv=None):
@@ -53,13 +53,7 @@ def query_config(args):
 
 def load_model(cfg, checkpoint):
     model = check_model(cfg, pool_dataset(cfg, Settings.from_config(cfg)))
-    try:
-        content = load_checkpoint(
-            model, checkpoint, map_location='cpu', strict=True)
-    except RuntimeError as e:
-        raise ValueError(
-            f'{checkpoint} does not fit the detector of {cfg.filename}: {e}'
-        ) from e
+    content = load_weights(model, checkpoint, cfg.filename)
     model.dataset_meta = content.get('meta', {}).get('dataset_meta')
     if torch.cuda.is_available():
         model = model.cuda()

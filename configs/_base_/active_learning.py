@@ -1,11 +1,8 @@
-# The keys of active learning and their defaults; docs/config.md explains them.
-# A config must add `data` and `initial`:
-#   data=dict(ann_file='annotations/instances_train2017.json')
-#       COCO json of the full pool, under train_dataloader's data_root
-#   initial=dict(size=5000), drawn at random, or dict(ann_file='first.json')
-# and may add a metric that ends the run:
-#   target=dict(metric='coco/bbox_mAP', value=0.22)
-# and, for scorers that compare several opinions, a committee:
+# The keys of active learning and their defaults: those of al_protocol.py, and
+# a method, here images drawn at random; docs/config.md explains them. A config
+# that names its scorer itself starts from here; one that takes a method from
+# al_methods/ starts from al_protocol.py, or from a task of al_tasks/.
+# A config may add, for scorers that compare several opinions, a committee:
 #   committee=dict(type='mmal.EnsembleCommittee', size=3), the model and
 #       two others trained in every round, or
 #   committee=dict(type='mmal.DropoutCommittee', passes=25)
@@ -15,21 +12,10 @@
 #   embedder=dict(type='mmal.LayerEmbedder', layers=('neck', ))
 # and, where labelled images may be taken again:
 #   candidates='all'
-custom_imports = dict(imports=['mmal'], allow_failed_imports=False)
+_base_ = './al_protocol.py'
 
 active_learning = dict(
-    # Trainings. The last one makes no query.
-    rounds=10,
-    # What one query may label; unit is 'images' or 'boxes'.
-    budget=dict(size=500, unit='images'),
     # Model and images in, one value per image out: higher is labelled first.
     scorer=dict(type='mmal.RandomScorer'),
     # Scores in, image ids out.
-    selector=dict(type='mmal.TopN'),
-    # Gives the annotations: from the pool's json, as if people had labelled.
-    oracle=dict(type='mmal.CocoOracle'),
-    # Of the first images, of the scores and of every training.
-    seed=0,
-    # An unreadable image of the pool: 'raise', or 'skip' to set it aside.
-    on_unreadable='raise',
-    score_dataloader=dict(batch_size=8, num_workers=2))
+    selector=dict(type='mmal.TopN'))

@@ -1,4 +1,3 @@
-# ISAL without the Hessian (Gradient Similarity, section 4.4.2).
-_base_ = './faster-rcnn_isal_coco.py'
-active_learning = dict(
-    scorer=dict(solver=dict(_delete_=True, type='mmal.Identity')))
+_base_ = ['../_base_/al_tasks/faster-rcnn_coco.py',
+          '../_base_/al_methods/gradient-similarity-faster-rcnn.py']
+active_learning = _base_.pop('al_method')

@@ -1,35 +1,3 @@
-# ISAL with Faster R-CNN on COCO: 5,000 images, then 1,000 a round until AP 22
-# (appendix E.2 and table 11 of the paper). The ImageNet weights need
-# torchvision.
-_base_ = [
-    'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
-    '../_base_/active_learning.py'
-]
-
-# 12 epochs, x0.1 after epochs 8 and 11, are those of the base. The rate is
-# for a batch of 8, 2 images on each of 4 GPUs, and is scaled for another
-# number of processes.
-optim_wrapper = dict(optimizer=dict(lr=0.01))
-train_dataloader = dict(batch_size=2)
-auto_scale_lr = dict(enable=True, base_batch_size=8)
-train_cfg = dict(val_interval=12)
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
-
-active_learning = dict(
-    data=dict(
-        ann_file='annotations/instances_train2017.json',
-        source='https://cocodataset.org/#download (2017 train and val images '
-        'and annotations, unpacked into data/coco)'),
-    initial=dict(size=5000),
-    rounds=30,
-    target=dict(metric='coco/bbox_mAP', value=0.22),
-    budget=dict(size=1000, unit='images'),
-    scorer=dict(
-        type='mmal.InfluenceScorer',
-        layers=('rpn_head.rpn_cls', 'rpn_head.rpn_reg',
-                'roi_head.bbox_head.fc_cls', 'roi_head.bbox_head.fc_reg'),
-        reference='val',
-        hessian_images=500,
-        # the paper's solver, but on Gauss-Newton with the kinks of box losses
-        # (docs/influence.md) instead of the indefinite Hessian
-        solver=dict(type='mmal.LiSSA', repeats=4, max_passes=1)))
+_base_ = ['../_base_/al_tasks/faster-rcnn_coco.py',
+          '../_base_/al_methods/isal-faster-rcnn.py']
+active_learning = _base_.pop('al_method')

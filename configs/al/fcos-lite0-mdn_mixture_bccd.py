@@ -1,9 +1,3 @@
-# The four uncertainties of FCOS with mixtures choose photos of BCCD. Where
-# they are looked for: the environment variable MMAL_DATA_ROOT, or
-# --cfg-options data_root=…
-_base_ = './fcos-lite0_isal_bccd.py'
-
-model = dict(bbox_head=dict(type='mmal.MDNFCOSHead'))
-
-active_learning = dict(
-    scorer=dict(_delete_=True, type='mmal.MixtureUncertaintyScorer'))
+_base_ = ['../_base_/al_tasks/fcos-lite0-mdn_bccd.py',
+          '../_base_/al_methods/mixture.py']
+active_learning = _base_.pop('al_method')

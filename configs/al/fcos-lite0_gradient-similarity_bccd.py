@@ -1,4 +1,3 @@
-# ISAL without the Hessian (Gradient Similarity, section 4.4.2).
-_base_ = './fcos-lite0_isal_bccd.py'
-active_learning = dict(
-    scorer=dict(solver=dict(type='mmal.Identity')))
+_base_ = ['../_base_/al_tasks/fcos-lite0_bccd.py',
+          '../_base_/al_methods/gradient-similarity.py']
+active_learning = _base_.pop('al_method')

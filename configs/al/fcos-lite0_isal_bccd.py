@@ -1,21 +1,3 @@
-# ISAL on BCCD, real photos of blood cells. Where they are looked for: the
-# environment variable MMAL_DATA_ROOT, or --cfg-options data_root=…
-_base_ = [
-    '../_base_/models/fcos_efficientnet-lite0_fpn.py',
-    '../_base_/datasets/bccd_detection.py',
-    '../_base_/schedules/schedule_bccd.py',
-    '../_base_/default_runtime.py',
-    '../_base_/active_learning.py',
-]
-
-model = dict(bbox_head=dict(num_classes=3))
-
-active_learning = dict(
-    data=dict(
-        ann_file='pool.json',
-        source='https://github.com/Shenggan/BCCD_Dataset, as COCO json'),
-    initial=dict(size=20),
-    rounds=4,
-    budget=dict(size=20, unit='images'),
-    scorer=dict(type='mmal.InfluenceScorer'),
-    score_dataloader=dict(batch_size=8, num_workers=0))
+_base_ = ['../_base_/al_tasks/fcos-lite0_bccd.py',
+          '../_base_/al_methods/isal.py']
+active_learning = _base_.pop('al_method')

@@ -1,4 +1,3 @@
-# Images whose boxes move most under noise (Kao et al., 2018).
-_base_ = './fcos-lite0_random_bccd.py'
-active_learning = dict(
-    scorer=dict(type='mmal.LocalizationStabilityScorer'))
+_base_ = ['../_base_/al_tasks/fcos-lite0_bccd.py',
+          '../_base_/al_methods/localization-stability.py']
+active_learning = _base_.pop('al_method')

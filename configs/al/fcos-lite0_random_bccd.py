@@ -1,5 +1,3 @@
-# The baseline of fcos-lite0_isal_bccd.py: images drawn at random.
-_base_ = './fcos-lite0_isal_bccd.py'
-
-active_learning = dict(
-    scorer=dict(_delete_=True, type='mmal.RandomScorer'))
+_base_ = ['../_base_/al_tasks/fcos-lite0_bccd.py',
+          '../_base_/al_methods/random.py']
+active_learning = _base_.pop('al_method')

@@ -1,8 +1,3 @@
-# The four uncertainties of FCOS with mixtures choose scenes of handwritten
-# digits. Minutes on two CPU cores.
-_base_ = './fcos_isal_digits.py'
-
-model = dict(bbox_head=dict(type='mmal.MDNFCOSHead'))
-
-active_learning = dict(
-    scorer=dict(_delete_=True, type='mmal.MixtureUncertaintyScorer'))
+_base_ = ['../_base_/al_tasks/fcos-mdn_digits.py',
+          '../_base_/al_methods/mixture.py']
+active_learning = _base_.pop('al_method')

@@ -1,7 +1,3 @@
-# Core-set on the ends of both towers, averaged and joined (appendix D.2).
-_base_ = './fcos_random_coco.py'
-active_learning = dict(
-    selector=dict(type='mmal.CoreSet'),
-    embedder=dict(
-        type='mmal.LayerEmbedder',
-        layers=('bbox_head.cls_convs.3', 'bbox_head.reg_convs.3')))
+_base_ = ['../_base_/al_tasks/fcos_coco.py',
+          '../_base_/al_methods/core-set-towers-r50.py']
+active_learning = _base_.pop('al_method')

@@ -1,3 +1,3 @@
-# Core-set: images far from all labelled ones.
-_base_ = './fcos_random_digits.py'
-active_learning = dict(selector=dict(type='mmal.CoreSet'))
+_base_ = ['../_base_/al_tasks/fcos_digits.py',
+          '../_base_/al_methods/core-set.py']
+active_learning = _base_.pop('al_method')

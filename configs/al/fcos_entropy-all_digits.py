@@ -1,4 +1,3 @@
-# Labelled images compete with the unlabelled ones: those with more entropy
-# than the last one labelled are repeated in training.
-_base_ = './fcos_entropy_digits.py'
-active_learning = dict(candidates='all')
+_base_ = ['../_base_/al_tasks/fcos_digits.py',
+          '../_base_/al_methods/entropy-separate-all.py']
+active_learning = _base_.pop('al_method')

@@ -1,5 +1,3 @@
-# Entropy of one detector, averaged over positions and classes.
-_base_ = './fcos_random_digits.py'
-active_learning = dict(
-    scorer=dict(
-        _delete_=True, type='mmal.EntropyScorer', classes='separate'))
+_base_ = ['../_base_/al_tasks/fcos_digits.py',
+          '../_base_/al_methods/entropy-separate.py']
+active_learning = _base_.pop('al_method')

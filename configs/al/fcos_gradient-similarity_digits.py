@@ -1,4 +1,3 @@
-# ISAL without the Hessian (Gradient Similarity, section 4.4.2).
-_base_ = './fcos_isal_digits.py'
-active_learning = dict(
-    scorer=dict(solver=dict(type='mmal.Identity')))
+_base_ = ['../_base_/al_tasks/fcos_digits.py',
+          '../_base_/al_methods/gradient-similarity.py']
+active_learning = _base_.pop('al_method')

@@ -1,4 +1,3 @@
-# ISAL without the Hessian (Gradient Similarity, section 4.4.2).
-_base_ = './fcos_isal_voc2012.py'
-active_learning = dict(
-    scorer=dict(solver=dict(_delete_=True, type='mmal.Identity')))
+_base_ = ['../_base_/al_tasks/fcos_voc2012.py',
+          '../_base_/al_methods/gradient-similarity-fcos-r50.py']
+active_learning = _base_.pop('al_method')

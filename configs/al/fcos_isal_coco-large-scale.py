@@ -1,9 +1,3 @@
-# ISAL on COCO, a tenth of the 118,287 training images a round (section 4.3
-# and table 10 of the paper). The last round trains on all of them.
-_base_ = './fcos_isal_coco.py'
-
-active_learning = dict(
-    initial=dict(size=11829),
-    rounds=10,
-    target=None,
-    budget=dict(size=11829, unit='images'))
+_base_ = ['../_base_/al_tasks/fcos_coco-large-scale.py',
+          '../_base_/al_methods/isal-fcos-r50.py']
+active_learning = _base_.pop('al_method')

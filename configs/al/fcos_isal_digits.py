@@ -1,24 +1,4 @@
-# The embedded demo: four rounds of ISAL with FCOS on scenes of handwritten
-# digits, which are made when missing. Minutes on two CPU cores.
-_base_ = [
-    '../_base_/models/fcos_efficientnet-lite0_fpn_s8-16.py',
-    '../_base_/datasets/digits_detection.py',
-    '../_base_/schedules/schedule_20e.py',
-    '../_base_/default_runtime.py',
-    '../_base_/active_learning.py',
-]
-
-model = dict(bbox_head=dict(num_classes=10))
-
-train_dataloader = dict(sampler=dict(type='DefaultSampler'))
-default_hooks = dict(checkpoint=dict(by_epoch=True, interval=5))
-log_processor = dict(by_epoch=True)
-
-active_learning = dict(
-    prepare_data=dict(type='mmal.make_digits', root={{_base_.data_root}}),
-    data=dict(ann_file='pool.json'),
-    initial=dict(size=60),
-    rounds=4,
-    budget=dict(size=60, unit='images'),
-    scorer=dict(type='mmal.InfluenceScorer'),
-    score_dataloader=dict(batch_size=8, num_workers=0))
+# The embedded demo: ISAL on scenes of handwritten digits.
+_base_ = ['../_base_/al_tasks/fcos_digits.py',
+          '../_base_/al_methods/isal.py']
+active_learning = _base_.pop('al_method')

@@ -1,4 +1,4 @@
-# Learning loss (Yoo & Kweon, 2019) on all maps of the FPN (appendix D.2).
-_base_ = './fcos_random_coco-large-scale.py'
-model = dict(type='mmal.LearningLossDetector')
-active_learning = dict(scorer=dict(type='mmal.LearningLossScorer'))
+_base_ = ['../_base_/al_tasks/fcos_coco-large-scale.py',
+          '../_base_/al_methods/llal.py']
+model = _base_.pop('al_method_model')
+active_learning = _base_.pop('al_method')

@@ -1,4 +1,3 @@
-# Images whose boxes move most under noise (Kao et al., 2018).
-_base_ = './fcos_random_coco-large-scale.py'
-active_learning = dict(
-    scorer=dict(type='mmal.LocalizationStabilityScorer'))
+_base_ = ['../_base_/al_tasks/fcos_coco-large-scale.py',
+          '../_base_/al_methods/localization-stability.py']
+active_learning = _base_.pop('al_method')

@@ -1,10 +1,3 @@
-# MI-ensemble: where three detectors disagree most about a class at a place.
-# All three are trained in every round but the last.
-_base_ = './fcos_random_digits.py'
-active_learning = dict(
-    committee=dict(type='mmal.EnsembleCommittee', size=3),
-    scorer=dict(
-        _delete_=True,
-        type='mmal.MutualInformationScorer',
-        aggregation='max',
-        classes='separate'))
+_base_ = ['../_base_/al_tasks/fcos_digits.py',
+          '../_base_/al_methods/mi-max-of-3.py']
+active_learning = _base_.pop('al_method')

@@ -1,5 +1,3 @@
-# Random sampling under the settings of fcos_isal_coco-large-scale.py.
-_base_ = './fcos_isal_coco-large-scale.py'
-
-active_learning = dict(
-    scorer=dict(_delete_=True, type='mmal.RandomScorer'))
+_base_ = ['../_base_/al_tasks/fcos_coco-large-scale.py',
+          '../_base_/al_methods/random.py']
+active_learning = _base_.pop('al_method')

@@ -1,5 +1,3 @@
-# The baseline of fcos_isal_digits.py: images drawn at random.
-_base_ = './fcos_isal_digits.py'
-
-active_learning = dict(
-    scorer=dict(_delete_=True, type='mmal.RandomScorer'))
+_base_ = ['../_base_/al_tasks/fcos_digits.py',
+          '../_base_/al_methods/random.py']
+active_learning = _base_.pop('al_method')

@@ -1,3 +1,3 @@
-# The same with cosine distances ("CS, VGG, cosine").
-_base_ = './retinanet_core-set-euclidean-vgg_coco-small.py'
-active_learning = dict(selector=dict(distance='cosine'))
+_base_ = ['../_base_/al_tasks/retinanet_coco-small.py',
+          '../_base_/al_methods/core-set-cosine-vgg.py']
+active_learning = _base_.pop('al_method')

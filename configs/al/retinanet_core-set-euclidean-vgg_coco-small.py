@@ -1,12 +1,3 @@
-# Core-set with averages of VGG16's last map, from ImageNet, in place of the
-# detector's own ("CS, VGG, Eucl.").
-_base_ = './retinanet_core-set-euclidean_coco-small.py'
-active_learning = dict(
-    embedder=dict(
-        type='mmal.EmbeddingModel',
-        backbone=dict(
-            type='mmdet.SSDVGG',
-            depth=16,
-            out_feature_indices=(29, ),
-            init_cfg=dict(
-                type='Pretrained', checkpoint='torchvision://vgg16'))))
+_base_ = ['../_base_/al_tasks/retinanet_coco-small.py',
+          '../_base_/al_methods/core-set-euclidean-vgg.py']
+active_learning = _base_.pop('al_method')

@@ -1,4 +1,3 @@
-# Far from all labelled images, weighted by the score ("CS, DN, Eucl.").
-_base_ = './retinanet_mi-max_coco-small.py'
-active_learning = dict(
-    selector=dict(type='mmal.CoreSet', weighted=True, distance='euclidean'))
+_base_ = ['../_base_/al_tasks/retinanet_coco-small.py',
+          '../_base_/al_methods/core-set-euclidean.py']
+active_learning = _base_.pop('al_method')

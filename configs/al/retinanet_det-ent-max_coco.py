@@ -1,4 +1,3 @@
-# The largest entropy of a detection ("Det-Ent, Max.").
-_base_ = './retinanet_random_coco.py'
-active_learning = dict(
-    scorer=dict(type='mmal.DetectionEntropyScorer', aggregation='max'))
+_base_ = ['../_base_/al_tasks/retinanet_coco.py',
+          '../_base_/al_methods/det-ent-max.py']
+active_learning = _base_.pop('al_method')

@@ -1,3 +1,3 @@
-# The sum of the entropies of all detections ("Det-Ent, Sum").
-_base_ = './retinanet_det-ent-max_coco.py'
-active_learning = dict(scorer=dict(aggregation='sum'))
+_base_ = ['../_base_/al_tasks/retinanet_coco.py',
+          '../_base_/al_methods/det-ent-sum.py']
+active_learning = _base_.pop('al_method')

@@ -1,3 +1,3 @@
-# The largest entropy of the probabilities of six detectors ("Entropy, Max.").
-_base_ = './retinanet_mi-max_coco.py'
-active_learning = dict(scorer=dict(type='mmal.EntropyScorer'))
+_base_ = ['../_base_/al_tasks/retinanet_coco.py',
+          '../_base_/al_methods/entropy-max.py']
+active_learning = _base_.pop('al_method')

@@ -1,3 +1,3 @@
-# The mean variance of the gradients ("Grad, Avg.").
-_base_ = './retinanet_grad-max_coco.py'
-active_learning = dict(scorer=dict(aggregation='mean'))
+_base_ = ['../_base_/al_tasks/retinanet_coco.py',
+          '../_base_/al_methods/grad-avg.py']
+active_learning = _base_.pop('al_method')

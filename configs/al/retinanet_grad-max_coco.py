@@ -1,5 +1,3 @@
-# The largest variance of a gradient over six detectors ("Grad, Max.").
-_base_ = './retinanet_random_coco.py'
-active_learning = dict(
-    scorer=dict(type='mmal.GradScorer', aggregation='max'),
-    committee=dict(type='mmal.EnsembleCommittee', size=6))
+_base_ = ['../_base_/al_tasks/retinanet_coco.py',
+          '../_base_/al_methods/grad-max.py']
+active_learning = _base_.pop('al_method')

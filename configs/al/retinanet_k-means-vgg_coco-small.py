@@ -1,4 +1,3 @@
-# k-means++ weighted by the score, embeddings of VGG16 ("KMPP, VGG, Eucl.").
-_base_ = './retinanet_core-set-euclidean-vgg_coco-small.py'
-active_learning = dict(
-    selector=dict(_delete_=True, type='mmal.KMeansPlusPlus'))
+_base_ = ['../_base_/al_tasks/retinanet_coco-small.py',
+          '../_base_/al_methods/k-means-vgg.py']
+active_learning = _base_.pop('al_method')

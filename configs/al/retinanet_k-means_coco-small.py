@@ -1,3 +1,3 @@
-# k-means++ weighted by the score ("KMPP, DN, Eucl.").
-_base_ = './retinanet_mi-max_coco-small.py'
-active_learning = dict(selector=dict(type='mmal.KMeansPlusPlus'))
+_base_ = ['../_base_/al_tasks/retinanet_coco-small.py',
+          '../_base_/al_methods/k-means.py']
+active_learning = _base_.pop('al_method')

@@ -1,9 +1,4 @@
-# MI of 25 passes with dropout on the maps of the pyramid ("MC-Dropout").
-_base_ = './retinanet_random_coco.py'
-model = dict(neck=dict(type='mmal.DropoutFPN', dropout=0.1))
-active_learning = dict(
-    scorer=dict(
-        type='mmal.MutualInformationScorer',
-        aggregation='max',
-        classes='separate'),
-    committee=dict(type='mmal.DropoutCommittee', passes=25))
+_base_ = ['../_base_/al_tasks/retinanet_coco.py',
+          '../_base_/al_methods/mc-dropout-fpn.py']
+model = _base_.pop('al_method_model')
+active_learning = _base_.pop('al_method')

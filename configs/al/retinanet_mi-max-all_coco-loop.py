@@ -1,4 +1,3 @@
-# Each query takes 28,000 images from all: those trained on before compete, and
-# are repeated in training if taken again ("AL, [Xu, Xl]" of table IV).
-_base_ = './retinanet_mi-max_coco-loop.py'
-active_learning = dict(candidates='all', budget=dict(repeats='counted'))
+_base_ = ['../_base_/al_tasks/retinanet_coco-loop.py',
+          '../_base_/al_methods/mi-max-all.py']
+active_learning = _base_.pop('al_method')

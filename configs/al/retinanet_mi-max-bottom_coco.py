@@ -1,3 +1,3 @@
-# The images with the lowest scores ("bottom-N").
-_base_ = './retinanet_mi-max_coco.py'
-active_learning = dict(selector=dict(type='mmal.BottomN'))
+_base_ = ['../_base_/al_tasks/retinanet_coco.py',
+          '../_base_/al_methods/mi-max-bottom.py']
+active_learning = _base_.pop('al_method')

@@ -1,3 +1,3 @@
-# Half of the highest, half of the lowest scores ("top-N/2-bottom-N/2").
-_base_ = './retinanet_mi-max_coco.py'
-active_learning = dict(selector=dict(type='mmal.TopBottom'))
+_base_ = ['../_base_/al_tasks/retinanet_coco.py',
+          '../_base_/al_methods/mi-max-top-bottom.py']
+active_learning = _base_.pop('al_method')

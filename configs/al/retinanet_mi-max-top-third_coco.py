@@ -1,3 +1,3 @@
-# Drawn from the third with the highest scores ("top-third").
-_base_ = './retinanet_mi-max_coco.py'
-active_learning = dict(selector=dict(type='mmal.TopThird'))
+_base_ = ['../_base_/al_tasks/retinanet_coco.py',
+          '../_base_/al_methods/mi-max-top-third.py']
+active_learning = _base_.pop('al_method')

@@ -1,4 +1,3 @@
-# Three queries for 28,000 images by six detectors, trained again in every
-# round but the last ("AL" of table IV).
-_base_ = './retinanet_mi-max_coco.py'
-active_learning = dict(rounds=4)
+_base_ = ['../_base_/al_tasks/retinanet_coco-loop.py',
+          '../_base_/al_methods/mi-max.py']
+active_learning = _base_.pop('al_method')

@@ -1,9 +1,3 @@
-# Where six detectors disagree most about one class at one place ("MI, Max.",
-# and "top-N" of table II). All six are trained before the query.
-_base_ = './retinanet_random_coco.py'
-active_learning = dict(
-    scorer=dict(
-        type='mmal.MutualInformationScorer',
-        aggregation='max',
-        classes='separate'),
-    committee=dict(type='mmal.EnsembleCommittee', size=6))
+_base_ = ['../_base_/al_tasks/retinanet_coco.py',
+          '../_base_/al_methods/mi-max.py']
+active_learning = _base_.pop('al_method')

@@ -1,3 +1,3 @@
-# Three queries for 28,000 images ("random" of table IV).
-_base_ = './retinanet_random_coco.py'
-active_learning = dict(rounds=4)
+_base_ = ['../_base_/al_tasks/retinanet_coco-loop.py',
+          '../_base_/al_methods/random.py']
+active_learning = _base_.pop('al_method')

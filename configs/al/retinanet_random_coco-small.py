@@ -1,3 +1,3 @@
-# A query for 1,400 images ("random" of table III).
-_base_ = './retinanet_random_coco.py'
-active_learning = dict(budget=dict(size=1400))
+_base_ = ['../_base_/al_tasks/retinanet_coco-small.py',
+          '../_base_/al_methods/random.py']
+active_learning = _base_.pop('al_method')

@@ -1,3 +1,3 @@
-# Sparse modelling of the scores by cosine similarity ("OMP, DN, cosine").
-_base_ = './retinanet_sparse-euclidean_coco-small.py'
-active_learning = dict(selector=dict(distance='cosine'))
+_base_ = ['../_base_/al_tasks/retinanet_coco-small.py',
+          '../_base_/al_methods/sparse-cosine.py']
+active_learning = _base_.pop('al_method')

@@ -1,5 +1,3 @@
-# Sparse modelling with embeddings of VGG16 ("OMP, VGG, Eucl.").
-_base_ = './retinanet_core-set-euclidean-vgg_coco-small.py'
-active_learning = dict(
-    selector=dict(
-        _delete_=True, type='mmal.SparseModeling', distance='euclidean'))
+_base_ = ['../_base_/al_tasks/retinanet_coco-small.py',
+          '../_base_/al_methods/sparse-euclidean-vgg.py']
+active_learning = _base_.pop('al_method')

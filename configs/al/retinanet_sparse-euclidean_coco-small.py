@@ -1,4 +1,3 @@
-# Sparse modelling of the scores by euclidean distances ("OMP, DN, Eucl.").
-_base_ = './retinanet_mi-max_coco-small.py'
-active_learning = dict(
-    selector=dict(type='mmal.SparseModeling', distance='euclidean'))
+_base_ = ['../_base_/al_tasks/retinanet_coco-small.py',
+          '../_base_/al_methods/sparse-euclidean.py']
+active_learning = _base_.pop('al_method')

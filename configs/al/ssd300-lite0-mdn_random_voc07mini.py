@@ -1,4 +1,3 @@
-# Random images for the mixture network ("Random_mix" of the paper).
-_base_ = './ssd300-lite0-mdn_voc07mini.py'
-active_learning = dict(
-    scorer=dict(_delete_=True, type='mmal.RandomScorer'))
+_base_ = ['../_base_/al_tasks/ssd300-lite0-mdn_voc07mini.py',
+          '../_base_/al_methods/random.py']
+active_learning = _base_.pop('al_method')

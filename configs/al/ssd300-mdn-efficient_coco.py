@@ -1,3 +1,3 @@
-# As ssd300-mdn_coco.py, with the efficient form of the network ("Ours*").
-_base_ = './ssd300-mdn_coco.py'
-model = dict(bbox_head=dict(cls_variance=False, weighting=dict(alpha=4.0)))
+_base_ = ['../_base_/al_tasks/ssd300-mdn-efficient_coco.py',
+          '../_base_/al_methods/mixture.py']
+active_learning = _base_.pop('al_method')

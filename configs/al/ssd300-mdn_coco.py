@@ -1,3 +1,3 @@
-# The largest of the four uncertainties chooses ("Ours").
-_base_ = './ssd300-mdn_random_coco.py'
-active_learning = dict(scorer=dict(type='mmal.MixtureUncertaintyScorer'))
+_base_ = ['../_base_/al_tasks/ssd300-mdn_coco.py',
+          '../_base_/al_methods/mixture.py']
+active_learning = _base_.pop('al_method')

@@ -1,3 +1,3 @@
-# Random images for the mixture network ("Random_mix").
-_base_ = './ssd300_random_voc0712.py'
-model = dict(bbox_head=dict(type='mmal.MDNSSDHead'))
+_base_ = ['../_base_/al_tasks/ssd300-mdn_voc0712.py',
+          '../_base_/al_methods/random.py']
+active_learning = _base_.pop('al_method')

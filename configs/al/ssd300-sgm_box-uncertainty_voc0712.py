@@ -1,10 +1,3 @@
-# The largest variance of a box chooses; boxes are single Gaussians
-# ("Box-uncertainty"). The paper has it on VOC2007 only.
-_base_ = './ssd300_random_voc0712.py'
-model = dict(
-    bbox_head=dict(
-        type='mmal.MDNSSDHead', box_components=1, cls_components=0))
-active_learning = dict(
-    scorer=dict(
-        type='mmal.MixtureUncertaintyScorer',
-        uncertainties=('box_aleatoric', )))
+_base_ = ['../_base_/al_tasks/ssd300-sgm_voc0712.py',
+          '../_base_/al_methods/box-uncertainty.py']
+active_learning = _base_.pop('al_method')

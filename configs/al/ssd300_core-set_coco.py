@@ -1,3 +1,3 @@
-# Images far from all labelled ones are chosen ("Core-set").
-_base_ = './ssd300_random_coco.py'
-active_learning = dict(selector=dict(type='mmal.CoreSet'))
+_base_ = ['../_base_/al_tasks/ssd300_coco.py',
+          '../_base_/al_methods/core-set.py']
+active_learning = _base_.pop('al_method')

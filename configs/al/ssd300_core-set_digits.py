@@ -1,3 +1,3 @@
-# Core-set (Sener & Savarese, 2018): images far from all labelled ones.
-_base_ = './ssd300_random_digits.py'
-active_learning = dict(selector=dict(type='mmal.CoreSet'))
+_base_ = ['../_base_/al_tasks/ssd300_digits.py',
+          '../_base_/al_methods/core-set.py']
+active_learning = _base_.pop('al_method')

@@ -1,6 +1,3 @@
-# The average entropy of four detectors chooses ("Ensemble"). All of them are
-# trained in every round.
-_base_ = './ssd300_random_coco.py'
-active_learning = dict(
-    scorer=dict(type='mmal.EntropyScorer'),
-    committee=dict(type='mmal.EnsembleCommittee', size=4))
+_base_ = ['../_base_/al_tasks/ssd300_coco.py',
+          '../_base_/al_methods/ensemble-4.py']
+active_learning = _base_.pop('al_method')

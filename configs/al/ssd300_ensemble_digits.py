@@ -1,5 +1,3 @@
-# Ensemble: the entropy of three SSDs trained in each round.
-_base_ = './ssd300_random_digits.py'
-active_learning = dict(
-    committee=dict(type='mmal.EnsembleCommittee', size=3),
-    scorer=dict(_delete_=True, type='mmal.EntropyScorer'))
+_base_ = ['../_base_/al_tasks/ssd300_digits.py',
+          '../_base_/al_methods/ensemble-3.py']
+active_learning = _base_.pop('al_method')

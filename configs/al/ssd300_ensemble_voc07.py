@@ -1,6 +1,3 @@
-# The average entropy of three detectors chooses ("Ensemble"). All of them are
-# trained in every round.
-_base_ = './ssd300_random_voc07.py'
-active_learning = dict(
-    scorer=dict(type='mmal.EntropyScorer'),
-    committee=dict(type='mmal.EnsembleCommittee', size=3))
+_base_ = ['../_base_/al_tasks/ssd300_voc07.py',
+          '../_base_/al_methods/ensemble-3.py']
+active_learning = _base_.pop('al_method')

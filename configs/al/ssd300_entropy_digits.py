@@ -1,4 +1,3 @@
-# The entropy of the detections, as sure as plain SSD is of its classes.
-_base_ = './ssd300_random_digits.py'
-active_learning = dict(
-    scorer=dict(_delete_=True, type='mmal.DetectionEntropyScorer'))
+_base_ = ['../_base_/al_tasks/ssd300_digits.py',
+          '../_base_/al_methods/det-ent.py']
+active_learning = _base_.pop('al_method')

@@ -1,3 +1,3 @@
-# The average entropy of the classes of all anchors chooses ("Entropy").
-_base_ = './ssd300_random_voc07.py'
-active_learning = dict(scorer=dict(type='mmal.EntropyScorer'))
+_base_ = ['../_base_/al_tasks/ssd300_voc07.py',
+          '../_base_/al_methods/entropy.py']
+active_learning = _base_.pop('al_method')

@@ -1,5 +1,4 @@
-# Learning loss (Yoo & Kweon, 2019): images whose loss is predicted large.
-_base_ = './ssd300_random_digits.py'
-model = dict(type='mmal.LearningLossDetector')
-active_learning = dict(
-    scorer=dict(_delete_=True, type='mmal.LearningLossScorer'))
+_base_ = ['../_base_/al_tasks/ssd300_digits.py',
+          '../_base_/al_methods/llal.py']
+model = _base_.pop('al_method_model')
+active_learning = _base_.pop('al_method')

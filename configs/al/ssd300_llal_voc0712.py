@@ -1,4 +1,4 @@
-# The loss that a head of the detector predicts chooses ("LLAL").
-_base_ = './ssd300_random_voc0712.py'
-model = dict(type='mmal.LearningLossDetector')
-active_learning = dict(scorer=dict(type='mmal.LearningLossScorer'))
+_base_ = ['../_base_/al_tasks/ssd300_voc0712.py',
+          '../_base_/al_methods/llal.py']
+model = _base_.pop('al_method_model')
+active_learning = _base_.pop('al_method')

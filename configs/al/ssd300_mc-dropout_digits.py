@@ -1,6 +1,4 @@
-# MC-dropout: the entropy of 25 passes with dropout in SSD's extra layers.
-_base_ = './ssd300_random_digits.py'
-model = dict(neck=dict(type='mmal.DropoutSSDNeck', dropout=0.1))
-active_learning = dict(
-    committee=dict(type='mmal.DropoutCommittee', passes=25),
-    scorer=dict(_delete_=True, type='mmal.EntropyScorer'))
+_base_ = ['../_base_/al_tasks/ssd300_digits.py',
+          '../_base_/al_methods/mc-dropout-ssd.py']
+model = _base_.pop('al_method_model')
+active_learning = _base_.pop('al_method')

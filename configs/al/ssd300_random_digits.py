@@ -1,3 +1,3 @@
-# Plain SSD and random images, the baseline of the rivals on digits.
-_base_ = './ssd300-mdn_random_digits.py'
-model = dict(bbox_head=dict(type='mmal.SSDHead'))
+_base_ = ['../_base_/al_tasks/ssd300_digits.py',
+          '../_base_/al_methods/random.py']
+active_learning = _base_.pop('al_method')

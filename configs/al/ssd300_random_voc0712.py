@@ -1,22 +1,3 @@
-# Plain SSD300 and random images on VOC2007 and VOC2012: 2,000, then 8 x 1,000
-# ("Random" of MDN, tables 8 and 9). The other runs of those tables inherit
-# this one.
-_base_ = [
-    '../_base_/models/ssd300_vgg16.py',
-    '../_base_/datasets/voc0712_ssd300.py',
-    '../_base_/schedules/schedule_120k.py',
-    '../_base_/runtime_120k.py',
-    '../_base_/active_learning.py',
-]
-
-active_learning = dict(
-    data=dict(
-        ann_file='annotations/voc0712_trainval.json',
-        source='http://host.robots.ox.ac.uk/pascal/VOC/voc2007/ and voc2012/ '
-        '(unpacked into data/VOCdevkit), then python tools/dataset/'
-        'voc2coco.py data/VOCdevkit/VOC2007 data/VOCdevkit/VOC2012 '
-        '--split trainval --merge voc0712_trainval, and again with '
-        'data/VOCdevkit/VOC2007 --split test'),
-    initial=dict(size=2000),
-    rounds=9,
-    budget=dict(size=1000, unit='images'))
+_base_ = ['../_base_/al_tasks/ssd300_voc0712.py',
+          '../_base_/al_methods/random.py']
+active_learning = _base_.pop('al_method')

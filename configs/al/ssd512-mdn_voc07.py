@@ -1,21 +1,3 @@
-# MDN's four uncertainties with SSD512 on VOC2007: 2,000, then 3 x 1,000. The
-# paper has no such run; budget and schedule are those of SSD300.
-_base_ = [
-    '../_base_/models/ssd512_vgg16.py',
-    '../_base_/datasets/voc07_ssd512.py',
-    '../_base_/schedules/schedule_120k.py',
-    '../_base_/runtime_120k.py',
-    '../_base_/active_learning.py',
-]
-model = dict(bbox_head=dict(type='mmal.MDNSSDHead'))
-
-active_learning = dict(
-    data=dict(
-        ann_file='annotations/voc2007_trainval.json',
-        source='http://host.robots.ox.ac.uk/pascal/VOC/voc2007/ (unpacked '
-        'into data/VOCdevkit), then python tools/dataset/voc2coco.py '
-        'data/VOCdevkit/VOC2007 --split trainval test'),
-    initial=dict(size=2000),
-    rounds=4,
-    budget=dict(size=1000, unit='images'),
-    scorer=dict(type='mmal.MixtureUncertaintyScorer'))
+_base_ = ['../_base_/al_tasks/ssd512-mdn_voc07.py',
+          '../_base_/al_methods/mixture.py']
+active_learning = _base_.pop('al_method')

@@ -1,25 +1,3 @@
-# The BALD of YOLOv3's Bayesian branch chooses photos of VOC2007 and VOC2012:
-# 2,000, then 8 x 1,000, as the other runs on them. The slides select nothing;
-# see docs/scorers.md.
-_base_ = [
-    '../_base_/models/yolov3_d53.py',
-    '../_base_/datasets/voc0712_yolov3.py',
-    '../_base_/schedules/schedule_yolov3-voc.py',
-    '../_base_/runtime_epochs.py',
-    '../_base_/active_learning.py',
-]
-
-model = dict(bbox_head=dict(type='mmal.BayesYOLOV3Head'))
-
-active_learning = dict(
-    data=dict(
-        ann_file='annotations/voc0712_trainval.json',
-        source='http://host.robots.ox.ac.uk/pascal/VOC/voc2007/ and voc2012/ '
-        '(unpacked into data/VOCdevkit), then python tools/dataset/'
-        'voc2coco.py data/VOCdevkit/VOC2007 data/VOCdevkit/VOC2012 '
-        '--split trainval --merge voc0712_trainval, and again with '
-        'data/VOCdevkit/VOC2007 --split test'),
-    initial=dict(size=2000),
-    rounds=9,
-    budget=dict(size=1000, unit='images'),
-    scorer=dict(type='mmal.BALDScorer'))
+_base_ = ['../_base_/al_tasks/yolov3-convbayes_voc0712.py',
+          '../_base_/al_methods/bald.py']
+active_learning = _base_.pop('al_method')

@@ -1,3 +1,3 @@
-# Core-set on what the last layer reads (appendix D.1).
-_base_ = './resnet18_random_cifar10.py'
-active_learning = dict(selector=dict(type='mmal.CoreSet'))
+_base_ = ['../_base_/al_tasks/resnet18_cifar10.py',
+          '../_base_/al_methods/core-set.py']
+active_learning = _base_.pop('al_method')

@@ -1,3 +1,3 @@
-# Gradient Similarity: ISAL without a Hessian (section 4.4.2).
-_base_ = './resnet18_isal_cifar10.py'
-active_learning = dict(scorer=dict(solver=dict(type='mmal.Identity')))
+_base_ = ['../_base_/al_tasks/resnet18_cifar10.py',
+          '../_base_/al_methods/gradient-similarity-classifier.py']
+active_learning = _base_.pop('al_method')

@@ -1,3 +1,3 @@
-# Gradient Similarity: ISAL without a Hessian (section 4.4.2).
-_base_ = './resnet18_isal_digits.py'
-active_learning = dict(scorer=dict(solver=dict(type='mmal.Identity')))
+_base_ = ['../_base_/al_tasks/resnet18_digits.py',
+          '../_base_/al_methods/gradient-similarity.py']
+active_learning = _base_.pop('al_method')

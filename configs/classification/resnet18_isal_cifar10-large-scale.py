@@ -1,4 +1,3 @@
-# CIFAR-10 in steps of 5,000 images (appendix E.1).
-_base_ = './resnet18_isal_cifar10.py'
-active_learning = dict(
-    initial=dict(size=5000), budget=dict(size=5000, unit='images'))
+_base_ = ['../_base_/al_tasks/resnet18_cifar10-large-scale.py',
+          '../_base_/al_methods/isal-classifier.py']
+active_learning = _base_.pop('al_method')

@@ -1,6 +1,3 @@
-# ISAL with K = 1 (eq. 3) over the last layer; 250 labelled images stand for
-# all in the Hessian, the test set is the reference set (section 4.1).
-_base_ = './resnet18_random_cifar100.py'
-active_learning = dict(
-    scorer=dict(
-        _delete_=True, type='mmal.InfluenceScorer', hessian_images=250))
+_base_ = ['../_base_/al_tasks/resnet18_cifar100.py',
+          '../_base_/al_methods/isal-classifier.py']
+active_learning = _base_.pop('al_method')

@@ -1,4 +1,3 @@
-# ISAL: the gradient that is expected for the most probable class (eq. 3).
-_base_ = './resnet18_random_digits.py'
-active_learning = dict(
-    scorer=dict(_delete_=True, type='mmal.InfluenceScorer'))
+_base_ = ['../_base_/al_tasks/resnet18_digits.py',
+          '../_base_/al_methods/isal.py']
+active_learning = _base_.pop('al_method')

@@ -1,9 +1,4 @@
-# Learning loss (Yoo & Kweon, 2019) on every block (appendix D.1). Its gradient
-# stops before the classifier from the start: on some dozens of images, soon
-# known by heart, the order of their losses is noise, which costs a fifth of
-# the accuracy (README.md).
-_base_ = './resnet18_random_digits.py'
-model = dict(
-    type='mmal.LearningLossClassifier',
-    loss_head=dict(in_channels=[16, 32, 64, 128], detach=True))
-active_learning = dict(scorer=dict(type='mmal.LearningLossScorer'))
+_base_ = ['../_base_/al_tasks/resnet18_digits.py',
+          '../_base_/al_methods/llal-small-classifier.py']
+model = _base_.pop('al_method_model')
+active_learning = _base_.pop('al_method')

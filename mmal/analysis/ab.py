@@ -24,7 +24,6 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
-from mmal.compat.checkpoints import load_checkpoint
 from mmal.dist import on_main, setup_dist
 from mmal.engine.checks import check_model, check_val
 from mmal.engine.dataset_config import innermost_dataset
@@ -36,6 +35,7 @@ from mmal.engine.settings import Settings, absolute, image_prefix
 from mmal.evaluation import ABSplit, ab_split, relative_change, spread
 from mmal.evaluation.size_weighted_coco_metric import COCO_AREAS
 from mmal.fileio import read_json, write_json
+from mmal.models.utils import load_weights
 from mmal.models.utils.evaluation_mode import full_precision
 from mmal.pool import (
     CocoData,
@@ -346,11 +346,7 @@ def load_detector(cfg: Config, path: str) -> nn.Module:
         ValueError: If it does not fit the config.
     """
     model = revert_sync_batchnorm(build_model(cfg))
-    content = load_checkpoint(path)
-    try:
-        model.load_state_dict(content.get('state_dict', content))
-    except RuntimeError as e:
-        raise ValueError(f'{path} does not fit {cfg.filename}: {e}') from e
+    load_weights(model, path, cfg.filename)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     return model.to(device).eval()
 

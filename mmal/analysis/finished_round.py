@@ -11,8 +11,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmal.compat.checkpoints import load_checkpoint
 from mmal.fileio import read_json
+from mmal.models.utils import load_weights
 from mmal.pool import CocoData, load_coco
 from mmal.pool.layout import RoundDir, WorkDir
 from mmal.reporting import Curve
@@ -68,12 +68,7 @@ class FinishedRound:
                 f'{self.folder.path} has no whole checkpoint: train this '
                 'round (tools/al_train.py --resume), or choose another.')
         model = build_model(cfg)
-        weights = load_checkpoint(path)
-        try:
-            model.load_state_dict(weights.get('state_dict', weights))
-        except RuntimeError as e:
-            raise ValueError(f'{path} does not fit {self.folder.config}: {e}'
-                             ) from e
+        load_weights(model, path, self.folder.config)
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
         return model.to(device).eval(), cfg
 

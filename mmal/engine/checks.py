@@ -82,7 +82,8 @@ def check_model(cfg: Config, dataset: dict) -> nn.Module:
         nn.Module: The detector with random weights, in eval mode.
 
     Raises:
-        ValueError: If a head has another number of classes.
+        ValueError: If a head has another number of classes, or a batch too few
+            images.
     """
     model = MODELS.build(copy.deepcopy(cfg.model)).eval()
     classes = classes_of(dataset)
@@ -94,18 +95,14 @@ def check_model(cfg: Config, dataset: dict) -> nn.Module:
             raise ValueError(
                 f'model.{name}.num_classes is {number}, but the data set has '
                 f'{len(classes)} classes: make them equal.')
-    _check_pairs(cfg, model)
-    return model
-
-
-def _check_pairs(cfg: Config, model: nn.Module) -> None:
-    """A detector that learns its loss compares images of a batch."""
+    # a detector that learns its loss compares the images of a batch
     size = cfg.train_dataloader.get('batch_size', 1)
     if hasattr(model, 'predict_losses') and size < 2:
         raise ValueError(
             f'train_dataloader.batch_size is {size}, but '
             f'{type(model).__name__} learns to rank the images of a batch by '
             'their loss: give at least 2.')
+    return model
 
 
 def _exists(path: str) -> bool:

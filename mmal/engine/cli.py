@@ -127,7 +127,18 @@ def prepare_config(cfg: Config,
     if args.seed is not None:
         cfg.setdefault('active_learning', {})['seed'] = args.seed
     if args.amp:
-        _use_amp(cfg)
+        if not torch.cuda.is_available():
+            raise ValueError(
+                '--amp needs a GPU: leave it out on this machine.')
+        wrapper = cfg.optim_wrapper
+        if wrapper.get('type') not in ('AmpOptimWrapper', 'OptimWrapper',
+                                       None):
+            raise ValueError(
+                f'--amp cannot replace optim_wrapper.type {wrapper.type}: '
+                'use AmpOptimWrapper in the config.')
+        if wrapper.get('type') != 'AmpOptimWrapper':
+            wrapper.type = 'AmpOptimWrapper'
+            wrapper.loss_scale = 'dynamic'
 
 
 def move_data(cfg: Config, data_root: str) -> None:
@@ -161,19 +172,6 @@ def _replace_prefix(value: Any, old: str, new: str) -> Any:
     if isinstance(value, str) and value.startswith(old):
         return new + value[len(old):]
     return value
-
-
-def _use_amp(cfg: Config) -> None:
-    if not torch.cuda.is_available():
-        raise ValueError('--amp needs a GPU: leave it out on this machine.')
-    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper':
-        return
-    if cfg.optim_wrapper.get('type') not in ('OptimWrapper', None):
-        raise ValueError(
-            f'--amp cannot replace optim_wrapper.type '
-            f'{cfg.optim_wrapper.type}: use AmpOptimWrapper in the config.')
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.loss_scale = 'dynamic'
 
 
 def run_or_explain(work: Callable[[], Any], name: str) -> int:

@@ -36,8 +36,19 @@ def fingerprint(cfg: Config) -> dict[str, Any]:
     if cfg.get('test_dataloader') or cfg.get('val_dataloader'):
         content['scoring_pipeline'] = test_pipeline(cfg)
     for key in VOLATILE:
-        _drop(content, key.split('.'))
-    _drop_defaults(content)
+        *parents, last = key.split('.')
+        parent = content
+        for name in parents:
+            parent = parent.get(name) if isinstance(parent, dict) else None
+        if isinstance(parent, dict):
+            parent.pop(last, None)
+    # Keys that some runs are older than, where they change nothing: a run
+    # without them is the same as one that has their default.
+    block = content.get('active_learning') or {}
+    if block.get('candidates') == 'unlabelled':
+        del block['candidates']
+    if (block.get('budget') or {}).get('repeats') == 'free':
+        del block['budget']['repeats']
     flat = {}
     _flatten(content, '', flat)
     return flat
@@ -56,25 +67,6 @@ def differences(old: dict, new: dict) -> list[str]:
     return [
         f'{k}: {old.get(k, "(none)")} -> {new.get(k, "(none)")}' for k in keys
     ]
-
-
-def _drop(content: dict, path: list[str]) -> None:
-    *parents, last = path
-    for key in parents:
-        content = content.get(key)
-        if not isinstance(content, dict):
-            return
-    content.pop(last, None)
-
-
-def _drop_defaults(content: dict) -> None:
-    """Younger keys than some runs, where they change nothing."""
-    block = content.get('active_learning') or {}
-    if block.get('candidates') == 'unlabelled':
-        del block['candidates']
-    budget = block.get('budget') or {}
-    if budget.get('repeats') == 'free':
-        del budget['repeats']
 
 
 def _flatten(value: Any, key: str, out: dict) -> None:

@@ -77,12 +77,24 @@ def read_inputs(cfg: Config) -> RunInputs:
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     check_config(cfg, settings)
     if settings.prepare_data:
-        on_main(lambda: _call(settings.prepare_data))
+        maker = dict(settings.prepare_data)
+        on_main(lambda: FUNCTIONS.get(maker.pop('type'))(**maker))
     dataset = pool_dataset(cfg, settings)
     work = WorkDir(osp.abspath(cfg.work_dir))
 
+
+    def read_pool() -> CocoData:
+        try:
+            full = load_coco(dataset['ann_file'], need_annotations=False)
+        except FileNotFoundError as e:
+            source = settings.data.get('source')
+            where = f' Get the data from {source}.' if source else ''
+            raise FileNotFoundError(f'{e}{where}') from e
+        check_pool(full, dataset)
+        return full
+
     # The other processes never see an annotation of the pool.
-    full = only_on_main(lambda: _read_pool(dataset, settings))
+    full = only_on_main(read_pool)
     coco = on_main(lambda: full.without_annotations())
     oracle = only_on_main(
         lambda: build(settings, 'oracle', pool=full, work_dir=work.path))
@@ -94,7 +106,11 @@ def read_inputs(cfg: Config) -> RunInputs:
     oracle = only_on_main(lambda: initial.before(oracle))
 
     def check() -> None:
-        _check_budget(query, oracle, coco, initial)
+        left = set(coco.ids).difference(initial.ids)
+        boxes = None
+        if oracle.knows_counts and left:
+            boxes = int(oracle.count_boxes(left).sum())
+        query.budget.check(len(coco.ids), len(initial.ids), boxes)
         model = check_model(cfg, dataset)
         check_committee(query.scorer, query.committee, model)
         query.check(model, scoring_splits(cfg, settings, work.round(0), []))
@@ -102,17 +118,6 @@ def read_inputs(cfg: Config) -> RunInputs:
     on_main(check)
     return RunInputs(cfg, settings, dataset, coco, oracle, query, initial.ids,
                      unreadable)
-
-
-def _read_pool(dataset: dict, settings: Settings) -> CocoData:
-    try:
-        full = load_coco(dataset['ann_file'], need_annotations=False)
-    except FileNotFoundError as e:
-        source = settings.data.get('source')
-        where = f' Get the data from {source}.' if source else ''
-        raise FileNotFoundError(f'{e}{where}') from e
-    check_pool(full, dataset)
-    return full
 
 
 def _draw_initial(settings: Settings, coco: CocoData, dataset: dict,
@@ -135,17 +140,3 @@ def _draw_initial(settings: Settings, coco: CocoData, dataset: dict,
         if not more:
             return initial, unreadable
         unreadable += more
-
-
-def _check_budget(query: Query, oracle: BaseOracle, coco: CocoData,
-                  initial: Initial) -> None:
-    left = set(coco.ids).difference(initial.ids)
-    boxes: Optional[int] = None
-    if oracle.knows_counts and left:
-        boxes = int(oracle.count_boxes(left).sum())
-    query.budget.check(len(coco.ids), len(initial.ids), boxes)
-
-
-def _call(cfg: dict) -> None:
-    cfg = dict(cfg)
-    FUNCTIONS.get(cfg.pop('type'))(**cfg)

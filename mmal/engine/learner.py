@@ -85,7 +85,9 @@ class ActiveLearner:
         """
         if self.state.stopped is not None:
             # a finished run goes on if it was given more rounds
-            metrics = on_main(lambda: self._metrics(self.state.round))
+            path = self.work.round(self.state.round).metrics
+            metrics = on_main(
+                lambda: read_json(path) if osp.exists(path) else {})
             self.state.stopped = self._stop_reason(metrics)
         if self.state.stopped is not None:
             on_main(self._show_curve)
@@ -98,31 +100,49 @@ class ActiveLearner:
 
     def _run_round(self) -> None:
         """Train, test, score, select and commit one round."""
-        number = self.state.round
+        number, pool = self.state.round, self.state.pool
         folder = self.work.round(number)
         boxes = on_main(lambda: self._write_splits(folder))
-        member_seconds = self._train_members(number, folder)
+        images = len(pool.labelled())
+        repeats = sum(pool.repeat_counts().values())
+
+        # The other members of an ensemble come before the round's own model:
+        # the query follows at once when that one is trained. The last round
+        # has no query, so nobody would ask them.
+        member_seconds = 0.0
+        if self.query.trained_members and self._stop_reason({}) is None:
+            member_seconds = train_members(
+                self.cfg, self.settings, number, folder,
+                self.query.trained_members, self.logger)
+
         checkpoint = on_main(folder.latest_checkpoint)
-        self._announce(number, folder, boxes, checkpoint)
+        self.logger.info(
+            f'Round {number}: training on {images:,} images with {boxes:,} '
+            'boxes' + (f', repeated {repeats:,} times,' if repeats else '') +
+            f' in {folder.path}' +
+            (f', resumed from {checkpoint}' if checkpoint else ''))
         cfg = round_config(self.cfg, self.settings, number, folder, checkpoint)
-        record = Record(number, len(self.state.pool.labelled()), boxes, {},
-                        reselected=self._num_repeats())
         with trained(cfg) as training:
-            record.metrics = training.metrics
+            record = Record(number, images, boxes, training.metrics)
+            if repeats or self.settings.reselects:
+                record.reselected = repeats
+            # how long a training took that was killed nobody knows
             if checkpoint is None and member_seconds is not None:
                 record.train_seconds = member_seconds + training.seconds
             self.state.stopped = self._stop_reason(training.metrics)
             if self.state.stopped is None:
                 start = time.perf_counter()
-                result = self.query.run(
-                    training.model, self._splits(number), number, folder,
-                    self.inputs.oracle)
+                splits = scoring_splits(self.cfg, self.settings, folder,
+                                        pool.labelled(0))
+                result = self.query.run(training.model, splits, number, folder,
+                                        self.inputs.oracle)
                 self.state.commit(result.new, result.unreadable, result.note,
                                   result.reselected)
                 self._report_query(number, result)
                 record.query_seconds = time.perf_counter() - start
         on_main(lambda: self._write_curve(record))
-        # the state comes last: a kill before it repeats the end of the round
+        # The state comes last: a kill before it repeats the end of the round,
+        # which finds its checkpoint, metrics and scores and ends the same.
         on_main(self.state.save)
 
     def _write_splits(self, folder: RoundDir) -> int:
@@ -142,19 +162,6 @@ class ActiveLearner:
             write_candidates(folder, coco, pool)
         return boxes
 
-    def _train_members(self, number: int, folder: RoundDir) -> Optional[float]:
-        """The rest of an ensemble, in rounds that have a query."""
-        count = self.query.trained_members
-        if not count or self._stop_reason({}) is not None:
-            return 0.0
-        return train_members(self.cfg, self.settings, number, folder, count,
-                             self.logger)
-
-    def _splits(self, number: int) -> dict:
-        return scoring_splits(self.cfg, self.settings,
-                              self.work.round(number),
-                              self.state.pool.labelled(0))
-
     def _stop_reason(self, metrics: dict) -> Optional[str]:
         """Why no round comes after this one; None if one does."""
         target = self.settings.target
@@ -173,21 +180,6 @@ class ActiveLearner:
             return 'rounds'
         return None
 
-    def _num_repeats(self) -> Optional[int]:
-        """Repetitions in training; None where there cannot be any."""
-        times = sum(self.state.pool.repeat_counts().values())
-        return times if times or self.settings.reselects else None
-
-    def _announce(self, number: int, folder: RoundDir, boxes: int,
-                  checkpoint: Optional[str]) -> None:
-        repeats = self._num_repeats()
-        self.logger.info(
-            f'Round {number}: training on '
-            f'{len(self.state.pool.labelled()):,} images with {boxes:,} '
-            'boxes' + (f', repeated {repeats:,} times,' if repeats else '') +
-            f' in {folder.path}' +
-            (f', resumed from {checkpoint}' if checkpoint else ''))
-
     def _report_query(self, number: int, result: QueryResult) -> None:
         self.logger.info(f'Round {number}: selected {result}.')
         if result.note:
@@ -200,10 +192,6 @@ class ActiveLearner:
                 'among such images.')
         for image in result.unreadable:
             self.logger.warning(f'Unreadable: {image}')
-
-    def _metrics(self, number: int) -> dict:
-        path = self.work.round(number).metrics
-        return read_json(path) if osp.exists(path) else {}
 
     def _write_curve(self, record: Record) -> None:
         curve = Curve.load(self.work.curve, missing_ok=True)

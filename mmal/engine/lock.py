@@ -36,47 +36,30 @@ def lock_run_dir(work: WorkDir,
         ValueError: If the folder holds a run and ``resume`` is False, or a
             run of another config; the message lists the keys that differ.
     """
-    if osp.exists(work.state):
-        if not resume:
+    if not osp.exists(work.state):
+        if osp.exists(work.round(0).path):
             raise ValueError(
-                f'{work.path} already holds a run. Go on with it by --resume, '
-                'or choose another folder with --work-dir.')
-        if not accept_changes:
-            _check_same(work, fingerprint)
-            return True
-        _forget_scores(work, fingerprint)
+                f'{work.path} has rounds but no state.json, so nobody can '
+                'tell what made them. Remove the folder, or choose another '
+                'one with --work-dir.')
+    elif not resume:
+        raise ValueError(
+            f'{work.path} already holds a run. Go on with it by --resume, '
+            'or choose another folder with --work-dir.')
     else:
-        _check_fresh(work)
+        state = State.load(work.state)
+        if state.config_hash != digest(fingerprint):
+            if not accept_changes:
+                _refuse_changes(work, fingerprint)
+            _forget_scores(work, len(state.rounds) - 1, fingerprint)
+        elif not accept_changes:
+            return True  # with the config as it was written at first
     write_json(work.identity, fingerprint, indent=1)
     write_text(work.config, text)
     return osp.exists(work.state)
 
 
-def _forget_scores(work: WorkDir, fingerprint: dict) -> None:
-    """Remove what an interrupted query has scored with other settings."""
-    state = State.load(work.state)
-    if state.config_hash == digest(fingerprint):
-        return
-    old = read_json(work.identity) if osp.exists(work.identity) else {}
-    changed = differences(old, fingerprint)
-    scores = work.round(len(state.rounds) - 1).scores
-    if osp.exists(scores) and not (
-            changed and all(c.startswith(_AFTER_SCORES) for c in changed)):
-        os.unlink(scores)
-
-
-def _check_fresh(work: WorkDir) -> None:
-    if osp.exists(work.round(0).path):
-        raise ValueError(
-            f'{work.path} has rounds but no state.json, so nobody can tell '
-            'what made them. Remove the folder, or choose another one with '
-            '--work-dir.')
-
-
-def _check_same(work: WorkDir, fingerprint: dict) -> None:
-    old = State.load(work.state).config_hash
-    if old == digest(fingerprint):
-        return
+def _refuse_changes(work: WorkDir, fingerprint: dict) -> None:
     changed = ['its identity.json is missing']
     if osp.exists(work.identity):
         changed = differences(read_json(work.identity), fingerprint)
@@ -88,14 +71,28 @@ def _check_same(work: WorkDir, fingerprint: dict) -> None:
         'with --resume force, or choose another folder with --work-dir.')
 
 
-def lock_training_dir(work: WorkDir, content: dict, resume: bool) -> None:
+def _forget_scores(work: WorkDir, round: int, fingerprint: dict) -> None:
+    """Remove what an interrupted query has scored with other settings.
+
+    Scores stay where only what comes after them was changed.
+    """
+    old = read_json(work.identity) if osp.exists(work.identity) else {}
+    changed = differences(old, fingerprint)
+    still_valid = changed and all(
+        c.startswith(_AFTER_SCORES) for c in changed)
+    scores = work.round(round).scores
+    if osp.exists(scores) and not still_valid:
+        os.unlink(scores)
+
+
+def lock_training_dir(work: WorkDir, fingerprint: dict, resume: bool) -> None:
     """Take a work folder, or make sure it is of the same training.
 
     What it was taken for is written to ``identity.json``.
 
     Args:
         work (WorkDir): The folder.
-        content (dict): All that decides the result, see
+        fingerprint (dict): All that decides the result, see
             :func:`mmal.engine.fingerprint.fingerprint`.
         resume (bool): Whether to go on with what is there.
 
@@ -103,29 +100,28 @@ def lock_training_dir(work: WorkDir, content: dict, resume: bool) -> None:
         ValueError: If it holds something else, or the same and ``resume`` is
             False.
     """
-    if osp.exists(work.identity):
-        _compare(work, read_json(work.identity), content, resume)
-    elif osp.exists(work.state) or osp.exists(
-            work.config) or RoundDir(work.path).checkpoints():
-        # whose checkpoints must not be taken for those of this one
-        raise ValueError(f'{work.path} holds another training: choose '
-                         'another folder with --work-dir.')
-    discard_leftovers(work.path)
-    write_json(work.identity, content, indent=1)
-
-
-def _compare(work: WorkDir, old: dict, new: dict, resume: bool) -> None:
     where = work.path
-    if osp.exists(work.state):
+    if not osp.exists(work.identity):
+        # Checkpoints of another training must not be taken for those of
+        # this one.
+        if osp.exists(work.state) or osp.exists(
+                work.config) or RoundDir(where).checkpoints():
+            raise ValueError(f'{where} holds another training: choose '
+                             'another folder with --work-dir.')
+    elif osp.exists(work.state):
         raise ValueError(f'{where} holds a run of active learning: choose '
                          'another folder with --work-dir.')
-    if not resume:
+    elif not resume:
         raise ValueError(f'{where} already holds a training. Go on with it '
                          'by --resume, or choose another folder with '
                          '--work-dir.')
-    changed = differences(old, new)
-    if changed:
-        shown = '\n  '.join(changed[:10])
-        raise ValueError(
-            f'{where} was made with other settings:\n  {shown}\nUndo these '
-            'changes to resume it, or choose another folder with --work-dir.')
+    else:
+        changed = differences(read_json(work.identity), fingerprint)
+        if changed:
+            shown = '\n  '.join(changed[:10])
+            raise ValueError(
+                f'{where} was made with other settings:\n  {shown}\nUndo '
+                'these changes to resume it, or choose another folder with '
+                '--work-dir.')
+    discard_leftovers(where)
+    write_json(work.identity, fingerprint, indent=1)

@@ -40,24 +40,18 @@ def train_members(cfg: Config, settings: Settings, number: int,
         float | None: Wall time of their trainings in seconds; None if an
         interruption made it unknown.
     """
-    seconds = [
-        _train_member(cfg, settings, number, folder, member, logger)
-        for member in range(1, count + 1)
-    ]
+    seconds = []
+    for member in range(1, count + 1):
+        files = folder.member(member)
+        if not is_trained(files):
+            checkpoint = on_main(files.latest_checkpoint)
+            logger.info(
+                f'Round {number}: training member {member} of the ensemble '
+                f'in {files.path}' +
+                (f', resumed from {checkpoint}' if checkpoint else ''))
+        seconds.append(
+            train_to_weights(cfg, settings, number, files, member))
     return None if None in seconds else sum(seconds, 0.0)
-
-
-def _train_member(cfg: Config, settings: Settings, number: int,
-                  folder: RoundDir, member: int,
-                  logger: MMLogger) -> Optional[float]:
-    files = folder.member(member)
-    if not is_trained(files):
-        checkpoint = on_main(files.latest_checkpoint)
-        logger.info(
-            f'Round {number}: training member {member} of the ensemble in '
-            f'{files.path}' +
-            (f', resumed from {checkpoint}' if checkpoint else ''))
-    return train_to_weights(cfg, settings, number, files, member)
 
 
 def is_trained(files: MemberDir) -> bool:
@@ -95,13 +89,13 @@ def train_to_weights(cfg: Config, settings: Settings, number: int,
                     torch.save(content, f)
 
             on_main(save)
-    return on_main(lambda: _finish(files))
 
+    def finish() -> Optional[float]:
+        # the weights are whole by now: a kill on the way loses nothing
+        for path in (*files.checkpoints(),
+                     osp.join(files.path, 'last_checkpoint')):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        return load_checkpoint(files.weights)['meta']['seconds']
 
-def _finish(files: MemberDir) -> Optional[float]:
-    """Remove what a trained member no longer needs; returns its seconds."""
-    last = osp.join(files.path, 'last_checkpoint')
-    for path in (*files.checkpoints(), last):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-    return load_checkpoint(files.weights)['meta']['seconds']
+    return on_main(finish)

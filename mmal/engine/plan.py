@@ -99,45 +99,38 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
     Returns:
         list[PlannedRound]: At most as many as the pool lasts.
     """
-    rest = pool - initial
-    density = None
-    if total_boxes is not None and rest:
-        density = (total_boxes - initial_boxes) / rest
+    left = pool - initial
+    density = None  # boxes an image
+    if total_boxes is not None and left:
+        density = (total_boxes - initial_boxes) / left
+    step = budget['size']
+    if budget.get('unit', 'images') != 'images':
+        # nobody knows how many images have so many boxes: all of them
+        step = max(1, int(step / density)) if density else left
     rows, images = [], initial
     for number in range(rounds):
         boxes = initial_boxes
         if number and density is not None:
             boxes = round(initial_boxes + density * (images - initial))
-        query = number < rounds - 1 and images < pool
-        models = 1 + members if query else 1
-        steps = models * iterations(cfg, images, world_size)
-        note = _note(images == pool, models)
+        has_query = number < rounds - 1 and images < pool
+        models = 1 + members if has_query else 1
+        notes = []
+        if images == pool:
+            notes.append('the pool is used up')
+        elif models > 1:
+            notes.append(f'{models} models')
         if number and reselects:
-            note = '; '.join(filter(None, (note, _again(budget))))
+            notes.append('fewer images if some are reselected'
+                         if budget.get('repeats') == 'counted' else
+                         'longer if images are reselected')
         rows.append(
-            PlannedRound(number, images, boxes, number == 0, steps, note))
+            PlannedRound(number, images, boxes, number == 0,
+                         models * iterations(cfg, images, world_size),
+                         '; '.join(notes)))
         if images == pool:
             break
-        images = min(pool, images + _step(budget, density, rest))
+        images = min(pool, images + step)
     return rows
-
-
-def _note(used_up: bool, models: int) -> str:
-    if used_up:
-        return 'the pool is used up'
-    return f'{models} models' if models > 1 else ''
-
-
-def _again(budget: dict) -> str:
-    if budget.get('repeats') == 'counted':
-        return 'fewer images if some are taken again'
-    return 'longer if images are taken again'
-
-
-def _step(budget: dict, density: Optional[float], rest: int) -> int:
-    if budget.get('unit', 'images') == 'images':
-        return budget['size']
-    return max(1, int(budget['size'] / density)) if density else rest
 
 
 def iterations(cfg: Config, images: int, world_size: int = 1) -> int:
@@ -147,19 +140,14 @@ def iterations(cfg: Config, images: int, world_size: int = 1) -> int:
     """
     if cfg.train_cfg.get('max_iters'):
         return cfg.train_cfg.max_iters
-    batch = cfg.train_dataloader.get('batch_size', 1)
-    repeats = _repeats(cfg.train_dataloader.dataset)
-    steps = math.ceil(
-        math.ceil(images * repeats / world_size) / batch)
-    return steps * cfg.train_cfg.max_epochs
-
-
-def _repeats(dataset: dict) -> int:
-    times = 1
+    repeats, dataset = 1, cfg.train_dataloader.dataset
     while dataset is not innermost_dataset(dataset):
-        times *= dataset.get('times', 1)
+        repeats *= dataset.get('times', 1)
         dataset = dataset['dataset']
-    return times
+    # each process gets its share first, then makes batches of it
+    share = math.ceil(images * repeats / world_size)
+    batch = cfg.train_dataloader.get('batch_size', 1)
+    return math.ceil(share / batch) * cfg.train_cfg.max_epochs
 
 
 def plan_table(rows: list[PlannedRound]) -> str:

@@ -101,7 +101,10 @@ class Query:
         scores = self._scores(model, data, folder)
         embeddings_labelled = self._embed_labelled(model, data, folder)
         self.selector.prepare(round)
-        labelled = self._labelled_candidates(data)
+        labelled = frozenset()
+        if self.settings.reselects:
+            labelled = on_main(lambda: frozenset(data.ids('candidates'))
+                               .difference(data.ids('unlabelled')))
 
         def acquire(order: Iterator[ImageId]) -> QueryResult:
             return self._acquire(order, scores, labelled, oracle)
@@ -129,11 +132,20 @@ class Query:
 
     def _scores(self, model: nn.Module, data: ScoringData,
                 folder: RoundDir) -> Scores:
-        scores = on_main(lambda: _load_scores(folder.scores))
+        """Those of an interrupted query, or new ones."""
+
+        def load() -> Optional[Scores]:
+            try:
+                return Scores.load(folder.scores)
+            except FileNotFoundError:
+                # embeddings are of the same model: they are not of this one
+                with suppress(FileNotFoundError):
+                    os.unlink(folder.embeddings_labelled)
+                return None
+
+        scores = on_main(load)
         file = self._embedding_file(folder.embeddings)
-        if scores is None:  # what was made from it is of no use either
-            on_main(lambda: _remove(folder.embeddings_labelled))
-        else:
+        if scores is not None:
             print_log(f'Using the scores in {folder.scores}.', 'current')
             if file is not None and scores.embeddings is None:
                 # the selector needed none when these scores were made
@@ -172,13 +184,6 @@ class Query:
         if not self.selector.needs_embeddings:
             return None
         return EmbeddingFile(path, self.selector.embeddings_dtype)
-
-    def _labelled_candidates(self, data: ScoringData) -> frozenset[ImageId]:
-        """Candidates that are labelled already."""
-        if not self.settings.reselects:
-            return frozenset()
-        return on_main(lambda: frozenset(data.ids('candidates')).difference(
-            data.ids('unlabelled')))
 
     @contextmanager
     def _committee(self, model: nn.Module, round: int,
@@ -272,15 +277,3 @@ class Query:
                             reason)
             for i, reason in scores.unreadable.items()
         ]
-
-
-def _remove(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def _load_scores(path: str) -> Optional[Scores]:
-    try:
-        return Scores.load(path)
-    except FileNotFoundError:
-        return None

@@ -35,29 +35,39 @@ def round_config(cfg: Config, settings: Settings, number: int,
         Config: Ready for ``Runner.from_cfg``.
     """
     cfg = copy.deepcopy(cfg)
-    _name_singletons(cfg, run_name(cfg.work_dir), number, member)
+    name = f'{run_name(cfg.work_dir)}_round_{number:02d}'
+    if member:
+        name += f'_member_{member:02d}'
+    cfg.experiment_name = name
+    if cfg.get('visualizer'):
+        cfg.visualizer['name'] = name
     cfg.work_dir = folder.path
     _train_on(cfg, pool_dataset(cfg, settings), folder)
     _make_reproducible(cfg, member_seed(settings.seed, number, member))
     if member:
-        _leave_validation_out(cfg)
+        for split in ('val', 'test'):
+            for part in ('dataloader', 'cfg', 'evaluator'):
+                cfg[f'{split}_{part}'] = None
+        checkpoint_hook = cfg.default_hooks['checkpoint']
+        for key in ('save_best', 'rule'):  # without validation there is none
+            checkpoint_hook.pop(key, None)
+        checkpoint_hook['max_keep_ckpts'] = 2
     cfg.resume = checkpoint is not None
     if checkpoint is not None:
         cfg.load_from = checkpoint
     if cfg.get('launcher', 'none') != 'none' and not torch.cuda.is_available():
-        cfg.setdefault('model_wrapper_cfg', _wrap_on_cpu(cfg))
+        # mmengine's default, but for the device ids that only GPUs have
+        cfg.setdefault(
+            'model_wrapper_cfg',
+            dict(
+                type='MMDistributedDataParallel',
+                device_ids=None,
+                broadcast_buffers=False,
+                find_unused_parameters=cfg.get('find_unused_parameters',
+                                               False)))
     # the Runner saves a copy under this name in the round's folder
     return Config(
         cfg.to_dict(), cfg_text=cfg.pretty_text, filename=folder.config)
-
-
-def _wrap_on_cpu(cfg: Config) -> dict:
-    """mmengine's default, but for the device ids that only GPUs have."""
-    return dict(
-        type='MMDistributedDataParallel',
-        device_ids=None,
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False))
 
 
 def _train_on(cfg: Config, pool: dict, folder: RoundDir) -> None:
@@ -67,16 +77,14 @@ def _train_on(cfg: Config, pool: dict, folder: RoundDir) -> None:
             dataset[key] = pool[key]
     dataset['ann_file'] = osp.abspath(folder.labelled)
     if osp.exists(folder.repeats):
-        _repeat(dataset, osp.abspath(folder.repeats))
-
-
-def _repeat(dataset: dict, repeats: str) -> None:
-    """Repeat single images of a data set config, changed in place: inside
-    all wrappers, so that Mosaic and the like see them repeated."""
-    inner = dict(dataset)
-    dataset.clear()
-    dataset.update(
-        type='mmal.RepeatImages', dataset=inner, repeats=repeats)
+        # inside all wrappers, so that Mosaic and the like see the
+        # repetitions as well: the config is changed in place
+        inner = dict(dataset)
+        dataset.clear()
+        dataset.update(
+            type='mmal.RepeatImages',
+            dataset=inner,
+            repeats=osp.abspath(folder.repeats))
 
 
 def run_name(work_dir: str) -> str:
@@ -86,15 +94,6 @@ def run_name(work_dir: str) -> str:
     """
     path = osp.abspath(work_dir)
     return f'{osp.basename(path)}_{sha256(path.encode()).hexdigest()[:8]}'
-
-
-def _name_singletons(cfg: Config, run: str, number: int, member: int) -> None:
-    name = f'{run}_round_{number:02d}'
-    if member:
-        name += f'_member_{member:02d}'
-    cfg.experiment_name = name
-    if cfg.get('visualizer'):
-        cfg.visualizer['name'] = name
 
 
 def member_seed(seed: int, number: int, member: int) -> int:
@@ -110,17 +109,8 @@ def member_seed(seed: int, number: int, member: int) -> int:
     return derive_seed(*key)
 
 
-def _leave_validation_out(cfg: Config) -> None:
-    for split in ('val', 'test'):
-        for part in ('dataloader', 'cfg', 'evaluator'):
-            cfg[f'{split}_{part}'] = None
-    checkpoint = cfg.default_hooks['checkpoint']
-    for key in ('save_best', 'rule'):
-        checkpoint.pop(key, None)
-    checkpoint['max_keep_ckpts'] = 2
-
-
 def _make_reproducible(cfg: Config, seed: int) -> None:
+    """Let a training end with the same weights however often it is killed."""
     cfg.randomness = {**cfg.get('randomness', {}), 'seed': seed}
     cfg.custom_hooks = [
         *cfg.get('custom_hooks', []),
@@ -128,9 +118,15 @@ def _make_reproducible(cfg: Config, seed: int) -> None:
     ]
     loader = cfg.train_dataloader
     loader['worker_init_fn'] = dict(type='mmal.seed_worker')
-    if _by_iter(cfg):
+    train_cfg = cfg.train_cfg
+    if train_cfg.get('type') == 'IterBasedTrainLoop' or \
+            train_cfg.get('by_epoch') is False:
+        # On resume mmengine passes over the batches that were trained on:
+        # only workers draw the same random numbers for them again.
         loader['num_workers'] = max(1, loader.get('num_workers', 0))
     else:
+        # New workers take their seeds from the epoch's, old ones would go on
+        # from where the last epoch left them.
         loader['persistent_workers'] = False
     checkpoint = cfg.setdefault('default_hooks', {}).setdefault(
         'checkpoint', dict(type='CheckpointHook', interval=1))
@@ -138,12 +134,6 @@ def _make_reproducible(cfg: Config, seed: int) -> None:
     if checkpoint.get('max_keep_ckpts') == 1:
         # mmengine removes the old one before the new one is written
         checkpoint['max_keep_ckpts'] = 2
-
-
-def _by_iter(cfg: Config) -> bool:
-    train_cfg = cfg.train_cfg
-    return (train_cfg.get('type') == 'IterBasedTrainLoop'
-            or train_cfg.get('by_epoch') is False)
 
 
 def scoring_splits(cfg: Config, settings: Settings, folder: RoundDir,

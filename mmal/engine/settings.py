@@ -12,6 +12,9 @@ from .dataset_config import innermost_dataset
 
 _BAD_IMAGE = ('raise', 'skip')
 _CANDIDATES = ('unlabelled', 'all')
+# Files of _base_/al_methods set this key for the active_learning block, and
+# al_method_model etc. for others: two bases may not set the same key.
+METHOD = 'al_method'
 
 
 @dataclass
@@ -100,9 +103,15 @@ class Settings:
         """Read ``cfg.active_learning``.
 
         Raises:
-            ValueError: If the block is missing, a key is unknown or missing,
-                or a value makes no sense; the message names the key.
+            ValueError: If the block is missing, a method of its bases is not
+                used, a key is unknown or missing, or a value makes no sense;
+                the message names the key.
         """
+        # a leaf takes the parts of its method out of its bases: one that is
+        # still there would silently have no effect
+        for key in cfg:
+            if key.startswith(METHOD):
+                raise ValueError(_not_taken(cfg, key))
         block = cfg.get('active_learning')
         if not block:
             raise ValueError(
@@ -112,7 +121,10 @@ class Settings:
         block = _without_scope(block)
         known = [f.name for f in fields(cls)]
         for key in block:
-            _require(key in known, f'{key} is not known.' + _hint(key, known))
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f'Did you mean {near[0]}?' if near else \
+                f'Known keys: {", ".join(known)}.'
+            _require(key in known, f'{key} is not known. {hint}')
         missing = [k for k in ('data', 'budget') if k not in block]
         _require(not missing, f'{", ".join(missing)} must be set.')
         return cls(**block)
@@ -153,13 +165,14 @@ def _without_scope(value: Any) -> Any:
     return value
 
 
+def _not_taken(cfg: Config, key: str) -> str:
+    target = key.removeprefix(f'{METHOD}_')
+    target = 'active_learning' if target == METHOD else target
+    return (f'{cfg.filename or "the config"} inherits a method of '
+            f"_base_/al_methods but does not use its {key}: add the line "
+            f"{target} = _base_.pop('{key}') below _base_.")
+
+
 def _require(ok: Any, message: str) -> None:
     if not ok:
         raise ValueError(f'active_learning.{message}')
-
-
-def _hint(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    if close:
-        return f' Did you mean {close[0]}?'
-    return f' Known keys: {", ".join(known)}.'

@@ -8,7 +8,7 @@ from typing import Optional
 from mmengine.config import Config
 from torch import nn
 
-from mmal.dist import on_main
+from mmal.dist import on_main, only_on_main
 from mmal.fileio import discard_leftovers, write_text
 from mmal.pool import BaseOracle, CocoData, CocoOracle, load_coco, write_split
 from mmal.pool.layout import RoundDir
@@ -65,8 +65,13 @@ def query_once(cfg: Config,
     settings = Settings.from_config(cfg)
     dataset = pool_dataset(cfg, settings)
     files = RoundDir(osp.abspath(folder))
-    pool, oracle = on_main(lambda: _prepare(
+    # The other processes never see an annotation of the pool.
+    full = only_on_main(lambda: _write_splits(
         dataset, labelled, files, settings.reselects))
+    pool = on_main(lambda: full.without_annotations())
+    oracle = only_on_main(
+        lambda: CocoOracle(pool=full)
+        if full.annotations else UnlabelledOracle(full))
     query = Query(settings, pool, image_prefix(dataset))
     if labelled is None and query.scorer.needs_labels:
         raise ValueError(
@@ -81,7 +86,16 @@ def query_once(cfg: Config,
     splits = _splits(cfg, dataset, files, labelled, settings.reselects)
     query.check(model, splits)
     result = query.run(model, splits, 0, files, oracle)
-    on_main(lambda: _write_names(pool, result, files, settings))
+
+    def write_names() -> None:
+        lists = {files.selected_names: result.new}
+        if settings.reselects:
+            lists[files.reselected_names] = result.reselected
+        for file, ids in lists.items():
+            names = [pool.images[i]['file_name'] for i in ids]
+            write_text(file, ''.join(f'{name}\n' for name in names))
+
+    on_main(write_names)
     return result
 
 
@@ -107,38 +121,35 @@ def query_after_training(cfg: Config, model: nn.Module,
     return query_once(cfg, model, folder, labelled)
 
 
-def _prepare(dataset: dict, labelled: Optional[str], files: RoundDir,
-             reselects: bool) -> tuple[CocoData, BaseOracle]:
+def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
+                  reselects: bool) -> CocoData:
+    """Read the pool and write what there is to choose from; the folder holds
+    nothing of another query then."""
     full = load_coco(dataset['ann_file'], need_annotations=False)
     check_pool(full, dataset)
-    done = set()
+    labelled_names = set()
     if labelled is not None:
         coco = load_coco(labelled)
         check_pool(coco, dataset)
-        done = {image['file_name'] for image in coco.images.values()}
+        # by name: the ids of two files need not agree
+        labelled_names = {i['file_name'] for i in coco.images.values()}
     left = [
-        i for i, image in full.images.items() if image['file_name'] not in done
+        i for i, image in full.images.items()
+        if image['file_name'] not in labelled_names
     ]
     if not left:
         raise ValueError(
             f'every image of {full.path} is in {labelled}: nothing is left '
             'to select. Name another pool in active_learning.data.ann_file.')
-    _clear(files)
-    write_split(files.unlabelled, full, left)
-    if reselects:
-        write_split(files.candidates, full, full.ids)
-    oracle = CocoOracle(pool=full) if full.annotations else \
-        UnlabelledOracle(full)
-    return full.without_annotations(), oracle
-
-
-def _clear(files: RoundDir) -> None:
-    """Make the folder, without what another query left in it."""
     os.makedirs(files.path, exist_ok=True)
     discard_leftovers(files.path)
     for path in (files.scores, files.candidates, files.reselected_names):
         if osp.exists(path):
             os.unlink(path)
+    write_split(files.unlabelled, full, left)
+    if reselects:
+        write_split(files.candidates, full, full.ids)
+    return full
 
 
 def _splits(cfg: Config, dataset: dict, files: RoundDir,
@@ -163,13 +174,3 @@ def _splits(cfg: Config, dataset: dict, files: RoundDir,
             innermost_dataset(cfg.val_dataloader.dataset), pipeline=pipeline)
         splits['val'] = Split(val, labels=True)
     return splits
-
-
-def _write_names(pool: CocoData, result: QueryResult, files: RoundDir,
-                 settings: Settings) -> None:
-    lists = {files.selected_names: result.new}
-    if settings.reselects:
-        lists[files.reselected_names] = result.reselected
-    for file, ids in lists.items():
-        names = [pool.images[i]['file_name'] for i in ids]
-        write_text(file, ''.join(f'{name}\n' for name in names))

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmal.recorder import ModuleCall, Recorder
+
 AFFINE_TYPES: Set[type] = {nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d}
 
 
@@ -209,7 +211,6 @@ class LayerRecorder:
         self.calls: List[Call] = []
         self.proven: Set[int] = set()
         self.suspect: Set[int] = set()
-        self._hooks: List = []
         self._flags: List[Tuple[nn.Parameter, bool]] = []
         self._grad_mode: Optional[torch.enable_grad] = None
         for name, module in find_layers(model, names).items():
@@ -217,6 +218,11 @@ class LayerRecorder:
         if not self.params:
             raise ValueError(f'layers {names} have no parameters left once '
                              'biases are dropped; set bias=True.')
+        self._affine = {
+            layer.name: layer for layer in self.layers if layer.affine}
+        self._recorder = Recorder(
+            {name: layer.module for name, layer in self._affine.items()},
+            self._record)
 
     def _add(self, name: str, module: nn.Module) -> None:
         index = {}
@@ -249,17 +255,11 @@ class LayerRecorder:
             param.requires_grad_(False)
         for param in self.params:
             param.requires_grad_(True)
-        for layer in self.layers:
-            if layer.affine:
-                self._hooks.append(
-                    layer.module.register_forward_hook(
-                        self._hook_of(layer), with_kwargs=True))
+        self._recorder.__enter__()
         return self
 
     def __exit__(self, *exc) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
+        self._recorder.__exit__(*exc)
         for param, flag in self._flags:
             param.requires_grad_(flag)
         self._flags = []
@@ -287,21 +287,18 @@ class LayerRecorder:
             for param, flag in zip(self.params, flags):
                 param.requires_grad_(flag)
 
-    def _hook_of(self, layer: Layer):
-
-        def record(module, args, kwargs, output):
-            x = args[0] if args else kwargs.get('input')
-            if not (isinstance(x, Tensor) and isinstance(output, Tensor)):
-                return None
-            dim = _image_dim(module, x, self.image_dim)
-            output = output.movedim(dim, 0)
-            self.calls.append(
-                Call(layer, x.detach().movedim(dim, 0), output, _source(x),
-                     _is_batched(module, x), x._version))
-            # An in-place activation must not change the recorded output.
-            return output.movedim(0, dim).clone()
-
-        return record
+    def _record(self, call: ModuleCall) -> Optional[Tensor]:
+        x = call.args[0] if call.args else call.kwargs.get('input')
+        output = call.output
+        if not (isinstance(x, Tensor) and isinstance(output, Tensor)):
+            return None
+        dim = _image_dim(call.module, x, self.image_dim)
+        output = output.movedim(dim, 0)
+        self.calls.append(
+            Call(self._affine[call.name], x.detach().movedim(dim, 0), output,
+                 _source(x), _is_batched(call.module, x), x._version))
+        # An in-place activation must not change the recorded output.
+        return output.movedim(0, dim).clone()
 
 
 def _source(x: Tensor) -> object:

@@ -12,6 +12,7 @@ import torch
 from mmdet.apis import inference_detector, init_detector
 from torch import nn
 
+from mmal.models.utils import load_weights
 from .uncertainty_visualizer import UncertaintyVisualizer
 
 
@@ -29,16 +30,20 @@ def load_detector(config: str,
 
     Raises:
         FileNotFoundError: If there is no such file.
+        ValueError: If the weights do not fit the config.
     """
     for path in (config, checkpoint):
         if not osp.isfile(path):
             raise FileNotFoundError(f'there is no {path}.')
     default = 'cuda:0' if torch.cuda.is_available() else 'cpu'
-    return init_detector(
+    model = init_detector(
         config,
         checkpoint,
         device=device or default,
         cfg_options=cfg_options)
+    # mmdet goes on with weights that do not fit, and only logs their names
+    load_weights(model, checkpoint, config, mmap=True)
+    return model
 
 
 def draw_detections(model: nn.Module,

@@ -64,9 +64,9 @@ def test_long_plans_are_cut(rounds):
 
 
 @pytest.mark.parametrize('repeats, note', [
-    ('free', 'longer if images are taken again'),
-    ('counted', 'fewer images if some are taken again')])
-def test_images_taken_again_are_noted(repeats, note):
+    ('free', 'longer if images are reselected'),
+    ('counted', 'fewer images if some are reselected')])
+def test_reselected_images_are_noted(repeats, note):
     rows = plan_rounds(config(), 9, dict(size=40, repeats=repeats), 100, 20,
                        60, 300, reselects=True)
     assert [r.note for r in rows] == [

@@ -262,6 +262,14 @@ def test_draws_results_of_inference_detector(detector, mmdet_scope, tmp_path,
         draw_detections(model, [str(detector / 'tiny.py')], str(tmp_path))
 
 
+def test_weights_of_another_detector_are_refused(detector, tmp_path):
+    path = str(tmp_path / 'other.pth')
+    torch.save(dict(state_dict=torch.nn.Linear(2, 2).state_dict()), path)
+    with pytest.raises(ValueError, match=(
+            r'(?s)other\.pth does not fit the detector of .*tiny\.py.*bias')):
+        load_detector(str(detector / 'tiny.py'), path, device='cpu')
+
+
 def test_tool_draws_and_names_mistakes(detector, tmp_path):
     image = detector / 'data' / 'images' / 'val_001.png'
     done = python(DRAW, detector / 'tiny.py', detector / 'tiny.pth', image,

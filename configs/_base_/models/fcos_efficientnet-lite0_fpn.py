@@ -1,6 +1,6 @@
 # FCOS small enough for a CPU: EfficientNet-Lite0 with ImageNet weights, a
 # narrow FPN and short towers; strides 8, 16, 32 and 64. The backbone needs
-# mmal to be imported, which _base_/active_learning.py does.
+# mmal to be imported, which _base_/al_protocol.py does.
 model = dict(
     type='FCOS',
     data_preprocessor=dict(

@@ -1,7 +1,7 @@
 # SSD300 small enough for a CPU: EfficientNet-Lite0 with ImageNet weights in
 # place of VGG16, and the depthwise convolutions and batch norm of SSDLite.
 # Levels, anchors (VOC's), losses and post-processing are SSD300's. The
-# backbone needs mmal to be imported, which _base_/active_learning.py does.
+# backbone needs mmal to be imported, which _base_/al_protocol.py does.
 input_size = 300
 model = dict(
     type='SingleStageDetector',

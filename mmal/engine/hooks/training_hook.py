@@ -90,7 +90,8 @@ class TrainingHook(Hook):
         if runner.val_loop is None:
             return
         path = _metrics_file(runner)
-        metrics = on_main(lambda: read_json(path) if osp.exists(path) else None)
+        metrics = on_main(
+            lambda: read_json(path) if osp.exists(path) else None)
         if metrics is None:
             metrics = _for_json(runner.val_loop.run())
         self.metrics = metrics

@@ -20,7 +20,7 @@ class BayesClsHead(UncertaintyBranchMixin, LinearClsHead):
     Args:
         *args: See :class:`LinearClsHead`.
         branch (dict, optional): See
-            :class:`~mmal.models.dense_heads.uncertainty_branch.BranchOptions`.
+            :class:`~mmal.models.dense_heads.branch_options.BranchOptions`.
         **kwargs: See :class:`LinearClsHead`.
     """
 

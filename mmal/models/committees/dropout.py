@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Union
 
@@ -11,6 +10,7 @@ from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
 
 from mmal.randomness import seeded_uniform
+from mmal.recorder import Recorder
 from mmal.registry import TASK_UTILS
 from .base import BaseCommittee, BatchLike, Member
 from .loading import blank_inputs
@@ -95,12 +95,14 @@ class DropoutCommittee(BaseCommittee):
         """Draw masks; features run from the first dropout on."""
         fixed, random = _split_stages(model)
         x = _run(fixed, batch.inputs)
-        layers = dropout_layers(model)
+        layers = dict(enumerate(dropout_layers(model)))
         for number in range(self.passes):
-            masks = _Masks(
+            masks = DropoutMasks(
                 seeded_uniform(batch.ids, self.seed, self.round, 'dropout',
                                number))
-            with _dropping(layers, masks):
+            # in eval mode the layers themselves return what they get
+            with Recorder(layers, lambda call, masks=masks: masks(
+                    call.module, call.output)):
                 yield Member(model, partial(_run, random, x))
 
 
@@ -115,66 +117,59 @@ def dropout_layers(model: nn.Module) -> list[nn.Module]:
 @torch.no_grad()
 def _runs_any(model: nn.Module, layers: Sequence[nn.Module]) -> bool:
     """Whether opinions of a model pass through one of its layers."""
-    seen, training = [], model.training
-    handles = [layer.register_forward_hook(lambda *_: seen.append(1))
-               for layer in layers]
+    training = model.training
     try:
-        features = model.eval().extract_feat(blank_inputs(model))
-        if hasattr(model, 'bbox_head'):
-            model.bbox_head(features)
+        with Recorder(dict(enumerate(layers))) as recorder:
+            features = model.eval().extract_feat(blank_inputs(model))
+            if hasattr(model, 'bbox_head'):
+                model.bbox_head(features)
     finally:
         model.train(training)
-        for handle in handles:
-            handle.remove()
-    return bool(seen)
+    return bool(recorder.calls)
 
 
-class _Masks:
-    """A forward hook that drops units of each image by its own generator.
+class DropoutMasks:
+    """Drops units of each image of a batch, by a generator of its own.
+
+    What an image loses does not depend on the images beside it.
 
     Args:
         draws (sequence[float]): A number in [0, 1) for each of B images.
     """
 
     def __init__(self, draws: Sequence[float]) -> None:
+        # generators of the CPU, so that masks are the same on every device
         seeds = [int(u * 2**53) for u in draws]
         self.generators = [torch.Generator().manual_seed(s) for s in seeds]
 
-    def __call__(self, layer: nn.Module, inputs: tuple, x: Tensor) -> Tensor:
-        """Drop units of x, [B, …] or [B·k, …] with k rows an image."""
+    def __call__(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """What a dropout layer would return in training mode.
+
+        Args:
+            layer (nn.Module): One of :data:`ELEMENTS`, which drop elements,
+                or of :data:`CHANNELS`, which drop channels as a whole.
+            x (Tensor): [B, …], or [B * k, …] with k rows an image.
+
+        Returns:
+            Tensor: Shape and dtype of x: 0, or x / (1 - p).
+
+        Raises:
+            ValueError: If the rows cannot be shared out to B images.
+        """
         if layer.p >= 1:
             return torch.zeros_like(x)
-        keep = self._draw(_unit_shape(layer, x), layer.p)
-        return x * keep.to(x.device) / (1 - layer.p)
-
-    def _draw(self, shape: Sequence[int], p: float) -> Tensor:
-        rows, left = divmod(shape[0], len(self.generators))
+        rows, left = divmod(len(x), len(self.generators))
         if left:
             raise ValueError(
-                f'a dropout layer got {shape[0]} rows for '
+                f'a dropout layer got {len(x)} rows for '
                 f'{len(self.generators)} images: DropoutCommittee needs '
                 'layers whose inputs begin with the batch.')
-        one = (rows, *shape[1:])
-        return torch.cat([torch.rand(one, generator=g) >= p
+        units = x.shape[1:]
+        if not isinstance(layer, ELEMENTS):
+            units = (*x.shape[1:2], *[1] * (x.dim() - 2))
+        keep = torch.cat([torch.rand((rows, *units), generator=g) >= layer.p
                           for g in self.generators])
-
-
-def _unit_shape(layer: nn.Module, x: Tensor) -> Sequence[int]:
-    """The shape of the mask: channels are dropped as a whole or not."""
-    if isinstance(layer, ELEMENTS):
-        return x.shape
-    return (*x.shape[:2], *[1] * (x.dim() - 2))
-
-
-@contextmanager
-def _dropping(layers: Sequence[nn.Module], masks: _Masks) -> Iterator[None]:
-    """Let layers drop units, which in eval mode they do not."""
-    handles = [layer.register_forward_hook(masks) for layer in layers]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+        return x * keep.to(x.device) / (1 - layer.p)
 
 
 def _split_stages(model: nn.Module) -> tuple[list, list]:

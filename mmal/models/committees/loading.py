@@ -11,7 +11,7 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
 from mmal.compat.checkpoints import load_checkpoint
-from ..utils import head_outputs, level_grid
+from ..utils import head_outputs, level_grid, load_weights
 from .preprocessing import check_preprocessors
 
 BLANK = 256  # pixels
@@ -58,9 +58,13 @@ class MemberFile:
         self._check_names(model)
         self._device = next(model.parameters()).device
         if self.config not in shells:
-            shells[self.config] = self._detector(model)
+            if self.config is None:
+                shells[None] = copy.deepcopy(model).eval()
+            else:
+                shells[self.config] = _build(self.config)
+                self._check_config(model, shells[self.config])
         self._shell = shells[self.config]
-        self._fill()
+        load_weights(self._shell, self.path, self.config, mmap=True)
 
     def load(self, again: bool) -> nn.Module:
         """The detector on the model's device, in eval mode.
@@ -70,34 +74,35 @@ class MemberFile:
                 since others have used it.
         """
         if again:
-            self._fill()
+            load_weights(self._shell, self.path, self.config, mmap=True)
         if self.config is None or self._device.type == 'cpu':
             return self._shell
         if again:  # on the device only as long as it is used
             return copy.deepcopy(self._shell).to(self._device)
         return self._shell.to(self._device)
 
-    def _fill(self) -> None:
-        content = load_checkpoint(self.path, map_location='cpu', mmap=True)
-        try:
-            self._shell.load_state_dict(content.get('state_dict', content))
-        except RuntimeError as e:
-            whose = self.config or 'the config'
-            raise ValueError(
-                f'{self.path} does not fit the detector of {whose}: '
-                f'{e}') from e
-
-    def _detector(self, model: nn.Module) -> nn.Module:
-        if self.config is None:
-            return copy.deepcopy(model).eval()
-        member = _build(self.config)
-        self._check_config(model, member)
-        return member
-
     @torch.no_grad()
     def _check_config(self, model: nn.Module, member: nn.Module) -> None:
         try:
-            _check_alike(model, member)
+            check_preprocessors(
+                model.data_preprocessor, member.data_preprocessor)
+            two_stage, other = (hasattr(m, 'roi_head')
+                                for m in (model, member))
+            if two_stage != other:
+                raise ValueError('one of the two is a two-stage detector.')
+            ours, theirs = (getattr(m, 'roi_head', m).bbox_head.num_classes
+                            for m in (model, member))
+            if ours != theirs:
+                raise ValueError(f'it has {theirs} classes, the model {ours}.')
+            if two_stage:  # all see the same proposals
+                return
+            # opinions of dense heads are compared position by position
+            ours, theirs = _grid(model), _grid(member)
+            if ours != theirs:
+                raise ValueError(
+                    f'its levels have {theirs} rows, columns and anchors for '
+                    f'an image of {BLANK} pixels, those of the model {ours}: '
+                    'its head needs the same strides and number of anchors.')
         except ValueError as e:
             raise ValueError(
                 f'active_learning.committee.configs: {self.config} cannot be '
@@ -119,26 +124,6 @@ def _build(config: str) -> nn.Module:
     cfg = Config.fromfile(config)
     model = dict(cfg.model, _scope_=cfg.get('default_scope', 'mmdet'))
     return revert_sync_batchnorm(MODELS.build(model)).eval()
-
-
-def _check_alike(model: nn.Module, member: nn.Module) -> None:
-    check_preprocessors(model.data_preprocessor, member.data_preprocessor)
-    two_stage = [hasattr(m, 'roi_head') for m in (model, member)]
-    if two_stage[0] != two_stage[1]:
-        raise ValueError('one of the two is a two-stage detector.')
-    heads = [getattr(m, 'roi_head', m).bbox_head for m in (model, member)]
-    numbers = [head.num_classes for head in heads]
-    if numbers[0] != numbers[1]:
-        raise ValueError(f'it has {numbers[1]} classes, the model '
-                         f'{numbers[0]}.')
-    if any(two_stage):  # all see the same proposals
-        return
-    ours, theirs = _grid(model), _grid(member)
-    if ours != theirs:
-        raise ValueError(
-            f'its levels have {theirs} rows, columns and anchors for an image '
-            f'of {BLANK} pixels, those of the model {ours}: its head needs '
-            'the same strides and number of anchors.')
 
 
 def _grid(model: nn.Module) -> list[tuple[int, ...]]:

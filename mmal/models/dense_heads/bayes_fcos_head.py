@@ -16,8 +16,7 @@ class BayesFCOSHead(UncertaintyBranchMixin, FCOSHead):
 
     Args:
         *args: See mmdet's ``FCOSHead``.
-        branch (dict, optional): See
-            :class:`~.uncertainty_branch.BranchOptions`.
+        branch (dict, optional): See :class:`~.branch_options.BranchOptions`.
         **kwargs: See mmdet's ``FCOSHead``.
     """
 

@@ -16,8 +16,7 @@ class BayesRetinaHead(UncertaintyBranchMixin, RetinaHead):
 
     Args:
         *args: See mmdet's ``RetinaHead``.
-        branch (dict, optional): See
-            :class:`~.uncertainty_branch.BranchOptions`.
+        branch (dict, optional): See :class:`~.branch_options.BranchOptions`.
         **kwargs: See mmdet's ``RetinaHead``.
     """
 

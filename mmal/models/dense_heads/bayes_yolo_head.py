@@ -16,8 +16,7 @@ class BayesYOLOV3Head(UncertaintyBranchMixin, YOLOV3Head):
 
     Args:
         *args: See mmdet's ``YOLOV3Head``.
-        branch (dict, optional): See
-            :class:`~.uncertainty_branch.BranchOptions`.
+        branch (dict, optional): See :class:`~.branch_options.BranchOptions`.
         **kwargs: See mmdet's ``YOLOV3Head``.
     """
 

@@ -1,14 +1,13 @@
 """A single-stage detector that learns to predict its own loss."""
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Optional, Union
 
 import torch
 from mmdet.models.detectors import SingleStageDetector
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmal.compat.losses import local_losses
 from mmal.models.utils.random_state import preserve_rng_state
+from mmal.recorder import Recorder
 from mmal.registry import MODELS
 from ..utils import image_losses
 
@@ -88,9 +87,20 @@ class LearningLossDetector(SingleStageDetector):
         """
         backbone = self.backbone(batch_inputs)
         neck = self.neck(backbone) if self.with_neck else backbone
-        with _recorded(self.bbox_head) as outputs:
+        with Recorder({'bbox_head': self.bbox_head}) as recorder:
             losses = self.bbox_head.loss(neck, batch_data_samples)
-        targets = self._image_losses(outputs, batch_data_samples)
+        if not recorder.calls:
+            raise TypeError(
+                f'{type(self.bbox_head).__name__}.loss does not call its '
+                'forward, so the losses of single images cannot be taken: '
+                'choose another dense head for mmal.LearningLossDetector.')
+        labels = [s.gt_instances for s in batch_data_samples]
+        # Each process has images of its own, so none may wait for another;
+        # and the detector trains as it would without this head.
+        with torch.no_grad(), local_losses(), \
+                preserve_rng_state(batch_inputs.device):
+            targets = image_losses(self, recorder.calls[-1].output,
+                                   batch_data_samples, labels)
         maps = neck if self.features == 'neck' else backbone
         return {**losses, **self.loss_head.loss(maps, targets)}
 
@@ -107,31 +117,6 @@ class LearningLossDetector(SingleStageDetector):
         if self.features == 'neck' and self.with_neck:
             maps = self.neck(maps)
         return self.loss_head(maps)
-
-    @torch.no_grad()
-    def _image_losses(self, outputs: list, samples: Sequence) -> Tensor:
-        """[B]; no process waits for another, no random number is used up."""
-        if not outputs:
-            raise TypeError(
-                f'{type(self.bbox_head).__name__}.loss does not call its '
-                'forward, so the losses of single images cannot be taken: '
-                'choose another dense head for mmal.LearningLossDetector.')
-        device = next(self.parameters()).device
-        labels = [s.gt_instances for s in samples]
-        with local_losses(), preserve_rng_state(device):
-            return image_losses(self, outputs[-1], samples, labels)
-
-
-@contextmanager
-def _recorded(module: nn.Module) -> Iterator[list]:
-    """Collect what a module returns inside."""
-    outputs = []
-    handle = module.register_forward_hook(
-        lambda module, args, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        handle.remove()
 
 
 def _neck_channels(neck: Union[dict, list, None], features: str) -> list[int]:

@@ -1,8 +1,7 @@
 """Which layers of a detector give its outputs."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from mmdet.models.detectors import DetectionTransformer, TwoStageDetector
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from mmal.recorder import ModuleCall, Recorder
 from .blank_image import blank_image
 from .random_state import preserve_rng_state
 
@@ -45,116 +45,67 @@ def last_layers(model: nn.Module) -> tuple[str, ...]:
         >>> last_layers(tiny_fcos())[0]
         'bbox_head.conv_cls'
     """
-    found = set(_traced(model))
+    layers = set(_traced(model))
     if isinstance(model, DetectionTransformer):
-        found = {n for n in found if n.startswith('bbox_head.')}
+        layers = {n for n in layers if n.startswith('bbox_head.')}
     for prefix, head in model.named_modules():
         if hasattr(head, 'last_layer_names'):
-            mine = _own_names(prefix, head)
-            found = {n for n in found if not n.startswith(f'{prefix}.')} | mine
-    if not found:
+            known, own = dict(head.named_modules()), head.last_layer_names()
+            wrong = [n for n in own if n not in known]
+            if wrong:
+                raise ValueError(
+                    f'{type(head).__name__}.last_layer_names() names {wrong}, '
+                    'which the head does not have.')
+            start = f'{prefix}.' if prefix else ''
+            layers = {n for n in layers if not n.startswith(f'{prefix}.')}
+            layers |= {start + n for n in own}
+    if not layers:
         raise ValueError(
             f'no convolution or linear layer gives the outputs of '
             f'{type(model).__name__}: name the layers in '
             'active_learning.scorer.layers.')
-    return tuple(n for n, _ in model.named_modules() if n in found)
-
-
-def _own_names(prefix: str, head: nn.Module) -> set[str]:
-    known, names = dict(head.named_modules()), head.last_layer_names()
-    wrong = [n for n in names if n not in known]
-    if wrong:
-        raise ValueError(
-            f'{type(head).__name__}.last_layer_names() names {wrong}, which '
-            'the head does not have.')
-    return {f'{prefix}.{n}' if prefix else n for n in names}
+    return tuple(n for n, _ in model.named_modules() if n in layers)
 
 
 def _traced(model: nn.Module) -> list[str]:
     """Names of the layers next to the outputs, by the graph of autograd."""
-    leaves: dict[int, str] = {}
+    leaves: list[tuple[str, Tensor]] = []
+
+    def cut(call: ModuleCall) -> Tensor:
+        leaf = call.output.detach().requires_grad_()
+        leaves.append((call.name, leaf))
+        return leaf.clone()  # a leaf refuses activations in place
+
+    layers = {n: m for n, m in model.named_modules()
+              if isinstance(m, (nn.Linear, _ConvNd))}
+    # a two-stage detector keeps the proposals alone of what its RPN returns
+    two_stage = isinstance(model, TwoStageDetector) and model.with_rpn
+    rpn = {'rpn_head': model.rpn_head} if two_stage else {}
     inputs, sample = blank_image(model)
-    with _eval_mode(model), torch.enable_grad(), _cut(model, leaves), \
-            _rpn_outputs(model) as outputs, preserve_rng_state(inputs.device):
-        outputs.append(model(inputs, [sample], mode='tensor'))
-    reached = _reached(list(_tensors(outputs)))
-    return [name for key, name in leaves.items() if key in reached]
-
-
-@contextmanager
-def _cut(model: nn.Module, leaves: dict[int, str]) -> Iterator[None]:
-    """Make the output of each layer a leaf of the graph.
-
-    Args:
-        model (nn.Module): The detector.
-        leaves (dict[int, str]): Filled with the layer of each leaf's id.
-    """
-    kept = []  # an id is unique as long as its tensor lives
-
-    def hook_of(name):
-
-        def hook(module, args, output):
-            leaf = output.detach().requires_grad_()
-            kept.append(leaf)
-            leaves[id(leaf)] = name
-            return leaf.clone()  # a leaf refuses activations in place
-
-        return hook
-
-    handles = [
-        m.register_forward_hook(hook_of(n)) for n, m in model.named_modules()
-        if isinstance(m, (nn.Linear, _ConvNd))
-    ]
-    with _removed_after(handles):
-        yield
-
-
-@contextmanager
-def _rpn_outputs(model: nn.Module) -> Iterator[list]:
-    """What the RPN returns; the detector keeps the proposals alone."""
-    outputs: list = []
-    handles = []
-    if isinstance(model, TwoStageDetector) and model.with_rpn:
-        handles.append(
-            model.rpn_head.register_forward_hook(
-                lambda module, args, output: outputs.append(output)))
-    with _removed_after(handles):
-        yield outputs
-
-
-@contextmanager
-def _removed_after(handles: Sequence) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    modes = [(m, m.training) for m in model.modules()]
+    # parts of a model may be in another mode than the whole, and stay so
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        yield
+        with torch.enable_grad(), Recorder(layers, cut), \
+                Recorder(rpn) as recorder, preserve_rng_state(inputs.device):
+            outputs = model(inputs, [sample], mode='tensor')
     finally:
         for module, training in modes:
             module.training = training
+    rpn_outputs = [call.output for call in recorder.calls]
 
-
-def _reached(tensors: Sequence[Tensor]) -> set[int]:
-    """Ids of the leaves that tensors were made of."""
-    stack = [t.grad_fn for t in tensors]
-    seen, leaves = set(), set()
+    # the way back from the outputs through the graph ends at leaves
+    stack = [t.grad_fn for t in _tensors([rpn_outputs, outputs])]
+    seen, reached = set(), set()
     while stack:
         node = stack.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
         if hasattr(node, 'variable'):
-            leaves.add(id(node.variable))
+            reached.add(id(node.variable))
         stack.extend(n for n, _ in node.next_functions)
-    return leaves
+    return [name for name, leaf in leaves if id(leaf) in reached]
 
 
 def _tensors(outputs: Any) -> Iterator[Tensor]:

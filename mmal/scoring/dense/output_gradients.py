@@ -1,9 +1,8 @@
 """Gradients by the output layers of a one-stage head, image by image."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple, Optional
+from collections.abc import Callable, Sequence
+from typing import Optional
 
 import torch
 from mmdet.models.dense_heads import YOLOV3Head
@@ -15,18 +14,12 @@ from mmal.influence.weight_gradients import (
 )
 from mmal.models.utils import level_grid
 from mmal.models.utils.per_image import map_outputs
+from mmal.recorder import Recorder
 from mmal.types import Outputs
 from mmal.uncertainty import at_least_float32
 from .probabilities import class_probabilities
 
 _OBJECTNESS = 'multi_level_conv_obj'  # of YOLOX
-
-
-class _Call(NamedTuple):
-    name: str
-    conv: nn.Conv2d
-    input: Tensor
-    output: Tensor
 
 
 @torch.no_grad()
@@ -48,12 +41,12 @@ def output_gradients(
         :func:`mmal.influence.weight_gradients.image_weight_gradients`.
     """
     head = model.bbox_head
-    with _recording(head, names) as calls:
+    with _layer_recorder(head, names) as recorder:
         outputs = head(features)
     grads = _raw_gradients(model, outputs, loss)
     found: dict[str, Tensor] = {}
-    for call in calls:
-        grad = image_weight_gradients(call.conv, call.input,
+    for call in recorder.calls:
+        grad = image_weight_gradients(call.module, call.args[0],
                                       grads[id(call.output)])
         found[call.name] = found[call.name] + grad \
             if call.name in found else grad
@@ -80,20 +73,21 @@ def position_norms(model: nn.Module,
         Tensor: [B, P] in mmdet's order.
     """
     head = model.bbox_head
-    with _recording(head, names) as calls:
+    with _layer_recorder(head, names) as recorder:
         outputs = head(features)
     grads = _raw_gradients(model, outputs, loss)
     anchors = [n for *_, n in level_grid(head, outputs)]
     level_of = {id(x): i for maps in outputs for i, x in enumerate(maps)}
     squares = [torch.zeros(())] * len(anchors)
-    for call in calls:
+    for call in recorder.calls:
         level, grad = level_of[id(call.output)], grads[id(call.output)]
         if class_index is not None:
             which = channel_classes(head, call.name, grad.size(1))
             mine = (which == class_index).to(grad)
             grad = grad * mine[:, None, None]
         rows = grad.square().unflatten(1, (anchors[level], -1)).sum(2)
-        rows = rows * patch_squares(call.conv, call.input.to(grad.dtype))
+        rows = rows * patch_squares(call.module,
+                                    call.args[0].to(grad.dtype))
         squares[level] = rows.permute(0, 2, 3, 1).flatten(1) + \
             squares[level].to(rows)
     return torch.cat(squares, 1).sqrt()
@@ -117,10 +111,10 @@ def output_layers(model: nn.Module, features: Sequence[Tensor]) -> list[str]:
     """
     head = model.bbox_head
     convs = [n for n, m in head.named_modules() if isinstance(m, nn.Conv2d)]
-    with _recording(head, convs) as calls:
+    with _layer_recorder(head, convs) as recorder:
         outputs = head(features)
     needed = _raw_gradients(model, outputs, lambda p: p.flatten(1).sum(1))
-    made = {id(call.output): call.name for call in calls}
+    made = {id(call.output): call.name for call in recorder.calls}
     if not needed.keys() <= made.keys():
         raise ValueError(
             'active_learning.scorer needs heads whose class outputs come '
@@ -168,22 +162,5 @@ def _raw_gradients(model: nn.Module, outputs: Outputs,
     return {id(x): g for x, g in zip(raw, grads) if g is not None}
 
 
-@contextmanager
-def _recording(head: nn.Module, names: Sequence[str]) -> Iterator[list[_Call]]:
-    calls: list[_Call] = []
-    modules = dict(head.named_modules())
-    handles = [modules[name].register_forward_hook(_hook(name, calls))
-               for name in names]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _hook(name: str, calls: list[_Call]) -> Callable:
-
-    def record(conv, inputs, output):
-        calls.append(_Call(name, conv, inputs[0], output))
-
-    return record
+def _layer_recorder(head: nn.Module, names: Sequence[str]) -> Recorder:
+    return Recorder({name: head.get_submodule(name) for name in names})

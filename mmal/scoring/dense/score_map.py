@@ -1,8 +1,6 @@
 """Where in an image a dense scorer finds what it looks for."""
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Optional, Protocol
 
 import torch
@@ -11,6 +9,7 @@ from torch import Tensor, nn
 
 from mmal.models.utils import level_grid
 from mmal.models.utils.per_image import head_outputs
+from mmal.recorder import Recorder
 from mmal.scoring.batch import Batch
 
 
@@ -50,25 +49,16 @@ def score_map(scorer: MapScorer,
     Returns:
         Tensor: [B, H, W], as large as ``batch.inputs``, padding included.
     """
-    with _grids(model.bbox_head) as grids:
+    head, grids = model.bbox_head, []
+    # of each pass the grid alone is kept: outputs are large
+    with Recorder({'bbox_head': head}, lambda call: grids.append(
+            level_grid(head, call.output))):
         values = scorer.map_values(model, batch, class_index)
         if not grids:  # the scorer asked other models alone
             head_outputs(model, batch.inputs)
     size = batch.inputs.shape[-2:]
     maps = [_enlarged(level, size) for level in level_maps(values, grids[0])]
     return torch.stack(maps).amax(0)
-
-
-@contextmanager
-def _grids(head: nn.Module) -> Iterator[list]:
-    """The :func:`level_grid` of each forward pass of a head inside."""
-    found: list = []
-    handle = head.register_forward_hook(
-        lambda _, __, outputs: found.append(level_grid(head, outputs)))
-    try:
-        yield found
-    finally:
-        handle.remove()
 
 
 def level_maps(values: Tensor, grid: list[tuple[int, ...]]) -> list[Tensor]:

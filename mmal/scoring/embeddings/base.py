@@ -14,6 +14,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
+from mmal.recorder import ModuleCall, Recorder
 from mmal.scoring.batch import Batch
 
 
@@ -80,15 +81,16 @@ class BackboneExtractor(Extractor):
 
     def __init__(self, model: nn.Module) -> None:
         self._backbone = backbone_of(model)
+        self._recorder = Recorder({'backbone': self._backbone}, self._look)
         self._inputs: Optional[Tensor] = None
         self._embedding: Optional[Tensor] = None
 
     def __enter__(self) -> BackboneExtractor:
-        self._handle = self._backbone.register_forward_hook(self._look)
+        self._recorder.__enter__()
         return self
 
     def __exit__(self, *args) -> None:
-        self._handle.remove()
+        self._recorder.__exit__(*args)
 
     def set_batch(self, batch: Batch) -> None:
         """See :meth:`Extractor.set_batch`."""
@@ -106,11 +108,11 @@ class BackboneExtractor(Extractor):
                 self._embedding = pooled(self._backbone(self._inputs))
         return self._embedding
 
-    def _look(self, module: nn.Module, args: tuple, output) -> None:
-        if self._embedding is None and args and \
-                is_same_tensor(args[0], self._inputs) and \
-                not _disturbed(module):
-            self._embedding = pooled(output)
+    def _look(self, call: ModuleCall) -> None:
+        if self._embedding is None and call.args and \
+                is_same_tensor(call.args[0], self._inputs) and \
+                not _disturbed(call.module):
+            self._embedding = pooled(call.output)
 
 
 def backbone_of(model: nn.Module) -> nn.Module:

@@ -3,13 +3,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from functools import partial
 from typing import Union
 
 import torch
 from torch import Tensor, nn
 
 from mmal.models.utils import blank_image
+from mmal.recorder import ModuleCall, Recorder, is_hooked
 from mmal.registry import TASK_UTILS
 from mmal.scoring.batch import Batch
 from .base import BaseEmbedder, Extractor, backbone_of, is_same_tensor
@@ -87,9 +87,10 @@ class LayerExtractor(Extractor):
 
     def __init__(self, model: nn.Module, layers: Sequence[str]) -> None:
         self._model = model
-        self._backbone = backbone_of(model)
+        self._passes = Recorder(
+            {'backbone': backbone_of(model)}, on_start=self._begin)
         self._layers = _find(model, layers)
-        self._handles: list = []
+        self._recorder = Recorder(self._layers, self._look)
         self._forced = False
         inputs, sample = blank_image(model)
         with self:
@@ -104,16 +105,13 @@ class LayerExtractor(Extractor):
                     'forward pass.')
 
     def __enter__(self) -> LayerExtractor:
-        self._handles = [
-            self._backbone.register_forward_pre_hook(self._begin),
-            *(m.register_forward_hook(partial(self._look, n))
-              for n, m in self._layers.items())
-        ]
+        self._passes.__enter__()
+        self._recorder.__enter__()
         return self
 
     def __exit__(self, *args) -> None:
-        for handle in self._handles:
-            handle.remove()
+        self._recorder.__exit__(*args)
+        self._passes.__exit__(*args)
 
     def set_batch(self, batch: Batch) -> None:
         """Say which batch the next forward passes are about."""
@@ -149,22 +147,21 @@ class LayerExtractor(Extractor):
         finally:
             self._open = self._forced = False
 
-    def _begin(self, module: nn.Module, args: tuple) -> None:
+    def _begin(self, call: ModuleCall) -> None:
         """A forward pass begins: whether it is of the batch that was set."""
         if self._forced or self._complete():
             return
         self._forget()
-        self._open = bool(args) and not self._disturbed() and \
-            is_same_tensor(args[0], self._batch.inputs)
+        self._open = bool(call.args) and not self._disturbed() and \
+            is_same_tensor(call.args[0], self._batch.inputs)
 
-    def _look(self, name: str, module: nn.Module, args: tuple,
-              output) -> None:
+    def _look(self, call: ModuleCall) -> None:
         if not self._open:
             return
-        found = self._found[name]
-        for level in _maps(output):
-            if self._forced or len(found) < self._calls[name]:
-                found.append(self._average(name, level))
+        found = self._found[call.name]
+        for level in _maps(call.output):
+            if self._forced or len(found) < self._calls[call.name]:
+                found.append(self._average(call.name, level))
 
     def _average(self, name: str, level) -> Tensor:
         batch = len(self._batch)
@@ -181,10 +178,9 @@ class LayerExtractor(Extractor):
     def _disturbed(self) -> bool:
         """Whether parts of the model are in training mode, or hooks of others
         may change what they return."""
-        mine = {handle.id for handle in self._handles}
-        return any(
-            m.training or {*m._forward_hooks, *m._forward_pre_hooks} - mine
-            for m in self._model.modules())
+        mine = self._passes, self._recorder
+        return any(m.training or is_hooked(m, apart_from=mine)
+                   for m in self._model.modules())
 
 
 def _maps(output) -> Iterator:

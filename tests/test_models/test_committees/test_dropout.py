@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from torch import nn
 
 from mmal.models.committees import DropoutCommittee
-from mmal.models.committees.dropout import _Masks
+from mmal.models.committees.dropout import DropoutMasks
 from mmal.randomness import seeded_uniform
+from mmal.recorder import is_hooked
 from mmal.registry import TASK_UTILS
 from mmal.scoring.batch import Batch
 
@@ -114,7 +115,7 @@ def test_a_detector_of_another_way_is_run_as_a_whole():
 
 
 def masks(number, ids):
-    return _Masks(seeded_uniform(ids, 0, 0, 'dropout', number))
+    return DropoutMasks(seeded_uniform(ids, 0, 0, 'dropout', number))
 
 
 def test_the_mean_over_passes_is_the_input():
@@ -123,7 +124,7 @@ def test_the_mean_over_passes_is_the_input():
     layer, passes = nn.Dropout(0.3), 2000
     total = torch.zeros_like(x)
     for number in range(passes):
-        total += masks(number, IDS[:2])(layer, (x, ), x)
+        total += masks(number, IDS[:2])(layer, x)
     error = (0.3 / 0.7 / passes)**0.5
     z = (total / passes / x - 1) / error
     assert z.abs().max() < 5
@@ -133,7 +134,7 @@ def test_the_mean_over_passes_is_the_input():
 
 def test_units_are_dropped_independently():
     x = torch.ones(2, 1, 100, 100)
-    a, b = (masks(n, IDS[:2])(nn.Dropout(0.5), (x, ), x) > 0
+    a, b = (masks(n, IDS[:2])(nn.Dropout(0.5), x) > 0
             for n in range(2))
     for one, other in ((a, b), (a[0], a[1]), (a[..., 1:], a[..., :-1])):
         agree = (one == other).double().mean()
@@ -143,12 +144,12 @@ def test_units_are_dropped_independently():
 def test_calls_of_one_layer_draw_anew():
     x, drawn = torch.ones(1, 1, 20, 20), masks(0, [1])
     layer = nn.Dropout(0.5)
-    assert not torch.equal(drawn(layer, (x, ), x), drawn(layer, (x, ), x))
+    assert not torch.equal(drawn(layer, x), drawn(layer, x))
 
 
 def test_channels_are_dropped_as_a_whole():
     x = torch.rand(3, 40, 5, 6) + 0.1
-    y = masks(0, IDS[:3])(nn.Dropout2d(0.4), (x, ), x)
+    y = masks(0, IDS[:3])(nn.Dropout2d(0.4), x)
     kept = (y != 0).flatten(2)
     assert (kept.all(-1) | ~kept.any(-1)).all()
     assert 0 < kept.all(-1).double().mean() < 1
@@ -157,11 +158,11 @@ def test_channels_are_dropped_as_a_whole():
 
 def test_windows_of_an_image_count_as_its_rows():
     x = torch.ones(6, 4, 10)
-    both = masks(0, [1, 2])(nn.Dropout(0.5), (x, ), x)
-    second = masks(0, [2])(nn.Dropout(0.5), (x[3:], ), x[3:])
+    both = masks(0, [1, 2])(nn.Dropout(0.5), x)
+    second = masks(0, [2])(nn.Dropout(0.5), x[3:])
     torch.testing.assert_close(both[3:], second)
     with pytest.raises(ValueError, match='begin with the batch'):
-        masks(0, [1, 2])(nn.Dropout(0.5), (x[:5], ), x[:5])
+        masks(0, [1, 2])(nn.Dropout(0.5), x[:5])
 
 
 @settings(deadline=None, max_examples=30)
@@ -173,7 +174,7 @@ def test_windows_of_an_image_count_as_its_rows():
 def test_values_are_zero_or_scaled(p, shape, dtype, channels):
     x = torch.ones(shape, dtype=dtype)
     layer = (nn.Dropout2d if channels else nn.Dropout)(p)
-    y = masks(0, [1, 2])(layer, (x, ), x)
+    y = masks(0, [1, 2])(layer, x)
     assert y.dtype == dtype and y.shape == x.shape and y.isfinite().all()
     scaled = (x / (1 - p)) if p < 1 else x * 0
     assert ((y == 0) | (y == scaled)).all()
@@ -196,7 +197,7 @@ def test_dropout_that_inference_never_runs():
     with pytest.raises(ValueError, match='only where inference never comes'):
         DropoutCommittee().check(model)
     assert model.training and model.backbone.training
-    assert not model.auxiliary[1]._forward_hooks
+    assert not any(map(is_hooked, model.modules()))
     append(model.bbox_head.cls_convs, nn.Dropout(0.1))
     DropoutCommittee().check(model)
 

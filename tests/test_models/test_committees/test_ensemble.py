@@ -10,7 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmal.compat.checkpoints import CheckpointError
-from mmal.models.committees import EnsembleCommittee, loading
+from mmal.models.committees import EnsembleCommittee
 from mmal.registry import TASK_UTILS
 from mmal.scoring.batch import Batch
 
@@ -31,6 +31,10 @@ def save(tmp_path, models):
 @torch.no_grad()
 def flat(outputs):
     return torch.cat([x.flatten() for level in outputs for x in level])
+
+
+def models_of(committee, model, batch):
+    return [member.model for member in committee.members(model, batch)]
 
 
 @torch.no_grad()
@@ -56,8 +60,9 @@ def test_streamed_opinions_are_the_same_with_one_copy(tmp_path, batch):
         for _ in range(2):  # the second time as the first
             found[stream] = [
                 flat(x) for x in committee.outputs(models[0], batch)]
-    copies = {id(file._shell) for file in committee._members}
-    assert len(copies) == 1 and id(models[0]) not in copies
+    others = models_of(committee, models[0], batch)[1:]
+    assert len({id(m) for m in others}) == 1
+    assert others[0] is not models[0]
     torch.testing.assert_close(found[True], found[False], atol=0, rtol=0)
     assert not torch.equal(found[True][1], found[True][2])
 
@@ -82,21 +87,22 @@ def test_bare_weights_are_taken_too(tmp_path, batch):
     assert not torch.equal(flat(first), flat(second))
 
 
-def test_memory_is_a_copy_of_the_weights_and_is_freed(tmp_path):
+def test_memory_is_a_copy_of_the_weights_and_is_freed(tmp_path, batch):
     """As the docstring says: 4 bytes for each parameter and buffer."""
     model = tiny_fcos()
     committee = EnsembleCommittee(size=3)
     committee.prepare(model, weights=save(tmp_path, [model, model]))
     floats = sum(x.numel() for x in model.state_dict().values()
                  if x.is_floating_point())
-    for member in [file._shell for file in committee._members]:
+    others = models_of(committee, model, batch)[1:]
+    for member in others:
         held = sum(x.untyped_storage().nbytes()
                    for x in member.state_dict().values()
                    if x.is_floating_point())
         assert held == 4 * floats
-    left = [weakref.ref(file._shell) for file in committee._members]
+    left = [weakref.ref(member) for member in others]
     committee.release()
-    del member
+    del member, others
     gc.collect()
     assert [r() for r in left] == [None, None]
 
@@ -192,13 +198,14 @@ def test_a_member_of_another_config_sees_the_same_images(
     committee.check(model, in_run=False)
     committee.prepare(model)
     images = list(torch.randint(256, (2, *channels_first)).byte())
-    first, second, third, fourth = map(
-        flat, committee.outputs(model, preprocessed(model, images)))
+    batch = preprocessed(model, images)
+    first, second, third, fourth = map(flat, committee.outputs(model, batch))
     inputs = preprocessed(other, images).inputs
     truth = flat(other.bbox_head(other.extract_feat(inputs)))
     for found in second, fourth:
         torch.testing.assert_close(found, truth, atol=1e-3, rtol=1e-3)
-    assert len({id(f._shell) for f in committee._members}) == 3 - stream
+    others = models_of(committee, model, batch)[1:]
+    assert len({id(m) for m in others}) == 3 - stream
     inputs = preprocessed(same, images).inputs
     torch.testing.assert_close(
         third, flat(same.bbox_head(same.extract_feat(inputs))))
@@ -222,15 +229,15 @@ def test_other_configs_must_agree(tmp_path, changes, message):
 
 @pytest.mark.parametrize('stream, built', [(False, 2), (True, 1)])
 def test_each_detector_is_built_once(tmp_path, monkeypatch, stream, built):
-    path, made = config(tmp_path), []
+    path, read = config(tmp_path), []
     files = save(tmp_path, [other_detector(path)] * 2)
-    build = loading._build
+    fromfile = Config.fromfile
     monkeypatch.setattr(
-        loading, '_build', lambda c: made.append(c) or build(c))
+        Config, 'fromfile', lambda c: read.append(c) or fromfile(c))
     committee = EnsembleCommittee(
         checkpoints=files, configs=[path, path], stream=stream)
     committee.prepare(tiny_fcos())
-    assert made == [path] * built
+    assert read == [path] * built
 
 
 def test_a_config_that_does_not_fit_is_found_without_a_check(tmp_path):

@@ -17,12 +17,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmal.models.dense_heads import UncertaintyBranchMixin
-from mmal.models.dense_heads.uncertainty_branch import (
-    BranchOptions,
-    UncertaintyBranch,
-)
+from mmal.models.dense_heads.branch_options import BranchOptions
+from mmal.models.layers import UncertaintyBranch
 from mmal.models.losses import UncertaintyRescaledLoss
 from mmal.models.utils import head_outputs, image_losses, last_layers
+from mmal.recorder import is_hooked
 from mmal.scoring.batch import Batch
 from mmal.scoring.dense.entropy_scorer import EntropyScorer
 from mmal.scoring.dense.grad_scorer import GradScorer
@@ -359,9 +358,11 @@ def test_a_failed_loss_leaves_no_inputs_behind():
     del samples[0].gt_instances.labels
     with pytest.raises(AttributeError):
         model.loss(inputs, samples)
-    assert model.bbox_head._inputs is None
-    assert not model.bbox_head.retina_cls._forward_pre_hooks
-    assert not model.bbox_head.loss_cls._forward_hooks
+    assert not any(is_hooked(m) for m in model.modules())
+    called, (inputs, samples) = count_calls(model), batch()
+    image_losses(model, head_outputs(model, inputs), samples,
+                 [s.gt_instances for s in samples])
+    assert not called
     assert 'loss_branch' in losses_of(model)
 
 
@@ -652,9 +653,8 @@ def test_a_plain_branch_has_no_moments():
 def test_moments_of_several_layers_are_those_of_draws(size, layers):
     """Monte Carlo with eq. 1 in each layer; three layers approximately."""
     torch.manual_seed(0)
-    options = BranchOptions(layers=layers, channels=6, kernel_size=size,
-                            scale=0.5)
-    branch = UncertaintyBranch(4, 2, options)
+    branch = UncertaintyBranch(
+        4, 2, layers=layers, channels=6, kernel_size=size, scale=0.5)
     x = torch.randn(1, 4, 3, 3)
     draws = 20000
     with torch.no_grad():
@@ -669,7 +669,7 @@ def test_moments_of_several_layers_are_those_of_draws(size, layers):
 
 def test_one_more_layer_adds_its_uncertainty():
     torch.manual_seed(0)
-    branch = UncertaintyBranch(4, 2, BranchOptions(layers=2, channels=6))
+    branch = UncertaintyBranch(4, 2, layers=2, channels=6)
     x = torch.randn(1, 4, 3, 3)
     _, std = branch(x)
     hidden, _ = branch[0].moments(x)
@@ -687,9 +687,9 @@ def test_one_more_layer_adds_its_uncertainty():
     dtype=st.sampled_from([torch.float32, torch.bfloat16]))
 def test_moments_and_gradients_are_finite(layers, size, learn_scale,
                                           magnitude, batch, dtype):
-    options = BranchOptions(layers=layers, channels=5, kernel_size=size,
-                            learn_scale=learn_scale)
-    branch = UncertaintyBranch(4, 2, options)
+    branch = UncertaintyBranch(
+        4, 2, layers=layers, channels=5, kernel_size=size,
+        learn_scale=learn_scale)
     x = (torch.randn(batch, 4, 3, 2) * magnitude).requires_grad_()
     with torch.autocast('cpu', torch.bfloat16,
                         enabled=dtype == torch.bfloat16):

@@ -367,5 +367,6 @@ def test_two_processes_with_different_numbers_of_images(tmp_path):
         capture_output=True,
         text=True,
         timeout=240,
-        env=dict(os.environ, OMP_NUM_THREADS='1'))
+        env=dict(os.environ, OMP_NUM_THREADS='1',
+                 PYTHONPATH=os.pathsep.join(sys.path)))
     assert done.returncode == 0, done.stderr[-3000:]

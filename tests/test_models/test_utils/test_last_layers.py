@@ -10,6 +10,7 @@ from helpers.tiny_one_stage import HEADS, tiny_one_stage
 from helpers.tiny_ssd import tiny_mdn_ssd, tiny_ssd
 
 from mmal.models.utils import last_layers
+from mmal.recorder import is_hooked
 
 FCOS = ('bbox_head.conv_cls', 'bbox_head.conv_reg',
         'bbox_head.conv_centerness')
@@ -101,7 +102,7 @@ def test_mode_weights_buffers_and_random_state_are_left_alone():
     with torch.no_grad():
         assert last_layers(model) == FCOS
     assert modes == [m.training for m in model.modules()]
-    assert not any(m._forward_hooks for m in model.modules())
+    assert not any(is_hooked(m) for m in model.modules())
     assert torch.equal(random, torch.get_rng_state())
     for key, value in model.state_dict().items():
         assert torch.equal(value, state[key])

@@ -1,0 +1,7 @@
+# isal-classifier.py without the Hessian (Gradient Similarity, section 4.4.2).
+al_method = dict(
+    scorer=dict(
+        type='mmal.InfluenceScorer',
+        hessian_images=250,
+        solver=dict(type='mmal.Identity')),
+    selector=dict(type='mmal.TopN'))

@@ -1,0 +1,3 @@
+# k-means++ weighted by the score of mi-max.py ("KMPP, DN, Eucl.").
+_base_ = './mi-max.py'
+al_method = dict(selector=dict(type='mmal.KMeansPlusPlus'))

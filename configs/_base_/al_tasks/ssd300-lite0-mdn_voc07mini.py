@@ -1,0 +1,21 @@
+# SSD300 with mixtures on 2,000 photos of VOC2007, long side 320 px: 400
+# photos, then 5 x 200. Meant for a GPU. Where they are looked for: the
+# environment variable MMAL_DATA_ROOT, or --cfg-options data_root=…
+_base_ = [
+    '../models/ssd300_efficientnet-lite0.py',
+    '../datasets/voc07mini_ssd300.py',
+    '../schedules/schedule_voc07mini.py',
+    '../default_runtime.py',
+    '../al_protocol.py',
+]
+
+model = dict(bbox_head=dict(type='mmal.MDNSSDHead'))
+
+active_learning = dict(
+    data=dict(
+        ann_file='pool.json',
+        source='the PASCAL VOC2007 test images, as COCO json '
+        '(tools/dataset/voc2coco.py)'),
+    initial=dict(size=400),
+    rounds=6,
+    budget=dict(size=200, unit='images'))

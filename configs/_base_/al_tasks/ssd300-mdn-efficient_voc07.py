@@ -1,0 +1,3 @@
+# ssd300-mdn_voc07.py with the efficient form of the network ("Ours*" of MDN).
+_base_ = './ssd300-mdn_voc07.py'
+model = dict(bbox_head=dict(cls_variance=False, weighting=dict(alpha=4.0)))

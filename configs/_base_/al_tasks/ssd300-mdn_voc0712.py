@@ -1,0 +1,3 @@
+# ssd300_voc0712.py with mixtures of four Gaussians for boxes and classes.
+_base_ = './ssd300_voc0712.py'
+model = dict(bbox_head=dict(type='mmal.MDNSSDHead'))
