@@ -56,6 +56,11 @@ class CocoData:
         """Category names in file order: the order of mmdet's labels."""
         return tuple(c['name'] for c in self.categories)
 
+    @property
+    def num_boxes(self) -> int:
+        """Boxes on all images, see :func:`is_box`."""
+        return sum(map(is_box, chain.from_iterable(self.annotations.values())))
+
     def without_annotations(self) -> CocoData:
         """The same images for those who must not see what is on them."""
         return CocoData(self.path, self.images, {}, self.categories,
@@ -188,6 +193,15 @@ def parse_coco(raw: Any, path: str, need_annotations: bool = True) -> CocoData:
     }
     return CocoData(path, by_id, group_by_image(annotations), categories,
                     header)
+
+
+def is_box(annotation: Mapping) -> bool:
+    """Whether a COCO annotation is a box that people draw.
+
+    Crowd regions (``iscrowd``) and those marked ``ignore`` are none: they
+    outline no single object, and no detector trains on them as one.
+    """
+    return not (annotation.get('iscrowd') or annotation.get('ignore'))
 
 
 def group_by_image(

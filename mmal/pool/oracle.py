@@ -14,6 +14,7 @@ from mmal.types import ImageId
 from .coco import (
     CocoData,
     group_by_image,
+    is_box,
     load_coco,
     merge_annotations,
     some,
@@ -308,18 +309,10 @@ class InitialOracle(BaseOracle):
         return counts
 
 
-def is_box(annotation: Mapping) -> bool:
-    """Whether a COCO annotation is a box that people draw.
-
-    Crowd regions (``iscrowd``) and those marked ``ignore`` are none: they
-    outline no single object, and no detector trains on them as one.
-    """
-    return not (annotation.get('iscrowd') or annotation.get('ignore'))
-
-
 def count_boxes(annotations: Iterable[Mapping],
                 ids: Sequence[ImageId]) -> np.ndarray:
-    """Count the boxes that people draw on each image, see :func:`is_box`.
+    """Count the boxes that people draw on each image, see
+    :func:`~mmal.pool.coco.is_box`.
 
     Args:
         annotations (Iterable[dict]): COCO annotations.
