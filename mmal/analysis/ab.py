@@ -160,7 +160,11 @@ class ABTest:
             if tests:
                 detector = load_detector(self.cfg, weights)
                 for name, (n, test) in tests.items():
-                    self._keep(name, self._evaluate(detector, n, test))
+                    metrics = self._evaluate(detector, n, test)
+                    # written one by one: an interruption loses one at most
+                    on_main(lambda new={name: metrics}: write_json(
+                        self.results_file, {**self._results(), **new},
+                        indent=1))
         return on_main(self._results)
 
     def _check(self) -> None:
@@ -204,11 +208,6 @@ class ABTest:
     def _results(self) -> dict:
         path = self.results_file
         return read_json(path) if osp.exists(path) else {}
-
-    def _keep(self, name: str, metrics: dict) -> None:
-        """Write after each evaluation: an interruption loses one at most."""
-        on_main(lambda: write_json(
-            self.results_file, {**self._results(), name: metrics}, indent=1))
 
     def _train(self, model: str, number: int) -> str:
         """Train one model, unless that is done; returns its weights."""

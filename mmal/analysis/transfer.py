@@ -76,8 +76,22 @@ class Transfer:
         setup_dist(self.cfg.get('launcher', 'none'))
         init_default_scope(self.cfg.get('default_scope', 'mmdet'))
         images, boxes = on_main(self._check)
-        on_main(self._lock_work_dir)
         folder = RoundDir(self.work.path)
+
+        def lock() -> None:
+            with open(self.round.folder.labelled, 'rb') as f:
+                labelled = f.read()
+            content = dict(
+                fingerprint(self.cfg),
+                labelled=hashlib.sha256(labelled).hexdigest(),
+                round=self.round.number,
+                seed=self.seed,
+                processes=get_world_size())
+            lock_training_dir(self.work, content, self.resume)
+            # a copy: the folder says what it was trained on without the run
+            write_bytes(folder.labelled, labelled)
+
+        on_main(lock)
         checkpoint = on_main(folder.latest_checkpoint)
         with trained(self.training_config(checkpoint)) as training:
             # a part of the time was spent before the interruption
@@ -128,21 +142,6 @@ class Transfer:
         check_val(self.cfg)
         check_model(self.cfg, dataset)
         return len(coco.ids), coco.num_boxes
-
-    def _lock_work_dir(self) -> None:
-        """Take the work folder, or make sure it is of the same training."""
-        with open(self.round.folder.labelled, 'rb') as f:
-            labelled = f.read()
-        content = dict(
-            fingerprint(self.cfg),
-            labelled=hashlib.sha256(labelled).hexdigest(),
-            round=self.round.number,
-            seed=self.seed,
-            processes=get_world_size())
-        lock_training_dir(self.work, content, self.resume)
-        # a copy, so that the folder says what was trained on when the run's
-        # own is gone
-        write_bytes(RoundDir(self.work.path).labelled, labelled)
 
 
 def result_line(record: Record) -> str:
