@@ -54,7 +54,7 @@ class UncertaintyMaps(ScoreMaps):
         image = mmcv.imread(path, channel_order='rgb')
         annotate = partial(
             draw_labelled,
-            found=self.detections(path),
+            detections=self.detections(path),
             classes=self.model.dataset_meta['classes'],
             image_size=image.shape[:2])
         return draw_heat_map(image, self.map_of(path), self.label, vmax,
