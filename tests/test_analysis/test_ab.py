@@ -1,6 +1,7 @@
 """Two selections compared by what models learn from them."""
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -168,14 +169,15 @@ def test_a_given_reference_model_is_only_tested(data, done, tmp_path,
                                                 monkeypatch):
     given = os.path.join(done[0], 'reference', 'model', 'weights.pth')
     trained = []
-    monkeypatch.setattr(ab, 'train_to_weights',
-                        lambda cfg, *_: trained.append(cfg.work_dir))
-    test = make(data, tmp_path / 'work', checkpoint=given)
-    monkeypatch.setattr(
-        test, '_train',
-        lambda model, number, train=test._train: train(
-            model, number) and given)
-    results = test.run()
+
+    def train(cfg, settings, number, files):
+        """The given weights are the result of every training."""
+        trained.append(cfg.work_dir)
+        os.makedirs(files.path)
+        shutil.copy(given, files.weights)
+
+    monkeypatch.setattr(ab, 'train_to_weights', train)
+    results = make(data, tmp_path / 'work', checkpoint=given).run()
     assert [os.path.basename(t) for t in trained] == list(SIDES)
     theirs = read_json(os.path.join(done[0], 'results.json'))
     for place in TESTS:
@@ -208,22 +210,27 @@ class Oracle(torch.nn.Module):
         return [s.to_dict() for s in batch['data_samples']]
 
 
-@pytest.mark.parametrize('test', TESTS)
-def test_each_test_set_is_evaluated(data, tmp_path, test):
+def test_each_test_set_is_evaluated(data, tmp_path, monkeypatch):
     """A detector that sees all but class 1, on images of known classes."""
     here = make(data, tmp_path / 'work')
-    found = here._evaluate(Oracle(here.dataset.data_root), 0, test)
-    path = here.cfg.val_dataloader.dataset.ann_file if test == 'val' else \
-        os.path.join(here._folder(0), f'test_{test}.json')
-    coco = load_coco(os.path.join(here.dataset.data_root, path))
-    there = {a['category_id'] for a in coco.annotations_of(coco.ids)}
-    expected = {f'class_{c}': float(c != 1) if c + 1 in there else None
-                for c in range(3)}
-    known = [v for v in expected.values() if v is not None]
-    for metric in ('AP', 'wMAP'):
-        assert found[metric]['classes'] == pytest.approx(expected)
-    assert found['AP']['overall'] == pytest.approx(
-        sum(known) / len(known) if known else None)
+    root = here.dataset.data_root
+    monkeypatch.setattr(ab, 'train_to_weights', lambda *_: None)
+    monkeypatch.setattr(ab, 'load_detector', lambda *_: Oracle(root))
+    results = here.run()
+    for test in TESTS:
+        path = here.cfg.val_dataloader.dataset.ann_file if test == 'val' \
+            else str(tmp_path / 'work' / 'split_01' / f'test_{test}.json')
+        coco = load_coco(os.path.join(root, path))
+        there = {a['category_id'] for a in coco.annotations_of(coco.ids)}
+        expected = {f'class_{c}': float(c != 1) if c + 1 in there else None
+                    for c in range(3)}
+        known = [v for v in expected.values() if v is not None]
+        for model in ('reference', *SIDES):
+            metrics = results[key(model, 0, test)]
+            for metric in ('AP', 'wMAP'):
+                assert metrics[metric]['classes'] == pytest.approx(expected)
+            assert metrics['AP']['overall'] == pytest.approx(
+                sum(known) / len(known) if known else None)
 
 
 def test_tables_hold_mean_and_deviation_of_the_changes():
@@ -293,7 +300,7 @@ def test_selected_json_is_read_with_its_pool(data, tmp_path):
     theirs = load_coco(data['a'])
     assert found.images == theirs.images
     assert found.annotations == theirs.annotations
-    known = data['pool'].ids[0]  # taken again: nothing new
+    known = data['pool'].ids[0]  # reselected: nothing new
     write_json(path, dict(ids=[known, *ids], reselected=[known]))
     assert load_selection(path, data['pool']).images == theirs.images
     with pytest.raises(ValueError, match='with --pool'):

@@ -12,10 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmal.analysis.transfer import Transfer, default_suffix, result_line
-from mmal.engine.round_config import round_config
 from mmal.engine.settings import image_prefix
 from mmal.fileio import read_json
-from mmal.pool.layout import RoundDir
 from mmal.reporting import Curve
 
 TRANSFER = os.path.join(ROOT, 'tools', 'transfer.py')
@@ -176,8 +174,7 @@ def test_images_of_a_run_that_names_no_folder(source, tmp_path, key):
         data_root='elsewhere', data_prefix=dict(img='photos'))
     transfer = Transfer(cfg, run)
     transfer.pool.pop(key)
-    new = round_config(transfer.cfg, transfer._settings(), 0,
-                       RoundDir(str(tmp_path)), None)
+    new = transfer.training_config()
     assert image_prefix(new.train_dataloader.dataset) == image_prefix(
         transfer.pool)
 
