@@ -13,11 +13,6 @@ ParamVector = List[Tensor]
 ParamVectors = Union[ParamVector, Sequence[ParamVector]]
 
 
-def zeros_like(vector: Sequence[Tensor]) -> ParamVector:
-    """A zero vector with the shapes, dtypes and devices of ``vector``."""
-    return [torch.zeros_like(t, requires_grad=False) for t in vector]
-
-
 def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """Inner product of two parameter vectors, a scalar tensor.
 
