@@ -1,8 +1,9 @@
 """Vectors in the space of the chosen parameters.
 
 A *parameter vector* is a list of tensors, one per chosen parameter, with the
-parameters' shapes and in the order of ``LayerRecorder.params``. Solvers
-flatten it, everything else keeps the list, because a layer needs its pieces.
+parameters' shapes and in the order of ``LayerRecorder.params``; a *param
+index* counts in it. Solvers flatten it, everything else keeps the list,
+because a layer needs its pieces.
 """
 from typing import List, Sequence, Tuple, Union
 
