@@ -1,13 +1,58 @@
 """What all tests share."""
+import functools
+import gc
 import os
 
+import cv2
+import mmengine.config.config as mmengine_config
+import mmengine.runner.runner as mmengine_runner
 import pytest
 import torch
 from mmengine.registry import DefaultScope
 
 import mmal  # noqa: F401  before mmdet: it supplies missing operators
 
+# Forks have no threads but the one that forked, so none may be relied on.
 torch.set_num_threads(1)
+cv2.setNumThreads(0)
+
+
+def import_once():
+    """Import what runs need, so that no fork of a test has to.
+
+    Every data set of mmengine collects garbage, and would look through all
+    that was imported each time.
+    """
+    import mmdet.apis  # noqa: F401
+    import torch._dynamo  # noqa: F401  by the first optimizer
+    from mmdet.utils import register_all_modules
+
+    import mmal.engine  # noqa: F401
+    register_all_modules(init_default_scope=False)
+    gc.collect()
+    gc.freeze()
+
+
+import_once()
+
+
+def as_it_is(code, **kwargs):
+    """Stands for yapf, whose layout of a config takes half a second."""
+    compile(code, 'config', 'exec')
+    return code, True
+
+
+@pytest.fixture(scope='session', autouse=True)
+def quick_runners():
+    """Runners that neither lay out configs nor ask compilers for versions.
+
+    Tests that start python as a user does have runners as they are.
+    """
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(mmengine_config, 'FormatCode', as_it_is)
+        m.setattr(mmengine_runner, 'collect_env',
+                  functools.cache(mmengine_runner.collect_env))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,11 @@ import os
 import subprocess
 import sys
 
+from helpers.forks import ROOT, fork_run
 from helpers.tiny import tiny_config
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+from mmal.fileio import read_json
+
 TRAIN = os.path.join(ROOT, 'tools', 'al_train.py')
 SELECT = os.path.join(ROOT, 'tools', 'al_select.py')
 LAYERS = ('bbox_head.conv_cls', 'bbox_head.conv_reg',
@@ -14,32 +16,10 @@ ISAL = dict(
     type='mmal.InfluenceScorer',
     layers=LAYERS,
     empty='background',  # two epochs teach too little to detect anything
-    solver=dict(type='mmal.LiSSA', repeats=2))
-
-# Kills its own process with SIGKILL at the n-th call of a function.
-SABOTAGE = '''
-import functools, importlib, os, runpy, signal, sys
-module, name, number, after = sys.argv[1:5]
-import mmal, mmdet.apis
-owner = importlib.import_module(module)
-*path, last = name.split('.')
-for part in path:
-    owner = getattr(owner, part)
-original, calls = getattr(owner, last), [0]
-
-@functools.wraps(original)
-def deadly(*args, **kwargs):
-    calls[0] += 1
-    if calls[0] == int(number):
-        if after == 'after':
-            original(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*args, **kwargs)
-
-setattr(owner, last, deadly)
-sys.argv = sys.argv[5:]
-runpy.run_path(sys.argv[0], run_name='__main__')
-'''
+    solver=dict(type='mmal.LiSSA', repeats=2, depth=60))
+TORCHRUN = ('-m', 'torch.distributed.run', '--standalone',
+            '--nproc_per_node', '2')
+LAUNCHER = ('--launcher', 'pytorch')
 
 
 def make_config(folder, **changes):
@@ -61,8 +41,19 @@ def make_config(folder, **changes):
     return path
 
 
-def run(*command, env=None, timeout=300):
-    """Run python with one thread; returns the finished process."""
+def succeed(*command, **kwargs):
+    """:func:`helpers.forks.fork_run`, and the process must succeed."""
+    return succeeded(fork_run(*command, **kwargs))
+
+
+def succeeded(done):
+    """A finished process, which must have succeeded."""
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def typed(*command, env=None, timeout=300):
+    """Run python as a user types it; returns the finished process."""
     env = dict(os.environ, OMP_NUM_THREADS='1', **(env or {}))
     return subprocess.run([sys.executable, *map(str, command)],
                           capture_output=True,
@@ -72,8 +63,30 @@ def run(*command, env=None, timeout=300):
                           cwd=ROOT)
 
 
-def succeed(*command, **kwargs):
-    """:func:`run`, and the process must succeed."""
-    done = run(*command, **kwargs)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+def killed(kill, *command, **kwargs):
+    """Run a file until it is killed, and it must be."""
+    done = fork_run(*command, kill=kill, **kwargs)
+    assert done.returncode == -9, done.stdout[-3000:] + done.stderr[-3000:]
     return done
+
+
+def leftovers(folder):
+    """Names of files in a folder and below that were never finished."""
+    return [f for _, _, files in os.walk(folder) for f in files
+            if f.endswith('.tmp')]
+
+
+def rounds_of(work_dir):
+    """The rounds in ``state.json`` of a run."""
+    return read_json(os.path.join(str(work_dir), 'state.json'))['rounds']
+
+
+def ids_of(work_dir):
+    """The images that each round of a run labelled."""
+    return [r['ids'] for r in rounds_of(work_dir)]
+
+
+def metrics_of(work_dir):
+    """The metrics of each round of a run."""
+    curve = read_json(os.path.join(str(work_dir), 'curve.json'))
+    return [r['metrics'] for r in curve['rounds']]

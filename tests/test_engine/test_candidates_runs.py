@@ -1,45 +1,44 @@
 """Whole runs in which labelled images compete with the unlabelled ones."""
 import copy
 import os
-import sys
 from collections import Counter
 
 import numpy as np
 import pytest
-from helpers.runs import ROOT, SELECT, make_config, succeed
+from helpers.forks import fork_two
+from helpers.mdn_runs import tool
+from helpers.runs import (
+    LAUNCHER,
+    SELECT,
+    ids_of,
+    make_config,
+    rounds_of,
+    succeeded,
+)
 from helpers.tiny import tiny_config
 from mmengine.config import Config
 from mmengine.registry import DATASETS
-from mmengine.runner import Runner
 from mmengine.runner.loops import EpochBasedTrainLoop
 
 from mmal.engine import ActiveLearner
-from mmal.engine.query import Query
+from mmal.engine.inputs import read_inputs
 from mmal.engine.query_result import QueryResult
-from mmal.engine.settings import Settings
-from mmal.engine.single_query import UnlabelledOracle, query_once
+from mmal.engine.single_query import query_once
 from mmal.fileio import read_json, write_json
-from mmal.pool import CocoData, LabelsPending, draw_initial
+from mmal.pool import LabelsPending, draw_initial
 from mmal.reporting import Curve, round_table
 from mmal.scores import Scores
+from mmal.selection import TopN
 
-sys.path.append(os.path.join(ROOT, 'tools'))
-
+pytestmark = pytest.mark.run
 ALL = dict(scorer=dict(type='mmal.RandomScorer'), candidates='all')
-TORCHRUN = ('-m', 'torch.distributed.run', '--standalone',
-            '--nproc_per_node', '2')
-LAUNCHER = ('--launcher', 'pytorch')
 
 
 def read(*path):
     return read_json(os.path.join(*map(str, path)))
 
 
-def rounds_of(work_dir):
-    return read(work_dir, 'state.json')['rounds']
-
-
-def ids_of(path):
+def images_of(path):
     return [i['id'] for i in read(path)['images']]
 
 
@@ -53,19 +52,15 @@ def whole(tmp_path_factory):
     return config, work_dir
 
 
-@pytest.fixture(scope='module', autouse=True)
-def without_a_look_at_compilers():
-    """Each Runner asks programs for their versions, which takes long."""
-    with pytest.MonkeyPatch.context() as m:
-        m.setattr(Runner, '_log_env', lambda *args: None)
-        yield
-
-
-def learner(config, work_dir, rounds=3, **kwargs):
+def load(config, work_dir, rounds=3):
     cfg = Config.fromfile(config)
     cfg.work_dir = str(work_dir)
     cfg.active_learning.rounds = rounds
-    return ActiveLearner(cfg, **kwargs)
+    return cfg
+
+
+def learner(config, work_dir, rounds=3, **kwargs):
+    return ActiveLearner(load(config, work_dir, rounds), **kwargs)
 
 
 def test_a_round_labels_its_budget_and_takes_better_ones_again(whole):
@@ -81,9 +76,9 @@ def test_a_round_labels_its_budget_and_takes_better_ones_again(whole):
         new = [i for i in order if i not in done]
         assert chosen['ids'] == new[:3]
         before = order[:order.index(new[2])]
-        assert chosen.get('repeated', []) == [i for i in before if i in done]
+        assert chosen.get('reselected', []) == [i for i in before if i in done]
         done |= set(chosen['ids'])
-    assert any('repeated' in r for r in rounds)
+    assert any('reselected' in r for r in rounds)
 
 
 def test_scored_images_carry_no_labels(whole):
@@ -99,8 +94,8 @@ def test_training_repeats_what_was_taken_again(whole, mmdet_scope):
         folder = os.path.join(work_dir, f'round_{number:02d}')
         expected = Counter(
             i for r in rounds[:number + 1]
-            for i in (*r['ids'], *r.get('repeated', ())))
-        assert sorted(ids_of(os.path.join(folder, 'labelled.json'))) == \
+            for i in (*r['ids'], *r.get('reselected', ())))
+        assert sorted(images_of(os.path.join(folder, 'labelled.json'))) == \
             sorted(expected)
         cfg = Config.fromfile(os.path.join(folder, 'config.py'))
         data = DATASETS.build(cfg.train_dataloader.dataset)
@@ -112,7 +107,7 @@ def test_training_repeats_what_was_taken_again(whole, mmdet_scope):
 def test_unique_images_and_boxes_are_reported(whole):
     _, work_dir = whole
     rounds = rounds_of(work_dir)
-    again = np.cumsum([len(r.get('repeated', ())) for r in rounds])
+    again = np.cumsum([len(r.get('reselected', ())) for r in rounds])
     curve = Curve.load(work_dir)
     assert [r.images for r in curve.records] == [4, 7, 10]
     assert [r.repeated for r in curve.records] == again.tolist()
@@ -169,24 +164,23 @@ def test_killed_and_resumed_ends_the_same(whole, tmp_path, monkeypatch,
 @pytest.fixture
 def single(whole, mmdet_scope):
     """What one query in this process needs, and its config."""
-    from al_select import load_model
     config, work_dir = whole
     last = os.path.join(work_dir, 'round_01')
     cfg = Config.fromfile(config)
-    model = load_model(cfg, os.path.join(last, 'epoch_2.pth'))
+    model = tool('al_select.py').load_model(cfg, os.path.join(last, 'epoch_2.pth'))
     return cfg, model, os.path.join(last, 'labelled.json')
 
 
 def check_query(out, labelled, pool):
     """What its files say; returns the ids chosen."""
     names = {i['id']: i['file_name'] for i in read(pool)['images']}
-    labelled = ids_of(labelled)
+    labelled = images_of(labelled)
     chosen = read(out, 'selected.json')
-    again = chosen.get('repeated', [])
+    again = chosen.get('reselected', [])
     new = [i for i in chosen['ids'] if i not in again]
     assert len(new) == 3 and not set(new) & set(labelled)
     assert set(again) <= set(labelled)
-    for file, ids in (('selected.txt', new), ('repeated.txt', again)):
+    for file, ids in (('selected.txt', new), ('reselected.txt', again)):
         with open(os.path.join(out, file)) as f:
             assert f.read().split() == [names[i] for i in ids]
     assert len(np.load(os.path.join(out, 'embeddings.npy'))) == 12
@@ -200,14 +194,13 @@ def test_one_query_by_one_and_by_two_processes(whole, single, tmp_path):
     one, two = (str(tmp_path / n) for n in ('one', 'two'))
     query_once(cfg, model, one, labelled)
     chosen = check_query(one, labelled, pool)
-    assert chosen['repeated']  # so that the test sees some
-    done = succeed(
-        '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node',
-        '2', SELECT, whole[0],
+    assert chosen['reselected']  # so that the test sees some
+    done, _ = map(succeeded, fork_two(
+        SELECT, whole[0],
         os.path.join(os.path.dirname(labelled), 'epoch_2.pth'), '--labelled',
-        labelled, '--out-dir', two, '--launcher', 'pytorch', '--cfg-options',
+        labelled, '--out-dir', two, *LAUNCHER, '--cfg-options',
         'active_learning.selector.type=mmal.CoreSet',
-        'active_learning.selector.start=best')
+        'active_learning.selector.start=best'))
     assert check_query(two, labelled, pool)['ids'] == chosen['ids']
     assert f'3 images with {chosen["boxes"]} boxes' in done.stdout
 
@@ -215,7 +208,7 @@ def test_one_query_by_one_and_by_two_processes(whole, single, tmp_path):
 def test_another_query_leaves_nothing_of_the_last_one(single, tmp_path):
     cfg, model, labelled = single
     query_once(cfg, model, str(tmp_path), labelled)
-    files = {'repeated.txt', 'candidates.json'}
+    files = {'reselected.txt', 'candidates.json'}
     assert files <= set(os.listdir(tmp_path))
     cfg.active_learning.candidates = 'unlabelled'
     query_once(cfg, model, str(tmp_path), labelled)
@@ -225,21 +218,22 @@ def test_another_query_leaves_nothing_of_the_last_one(single, tmp_path):
 @pytest.mark.parametrize('kind', ['CoreSet', 'KMeansPlusPlus'])
 def test_a_selector_that_starts_from_the_labelled_images_is_refused(
         whole, tmp_path, kind):
-    refused = learner(whole[0], tmp_path)
-    refused.settings.selector = dict(type=f'mmal.{kind}', start='labelled')
+    cfg = load(whole[0], tmp_path)
+    cfg.active_learning.selector = dict(type=f'mmal.{kind}', start='labelled')
     with pytest.raises(ValueError, match="candidates is 'all'") as e:
-        refused.plan()
+        read_inputs(cfg)
     assert 'selector.start' in str(e.value)
 
 
 @pytest.fixture
 def preferring_the_first(monkeypatch, mmdet_scope):
     """Selectors that rank the first labelled set highest."""
-    def rank(self, labelled, scores, n):
+    def order(self, scores, embeddings=None, labelled=None):
         first = draw_initial(scores.ids, 4, 0)
-        return [*first, *(i for i in scores.ids if i not in first)][:n]
+        yield from first
+        yield from (i for i in scores.ids if i not in first)
 
-    monkeypatch.setattr(Query, '_rank', rank)
+    monkeypatch.setattr(TopN, 'order', order)
 
 
 def in_process(tmp_path, rounds, budget, **block):
@@ -269,7 +263,7 @@ def test_counted_repetitions_may_leave_nothing_new(
     assert len(others) == 2
     for chosen in others:
         assert chosen['ids'] == []
-        assert chosen['repeated'] == first['ids'][:3]
+        assert chosen['reselected'] == first['ids'][:3]
     curve = Curve.load(cfg.work_dir)
     assert [(r.images, r.repeated) for r in curve.records] == [
         (4, 0), (4, 3), (4, 6)]
@@ -281,7 +275,7 @@ def test_free_repetitions_end_with_the_pool(tmp_path, preferring_the_first):
     cfg = in_process(tmp_path, 9, dict(size=6, unit='boxes'))
     ActiveLearner(cfg).run()
     first, *others = rounds_of(cfg.work_dir)
-    assert all(r['ids'] and r['repeated'][:4] == first['ids'] for r in others)
+    assert all(r['ids'] and r['reselected'][:4] == first['ids'] for r in others)
     assert sum(len(r['ids']) for r in (first, *others)) == 12
     assert read(cfg.work_dir, 'state.json')['stopped'] == 'exhausted'
     records = Curve.load(cfg.work_dir).records
@@ -291,41 +285,26 @@ def test_free_repetitions_end_with_the_pool(tmp_path, preferring_the_first):
 
 
 def test_an_older_state_goes_on(tmp_path):
-    """Its rounds have no 'repeated', its config no 'candidates'."""
+    """Its rounds have no 'reselected', its config no 'candidates'."""
     cfg = in_process(tmp_path, 1, dict(size=3))
     del cfg.active_learning['candidates']
     ActiveLearner(copy.deepcopy(cfg)).run()
     assert all(set(r) == {'ids', 'seed'} for r in rounds_of(cfg.work_dir))
-    assert 'repeated' not in read(cfg.work_dir, 'curve.json')['rounds'][0]
+    assert 'reselected' not in read(cfg.work_dir, 'curve.json')['rounds'][0]
     cfg.active_learning.rounds = 2
     cfg.active_learning.candidates = 'unlabelled'  # as before
     ActiveLearner(copy.deepcopy(cfg), resume=True).run()
-    assert [len(r['ids']) for r in rounds_of(cfg.work_dir)] == [4, 3]
+    assert [len(r) for r in ids_of(cfg.work_dir)] == [4, 3]
     folder = tmp_path / 'work' / 'round_00'
-    assert 'repeated' not in read(folder, 'selected.json')
+    assert 'reselected' not in read(folder, 'selected.json')
     assert not (folder / 'candidates.json').exists()
     cfg.active_learning.rounds = 3
     cfg.active_learning.candidates = 'all'
     with pytest.raises(ValueError, match='candidates: .none. -> all'):
         ActiveLearner(copy.deepcopy(cfg), resume=True).run()
     ActiveLearner(cfg, resume=True, accept_changes=True).run()
-    assert [len(r['ids']) for r in rounds_of(cfg.work_dir)] == [4, 3, 3]
+    assert [len(r) for r in ids_of(cfg.work_dir)] == [4, 3, 3]
     scores = Scores.load(str(tmp_path / 'work' / 'round_01' / 'scores.npz'))
     assert len(scores) == 12
 
 
-def test_labelled_images_that_are_gone_are_not_set_aside(tmp_path):
-    query = Query(
-        Settings(data=dict(ann_file=''), budget=dict(size=9),
-                 candidates='all', on_unreadable='skip',
-                 selector=dict(type='mmal.TopN')),
-        CocoData('', {i: dict(file_name=f'{i}.png') for i in range(4)}, {},
-                 []), str(tmp_path), UnlabelledOracle())
-    query.scorer.needs_images = True
-    scores = Scores([0, 1], np.ones(2), np.arange(2.),
-                    unreadable={2: 'gone', 3: 'gone'})
-    chosen = query._select(scores, None, frozenset([0, 2]))
-    assert chosen.ids == [0, 1] and chosen.repeated == [0]
-    assert chosen.new == [1] and [b.id for b in chosen.set_aside] == [3]
-    none = query._select(scores, None, frozenset([0, 1, 2]))
-    assert none.ids == [] and [b.id for b in none.set_aside] == [3]

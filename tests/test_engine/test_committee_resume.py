@@ -1,40 +1,44 @@
 """A run with an ensemble, killed anywhere, ends like one that was not."""
 import os
-import signal
 from glob import glob
 
 import numpy as np
 import pytest
-from helpers.runs import SABOTAGE, TRAIN, make_config, run, succeed
+from helpers.forks import Kill
+from helpers.runs import (
+    TRAIN,
+    killed,
+    leftovers,
+    make_config,
+    rounds_of,
+    succeed,
+)
 
 from mmal.fileio import read_json
 from mmal.scores import Scores
 
-ENV = dict(PYTHONPATH=os.path.dirname(__file__))
+pytestmark = pytest.mark.run
 STEP = ('mmengine.runner.loops', 'EpochBasedTrainLoop.run_iter')
 
-# module, function, which call, before or after it, members that are trained
-# by then, whether the round's training time is still known, what happens;
-# a training has two steps
-KILLS = [
-    (*STEP, 2, 'before', 0, False, 'in the second epoch of the first member'),
-    ('torch', 'save', 3, 'after', 0, False, 'while the weights are written'),
-    ('mmal.engine.members', '_finish', 1, 'before', 1, True,
-     'between the members, before the first one is tidied up'),
-    (*STEP, 4, 'before', 1, False, 'in the second epoch of the second member'),
-    (*STEP, 5, 'before', 2, True, "in the first epoch of the round's model"),
-    ('committee_parts', 'DisagreementScorer.process', 2, 'before', 2, False,
-     'in scoring'),
-]
+# what happens: when, members that are trained by then, whether the round's
+# training time is still known; a training has two steps
+KILLS = {
+    'in the second epoch of the first member': (Kill(*STEP, 2), 0, False),
+    'while the weights are written': (
+        Kill('os', 'replace', path='weights.pth'), 0, False),
+    'between the members, before the first one is tidied up': (
+        Kill('os', 'unlink', path='epoch_2.pth'), 1, True),
+    'in the second epoch of the second member': (Kill(*STEP, 4), 1, False),
+    "in the first epoch of the round's model": (Kill(*STEP, 5), 2, True),
+    'in scoring': (
+        Kill('helpers.committee_parts', 'DisagreementScorer.process', 2),
+        2, False),
+}
 
 
 def files(work_dir, pattern):
     return sorted(glob(os.path.join(work_dir, 'round_00', 'member_*',
                                     pattern)))
-
-
-def state(work_dir):
-    return read_json(os.path.join(work_dir, 'state.json'))['rounds']
 
 
 def first_record(work_dir):
@@ -56,33 +60,31 @@ def whole(tmp_path_factory):
             rounds=2,
             scorer=dict(type='mmal.DisagreementScorer'),
             committee=dict(type='mmal.EnsembleCommittee', size=3)),
-        custom_imports=dict(imports=['mmal', 'committee_parts']))
+        custom_imports=dict(imports=['mmal', 'helpers.committee_parts']))
     work_dir = os.path.join(folder, 'work')
-    succeed(TRAIN, config, '--work-dir', work_dir, env=ENV)
+    succeed(TRAIN, config, '--work-dir', work_dir)
     return config, work_dir
 
 
-@pytest.mark.parametrize('kill', KILLS, ids=[k[-1] for k in KILLS])
+@pytest.mark.parametrize('kill', KILLS)
 def test_killed_and_resumed_ends_the_same(whole, tmp_path, kill):
     config, expected = whole
-    module, name, number, when, trained, timed, _ = kill
+    moment, trained, timed = KILLS[kill]
     work_dir = str(tmp_path / 'work')
     command = (TRAIN, config, '--work-dir', work_dir, '--resume')
-    done = run('-c', SABOTAGE, module, name, number, when, *command, env=ENV)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    killed(moment, *command)
     before = {
         f: os.stat(f).st_mtime_ns
         for f in files(work_dir, 'weights.pth')
     }
     assert len(before) == trained
-    succeed(*command, env=ENV)
+    succeed(*command)
     np.testing.assert_array_equal(scores(work_dir), scores(expected))
-    assert state(work_dir) == state(expected)
+    assert rounds_of(work_dir) == rounds_of(expected)
     found, wanted = first_record(work_dir), first_record(expected)
     assert found['metrics'] == wanted['metrics']
     assert (found['train_seconds'] is not None) == timed
     # trained members were not trained again, and nothing else is left
     assert all(os.stat(f).st_mtime_ns == t for f, t in before.items())
     assert len(files(work_dir, '*.pth')) == 2
-    assert not [f for _, _, names in os.walk(work_dir) for f in names
-                if f.endswith('.tmp')]
+    assert leftovers(work_dir) == []

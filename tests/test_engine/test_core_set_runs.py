@@ -1,27 +1,27 @@
 """Whole runs that select by embeddings."""
-import json
 import os
-import signal
 
 import numpy as np
 import pytest
-from helpers.runs import SABOTAGE, SELECT, TRAIN, make_config, run, succeed
+from helpers.forks import Kill, fork_run, fork_two
+from helpers.runs import (
+    LAUNCHER,
+    SELECT,
+    TRAIN,
+    ids_of,
+    killed,
+    leftovers,
+    make_config,
+    succeed,
+    succeeded,
+)
 
+from mmal.fileio import read_json
 from mmal.scores import Scores
 from mmal.selection import CoreSet
 
+pytestmark = pytest.mark.run
 RANDOM = dict(type='mmal.RandomScorer')
-TORCHRUN = ('-m', 'torch.distributed.run', '--standalone',
-            '--nproc_per_node', '2')
-
-
-def read(*path):
-    with open(os.path.join(*path)) as f:
-        return json.load(f)
-
-
-def rounds_of(work_dir):
-    return [r['ids'] for r in read(work_dir, 'state.json')['rounds']]
 
 
 @pytest.fixture(scope='module')
@@ -45,49 +45,49 @@ def test_the_farthest_images_are_chosen(whole):
         assert scores.embeddings.shape == (8 - 3 * number, 32)
         assert labelled.shape == (4 + 3 * number, 32)
         chosen = CoreSet().select(scores, 3, scores.embeddings, labelled)
-        assert read(folder, 'selected.json')['ids'] == chosen
-    assert len({i for ids in rounds_of(work_dir) for i in ids}) == 10
+        assert read_json(os.path.join(folder, 'selected.json'))['ids'] == chosen
+    assert len({i for ids in ids_of(work_dir) for i in ids}) == 10
 
 
-@pytest.mark.parametrize('module, name, when', [
-    ('mmal.engine.query', 'Scores.save', 'before'),
-    ('mmal.engine.query', 'Selection.save', 'before'),
+@pytest.mark.parametrize('module, name', [
+    ('mmal.scores', 'Scores.save'),
+    ('mmal.engine.query_result', 'QueryResult.save'),
 ], ids=['without scores', 'with all files'])
-def test_killed_and_resumed_chooses_the_same(whole, tmp_path, module, name,
-                                             when):
+def test_killed_and_resumed_chooses_the_same(whole, tmp_path, module, name):
     config, expected = whole
     work_dir = str(tmp_path / 'work')
-    options = ('--cfg-options', 'active_learning.rounds=2')
-    command = (TRAIN, config, '--work-dir', work_dir, '--resume', *options)
-    done = run('-c', SABOTAGE, module, name, 1, when, *command)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    command = (TRAIN, config, '--work-dir', work_dir, '--resume',
+               '--cfg-options', 'active_learning.rounds=2')
+    killed(Kill(module, name), *command)
     folder = os.path.join(work_dir, 'round_00')
     names = ('scores.npz', 'embeddings.npy', 'embeddings_labelled.npy')
     kept = {n: os.stat(os.path.join(folder, n)).st_mtime_ns for n in names
             if os.path.exists(os.path.join(folder, n))}
+    assert (len(kept) == 3) == ('scores.npz' in kept) == (
+        name == 'QueryResult.save')
     succeed(*command)
     if 'scores.npz' in kept:  # what was finished is not made again
         for n, time in kept.items():
             assert os.stat(os.path.join(folder, n)).st_mtime_ns == time
-    assert rounds_of(work_dir) == rounds_of(expected)[:2]
-    assert [f for f in os.listdir(folder) if f.endswith('.tmp')] == []
+    assert ids_of(work_dir) == ids_of(expected)[:2]
+    assert leftovers(folder) == []
 
 
 def test_one_query_by_one_and_by_two_processes(whole, tmp_path):
     config, work_dir = whole
     last = os.path.join(work_dir, 'round_01')
     checkpoint = os.path.join(last, 'epoch_2.pth')
-    chosen = []
-    for name, launch in (('one', ()), ('two', TORCHRUN)):
-        out = str(tmp_path / name)
-        launcher = ('--launcher', 'pytorch') if launch else ()
-        succeed(*launch, SELECT, config, checkpoint, '--labelled',
-                os.path.join(last, 'labelled.json'), '--out-dir', out,
-                *launcher)
-        chosen.append(read(out, 'selected.json')['ids'])
-        a, b = (np.load(os.path.join(f, 'embeddings.npy'))
-                for f in (out, last))
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-    assert chosen[0] == chosen[1] == read(last, 'selected.json')['ids']
-    done = run(SELECT, config, checkpoint, '--out-dir', str(tmp_path / 'no'))
+    command = (SELECT, config, checkpoint, '--labelled',
+               os.path.join(last, 'labelled.json'), '--out-dir')
+    succeed(*command, tmp_path / 'one')
+    for done in fork_two(*command, tmp_path / 'two', *LAUNCHER):
+        succeeded(done)
+    expected = read_json(os.path.join(last, 'selected.json'))['ids']
+    for out in (tmp_path / 'one', tmp_path / 'two'):
+        assert read_json(str(out / 'selected.json'))['ids'] == expected
+        np.testing.assert_allclose(
+            np.load(str(out / 'embeddings.npy')),
+            np.load(os.path.join(last, 'embeddings.npy')),
+            rtol=1e-4, atol=1e-6)
+    done = fork_run(SELECT, config, checkpoint, '--out-dir', tmp_path / 'no')
     assert done.returncode == 1 and 'with --labelled' in done.stderr

@@ -1,20 +1,24 @@
 """Two processes choose what one chooses."""
-import json
 import os
 
 import numpy as np
 import pytest
-from helpers.runs import SELECT, TRAIN, make_config, run, succeed
+from helpers.forks import fork_two
+from helpers.runs import (
+    LAUNCHER,
+    SELECT,
+    TORCHRUN,
+    TRAIN,
+    make_config,
+    succeed,
+    succeeded,
+    typed,
+)
 
+from mmal.fileio import read_json
 from mmal.scores import Scores
 
-TORCHRUN = ('-m', 'torch.distributed.run', '--standalone',
-            '--nproc_per_node', '2')
-
-
-def content(path):
-    with open(path) as f:
-        return json.load(f)
+pytestmark = pytest.mark.run
 
 
 @pytest.fixture(scope='module')
@@ -29,16 +33,15 @@ def one(tmp_path_factory):
 def test_scores_and_selection_equal_those_of_one_process(one, tmp_path):
     config, work_dir = one
     last = os.path.join(work_dir, 'round_01')
-    chosen = []
-    for name, launch in (('one', ()), ('two', TORCHRUN)):
-        out = str(tmp_path / name)
-        launcher = ('--launcher', 'pytorch') if launch else ()
-        succeed(*launch, SELECT, config, os.path.join(last, 'epoch_2.pth'),
-                '--labelled', os.path.join(last, 'labelled.json'), '--out-dir',
-                out, *launcher)
-        scores = Scores.load(os.path.join(out, 'scores.npz'))
-        chosen.append((scores, content(os.path.join(out, 'selected.json'))))
-    (a, selected_a), (b, selected_b) = chosen
+    command = (SELECT, config, os.path.join(last, 'epoch_2.pth'),
+               '--labelled', os.path.join(last, 'labelled.json'), '--out-dir')
+    succeed(*command, tmp_path / 'one')
+    for done in fork_two(*command, tmp_path / 'two', *LAUNCHER):
+        succeeded(done)
+    (a, selected_a), (b, selected_b) = (
+        (Scores.load(str(tmp_path / name / 'scores.npz')),
+         read_json(str(tmp_path / name / 'selected.json')))
+        for name in ('one', 'two'))
     # 5 images, so that a sampler that pads would score one of them twice
     assert a.ids == b.ids and len(set(b.ids)) == len(b.ids) == 5
     assert np.isfinite(a.values).all()
@@ -48,12 +51,13 @@ def test_scores_and_selection_equal_those_of_one_process(one, tmp_path):
 
 
 def test_a_run_of_two_processes(one, tmp_path):
-    """Trained, scored, selected and reported by both together."""
+    """Trained, scored, selected and reported by both together, started by
+    torchrun."""
     config, _ = one
     work_dir = str(tmp_path / 'work')
-    done = succeed(*TORCHRUN, TRAIN, config, '--work-dir', work_dir,
-                   '--launcher', 'pytorch')
-    state = content(os.path.join(work_dir, 'state.json'))
+    done = succeeded(typed(*TORCHRUN, TRAIN, config, '--work-dir', work_dir,
+                           *LAUNCHER))
+    state = read_json(os.path.join(work_dir, 'state.json'))
     assert [len(r['ids']) for r in state['rounds']] == [4, 3]
     assert state['stopped'] == 'rounds'
     assert os.path.exists(os.path.join(work_dir, 'report.html'))
@@ -62,8 +66,9 @@ def test_a_run_of_two_processes(one, tmp_path):
 
 def test_an_error_ends_both_processes_with_one_message(one, tmp_path):
     config, _ = one
-    done = run(*TORCHRUN, TRAIN, config, '--work-dir', str(tmp_path / 'w'),
-               '--launcher', 'pytorch', '--cfg-options',
-               'active_learning.data.ann_file=nowhere.json')
-    assert done.returncode != 0
-    assert done.stderr.count('there is no COCO file') == 1
+    both = fork_two(TRAIN, config, '--work-dir', tmp_path / 'w', *LAUNCHER,
+                    '--cfg-options',
+                    'active_learning.data.ann_file=nowhere.json')
+    assert [done.returncode for done in both] == [1, 1]
+    assert ''.join(done.stderr for done in both).count(
+        'there is no COCO file') == 1

@@ -64,8 +64,23 @@ class EnsembleCommittee(BaseCommittee):
         if checkpoints is not None:
             checkpoints = list(checkpoints)
             size = 1 + len(checkpoints) if size is None else size
-        _check_size(size, checkpoints)
-        _check_configs(configs, checkpoints)
+        if size is None:
+            raise ValueError(
+                f'{KEY} is an ensemble without members: give size (a run '
+                'trains them) or checkpoints (for a single query).')
+        if not isinstance(size, int) or isinstance(size, bool) or size < 2:
+            raise ValueError(f'{KEY} has {size!r} member(s), the model itself '
+                             'included: give at least 2.')
+        given = len(checkpoints or [])
+        if given and size != 1 + given:
+            raise ValueError(
+                f'{KEY}.size is {size}, but {given} checkpoints and the model '
+                f'make {1 + given}: leave size out.')
+        if configs is not None and len(configs) != given:
+            raise ValueError(
+                f'{KEY}.configs has {len(configs)} entries for {given} '
+                'checkpoints: give one for each, None where it is the config '
+                'of the query.')
         self.checkpoints = checkpoints
         self.configs = configs
         self.stream = stream
@@ -119,9 +134,12 @@ class EnsembleCommittee(BaseCommittee):
                 f'an ensemble of {self.size} needs the weights of '
                 f'{self.size - 1} members besides the model, not '
                 f'{len(files)}.')
+        # With stream, members of one config share a detector; without, each
+        # gets a table, and so a detector, of its own.
         members, shells = self._files(files), {}
         for member in members:
             member.prepare(model, shells if self.stream else {})
+        # only now: after an error halfway there are no members
         self._members = members
 
     def release(self) -> None:
@@ -141,6 +159,7 @@ class EnsembleCommittee(BaseCommittee):
         yield Member(model, partial(model.extract_feat, batch.inputs))
         for file in self._members:
             member = file.load(self.stream)
+            # a member of the query's own config wants the images as they are
             inputs = batch.inputs if file.config is None else renormalise(
                 batch.inputs, batch.samples, model.data_preprocessor,
                 member.data_preprocessor)
@@ -149,27 +168,3 @@ class EnsembleCommittee(BaseCommittee):
     def _files(self, checkpoints: Sequence[str]) -> list[MemberFile]:
         configs = self.configs or [None] * len(checkpoints)
         return [MemberFile(*pair) for pair in zip(checkpoints, configs)]
-
-
-def _check_size(size: Optional[int],
-                checkpoints: Optional[Sequence[str]]) -> None:
-    if size is None:
-        raise ValueError(
-            f'{KEY} is an ensemble without members: give size (a run trains '
-            'them) or checkpoints (for a single query).')
-    if not isinstance(size, int) or isinstance(size, bool) or size < 2:
-        raise ValueError(f'{KEY} has {size!r} member(s), the model itself '
-                         'included: give at least 2.')
-    if checkpoints and size != 1 + len(checkpoints):
-        raise ValueError(
-            f'{KEY}.size is {size}, but {len(checkpoints)} checkpoints and '
-            f'the model make {1 + len(checkpoints)}: leave size out.')
-
-
-def _check_configs(configs: Optional[Sequence[Optional[str]]],
-                   checkpoints: Optional[Sequence[str]]) -> None:
-    if configs is not None and len(configs) != len(checkpoints or []):
-        raise ValueError(
-            f'{KEY}.configs has {len(configs)} entries for '
-            f'{len(checkpoints or [])} checkpoints: give one for each, None '
-            'where it is the config of the query.')

@@ -40,9 +40,14 @@ def mixture_nll(mixture: GaussianMixture,
         tensor([[0.9189]])
     """
     check_form(form)
-    _check_target(mixture, target)
+    shape = mixture.means.shape
+    if target.shape != (*shape[:-2], shape[-1]):
+        raise ValueError(
+            f'a mixture of shape {tuple(shape)} ([n, K, D]) got targets of '
+            f'shape {tuple(target.shape)}, which must be [n, D].')
     if form == 'paper':
         return _floored(mixture.log_prob(target), eps)
+    # as the authors' code has it; it is no density, and not eq. 3
     scale = mixture.variances
     densities = log_gaussian(target, mixture.means, scale, scale + 0.3)
     return _floored(mixture.mixed(densities), eps) / 2
@@ -105,15 +110,7 @@ def check_form(form: str) -> str:
 
 def _floored(log_prob: Tensor, eps: float) -> Tensor:
     """-log(p + eps); logsigmoid is finite in its second derivative too."""
-    if eps == 0:
+    if eps == 0:  # whose logarithm there is not
         return -log_prob
     log_eps = math.log(eps)
     return F.logsigmoid(log_eps - log_prob) - log_eps
-
-
-def _check_target(mixture: GaussianMixture, target: Tensor) -> None:
-    shape = mixture.means.shape
-    if target.shape != (*shape[:-2], shape[-1]):
-        raise ValueError(
-            f'a mixture of shape {tuple(shape)} ([n, K, D]) got targets of '
-            f'shape {tuple(target.shape)}, which must be [n, D].')
