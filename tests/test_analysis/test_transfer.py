@@ -1,13 +1,12 @@
 """Other detectors trained on what a run has labelled."""
 import json
 import os
-import signal
 
 import pytest
 import torch
+from helpers.forks import ROOT, Kill
 from helpers.mdn_runs import learn, mdn_config, tool
-from helpers.runs import ROOT, SABOTAGE, make_config
-from helpers.runs import run as run_python
+from helpers.runs import killed, make_config
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
@@ -107,9 +106,8 @@ def test_killed_and_resumed_is_the_same(source, tmp_path):
     work = str(tmp_path / 'work')
     command = (TRANSFER, config, run, '--round', '1', '--work-dir', work,
                '--resume')
-    done = run_python('-c', SABOTAGE, 'mmengine.runner.loops',
-                      'EpochBasedTrainLoop.run_iter', '3', 'before', *command)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    killed(Kill('mmengine.runner.loops', 'EpochBasedTrainLoop.run_iter', 3),
+           *command)
     assert os.path.exists(os.path.join(work, 'epoch_1.pth'))
     with DefaultScope.overwrite_default_scope('mmdet'):
         record = Transfer(load(config, work), run, 1, resume=True).run()
