@@ -126,10 +126,7 @@ def rounds_of(run: str) -> list[int]:
     Raises:
         FileNotFoundError: If there is no run in the folder.
     """
-    work = WorkDir(run)
-    numbers = []
-    while osp.isdir(work.round(len(numbers)).path):
-        numbers.append(len(numbers))
+    numbers = WorkDir(run).round_numbers()
     if not numbers:
         raise FileNotFoundError(
             f'{run} is no work folder of a run: it has no round_00. Give the '

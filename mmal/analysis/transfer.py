@@ -165,9 +165,9 @@ def result_line(record: Record) -> str:
 
 def default_suffix(run: str, number: Optional[int]) -> str:
     """Ends the name of the default work folder: run and round."""
-    this = find_round(run, number)
     name = osp.basename(osp.abspath(run))
-    return f'_on_{name}_round_{this.number:02d}'
+    folder = find_round(run, number).folder
+    return f'_on_{name}_{osp.basename(folder.path)}'
 
 
 def plain_config(cfg: Config) -> Config:

@@ -5,13 +5,14 @@ loads with ``weights_only=True`` only types from a list. That list lacks the
 log history and the numpy values that every checkpoint of mmengine's Runner
 contains; :func:`register` adds exactly those.
 """
+import contextlib
 import functools
 import pickle
 import re
 import types
 import zipfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Union
+from typing import Any, Callable, Dict, Optional, Union
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from packaging.version import Version
 PathLike = Union[str, Path]
 
 # From here on torch can allow a name that is not the object's own.
-_NATIVE = Version(torch.__version__) >= Version('2.6.0.dev0')
+NATIVE = Version(torch.__version__) >= Version('2.6.0.dev0')
 
 _REFUSED = (
     re.compile(r'GLOBAL (\S+) was not an allowed global'),
@@ -94,7 +95,7 @@ def register() -> None:
     loads local files (``load_from``, ``resume``) by
     :func:`load_checkpoint`'s rules and with its errors.
     """
-    if _NATIVE:
+    if NATIVE:
         torch.serialization.add_safe_globals(
             [(value, name) for name, value in _allowed().items()])
     CheckpointLoader.register_scheme(
@@ -111,14 +112,22 @@ def _load(path: PathLike, map_location: Any, mmap: bool = False) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such checkpoint.')
     try:
-        if _NATIVE:
+        if NATIVE:
             return torch.load(
                 path,
                 map_location=map_location,
                 weights_only=True,
                 mmap=mmap and zipfile.is_zipfile(path))
-        return _load_restricted(path, map_location)
-    except MemoryError:
+        # torch < 2.6 has either no list to extend, or none that can hold
+        # numpy's old names and the stand-in for ``getattr``: our own
+        # unpickler does what ``weights_only=True`` does.
+        module = types.SimpleNamespace(
+            __name__='restricted', Unpickler=_RestrictedUnpickler,
+            load=lambda file, **options: _RestrictedUnpickler(
+                file, **options).load())
+        return torch.load(path, map_location=map_location,
+                          pickle_module=module, weights_only=False)
+    except MemoryError:  # the file is not to blame
         raise
     except Exception as error:
         raise _explained(path, error) from error
@@ -126,7 +135,16 @@ def _load(path: PathLike, map_location: Any, mmap: bool = False) -> Any:
 
 def _explained(path: Path, error: Exception) -> Exception:
     """The error to raise: a clearer one where the file is to blame."""
-    refused = _refused_names(path, str(error))
+    refused = [match.group(1) for pattern in _REFUSED
+               for match in pattern.finditer(str(error))]
+    if refused and NATIVE:
+        # The message names the first one only; who is to decide whether to
+        # trust the file wants to see all. Older formats have no such list.
+        refused = refused[:1]
+        with contextlib.suppress(Exception):
+            every = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            refused = sorted({name.removeprefix('builtins.')
+                              for name in (*every, refused[0])})
     if refused:
         return UnsafeCheckpointError(
             f'{path}: refused, since it holds pickled objects that are not '
@@ -136,39 +154,18 @@ def _explained(path: Path, error: Exception) -> Exception:
             f'if you trust these classes, allow them before loading: '
             f'torch.serialization.add_safe_globals([...]).')
     damage = _damage(path)
-    if damage is None and _is_surroundings(error):
+    # An OSError or RuntimeError of a whole file is of memory, device or
+    # rights, and says so itself, unless torch's reader of the file raises it.
+    reader = ('PytorchStreamReader', 'inline_container')
+    if damage is None and isinstance(error, (OSError, RuntimeError)) and \
+            not any(name in str(error) for name in reader):
         return error
+    lines = str(error).strip().splitlines() or [type(error).__name__]
     return CorruptCheckpointError(
         f'{path}: cannot be read as a checkpoint '
-        f'({damage or _first_line(error)}). It is incomplete, damaged, or '
+        f'({damage or lines[-1].strip()}). It is incomplete, damaged, or '
         f'was not written by torch.save; use another checkpoint, or train '
         f'again.')
-
-
-def _is_surroundings(error: Exception) -> bool:
-    """Whether an error is of memory, device or rights, not of content."""
-    reader = ('PytorchStreamReader', 'inline_container')
-    return (isinstance(error, (OSError, RuntimeError))
-            and not any(name in str(error) for name in reader))
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__
-
-
-def _refused_names(path: Path, message: str) -> List[str]:
-    """Every refused global of a file, or the one that a message names."""
-    found = [match.group(1) for pattern in _REFUSED
-             for match in pattern.finditer(message)]
-    if not found or not _NATIVE:
-        return found
-    try:
-        every = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # the list is a convenience; older formats have none
-        return found[:1]
-    return sorted({name.removeprefix('builtins.')
-                   for name in (*every, found[0])})
 
 
 def _damage(path: PathLike) -> Optional[str]:
@@ -177,23 +174,20 @@ def _damage(path: PathLike) -> Optional[str]:
     if path.stat().st_size == 0:
         return 'the file is empty'
     if not zipfile.is_zipfile(path):
+        # A zip file has its table at its end, so a truncated one is none; a
+        # file of torch < 1.6 starts with a pickled magic number instead.
         with path.open('rb') as file:
-            is_zip = file.read(4) == b'PK\x03\x04'
-        return 'the file ends too early' if is_zip else _legacy_damage(path)
+            head = file.read(16)
+        if head.startswith(b'PK\x03\x04'):
+            return 'the file ends too early'
+        magic = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
+        return None if head.startswith(magic) else 'not a file of torch.save'
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         return str(error)
     return None if bad is None else f'wrong checksum in {bad}'
-
-
-def _legacy_damage(path: Path) -> Optional[str]:
-    """A file of torch < 1.6 starts with a pickled magic number."""
-    with path.open('rb') as file:
-        head = file.read(16)
-    magic = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
-    return None if head.startswith(magic) else 'not a file of torch.save'
 
 
 @functools.lru_cache(maxsize=1)
@@ -203,12 +197,22 @@ def _allowed() -> Dict[str, Any]:
     numpy's come under the names of numpy 1 and of numpy 2, so that one can
     load what the other wrote.
     """
-    reconstruct, scalar = _numpy_functions()
+
+    def no_bytes(*content: Any) -> bytes:
+        # of an empty array; the real one could ask for any amount of memory
+        if content:
+            raise pickle.UnpicklingError(
+                'GLOBAL bytes(...) was not an allowed global')
+        return b''
+
+    # numpy names them nowhere in public, but in what it pickles
+    reconstruct = np.zeros(1).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
     allowed = {
         'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
         'mmengine.config.config.ConfigDict': ConfigDict,
         'builtins.getattr': _history_method,
-        'builtins.bytes': _no_bytes,
+        'builtins.bytes': no_bytes,
         'numpy.ndarray': np.ndarray,
         'numpy.dtype': np.dtype,
     }
@@ -218,11 +222,6 @@ def _allowed() -> Dict[str, Any]:
     for kind in map(type, map(np.dtype, '?bBhHiIlLqQefdgFDUS')):
         allowed[f'{kind.__module__}.{kind.__name__}'] = kind
     return allowed
-
-
-def _numpy_functions() -> List[Callable]:
-    array = np.zeros(1).__reduce__()[0]
-    return [array, np.float64(0).__reduce__()[0]]
 
 
 def _history_method(owner: type, name: str) -> Callable:
@@ -237,14 +236,6 @@ def _history_method(owner: type, name: str) -> Callable:
             f'GLOBAL getattr({getattr(owner, "__name__", owner)},{name}) '
             f'was not an allowed global')
     return getattr(HistoryBuffer, name)
-
-
-def _no_bytes(*content: Any) -> bytes:
-    """What ``bytes`` is to a checkpoint: the content of an empty array."""
-    if content:
-        raise pickle.UnpicklingError(
-            'GLOBAL bytes(...) was not an allowed global')
-    return b''
 
 
 _TORCH_NAMES = re.compile(
@@ -269,17 +260,3 @@ class _RestrictedUnpickler(pickle.Unpickler):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(
             f'GLOBAL {full} was not an allowed global')
-
-
-def _load_restricted(path: Path, map_location: Any) -> Any:
-    """Load as ``weights_only=True`` does, with our own list.
-
-    torch < 2.6 has either no such list to extend or none that can hold
-    numpy's old names and the stand-in for ``getattr``.
-    """
-    module = types.SimpleNamespace(
-        __name__='restricted', Unpickler=_RestrictedUnpickler,
-        load=lambda file, **options: _RestrictedUnpickler(
-            file, **options).load())
-    return torch.load(path, map_location=map_location, pickle_module=module,
-                      weights_only=False)

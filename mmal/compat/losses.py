@@ -39,28 +39,21 @@ def local_losses() -> Iterator[None]:
         >>> with local_losses():
         ...     losses = model.loss(inputs, data_samples)  # doctest: +SKIP
     """
-    _enter()
+    global _users
+    from mmdet.utils import dist_utils
+
+    # One replacement for all threads: the first to come makes it, the last to
+    # go undoes it. What it says is up to each thread's own depth.
+    with _lock:
+        if _users == 0:
+            dist_utils.dist = _Local(dist_utils.dist)
+        _users += 1
     _state.depth = getattr(_state, 'depth', 0) + 1
     try:
         yield
     finally:
         _state.depth -= 1
-        _leave()
-
-
-def _enter() -> None:
-    global _users
-    from mmdet.utils import dist_utils
-    with _lock:
-        if _users == 0:
-            dist_utils.dist = _Local(dist_utils.dist)
-        _users += 1
-
-
-def _leave() -> None:
-    global _users
-    from mmdet.utils import dist_utils
-    with _lock:
-        _users -= 1
-        if _users == 0:
-            dist_utils.dist = dist_utils.dist._module
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                dist_utils.dist = dist_utils.dist._module

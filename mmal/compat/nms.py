@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .gpu import torchvision_ops
 
-_BLOCK = 256
+BLOCK = 256  # boxes whose overlaps are computed at once
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
@@ -39,33 +39,26 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
         return tv.nms(boxes + shift, scores.detach().to(boxes),
                       float(iou_threshold))
     order = scores.detach().sort(dim=0, descending=True, stable=True)[1]
-    return order[_greedy(boxes[order], float(iou_threshold), int(offset))]
-
-
-def _greedy(boxes: Tensor, threshold: float, offset: int) -> Tensor:
-    """Positions kept of boxes that are already in visiting order."""
+    boxes, threshold, offset = boxes[order], float(iou_threshold), int(offset)
     sides = boxes[:, 2:] - boxes[:, :2] + offset
     areas = sides[:, 0] * sides[:, 1]
     alive = torch.arange(len(boxes), device=boxes.device)
     kept = []
+    # Block by block: only within a block must the boxes be visited one by
+    # one, and memory grows with N, not with its square.
     while len(alive):
-        block = alive[:_BLOCK]
+        block = alive[:BLOCK]
         drops = _overlaps(boxes, areas, block, alive, offset) > threshold
-        chosen = _within_block(drops[:, :len(block)]).to(boxes.device)
+        within = np.triu(drops[:, :len(block)].cpu().numpy(), 1)
+        dropped = np.zeros(len(block), dtype=bool)
+        for row, drop in enumerate(within):
+            if not dropped[row]:
+                dropped |= drop
+        chosen = torch.from_numpy(~dropped).to(boxes.device)
         kept.append(block[chosen])
-        rest = ~drops[chosen, len(block):].any(0)
-        alive = alive[len(block):][rest]
-    return torch.cat(kept)
-
-
-def _within_block(drops: Tensor) -> Tensor:
-    """Greedy pass over one (B, B) block; bool (B, ), True where kept."""
-    drops = np.triu(drops.cpu().numpy(), 1)
-    dropped = np.zeros(len(drops), dtype=bool)
-    for row, drop in enumerate(drops):
-        if not dropped[row]:
-            dropped |= drop
-    return torch.from_numpy(~dropped)
+        survives = ~drops[chosen, len(block):].any(0)
+        alive = alive[len(block):][survives]
+    return order[torch.cat(kept)]
 
 
 def _overlaps(boxes: Tensor, areas: Tensor, rows: Tensor, columns: Tensor,

@@ -50,23 +50,19 @@ class StandIn(types.ModuleType):
     def __getattr__(self, name: str) -> Callable:
         if name.startswith('_'):
             raise AttributeError(f'module {_NAME!r} has no {name!r}')
-        return _missing(name)
+
+        def operator(*args: Any, **kwargs: Any) -> None:
+            raise MissingOperatorError(
+                f'mmcv operator {name!r} needs the compiled mmcv, but '
+                f'mmcv-lite is installed, for which mmal supplies only '
+                f'{", ".join(sorted(_OPERATORS))}. Replace it: pip uninstall '
+                f'-y mmcv-lite; {COMPILED_MMCV}')
+
+        operator.__name__ = operator.__qualname__ = name
+        return operator
 
     def __dir__(self) -> List[str]:
         return sorted(vars(self))
-
-
-def _missing(name: str) -> Callable:
-
-    def operator(*args: Any, **kwargs: Any) -> None:
-        raise MissingOperatorError(
-            f'mmcv operator {name!r} needs the compiled mmcv, but mmcv-lite '
-            f'is installed, for which mmal supplies only '
-            f'{", ".join(sorted(_OPERATORS))}. Replace it: pip uninstall -y '
-            f'mmcv-lite; {COMPILED_MMCV}')
-
-    operator.__name__ = operator.__qualname__ = name
-    return operator
 
 
 def has_compiled_ops() -> bool:

@@ -5,7 +5,7 @@ points give one matrix per axis, of shape (bins * grid, pixels), and every
 sample of a channel is ``rows @ crop @ columns.T``; averaging the matrices
 over the grid first gives average pooling, the transposes its derivative.
 """
-from typing import Iterator, List, NamedTuple, Tuple
+from typing import Iterator, NamedTuple, Tuple
 
 import numpy as np
 import torch
@@ -76,9 +76,17 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
         crop = maps[image, :, y.start:y.stop, x.start:x.stop]
         if pool_mode == _AVERAGE:
             output[number] = y.mean() @ crop @ x.mean().T
-        else:
-            output[number], argmax_y[number], argmax_x[number] = \
-                _largest(y.matrix @ crop @ x.matrix.T, y, x)
+            continue
+        # (C, height, width, grid * grid): argmax gives the first of equals
+        samples = (y.matrix @ crop @ x.matrix.T).view(
+            len(crop), aligned_height, y.grid, aligned_width,
+            x.grid).transpose(2, 3).flatten(3)
+        best = samples.argmax(-1)
+        output[number] = samples.gather(-1, best[..., None])[..., 0]
+        row = torch.arange(aligned_height, device=best.device)[:, None]
+        column = torch.arange(aligned_width, device=best.device)
+        argmax_y[number] = y.positions[row * y.grid + best // x.grid]
+        argmax_x[number] = x.positions[column * x.grid + best % x.grid]
 
 
 def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor,
@@ -129,9 +137,18 @@ def _axes(rois: Tensor, maps: Tensor, bins: Tuple[int, int], scale: float,
     corners = rois[:, 1:].detach().to(maps) * float(np.float32(scale))
     corners = corners - 0.5 if aligned else corners
     starts, lengths = corners[:, :2], corners[:, 2:] - corners[:, :2]
-    _check(rois, lengths, aligned)
-    if not aligned:
+    good = lengths.isfinite().all(1)
+    if aligned:
+        good &= (lengths >= 0).all(1)
+    if not good.all():
+        number = int((~good).nonzero()[0])
+        raise ValueError(
+            f'roi_align: box {number} is {rois[number, 1:].tolist()} (x1, '
+            f'y1, x2, y2), of {len(rois)}; coordinates must be finite and '
+            f'x2 >= x1, y2 >= y1')
+    if not aligned:  # mmcv then makes every box at least 1 x 1
         lengths = lengths.clamp(min=1)
+    # 0 as the ratio asks for about one sample per pixel of the map
     steps = lengths / lengths.new_tensor([bins[1], bins[0]])
     grids = steps.float().ceil().long().tolist()
     images = rois[:, 0].long().tolist()
@@ -147,24 +164,13 @@ def _axes(rois: Tensor, maps: Tensor, bins: Tuple[int, int], scale: float,
                      maps, maps.size(3)))
 
 
-def _check(rois: Tensor, lengths: Tensor, aligned: bool) -> None:
-    good = lengths.isfinite().all(1)
-    if aligned:
-        good &= (lengths >= 0).all(1)
-    if not good.all():
-        number = int((~good).nonzero()[0])
-        raise ValueError(
-            f'roi_align: box {number} is {rois[number, 1:].tolist()} (x1, '
-            f'y1, x2, y2), of {len(rois)}; coordinates must be finite and '
-            f'x2 >= x1, y2 >= y1')
-
-
 def _axis(start: float, step: float, bins: int, grid: int, like: Tensor,
           size: int) -> _Axis:
     offsets = torch.arange(grid, device=like.device).to(like.dtype) + 0.5
     edges = torch.arange(bins, device=like.device).to(like.dtype) * step
     positions = ((start + edges)[:, None] + offsets * step / grid).flatten()
     low, high, fraction, inside = _neighbours(positions, size)
+    # only the pixels that the box sees, so that a large map costs no more
     first, stop = int(low.min()), int(high.max()) + 1
     matrix = positions.new_zeros(len(positions), stop - first)
     matrix.scatter_add_(1, (low - first)[:, None],
@@ -186,20 +192,6 @@ def _neighbours(positions: Tensor,
     return low, (low + 1).clamp(max=size - 1), positions - low, inside
 
 
-def _largest(samples: Tensor, y: _Axis, x: _Axis) -> List[Tensor]:
-    """Largest sample of every bin, the first of equals, and its position."""
-    channels = len(samples)
-    bins = samples.view(channels, -1, y.grid, samples.size(2) // x.grid,
-                        x.grid).permute(0, 1, 3, 2, 4).flatten(3)
-    best = bins.argmax(-1, keepdim=True)
-    values = bins.gather(-1, best)[..., 0]
-    best = best[..., 0]
-    row = torch.arange(bins.size(1), device=best.device)[:, None] * y.grid
-    column = torch.arange(bins.size(2), device=best.device) * x.grid
-    return [values, y.positions[row + best // x.grid],
-            x.positions[column + best % x.grid]]
-
-
 def _backward_max(grad_output: Tensor, rois: Tensor, argmax_y: Tensor,
                   argmax_x: Tensor, grad_input: Tensor) -> None:
     _, channels, height, width = grad_input.shape
@@ -208,6 +200,8 @@ def _backward_max(grad_output: Tensor, rois: Tensor, argmax_y: Tensor,
     grads = _widened(grad_output) * (inside_y & inside_x)
     plane = (rois[:, 0].long()[:, None] * channels +
              torch.arange(channels, device=rois.device))[..., None, None]
+    # A sample's gradient goes to its four pixels; added up in float32 or
+    # better, since many samples of overlapping boxes meet in a pixel.
     total = torch.zeros_like(_widened(grad_input)).flatten()
     for row, weight_y in ((y0, 1 - fy), (y1, fy)):
         for column, weight_x in ((x0, 1 - fx), (x1, fx)):

@@ -34,9 +34,20 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
     rows = np.empty((len(boxes), 6), dtype=kind)
     rows[:, :4] = boxes.detach().cpu().numpy()
     rows[:, 4] = scores.detach().cpu().numpy()
-    decay = _decay(method, kind(iou_threshold), kind(sigma))
+    # of the boxes' own type: scalars of float64 would widen the arithmetic
+    threshold, sigma = kind(iou_threshold), kind(sigma)
+    decays = {
+        0: lambda iou: np.where(iou >= threshold, 0, 1),
+        1: lambda iou: np.where(iou >= threshold, 1 - iou, 1),
+        2: lambda iou: np.exp(-(iou * iou) / sigma),
+    }
+    if method not in decays:
+        raise ValueError(f'softnms: method is {method!r}; use 0 (naive), '
+                         f'1 (linear) or 2 (gaussian)')
+    decay = decays[method]
     with np.errstate(all='ignore'):
-        rows[:, 5] = _areas(rows, offset)
+        rows[:, 5] = ((rows[:, 2] - rows[:, 0] + offset) *
+                      (rows[:, 3] - rows[:, 1] + offset))
         order = _take_all(rows, decay, kind(min_score), offset)
     dets[:len(order)] = torch.from_numpy(rows[:len(order), :5]).to(dets)
     return torch.tensor(order, dtype=torch.long, device=boxes.device)
@@ -46,59 +57,31 @@ def _take_all(rows: np.ndarray, decay: Callable, min_score: float,
               offset: int) -> List[int]:
     """Take boxes until none is left; ``rows`` ends in the order taken."""
     index = np.arange(len(rows))
-    count, taken = len(rows), 0
-    while taken < count:
-        best = taken + _first_best(rows[taken:count, 4])
-        rows[[taken, best]] = rows[[best, taken]]
-        index[[taken, best]] = index[[best, taken]]
-        rest = rows[taken + 1:count]
-        rest[:, 4] *= decay(_overlaps(rows[taken], rest, offset))
-        survivors = _fill_gaps(rest[:, 4] < min_score)
-        rest[:len(survivors)] = rest[survivors]
-        remaining = index[taken + 1:count]
-        remaining[:len(survivors)] = remaining[survivors]
-        taken += 1
-        count = taken + len(survivors)
+    count, first = len(rows), 0
+    while first < count:
+        scores = rows[first:count, 4]
+        best = first
+        # An undefined score is never better than another, nor beaten by one.
+        if not np.isnan(scores[0]):
+            best += int(np.argmax(np.where(np.isnan(scores), -np.inf,
+                                           scores)))
+        rows[[first, best]] = rows[[best, first]]
+        index[[first, best]] = index[[best, first]]
+        box, others = rows[first], rows[first + 1:count]
+        numbers = index[first + 1:count]
+        low = np.maximum(box[:2], others[:, :2])
+        high = np.minimum(box[2:4], others[:, 2:4])
+        sides = np.maximum(high - low + offset, 0)
+        inter = sides[:, 0] * sides[:, 1]
+        others[:, 4] *= decay(inter / (box[5] + others[:, 5] - inter))
+        dropped = others[:, 4] < min_score
+        # Gaps are closed from the end, as mmcv does one by one: the order of
+        # what is left decides between equal scores.
+        left = len(dropped) - int(dropped.sum())
+        survivors = np.arange(left)
+        survivors[dropped[:left]] = \
+            left + np.flatnonzero(~dropped[left:])[::-1]
+        others[:left], numbers[:left] = others[survivors], numbers[survivors]
+        first += 1
+        count = first + left
     return index[:count].tolist()
-
-
-def _first_best(scores: np.ndarray) -> int:
-    # An undefined score is never better than another, nor beaten by one.
-    if np.isnan(scores[0]):
-        return 0
-    return int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))
-
-
-def _fill_gaps(dropped: np.ndarray) -> np.ndarray:
-    """Positions of survivors, gaps closed from the end."""
-    count = len(dropped) - int(dropped.sum())
-    places = np.arange(count)
-    gaps = np.flatnonzero(dropped[:count])
-    places[gaps] = count + np.flatnonzero(~dropped[count:])[::-1]
-    return places
-
-
-def _decay(method: int, threshold: float, sigma: float) -> Callable:
-    """Factor of a score as a function of IoU, elementwise."""
-    if method == 0:
-        return lambda iou: np.where(iou >= threshold, 0, 1)
-    if method == 1:
-        return lambda iou: np.where(iou >= threshold, 1 - iou, 1)
-    if method == 2:
-        return lambda iou: np.exp(-(iou * iou) / sigma)
-    raise ValueError(f'softnms: method is {method!r}; use 0 (naive), '
-                     f'1 (linear) or 2 (gaussian)')
-
-
-def _areas(rows: np.ndarray, offset: int) -> np.ndarray:
-    return ((rows[:, 2] - rows[:, 0] + offset) *
-            (rows[:, 3] - rows[:, 1] + offset))
-
-
-def _overlaps(box: np.ndarray, rows: np.ndarray, offset: int) -> np.ndarray:
-    """IoU of one box with the others, (R, )."""
-    low = np.maximum(box[:2], rows[:, :2])
-    high = np.minimum(box[2:4], rows[:, 2:4])
-    sides = np.maximum(high - low + offset, 0)
-    inter = sides[:, 0] * sides[:, 1]
-    return inter / (box[5] + rows[:, 5] - inter)

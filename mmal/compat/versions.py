@@ -61,7 +61,19 @@ def check() -> None:
             accepted and the command that installs one.
     """
     for requirement in REQUIREMENTS:
-        _check(requirement)
+        distribution = installed(requirement)
+        if distribution is None:
+            raise ImportError(requirement.missing, name=requirement.module)
+        name, version = distribution
+        accepted = dict(requirement.ranges)[name]
+        # The base version: a local build 3.3.0+abc or a nightly is not
+        # refused.
+        base = Version(Version(version).base_version)
+        if base not in SpecifierSet(accepted):
+            raise ImportError(
+                f'mmal works with {name}{accepted}, and {name} {version} is '
+                f'installed: pip install "{name}{accepted}".',
+                name=requirement.module)
 
 
 def installed(requirement: Requirement) -> Optional[Tuple[str, str]]:
@@ -78,7 +90,7 @@ def installed(requirement: Requirement) -> Optional[Tuple[str, str]]:
         try:
             return name, importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            continue
+            continue  # it may be there from another distribution
     module = importlib.import_module(requirement.module)
     return requirement.ranges[0][0], module.__version__
 
@@ -86,20 +98,5 @@ def installed(requirement: Requirement) -> Optional[Tuple[str, str]]:
 def _importable(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
+    except (ImportError, ValueError):  # it is loaded, but from nowhere
         return False
-
-
-def _check(requirement: Requirement) -> None:
-    found = installed(requirement)
-    if found is None:
-        raise ImportError(requirement.missing, name=requirement.module)
-    name, version = found
-    accepted = dict(requirement.ranges)[name]
-    # The base version: a local build 3.3.0+abc or a nightly is not refused.
-    base = Version(Version(version).base_version)
-    if base not in SpecifierSet(accepted):
-        raise ImportError(
-            f'mmal works with {name}{accepted}, and {name} {version} is '
-            f'installed: pip install "{name}{accepted}".',
-            name=requirement.module)

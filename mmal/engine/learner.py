@@ -125,7 +125,7 @@ class ActiveLearner:
         with trained(cfg) as training:
             record = Record(number, images, boxes, training.metrics)
             if repeats or self.settings.reselects:
-                record.repeated = repeats
+                record.reselected = repeats
             # how long a training took that was killed nobody knows
             if checkpoint is None and member_seconds is not None:
                 record.train_seconds = member_seconds + training.seconds
@@ -156,10 +156,10 @@ class ActiveLearner:
                 f'none of the {len(ids)} images of active_learning.initial '
                 'has a box, so the first round has nothing to train on: '
                 'enlarge it or change active_learning.seed.')
-        write_round_splits(folder.path, coco, pool, annotations)
-        write_repeats(folder.path, pool)
+        write_round_splits(folder, coco, pool, annotations)
+        write_repeats(folder, pool)
         if self.settings.reselects:
-            write_candidates(folder.path, coco, pool)
+            write_candidates(folder, coco, pool)
         return boxes
 
     def _stop_reason(self, metrics: dict) -> Optional[str]:

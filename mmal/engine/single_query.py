@@ -22,8 +22,6 @@ from .query_result import QueryResult
 from .round_config import test_pipeline
 from .settings import Settings, absolute, image_prefix, pool_dataset
 
-_RESELECTED = 'reselected.txt'
-
 
 class UnlabelledOracle(BaseOracle):
     """Stands for a pool that nobody has labelled: it knows nothing."""
@@ -90,14 +88,12 @@ def query_once(cfg: Config,
     result = query.run(model, splits, 0, files, oracle)
 
     def write_names() -> None:
-        lists = {'selected.txt': result.new}
+        lists = {files.selected_names: result.new}
         if settings.reselects:
-            lists[_RESELECTED] = result.reselected
+            lists[files.reselected_names] = result.reselected
         for file, ids in lists.items():
             names = [pool.images[i]['file_name'] for i in ids]
-            write_text(
-                osp.join(files.path, file),
-                ''.join(f'{name}\n' for name in names))
+            write_text(file, ''.join(f'{name}\n' for name in names))
 
     on_main(write_names)
     return result
@@ -147,8 +143,7 @@ def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
             'to select. Name another pool in active_learning.data.ann_file.')
     os.makedirs(files.path, exist_ok=True)
     discard_leftovers(files.path)
-    reselected = osp.join(files.path, _RESELECTED)
-    for path in (files.scores, files.candidates, reselected):
+    for path in (files.scores, files.candidates, files.reselected_names):
         if osp.exists(path):
             os.unlink(path)
     write_split(files.unlabelled, full, left)

@@ -1,44 +1,44 @@
 """What is labelled, what is left, and who labels it."""
 from .budget import (
-                   BUDGETS,
-                   Acquisition,
-                   BaseBudget,
-                   BoxBudget,
-                   ImageBudget,
-                   build_budget,
+    BUDGETS,
+    Acquisition,
+    BaseBudget,
+    BoxBudget,
+    ImageBudget,
+    build_budget,
 )
 from .coco import (
-                   CocoData,
-                   check_classes,
-                   load_coco,
-                   merge_annotations,
-                   write_split,
+    CocoData,
+    check_classes,
+    load_coco,
+    merge_annotations,
+    write_split,
 )
 from .images import (
-                   UnreadableImage,
-                   UnreadableImagesError,
-                   check_images,
-                   verify_image,
+    UnreadableImage,
+    UnreadableImagesError,
+    check_images,
+    verify_image,
 )
 from .initial import Initial, initial_ids
 from .oracle import (
-                   BaseOracle,
-                   CocoOracle,
-                   LabelsPending,
-                   ManualOracle,
-                   build_oracle,
-                   count_boxes,
+    BaseOracle,
+    CocoOracle,
+    LabelsPending,
+    ManualOracle,
+    count_boxes,
+    is_box,
 )
 from .pool import Pool, State, draw_initial
 from .repeat_images import RepeatImages
 from .splits import write_candidates, write_repeats, write_round_splits
 
 __all__ = [
-    'Acquisition', 'BUDGETS', 'UnreadableImage', 'UnreadableImagesError', 'BaseBudget', 'BaseOracle',
-    'BoxBudget', 'CocoData', 'CocoOracle', 'ImageBudget', 'Initial',
-    'LabelsPending', 'ManualOracle', 'Pool', 'RepeatImages', 'State',
-    'build_budget', 'build_oracle', 'check_classes', 'check_images',
-    'count_boxes', 'draw_initial', 'initial_ids', 'load_coco',
+    'Acquisition', 'BUDGETS', 'BaseBudget', 'BaseOracle', 'BoxBudget',
+    'CocoData', 'CocoOracle', 'ImageBudget', 'Initial', 'LabelsPending',
+    'ManualOracle', 'Pool', 'RepeatImages', 'State', 'UnreadableImage',
+    'UnreadableImagesError', 'build_budget', 'check_classes', 'check_images',
+    'count_boxes', 'draw_initial', 'initial_ids', 'is_box', 'load_coco',
     'merge_annotations', 'verify_image', 'write_candidates', 'write_repeats',
     'write_round_splits', 'write_split'
 ]

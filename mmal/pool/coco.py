@@ -147,15 +147,22 @@ def parse_coco(raw: Any, path: str, need_annotations: bool = True) -> CocoData:
     by_id = _check_images(images, path)
     category_ids = _check_categories(categories, path)
     _check_annotations(annotations, by_id, category_ids, path)
-    grouped: dict[ImageId, list[dict]] = {}
-    for a in annotations:
-        grouped.setdefault(a['image_id'], []).append(a)
     header = {
         k: v
         for k, v in raw.items()
         if k not in ('images', 'annotations', 'categories')
     }
-    return CocoData(path, by_id, grouped, categories, header)
+    return CocoData(path, by_id, group_by_image(annotations), categories,
+                    header)
+
+
+def group_by_image(
+        annotations: Iterable[dict]) -> dict[ImageId, list[dict]]:
+    """Annotations by image id, in their order."""
+    grouped: dict[ImageId, list[dict]] = {}
+    for a in annotations:
+        grouped.setdefault(a['image_id'], []).append(a)
+    return grouped
 
 
 def write_split(path: str,

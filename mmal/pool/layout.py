@@ -1,15 +1,21 @@
-"""The work folder: which file is where."""
+"""The work folder: which file is where.
+
+Nobody else spells the names of these files. A folder that is not there yet
+has names too: nothing here is made or written.
+"""
 from __future__ import annotations
 
+import os
 import os.path as osp
 import re
+from contextlib import suppress
 from dataclasses import dataclass
-from glob import glob
 from typing import Optional
 
 from mmal.compat.checkpoints import is_readable_checkpoint
 
-_STEP = re.compile(r'^(?:epoch|iter)_(\d+)\.pth$')
+_STEP = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+_ROUND = re.compile(r'round_(\d+)')
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,8 @@ class RoundDir:
 
     @property
     def repeats(self) -> str:
-        """Labelled images that the round trains on more than once; there is
-        no file where there are none."""
+        """How often labelled images were reselected, which repeats them in
+        training; there is no file where none was."""
         return osp.join(self.path, 'repeats.json')
 
     @property
@@ -73,6 +79,18 @@ class RoundDir:
         """What was chosen for the next round."""
         return osp.join(self.path, 'selected.json')
 
+    @property
+    def selected_names(self) -> str:
+        """File names of the images to label, best first; of a single
+        query."""
+        return osp.join(self.path, 'selected.txt')
+
+    @property
+    def reselected_names(self) -> str:
+        """File names of the images that were reselected, best first; of a
+        single query."""
+        return osp.join(self.path, 'reselected.txt')
+
     def member(self, number: int) -> MemberDir:
         """The folder of an ensemble's member, counted from 1.
 
@@ -82,12 +100,11 @@ class RoundDir:
 
     def checkpoints(self) -> list[str]:
         """The checkpoints of the training, the newest first."""
-        found = []
-        for path in glob(osp.join(glob_escape(self.path), '*.pth')):
-            match = _STEP.match(osp.basename(path))
-            if match:
-                found.append((int(match.group(1)), path))
-        return [path for _, path in sorted(found, reverse=True)]
+        steps = [
+            (int(match[1]), osp.join(self.path, match[0]))
+            for match in map(_STEP.fullmatch, _names_in(self.path)) if match
+        ]
+        return [path for _, path in sorted(steps, reverse=True)]
 
     def latest_checkpoint(self) -> Optional[str]:
         """The newest checkpoint that is whole, or None.
@@ -122,9 +139,34 @@ class MemberDir(RoundDir):
         return osp.join(self.path, 'weights.pth')
 
 
-def glob_escape(path: str) -> str:
-    """A path in which glob finds no wildcard."""
-    return re.sub(r'([*?[])', r'[\1]', path)
+@dataclass(frozen=True)
+class LabelDir:
+    """The files through which people are asked for labels.
+
+    Args:
+        path (str): The folder.
+    """
+    path: str
+
+    @property
+    def request(self) -> str:
+        """COCO file of the images to label; it has no annotations."""
+        return osp.join(self.path, 'to_label.json')
+
+    @property
+    def request_names(self) -> str:
+        """Their file names."""
+        return osp.join(self.path, 'to_label.txt')
+
+    @property
+    def labels(self) -> str:
+        """COCO file that people fill."""
+        return osp.join(self.path, 'labels.json')
+
+    @property
+    def accepted(self) -> str:
+        """COCO file of the labels taken over so far."""
+        return osp.join(self.path, 'accepted.json')
 
 
 @dataclass(frozen=True)
@@ -157,6 +199,22 @@ class WorkDir:
         return osp.join(self.path, 'curve.json')
 
     @property
+    def curve_picture(self) -> str:
+        """The learning curve, drawn."""
+        return osp.join(self.path, 'curve.png')
+
+    @property
+    def report(self) -> str:
+        """The page that a person looks at."""
+        return osp.join(self.path, 'report.html')
+
+    @property
+    def labels(self) -> LabelDir:
+        """Where people are asked for labels, unless a config says another
+        folder."""
+        return LabelDir(osp.join(self.path, 'labels'))
+
+    @property
     def log(self) -> str:
         """The log of the active learning, beside the rounds' own."""
         return osp.join(self.path, 'active_learning.log')
@@ -164,3 +222,15 @@ class WorkDir:
     def round(self, number: int) -> RoundDir:
         """The folder of a round, counted from 0."""
         return RoundDir(osp.join(self.path, f'round_{number:02d}'))
+
+    def round_numbers(self) -> list[int]:
+        """The rounds that have a folder, ascending."""
+        matches = map(_ROUND.fullmatch, _names_in(self.path))
+        return sorted(int(match[1]) for match in matches if match)
+
+
+def _names_in(folder: str) -> list[str]:
+    """The entries of a folder; none if there is no such folder."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return os.listdir(folder)
+    return []

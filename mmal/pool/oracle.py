@@ -11,7 +11,15 @@ import numpy as np
 from mmal.fileio import write_json, write_text
 from mmal.registry import TASK_UTILS
 from mmal.types import ImageId
-from .coco import CocoData, load_coco, merge_annotations, some, write_split
+from .coco import (
+    CocoData,
+    group_by_image,
+    load_coco,
+    merge_annotations,
+    some,
+    write_split,
+)
+from .layout import LabelDir, WorkDir
 
 
 class LabelsPending(Exception):
@@ -121,16 +129,18 @@ class CocoOracle(BaseOracle):
         self._annotations = labels.annotations
         if labels is not pool:
             check_same_images(pool, labels, pool.ids)
-            self._annotations = _by_image(
+            self._annotations = group_by_image(
                 translate(labels, pool, {i: i for i in pool.ids}))
 
     def annotate(self, ids: Iterable[ImageId]) -> list[dict]:
+        """See :meth:`BaseOracle.annotate`."""
         return [a for i in _known(ids, self.pool)
                 for a in self._annotations.get(i, ())]
 
     def count_boxes(self, ids: Iterable[ImageId]) -> np.ndarray:
+        """See :meth:`BaseOracle.count_boxes`."""
         return np.array([
-            sum(map(_is_box, self._annotations.get(i, ())))
+            sum(map(is_box, self._annotations.get(i, ())))
             for i in _known(ids, self.pool)], dtype=np.int64)
 
 
@@ -168,81 +178,89 @@ class ManualOracle(BaseOracle):
         if folder is None and work_dir is None:
             raise ValueError('ManualOracle needs folder, where the files for '
                              'labelling go.')
-        self.folder = folder or osp.join(work_dir, 'labels')
-        _unique_names(pool)
-
-    @property
-    def labels(self) -> str:
-        """The file that people fill."""
-        return osp.join(self.folder, 'labels.json')
-
-    @property
-    def accepted(self) -> str:
-        """The labels taken over so far."""
-        return osp.join(self.folder, 'accepted.json')
+        self.files = LabelDir(folder) if folder else WorkDir(work_dir).labels
+        _ids_by_name(pool)
 
     def annotate(self, ids: Iterable[ImageId]) -> list[dict]:
+        """See :meth:`BaseOracle.annotate`."""
         ids = _known(ids, self.pool)
-        done = self._load_accepted()
-        pending = [i for i in ids if i not in done.images]
+        accepted = self._load_accepted()
+        pending = [i for i in ids if i not in accepted.images]
         if pending:
-            self._take_over(done, pending)
-            done = self._load_accepted()
-        return done.annotations_of(ids)
+            self._accept(pending, accepted)
+            accepted = self._load_accepted()
+        return accepted.annotations_of(ids)
 
     def count_boxes(self, ids: Iterable[ImageId]) -> np.ndarray:
+        """See :meth:`BaseOracle.count_boxes`.
+
+        Raises:
+            ValueError: If nobody has labelled one of the images yet.
+        """
         ids = _known(ids, self.pool)
-        done = self._load_accepted()
-        unknown = [i for i in ids if i not in done.images]
-        if unknown:
+        accepted = self._load_accepted()
+        unlabelled = [i for i in ids if i not in accepted.images]
+        if unlabelled:
             raise ValueError(
-                f'nobody has labelled the images {some(unknown)} yet, so '
+                f'nobody has labelled the images {some(unlabelled)} yet, so '
                 'their boxes cannot be counted. Use '
                 "active_learning.budget.unit='images' with ManualOracle.")
-        return count_boxes(done.annotations_of(ids), ids)
+        return count_boxes(accepted.annotations_of(ids), ids)
 
     def _load_accepted(self) -> CocoData:
-        if osp.exists(self.accepted):
-            return load_coco(self.accepted)
-        return CocoData(self.accepted, {}, {}, self.pool.categories)
+        if osp.exists(self.files.accepted):
+            return load_coco(self.files.accepted)
+        return CocoData(self.files.accepted, {}, {}, self.pool.categories)
 
-    def _take_over(self, done: CocoData, pending: list[ImageId]) -> None:
-        if not osp.exists(self.labels):
-            raise self._ask(pending, '')
-        labels = load_coco(self.labels)
-        theirs = _unique_names(labels)
-        missing = [i for i in pending if self._name(i) not in theirs]
+    def _accept(self, pending: list[ImageId], accepted: CocoData) -> None:
+        """Take over the labels of images, or ask people for them."""
+        names = {self.pool.images[i]['file_name']: i for i in pending}
+        if not osp.exists(self.files.labels):
+            raise self._request(names)
+        labels = load_coco(self.files.labels)
+        theirs = _ids_by_name(labels)
+        missing = [name for name in names if name not in theirs]
         if missing:
-            names = some(map(self._name, missing))
-            raise self._ask(
-                pending, f'It lacks {len(missing)} of them: {names}. (Names '
-                'must be as in to_label.json, folders included.) ')
-        match = {theirs[self._name(i)]: i for i in pending}
-        _check_sizes(labels, self.pool, match)
+            raise self._request(
+                names, f'It lacks {len(missing)} of them: {some(missing)}. '
+                '(Names must be as in to_label.json, folders included.) ')
+        match = {theirs[name]: i for name, i in names.items()}
+
+        # labelling tools that scale or rotate what they show write boxes
+        # that look right in their own file alone
+        rescaled = [
+            name for name, i in names.items()
+            if any(labels.images[theirs[name]][side] != self.pool.images[i][
+                side] for side in ('width', 'height'))
+        ]
+        if rescaled:
+            raise ValueError(
+                f'{labels.path} gives other sizes than {self.pool.path} for '
+                f'the images {some(rescaled)}. Boxes must be in pixels of the '
+                'original images: label those, unscaled and not rotated.')
         new = translate(labels, self.pool, match)
         if not new and labels.header.get('confirm_empty') is not True:
             raise ValueError(
-                f'{self.labels} has no annotation for any of the '
+                f'{labels.path} has no annotation for any of the '
                 f'{len(pending)} images asked for. Label them; if they are '
                 'all empty, add "confirm_empty": true to its top level.')
-        old = done.annotations_of(done.images)
-        write_split(self.accepted, self.pool, [*done.images, *pending],
-                    merge_annotations(old, new))
+        write_split(
+            self.files.accepted, self.pool, [*accepted.images, *pending],
+            merge_annotations(accepted.annotations_of(accepted.images), new))
 
-    def _ask(self, pending: list[ImageId], detail: str) -> LabelsPending:
-        request = osp.join(self.folder, 'to_label.json')
-        write_json(request, self.pool.subset(pending))
-        write_text(
-            osp.join(self.folder, 'to_label.txt'),
-            ''.join(f'{self._name(i)}\n' for i in pending))
+    def _request(self, names: Mapping[str, ImageId],
+                 detail: str = '') -> LabelsPending:
+        """Write what is to be labelled, and say so."""
+        write_json(self.files.request, self.pool.subset(names.values()))
+        write_text(self.files.request_names,
+                   ''.join(f'{name}\n' for name in names))
         return LabelsPending(
-            f'{len(pending)} images wait for labels. They are listed in '
-            f'{request} (names alone: to_label.txt). Save their boxes as '
-            f'COCO json in {self.labels}; list images without objects there '
-            f'too. {detail}Then run again with --resume.', pending)
-
-    def _name(self, id: ImageId) -> str:
-        return self.pool.images[id]['file_name']
+            f'{len(names)} images wait for labels. They are listed in '
+            f'{self.files.request} (names alone: '
+            f'{osp.basename(self.files.request_names)}). Save their boxes as '
+            f'COCO json in {self.files.labels}; list images without objects '
+            f'there too. {detail}Then run again with --resume.',
+            list(names.values()))
 
 
 class InitialOracle(BaseOracle):
@@ -268,36 +286,36 @@ class InitialOracle(BaseOracle):
         return self.oracle.name
 
     def annotate(self, ids: Iterable[ImageId]) -> list[dict]:
+        """See :meth:`BaseOracle.annotate`."""
         ids = list(ids)
         given = [a for i in ids for a in self._given.get(i, ())]
-        rest = [i for i in ids if i not in self._given]
-        asked = self.oracle.annotate(rest) if rest else []
+        others = [i for i in ids if i not in self._given]
+        asked = self.oracle.annotate(others) if others else []
         return merge_annotations(given, asked)
 
     def count_boxes(self, ids: Iterable[ImageId]) -> np.ndarray:
+        """See :meth:`BaseOracle.count_boxes`."""
         ids = list(ids)
         given = [a for i in ids for a in self._given.get(i, ())]
         counts = count_boxes(given, ids)
-        rest = [n for n, i in enumerate(ids) if i not in self._given]
-        if rest:
-            counts[rest] = self.oracle.count_boxes([ids[n] for n in rest])
+        others = [n for n, i in enumerate(ids) if i not in self._given]
+        if others:
+            counts[others] = self.oracle.count_boxes([ids[n] for n in others])
         return counts
 
 
-def build_oracle(cfg: Mapping, pool: CocoData, work_dir: str) -> BaseOracle:
-    """Build ``active_learning.oracle``; its pool and work folder are filled
-    in."""
-    return TASK_UTILS.build(
-        dict(cfg), default_args={'pool': pool, 'work_dir': work_dir})
+def is_box(annotation: Mapping) -> bool:
+    """Whether a COCO annotation is a box that people draw.
+
+    Crowd regions (``iscrowd``) and those marked ``ignore`` are none: they
+    outline no single object, and no detector trains on them as one.
+    """
+    return not (annotation.get('iscrowd') or annotation.get('ignore'))
 
 
 def count_boxes(annotations: Iterable[Mapping],
                 ids: Sequence[ImageId]) -> np.ndarray:
-    """Count the boxes that people draw on each image.
-
-    A box is an annotation of one object. Crowd regions (``iscrowd``) and
-    those marked ``ignore`` are not counted: they outline no single object,
-    and no detector trains on them as one.
+    """Count the boxes that people draw on each image, see :func:`is_box`.
 
     Args:
         annotations (Iterable[dict]): COCO annotations.
@@ -308,7 +326,7 @@ def count_boxes(annotations: Iterable[Mapping],
     """
     position = {i: n for n, i in enumerate(ids)}
     at = [position[a['image_id']] for a in annotations
-          if _is_box(a) and a['image_id'] in position]
+          if is_box(a) and a['image_id'] in position]
     return np.bincount(
         np.array(at, dtype=np.int64), minlength=len(ids)).astype(np.int64)
 
@@ -356,20 +374,16 @@ def translate(labels: CocoData, pool: CocoData,
     rows = labels.annotations_of(match)
     ours = {c['name']: c['id'] for c in pool.categories}
     names = {c['id']: c['name'] for c in labels.categories}
-    strange = {names[a['category_id']] for a in rows}.difference(ours)
-    if strange:
+    unknown = {names[a['category_id']] for a in rows}.difference(ours)
+    if unknown:
         raise ValueError(
             f'{labels.path} uses categories that {pool.path} does not have: '
-            f'{some(sorted(strange), 10)}. Rename or remove them; known are '
+            f'{some(sorted(unknown), 10)}. Rename or remove them; known are '
             f'{some(ours, 10)}.')
     return [
         dict(a, image_id=match[a['image_id']],
              category_id=ours[names[a['category_id']]]) for a in rows
     ]
-
-
-def _is_box(annotation: Mapping) -> bool:
-    return not (annotation.get('iscrowd') or annotation.get('ignore'))
 
 
 def _known(ids: Iterable[ImageId], pool: CocoData) -> list[ImageId]:
@@ -381,36 +395,15 @@ def _known(ids: Iterable[ImageId], pool: CocoData) -> list[ImageId]:
     return ids
 
 
-def _by_image(annotations: Iterable[dict]) -> dict[ImageId, list[dict]]:
-    grouped: dict[ImageId, list[dict]] = {}
-    for a in annotations:
-        grouped.setdefault(a['image_id'], []).append(a)
-    return grouped
-
-
-def _unique_names(coco: CocoData) -> dict[str, ImageId]:
-    """Image ids by file name."""
+def _ids_by_name(coco: CocoData) -> dict[str, ImageId]:
+    """Image ids by file name, which must tell images apart."""
     names: dict[str, ImageId] = {}
-    twice = []
+    duplicates = []
     for i, image in coco.images.items():
         if names.setdefault(image['file_name'], i) != i:
-            twice.append(image['file_name'])
-    if twice:
+            duplicates.append(image['file_name'])
+    if duplicates:
         raise ValueError(f'{coco.path} lists files more than once: '
-                         f'{some(twice)}. ManualOracle knows images by their '
-                         'file_name: list each one once.')
+                         f'{some(duplicates)}. ManualOracle knows images by '
+                         'their file_name: list each one once.')
     return names
-
-
-def _check_sizes(labels: CocoData, pool: CocoData,
-                 match: Mapping[ImageId, ImageId]) -> None:
-    def size(coco, i):
-        return coco.images[i]['width'], coco.images[i]['height']
-
-    wrong = [t for t, o in match.items() if size(labels, t) != size(pool, o)]
-    if wrong:
-        raise ValueError(
-            f'{labels.path} gives other sizes than {pool.path} for the '
-            f'images {some(labels.images[i]["file_name"] for i in wrong)}. '
-            'Boxes must be in pixels of the original images: label those, '
-            'unscaled and not rotated.')

@@ -2,98 +2,79 @@
 from __future__ import annotations
 
 import os
-import os.path as osp
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Optional
 
 from mmal.fileio import write_json
 from .coco import CocoData, write_split
+from .layout import RoundDir
 from .pool import Pool
 
-LABELLED = 'labelled.json'
-UNLABELLED = 'unlabelled.json'
-CANDIDATES = 'candidates.json'
-REPEATS = 'repeats.json'
 
-
-def write_round_splits(round_dir: str,
+def write_round_splits(folder: RoundDir,
                        coco: CocoData,
                        pool: Pool,
                        annotations: Iterable[Mapping],
-                       round: Optional[int] = None) -> tuple[str, str]:
+                       round: Optional[int] = None) -> None:
     """Write what a round trains on and what it scores.
 
-    ``labelled.json`` is a COCO file that any mmdet config can train on.
-    ``unlabelled.json`` has the images that are left and no annotations at
+    ``folder.labelled`` is a COCO file that any mmdet config can train on.
+    ``folder.unlabelled`` has the images that are left and no annotations at
     all, whatever ``coco`` holds. When no image is left, its list is empty.
 
     Args:
-        round_dir (str): The round's folder; made if missing.
+        folder (RoundDir): The round's files; the folder is made if missing.
         coco (CocoData): All images of the pool.
         pool (Pool): Its state.
         annotations (Iterable[dict]): The oracle's, of the labelled images.
         round (int, optional): The round. Default: the latest.
-
-    Returns:
-        tuple[str, str]: The paths of the two files.
 
     Raises:
         ValueError: If an annotation belongs to an image that is not
             labelled, or two share an id.
         OSError: If they cannot be written.
     """
-    labelled = osp.join(round_dir, LABELLED)
-    unlabelled = osp.join(round_dir, UNLABELLED)
-    write_split(labelled, coco, pool.labelled(round), annotations)
-    write_split(unlabelled, coco, pool.unlabelled(round))
-    return labelled, unlabelled
+    write_split(folder.labelled, coco, pool.labelled(round), annotations)
+    write_split(folder.unlabelled, coco, pool.unlabelled(round))
 
 
-def write_candidates(round_dir: str,
+def write_candidates(folder: RoundDir,
                      coco: CocoData,
                      pool: Pool,
-                     round: Optional[int] = None) -> str:
-    """Write ``candidates.json``: unlabelled and labelled images together.
+                     round: Optional[int] = None) -> None:
+    """Write ``folder.candidates``: unlabelled and labelled images together.
 
     It has no annotations, so that nobody who scores can tell them apart.
 
     Args:
-        round_dir (str): The round's folder.
+        folder (RoundDir): The round's files.
         coco (CocoData): All images of the pool.
         pool (Pool): Its state.
         round (int, optional): The round. Default: the latest.
-
-    Returns:
-        str: The path of the file.
     """
-    path = osp.join(round_dir, CANDIDATES)
-    write_split(path, coco, [*pool.labelled(round), *pool.unlabelled(round)])
-    return path
+    write_split(folder.candidates, coco,
+                [*pool.labelled(round), *pool.unlabelled(round)])
 
 
-def write_repeats(round_dir: str,
+def write_repeats(folder: RoundDir,
                   pool: Pool,
-                  round: Optional[int] = None) -> Optional[str]:
-    """Write ``repeats.json``: images that the round's training repeats.
+                  round: Optional[int] = None) -> None:
+    """Write ``folder.repeats``: images that the round's training repeats.
 
-    It holds ``ids`` and, for each of them, ``times``: how often more than
-    once it is trained on. Where no image was taken again there is no file.
+    It holds ``ids`` and, for each of them, ``times``: how often it was
+    reselected. Where no image was, there is no file, and one that is there
+    of another state is removed.
 
     Args:
-        round_dir (str): The round's folder.
+        folder (RoundDir): The round's files.
         pool (Pool): Its state.
         round (int, optional): The round. Default: the latest.
-
-    Returns:
-        str | None: The path of the file, if there is one.
     """
-    path = osp.join(round_dir, REPEATS)
     repeats = pool.repeat_counts(round)
     if repeats:
-        write_json(
-            path, dict(ids=list(repeats), times=list(repeats.values())))
-        return path
+        write_json(folder.repeats,
+                   dict(ids=list(repeats), times=list(repeats.values())))
+        return
     with suppress(FileNotFoundError):
-        os.unlink(path)
-    return None
+        os.unlink(folder.repeats)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 from .tables import number
 from .uncertainty_tables import PlainTable
@@ -41,10 +41,13 @@ def ab_table(rows: Sequence[ABRow], names: Sequence[str],
     """
     first, second = names
     header = ('', 'reference', first, '±', second, '±')
-    lines = [(row.name, number(row.reference.mean, 4),
-              *(cell for change in row.changes for cell in (
-                  _signed(change.mean), number(change.std, 2))))
-             for row in rows]
+    lines = []
+    for row in rows:
+        cells = [row.name, number(row.reference.mean, 4)]
+        for change in row.changes:
+            signed = '–' if change.mean is None else f'{change.mean:+,.2f}'
+            cells += [signed, number(change.std, 2)]
+        lines.append(tuple(cells))
     return PlainTable(title, header, tuple(lines))
 
 
@@ -60,7 +63,3 @@ def selection_table(sizes: Sequence[tuple[int, int]],
         'the selections', ('', 'images', 'boxes'),
         tuple((name, f'{images:,}', f'{boxes:,}')
               for name, (images, boxes) in zip(names, sizes)))
-
-
-def _signed(value: Optional[float]) -> str:
-    return '–' if value is None else f'{value:+,.2f}'

@@ -1,14 +1,16 @@
 """The learning curve of one run: ``curve.json`` in its work folder."""
+from __future__ import annotations
+
 import math
 import numbers
 import os.path as osp
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional
 
 from mmal.evaluation import area_under_curve, cost_needed
 from mmal.fileio import read_json, write_json
-
-FILE_NAME = 'curve.json'
+from mmal.pool.layout import WorkDir
 
 # The first key found in a round's metrics is shown under the short name.
 METRIC_KEYS = {
@@ -37,20 +39,29 @@ class Record:
             ensemble's other members included.
         query_seconds (float, optional): Wall time of scoring and selecting
             at the end of the round; None if the round had no query.
-        repeated (int, optional): How many images more it was trained on, by
-            labelled images taken again; ``images`` and ``boxes`` count each
-            image once. None where no image can be taken again.
+        reselected (int, optional): How often labelled images were
+            reselected up to this round: training shows so many images more,
+            while ``images`` and ``boxes`` count each image once. None where
+            no image can be reselected.
     """
     round: int
     images: int
     boxes: int
-    metrics: Dict[str, Optional[float]] = field(default_factory=dict)
+    metrics: dict[str, Optional[float]] = field(default_factory=dict)
     train_seconds: Optional[float] = None
     query_seconds: Optional[float] = None
-    repeated: Optional[int] = None
+    reselected: Optional[int] = None
 
     def __post_init__(self) -> None:
-        self.metrics = {k: _finite(v) for k, v in self.metrics.items()}
+        metrics = {}
+        for key, value in self.metrics.items():
+            # numpy's scalars and tensors of one element are numbers too
+            is_number = isinstance(value, numbers.Real) or hasattr(
+                value, 'item')
+            value = float(value) if is_number else math.nan
+            # JSON has no NaN, which is the AP of a class without objects
+            metrics[key] = value if math.isfinite(value) else None
+        self.metrics = metrics
 
     def value(self, name: str) -> Optional[float]:
         """A metric by its key, or by its short name, e.g. AP or accuracy."""
@@ -68,15 +79,15 @@ class Record:
         ap = self.value('AP')
         return None if ap is None or not self.boxes else 1e4 * ap / self.boxes
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The record as it stands in ``curve.json``."""
         entry = dict(asdict(self), efficiency=self.efficiency)
-        if self.repeated is None:
-            del entry['repeated']
+        if self.reselected is None:
+            del entry['reselected']
         return entry
 
     @classmethod
-    def from_dict(cls, entry: Dict[str, Any]) -> 'Record':
+    def from_dict(cls, entry: Mapping[str, Any]) -> Record:
         """Inverse of :meth:`to_dict`; the efficiency is computed anew."""
         names = cls.__dataclass_fields__
         return cls(**{k: v for k, v in entry.items() if k in names})
@@ -93,7 +104,7 @@ class Curve:
         note (str): A remark for the reader of the report.
         img_prefix (str, optional): Folder of the pool's images.
     """
-    records: List[Record] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     stopped: Optional[str] = None
     note: str = ''
     img_prefix: Optional[str] = None
@@ -114,7 +125,7 @@ class Curve:
 
     def series(self,
                by: str = 'boxes',
-               metric: str = 'AP') -> Tuple[List[float], List[float]]:
+               metric: str = 'AP') -> tuple[list[float], list[float]]:
         """Costs and values of the rounds that have this metric.
 
         Args:
@@ -132,7 +143,7 @@ class Curve:
         return [p[0] for p in pairs], [p[1] for p in pairs]
 
     @property
-    def shown(self) -> Tuple[str, ...]:
+    def shown(self) -> tuple[str, ...]:
         """Short names of the metrics to show: those of a detector unless
         the rounds have others only."""
         for names in SHOWN:
@@ -151,7 +162,7 @@ class Curve:
         costs, values = self.series('boxes', metric)
         return cost_needed(costs, values, ap) if costs else None
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The content of ``curve.json``."""
         out = {
             'rounds': [r.to_dict() for r in self.records],
@@ -176,7 +187,7 @@ class Curve:
         return path
 
     @classmethod
-    def load(cls, path: str, missing_ok: bool = False) -> 'Curve':
+    def load(cls, path: str, missing_ok: bool = False) -> Curve:
         """Read a curve.
 
         Args:
@@ -205,12 +216,4 @@ class Curve:
 
 
 def _file(path: str) -> str:
-    return path if path.endswith('.json') else osp.join(path, FILE_NAME)
-
-
-def _finite(value: Any) -> Optional[float]:
-    is_number = isinstance(value, numbers.Real) or hasattr(value, 'item')
-    if not is_number:
-        return None
-    value = float(value)
-    return value if math.isfinite(value) else None
+    return path if path.endswith('.json') else WorkDir(path).curve

@@ -78,8 +78,14 @@ class MergedCurve:
         if not self.runs:
             raise ValueError(f'{self.name} has no runs to merge.')
         for run in self.runs:
-            if not self._records(run):
-                raise ValueError(self._missing(run))
+            if self._records(run):
+                continue
+            known = sorted({k for r in run.curve.records for k in r.metrics})
+            if not known:
+                raise ValueError(f'{run.name} has no finished round with '
+                                 'metrics: leave it out until it has.')
+            raise ValueError(f'{run.name} has no round with the metric '
+                             f'{self.metric}. It has {", ".join(known)}.')
         if not self._common:
             raise ValueError(
                 f'the runs of {self.name} have no round with {self.metric} '
@@ -88,7 +94,14 @@ class MergedCurve:
     @cached_property
     def rounds(self) -> tuple[MergedRound, ...]:
         """The rounds that all runs have, ordered."""
-        return tuple(map(self._merge, self._common))
+        rounds = []
+        for number in self._common:
+            records = [self._records(run)[number] for run in self.runs]
+            costs = [spread([getattr(r, by) for r in records])
+                     for by in COSTS]
+            values = spread([r.value(self.metric) for r in records])
+            rounds.append(MergedRound(number, *costs, values))
+        return tuple(rounds)
 
     @property
     def last(self) -> MergedRound:
@@ -140,27 +153,14 @@ class MergedCurve:
 
     @cached_property
     def _common(self) -> list[int]:
+        """Numbers of the rounds that all runs have with the metric."""
         return sorted(
             set.intersection(*(set(self._records(r)) for r in self.runs)))
 
     def _records(self, run: Run) -> dict[int, Record]:
+        """The rounds of a run with the metric, by number."""
         return {r.round: r for r in run.curve.records
                 if r.value(self.metric) is not None}
-
-    def _merge(self, number: int) -> MergedRound:
-        records = [self._records(run)[number] for run in self.runs]
-        return MergedRound(
-            number,
-            *(spread([getattr(r, by) for r in records]) for by in COSTS),
-            spread([r.value(self.metric) for r in records]))
-
-    def _missing(self, run: Run) -> str:
-        known = sorted({k for r in run.curve.records for k in r.metrics})
-        if not known:
-            return (f'{run.name} has no finished round with metrics: leave it '
-                    'out until it has.')
-        return (f'{run.name} has no round with the metric {self.metric}. It '
-                f'has {", ".join(known)}.')
 
 
 def common_span(curves: Sequence[MergedCurve],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import permutations
 from typing import Optional
 
-from mmal.evaluation import Saving, spread
+from mmal.evaluation import spread
 from mmal.fileio import write_bytes, write_text
 from .curve import COSTS
 from .merged import (
@@ -17,6 +17,7 @@ from .merged import (
 )
 from .number_table import NumberTable
 from .plots import COLOURS, finish_panel, new_figure, png_of
+from .tables import amount
 
 PAGE_NAME = 'merged.md'
 PICTURE_NAME = 'curves.png'
@@ -95,11 +96,20 @@ def savings_table(curves: Sequence[MergedCurve],
         'method': 0, 'against': 0, metric: 3, by: 0, 'theirs': 0, 'fewer': 0,
         'saving %': 1, 'per seed %': 1, '±': 1, 'seeds': 0
     }
-    rows = [
-        _saving_row(ours, other, by, target)
-        for ours, other in permutations(curves, 2)
-        if method in (None, ours.name)
-    ]
+    rows = []
+    for ours, theirs in permutations(curves, 2):
+        if method not in (None, ours.name):
+            continue
+        saving = merged_saving(ours, theirs, by, target)
+        costs = [NOT_REACHED if cost is None else cost
+                 for cost in (saving.cost, saving.other)]
+        # the mean curves have one saving; its spread is that of the seeds
+        pairs = seed_savings(ours, theirs, by, target)
+        of_seeds = spread([pair.percent for pair in pairs])
+        seeds = f'{of_seeds.count} of {len(pairs)}' if pairs else None
+        rows.append((ours.name, theirs.name, saving.target, *costs,
+                     saving.fewer, saving.percent, of_seeds.mean,
+                     of_seeds.std, seeds))
     goal = (f'the final {metric} of the other method'
             if target is None else f'{metric} {target:g}')
     return NumberTable.make(f'{by} needed to reach {goal}', columns, rows)
@@ -129,9 +139,9 @@ def runs_table(curves: Sequence[MergedCurve]) -> NumberTable:
     for curve in curves:
         for run in curve.runs:
             last = run.curve.records[-1]
-            rows.append((run.name, curve.name, _seed(run.seed),
-                         len(run.curve), last.images, last.boxes,
-                         last.value(metric),
+            seed = None if run.seed is None else str(run.seed)
+            rows.append((run.name, curve.name, seed, len(run.curve),
+                         last.images, last.boxes, last.value(metric),
                          run.curve.stopped or 'not finished'))
     return NumberTable.make('the runs, in their own last round', columns, rows)
 
@@ -151,7 +161,24 @@ def draw_merged(curves: Sequence[MergedCurve]) -> bytes:
     panels = figure.subplots(1, len(COSTS), sharey=True)
     for panel, by in zip(panels, COSTS):
         for i, curve in enumerate(curves):
-            _draw_mean(panel, curve, by, i)
+            costs, values = curve.series(by)
+            colour = COLOURS[i % len(COLOURS)]
+            count = len(curve.runs)
+            panel.plot(
+                costs,
+                values,
+                # the colours begin again: tell the lines apart by dashes
+                '--' if i >= len(COLOURS) else '-',
+                color=colour,
+                marker=_MARKERS[i % len(_MARKERS)],
+                markersize=4,
+                label=f'{curve.name} ({amount(count, "run")})')
+            if count > 1:  # one run has no deviation
+                stds = [r.value.std for r in curve.rounds]
+                panel.fill_between(
+                    costs, [v - s for v, s in zip(values, stds)],
+                    [v + s for v, s in zip(values, stds)],
+                    color=colour, alpha=0.15, linewidth=0)
         finish_panel(panel, by)
     panels[0].set_ylabel(curves[0].metric)
     panels[0].legend(frameon=False, loc='lower right')
@@ -184,49 +211,3 @@ def write_merged(curves: Sequence[MergedCurve],
     path = osp.join(folder, PAGE_NAME)
     write_text(path, '\n'.join(parts))
     return path
-
-
-def _saving_row(ours: MergedCurve, other: MergedCurve, by: str,
-                target: Optional[float]) -> tuple:
-    found = merged_saving(ours, other, by, target)
-    pairs = seed_savings(ours, other, by, target)
-    single = spread([pair.percent for pair in pairs])
-    return (ours.name, other.name, found.target, _reached(found.cost),
-            _reached(found.other), found.fewer, found.percent, single.mean,
-            single.std, _counted(single.count, pairs))
-
-
-def _reached(cost: Optional[float]):
-    return NOT_REACHED if cost is None else cost
-
-
-def _counted(count: int, pairs: Sequence[Saving]) -> Optional[str]:
-    return f'{count} of {len(pairs)}' if pairs else None
-
-
-def _seed(seed: Optional[int]) -> Optional[str]:
-    return None if seed is None else str(seed)
-
-
-def _draw_mean(panel, curve: MergedCurve, by: str, place: int) -> None:
-    costs, values = curve.series(by)
-    colour = COLOURS[place % len(COLOURS)]
-    panel.plot(
-        costs,
-        values,
-        '--' if place >= len(COLOURS) else '-',
-        color=colour,
-        marker=_MARKERS[place % len(_MARKERS)],
-        markersize=4,
-        label=_label(curve))
-    if len(curve.runs) > 1:
-        stds = [r.value.std for r in curve.rounds]
-        panel.fill_between(
-            costs, [v - s for v, s in zip(values, stds)],
-            [v + s for v, s in zip(values, stds)],
-            color=colour, alpha=0.15, linewidth=0)
-
-
-def _label(curve: MergedCurve) -> str:
-    runs = len(curve.runs)
-    return f'{curve.name} ({runs} {"run" if runs == 1 else "runs"})'

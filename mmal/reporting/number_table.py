@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Union
 
 from .tables import number
 from .uncertainty_tables import PlainTable, csv_text
@@ -31,18 +31,14 @@ class NumberTable(PlainTable):
             values (sequence[sequence]): C each. Text is shown as it is, None
                 as a dash.
         """
-        rows = [tuple(map(_cell, row, columns.values())) for row in values]
-        return cls(title, tuple(columns), tuple(rows),
-                   tuple(map(tuple, values)))
+        rows = tuple(
+            tuple(value if isinstance(value, str) else number(value, digits)
+                  for value, digits in zip(row, columns.values()))
+            for row in values)
+        return cls(title, tuple(columns), rows, tuple(map(tuple, values)))
 
     def csv(self) -> str:
         """Header and values with 10 digits; None is an empty cell."""
-        return csv_text([self.header, *(map(_exact, v) for v in self.values)])
-
-
-def _cell(value: Value, digits: int) -> str:
-    return value if isinstance(value, str) else number(value, digits)
-
-
-def _exact(value: Value) -> Optional[str]:
-    return f'{value:.10g}' if isinstance(value, float) else value
+        rows = [[f'{v:.10g}' if isinstance(v, float) else v for v in row]
+                for row in self.values]
+        return csv_text([self.header, *rows])

@@ -1,6 +1,9 @@
 """Learning curves as pictures."""
+from __future__ import annotations
+
 import io
-from typing import Dict, Union
+from collections.abc import Mapping
+from typing import Union
 
 from mmal.fileio import write_bytes
 from .curve import COSTS, Curve
@@ -11,7 +14,7 @@ COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9',
            '#000000')
 
 
-def draw_curves(curves: Union[Curve, Dict[str, Curve]]) -> bytes:
+def draw_curves(curves: Union[Curve, Mapping[str, Curve]]) -> bytes:
     """AP and AP50, or accuracy, against images and against boxes, as PNG.
 
     Args:
@@ -26,20 +29,30 @@ def draw_curves(curves: Union[Curve, Dict[str, Curve]]) -> bytes:
     figure = new_figure(9, 3.6)
     panels = figure.subplots(1, len(COSTS), sharey=True)
     for panel, by in zip(panels, COSTS):
-        _draw_panel(panel, curves, by)
-    panels[0].set_ylabel(_ylabel(curves))
+        for i, (name, curve) in enumerate(curves.items()):
+            for metric, dashes in _DASHES.items():
+                costs, values = curve.series(by, metric)
+                if costs:
+                    panel.plot(
+                        costs,
+                        values,
+                        dashes,
+                        color=COLOURS[i % len(COLOURS)],
+                        marker='o',
+                        markersize=4,
+                        label=f'{name} {metric}'.strip())
+        panel.set_ylim(bottom=0)
+        finish_panel(panel, by)
+    metrics = dict.fromkeys(curve.shown[0] for curve in curves.values())
+    panels[0].set_ylabel(', '.join(metrics) or 'AP')
     if panels[0].get_legend_handles_labels()[1]:
         panels[-1].legend(frameon=False)
     return png_of(figure)
 
 
-def _ylabel(curves: Dict[str, Curve]) -> str:
-    names = dict.fromkeys(c.shown[0] for c in curves.values())
-    return ', '.join(names) or 'AP'
-
-
 def new_figure(width: float, height: float):
     """A matplotlib figure that no window knows of; inches."""
+    # matplotlib takes a second to import and pyplot would look for a screen
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     figure = Figure(figsize=(width, height), layout='constrained')
@@ -50,32 +63,16 @@ def new_figure(width: float, height: float):
 def png_of(figure) -> bytes:
     """A figure as PNG with 150 pixels an inch, without a date."""
     content = io.BytesIO()
+    # no version of matplotlib in the file: equal pictures are equal bytes
     figure.savefig(
         content, format='png', dpi=150, metadata={'Software': None})
     return content.getvalue()
 
 
-def plot_curves(curves: Union[Curve, Dict[str, Curve]], path: str) -> str:
+def plot_curves(curves: Union[Curve, Mapping[str, Curve]], path: str) -> str:
     """Write :func:`draw_curves` to ``path`` atomically and return it."""
     write_bytes(path, draw_curves(curves))
     return path
-
-
-def _draw_panel(panel, curves: Dict[str, Curve], by: str) -> None:
-    for i, (name, curve) in enumerate(curves.items()):
-        for metric, dashes in _DASHES.items():
-            costs, values = curve.series(by, metric)
-            if costs:
-                panel.plot(
-                    costs,
-                    values,
-                    dashes,
-                    color=COLOURS[i % len(COLOURS)],
-                    marker='o',
-                    markersize=4,
-                    label=f'{name} {metric}'.strip())
-    panel.set_ylim(bottom=0)
-    finish_panel(panel, by)
 
 
 def finish_panel(panel, by: str) -> None:

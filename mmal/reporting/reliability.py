@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 
@@ -45,9 +46,12 @@ def calibration_table(models: Mapping[str, CalibrationData],
     }
     rows = []
     for name, data in models.items():
-        found = data.summary(bins, levels)
-        rows.append((name, *(_cell(found.get(key), spec)
-                             for key, (_, spec) in columns.items())))
+        summary = data.summary(bins, levels)
+        # a detector without detections or box intervals lacks some of them
+        values = [summary.get(key, math.nan) for key in columns]
+        rows.append((name, *(
+            format(value, spec) if math.isfinite(value) else '–'
+            for value, (_, spec) in zip(values, columns.values()))))
     header = ('', *(short for short, _ in columns.values()))
     return PlainTable(_TITLE.format(bins), header, tuple(rows))
 
@@ -76,7 +80,7 @@ def draw_reliability(models: Mapping[str, CalibrationData],
     _draw_classes(*panels[:, 0], models, bins)
     if boxes:
         known = {name: d for name, d in models.items() if d.has_boxes}
-        colours = dict(zip(models, _colours()))
+        colours = dict(zip(models, cycle(COLOURS)))
         _draw_coverage(panels[0, 1], known, colours)
         _draw_stds(panels[1, 1], known, colours)
     return png_of(figure)
@@ -92,18 +96,19 @@ def plot_reliability(models: Mapping[str, CalibrationData],
 
 def _draw_classes(score, counts, models: Mapping[str, CalibrationData],
                   bins: int) -> None:
-    for colour, (name, data) in zip(_colours(), models.items()):
-        found = reliability(data.confidences, data.correct, bins)
-        some = found.counts > 0
+    """Left: accuracy against score above, numbers of detections below."""
+    for colour, (name, data) in zip(cycle(COLOURS), models.items()):
+        by_bin = reliability(data.confidences, data.correct, bins)
+        filled = by_bin.counts > 0
         score.plot(
-            found.confidence[some],
-            found.accuracy[some],
+            by_bin.confidence[filled],
+            by_bin.accuracy[filled],
             color=colour,
             marker='o',
             markersize=4,
             clip_on=False,
-            label=f'{name} (ECE {found.error:.3f})'.strip())
-        counts.stairs(found.counts, found.edges, color=colour)
+            label=f'{name} (ECE {by_bin.error:.3f})'.strip())
+        counts.stairs(by_bin.counts, by_bin.edges, color=colour)
     _diagonal(score)
     score.set_ylabel('share that found an object')
     score.set_xlabel('mean score')
@@ -117,6 +122,7 @@ def _draw_classes(score, counts, models: Mapping[str, CalibrationData],
 
 def _draw_coverage(panel, models: Mapping[str, CalibrationData],
                    colours: Mapping[str, str]) -> None:
+    """Right, above: coverage of box intervals, dots at the usual levels."""
     for name, data in models.items():
         for levels, style, label in ((_NOMINAL, '-', name), (LEVELS, 'o', '')):
             panel.plot(
@@ -133,11 +139,13 @@ def _draw_coverage(panel, models: Mapping[str, CalibrationData],
 
 def _draw_stds(panel, models: Mapping[str, CalibrationData],
                colours: Mapping[str, str]) -> None:
+    """Right, below: how many coordinates have which predicted deviation."""
     from matplotlib.ticker import (
         LogLocator,
         NullFormatter,
         StrMethodFormatter,
     )
+    # on a logarithmic axis: deviations of good and bad boxes differ 1000-fold
     stds = {name: np.log10(data.stds.clip(1e-3))
             for name, data in models.items()}
     span = [f(list(map(f, stds.values()))) for f in (np.min, np.max)]
@@ -154,6 +162,7 @@ def _draw_stds(panel, models: Mapping[str, CalibrationData],
 
 
 def _diagonal(panel) -> None:
+    """A square panel on whose diagonal a detector is calibrated."""
     panel.plot((0, 1), (0, 1), '--', color='0.6', zorder=0)
     panel.set_xlim(0, 1)
     panel.set_ylim(0, 1)
@@ -162,16 +171,6 @@ def _diagonal(panel) -> None:
 
 
 def _plain(panel) -> None:
+    """A grid, and no frame above and on the right."""
     panel.grid(alpha=0.25)
     panel.spines[['top', 'right']].set_visible(False)
-
-
-def _colours():
-    while True:
-        yield from COLOURS
-
-
-def _cell(value, spec: str) -> str:
-    if value is None or not math.isfinite(value):
-        return '–'
-    return format(value, spec)

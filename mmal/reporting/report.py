@@ -1,19 +1,20 @@
 """``report.html``: one page that shows what a run did."""
+from __future__ import annotations
+
 import base64
 import os.path as osp
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional
 
 import jinja2
 
 from mmal.fileio import write_text
+from mmal.pool.layout import WorkDir
 from .curve import Curve
 from .plots import draw_curves, plot_curves
 from .tables import amount, number, round_rows
 from .thumbnails import thumbnail
 from .work_folder import Chosen, Contents, read_work_folder
 
-FILE_NAME = 'report.html'
-PICTURE_NAME = 'curve.png'
 LISTED = 200
 
 _TEMPLATES = osp.join(osp.dirname(osp.abspath(__file__)), 'templates')
@@ -47,14 +48,14 @@ def write_report(work_dir: str,
         FileNotFoundError: If there is no such folder.
         OSError: If the page cannot be written.
     """
+    work = WorkDir(work_dir)
     contents = read_work_folder(work_dir)
     if img_prefix is None:
         img_prefix = contents.curve.img_prefix
     if len(contents.curve):
-        plot_curves(contents.curve, osp.join(work_dir, PICTURE_NAME))
-    path = osp.join(work_dir, FILE_NAME)
-    write_text(path, render(contents, img_prefix, thumbnails))
-    return path
+        plot_curves(contents.curve, work.curve_picture)
+    write_text(work.report, render(contents, img_prefix, thumbnails))
+    return work.report
 
 
 def render(contents: Contents,
@@ -69,14 +70,27 @@ def render(contents: Contents,
         undefined=jinja2.StrictUndefined)
     curve = contents.curve
     header, rows = round_rows(curve)
-    return environment.get_template(FILE_NAME).render(
+    picture = None
+    if len(curve):
+        picture = ('data:image/png;base64,' +
+                   base64.b64encode(draw_curves(curve)).decode())
+
+    # The learner collects the notes of the queries in the curve; a note is
+    # shown from its query where the curve was lost.
+    notes = [curve.note] if curve.note else []
+    notes += [f'Round {query.round}: {query.note}'
+              for query in contents.chosen
+              if query.note and query.note not in curve.note]
+    notes += [f'Could not be read: {p}' for p in contents.problems]
+    return environment.get_template('report.html').render(
         name=contents.name,
         summary=summarise(curve),
-        notes=_notes(contents),
-        picture=_picture(curve),
+        notes=notes,
+        picture=picture,
         header=header,
         rows=rows,
-        queries=[_query(c, img_prefix, thumbnails) for c in contents.chosen],
+        queries=[_query_entry(query, img_prefix, thumbnails)
+                 for query in contents.chosen],
         unreadable=contents.unreadable,
         settings=contents.settings,
         amount=amount,
@@ -99,8 +113,8 @@ def summarise(curve: Curve) -> str:
         _from_to(amount(first.images, 'image'), amount(last.images, 'image')),
         _from_to(amount(first.boxes, 'box'), amount(last.boxes, 'box'))
     ]
-    if last.repeated:
-        sizes.append(amount(last.repeated, 'repetition'))
+    if last.reselected:
+        sizes.append(f'{last.reselected:,} reselected')
     parts = [', '.join(sizes)]
     for name in [n for n in curve.shown if n != 'AP75']:
         values = [number(v, 3) for v in curve.series(metric=name)[1]]
@@ -113,25 +127,9 @@ def _from_to(first: str, last: str) -> str:
     return last if first == last else f'{first.split()[0]} → {last}'
 
 
-def _notes(contents: Contents) -> List[str]:
-    known = contents.curve.note
-    notes = [known] if known else []
-    for chosen in contents.chosen:
-        if chosen.note and chosen.note not in known:
-            notes.append(f'Round {chosen.round}: {chosen.note}')
-    notes += [f'Could not be read: {p}' for p in contents.problems]
-    return notes
-
-
-def _picture(curve: Curve) -> Optional[str]:
-    if not len(curve):
-        return None
-    return ('data:image/png;base64,' +
-            base64.b64encode(draw_curves(curve)).decode())
-
-
-def _query(chosen: Chosen, img_prefix: Optional[str],
-           thumbnails: int) -> Dict[str, Any]:
+def _query_entry(chosen: Chosen, img_prefix: Optional[str],
+                 thumbnails: int) -> dict[str, Any]:
+    """A query as the template shows it."""
     images = [{
         'id': image.id,
         'file_name': image.file_name or '–',

@@ -1,6 +1,9 @@
 """Learning curves as text tables."""
+from __future__ import annotations
+
 import io
-from typing import Dict, List, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Optional
 
 from rich import box
 from rich.console import Console
@@ -9,37 +12,32 @@ from rich.text import Text
 
 from .curve import Curve, Record
 
-_COSTS = ('round', 'images', 'boxes')
-_TIMES = ('train', 'query')
-_EFFICIENCY = '10k·AP/boxes'
 
+def round_rows(curve: Curve) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the rounds, as text.
 
-def round_rows(curve: Curve) -> Tuple[List[str], List[List[str]]]:
-    """Header and rows of the rounds; where labelled images may be taken
-    again, with a column of how many were."""
-    names = curve.shown
-    efficiency = 'AP' in names
-    header = [
-        *_COSTS, *names, *([_EFFICIENCY] if efficiency else []), *_TIMES
-    ]
-    rows = [_round_row(r, names, efficiency) for r in curve.records]
-    if any(r.repeated is not None for r in curve.records):
-        header.insert(2, 'repeated')
-        for record, row in zip(curve.records, rows):
-            row.insert(2, number(record.repeated, 0))
+    Returns:
+        tuple[list[str], list[list[str]]]: C names, and C cells of each round.
+        Where images can be reselected a column says how many were; where the
+        metric is AP another one has the efficiency.
+    """
+    reselects = any(r.reselected is not None for r in curve.records)
+    header = ['round', 'images', *(['reselected'] if reselects else []),
+              'boxes', *curve.shown,
+              *(['10k·AP/boxes'] if 'AP' in curve.shown else []), 'train',
+              'query']
+    rows = []
+    for record in curve.records:
+        row = [str(record.round), f'{record.images:,}']
+        if reselects:
+            row.append(number(record.reselected, 0))
+        row.append(f'{record.boxes:,}')
+        row += [number(record.value(name), 3) for name in curve.shown]
+        if 'AP' in curve.shown:
+            row.append(number(record.efficiency, 4))
+        row += [duration(record.train_seconds), duration(record.query_seconds)]
+        rows.append(row)
     return header, rows
-
-
-def _round_row(record: Record, names: Sequence[str],
-               efficiency: bool) -> List[str]:
-    """One record as text."""
-    return [
-        str(record.round), f'{record.images:,}', f'{record.boxes:,}',
-        *(number(record.value(name), 3) for name in names),
-        *([number(record.efficiency, 4)] if efficiency else []),
-        duration(record.train_seconds),
-        duration(record.query_seconds)
-    ]
 
 
 def round_table(curve: Curve, title: Optional[str] = None) -> str:
@@ -60,7 +58,7 @@ def round_table(curve: Curve, title: Optional[str] = None) -> str:
     return render(*round_rows(curve), title)
 
 
-def comparison_table(curves: Dict[str, Curve],
+def comparison_table(curves: Mapping[str, Curve],
                      target: Optional[float] = None) -> str:
     """Several runs side by side.
 
@@ -75,6 +73,7 @@ def comparison_table(curves: Dict[str, Curve],
     Returns:
         str: Lines of text.
     """
+    # a run that stopped at other boxes must not gain or lose by it
     spans = [c.series('boxes')[0] for c in curves.values()]
     low = max((s[0] for s in spans if s), default=0)
     high = min((s[-1] for s in spans if s), default=0)

@@ -1,7 +1,9 @@
 """Small pictures of images with their labelled boxes."""
+from __future__ import annotations
+
 import base64
 import zlib
-from typing import List, Optional, Tuple
+from typing import Optional
 
 import cv2
 import numpy as np
@@ -12,7 +14,7 @@ _COLOURS = ((77, 77, 255), (80, 200, 60), (255, 150, 40), (0, 200, 255),
 
 
 def thumbnail(path: str,
-              labels: List[Tuple[str, List[float]]],
+              labels: list[tuple[str, list[float]]],
               height: int = 150,
               max_width: int = 300,
               quality: int = 80) -> Optional[str]:
@@ -30,18 +32,25 @@ def thumbnail(path: str,
         str | None: A ``data:`` address for an ``img`` tag; None if the image
         cannot be read.
     """
-    picture = _read(path)
+    # cv2.imread would warn on stderr about every file it cannot read, and
+    # cannot open names outside the code page on Windows
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+        picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(
+            content) else None
+    except (OSError, cv2.error):
+        picture = None
     if picture is None:
         return None
     full_height, full_width = picture.shape[:2]
     scale = min(height / full_height, max_width / full_width)
     size = (max(1, round(full_width * scale)),
             max(1, round(full_height * scale)))
-    shrinks = scale < 1
+    # averaged when it shrinks; small images keep their pixels visible
     picture = cv2.resize(
         picture,
         size,
-        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST)
+        interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
     for name, box in labels:
         _draw_box(picture, name, np.asarray(box, dtype=float) * scale)
     jpeg = cv2.imencode('.jpg', picture,
@@ -49,20 +58,9 @@ def thumbnail(path: str,
     return 'data:image/jpeg;base64,' + base64.b64encode(jpeg).decode()
 
 
-def colour_of(name: str) -> Tuple[int, int, int]:
+def colour_of(name: str) -> tuple[int, int, int]:
     """The BGR colour of a class, the same in every run."""
     return _COLOURS[zlib.crc32(name.encode()) % len(_COLOURS)]
-
-
-def _read(path: str) -> Optional[np.ndarray]:
-    # cv2.imread warns on stderr about every file it cannot read.
-    try:
-        content = np.fromfile(path, dtype=np.uint8)
-        if not len(content):
-            return None
-        return cv2.imdecode(content, cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
-        return None
 
 
 def _draw_box(picture: np.ndarray, name: str, box: np.ndarray) -> None:
@@ -72,6 +70,7 @@ def _draw_box(picture: np.ndarray, name: str, box: np.ndarray) -> None:
     cv2.rectangle(picture, (left, top), (round(x + w), round(y + h)), colour,
                   1, cv2.LINE_AA)
     font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.33
+    # the label stands above the box, or inside it at the upper edge
     (width, tall), _ = cv2.getTextSize(name, font, size, 1)
     bottom = max(top, tall + 3)
     cv2.rectangle(picture, (left, bottom - tall - 3),

@@ -106,11 +106,15 @@ def shift_table(names: Sequence[str], shift: Shift, labels: tuple[str, str],
         labels (tuple[str, str]): What to call the sets.
         title (str): What it shows.
     """
-    rows = [(label, f'{total:,}', *map(_mean, means))
-            for label, total, means in zip(labels, shift.totals, (
-                shift.first, shift.second))]
-    rows.append(('change', '', *(
-        _change(a, b) for a, b in zip(shift.first, shift.second))))
+    rows = []
+    for label, total, means in zip(labels, shift.totals,
+                                   (shift.first, shift.second)):
+        shown = [f'{m:.2e}' if math.isfinite(m) else '–' for m in means]
+        rows.append((label, f'{total:,}', *shown))
+    # nothing in common gives NaN, which is not above 0 either
+    changes = [f'{100 * (after / before - 1):+.0f}%' if before > 0 else '–'
+               for before, after in zip(shift.first, shift.second)]
+    rows.append(('change', '', *changes))
     common = amount(shift.common, 'detection')
     return PlainTable(f'{title}: means over {common} in common',
                       ('', 'detections', *map(_spoken, names)), tuple(rows))
@@ -122,13 +126,3 @@ def _row(cells: Sequence[str]) -> str:
 
 def _spoken(name: str) -> str:
     return name.replace('_', ' ')
-
-
-def _mean(value: float) -> str:
-    return f'{value:.2e}' if math.isfinite(value) else '–'
-
-
-def _change(before: float, after: float) -> str:
-    if not before > 0:  # NaN, too
-        return '–'
-    return f'{100 * (after / before - 1):+.0f}%'

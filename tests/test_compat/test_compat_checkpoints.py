@@ -86,8 +86,8 @@ def checkpoint(trained):
 def way(request, monkeypatch):
     """torch's own weights_only, and ours for torch before 2.6."""
     if request.param == 'restricted':
-        monkeypatch.setattr(checkpoints, '_NATIVE', False)
-    elif not checkpoints._NATIVE:
+        monkeypatch.setattr(checkpoints, 'NATIVE', False)
+    elif not checkpoints.NATIVE:
         pytest.skip('torch < 2.6 only has the restricted way')
 
 
@@ -139,7 +139,7 @@ def test_tensors_may_stay_in_the_file(tmp_path, monkeypatch, zipped, way):
     torch.save(weights, path, _use_new_zipfile_serialization=zipped)
     loaded = load_checkpoint(path, mmap=True)
     assert torch.equal(loaded['x'], weights['x'])
-    assert bool(options[0].get('mmap')) == (zipped and checkpoints._NATIVE)
+    assert bool(options[0].get('mmap')) == (zipped and checkpoints.NATIVE)
 
 
 @pytest.mark.parametrize('auto', [True, False])
@@ -228,7 +228,7 @@ def test_getattr_leads_nowhere_else(tmp_path, way):
 
 
 def test_every_refused_class_is_named(tmp_path):
-    if not checkpoints._NATIVE:
+    if not checkpoints.NATIVE:
         pytest.skip('torch < 2.6 names the first only')
     path = tmp_path / 'objects.pth'
     torch.save(dict(a=Fraction(1, 2), b=torch.nn.Linear(1, 1)), path)
@@ -316,7 +316,7 @@ def test_errors_of_the_surroundings_pass_unchanged(checkpoint):
 
 
 def test_what_a_user_allows_is_loaded(tmp_path):
-    if not checkpoints._NATIVE:
+    if not checkpoints.NATIVE:
         pytest.skip('torch < 2.6 has no list that users extend')
     path = tmp_path / 'counter.pth'
     torch.save(dict(a=Fraction(1, 2), b=Counter('aa')), path)
@@ -327,7 +327,7 @@ def test_what_a_user_allows_is_loaded(tmp_path):
 
 
 def test_torch_load_itself_accepts_them_after_import_mmal(checkpoint):
-    if not checkpoints._NATIVE:
+    if not checkpoints.NATIVE:
         pytest.skip('torch < 2.6 does not restrict by default')
     code = ('import sys, torch\n{}\n'
             'print(sorted(torch.load(sys.argv[1]))[0])')

@@ -111,7 +111,7 @@ def test_nms_keeps_what_a_loop_over_pairs_keeps(dets, iou_threshold, offset):
 
 @pytest.mark.parametrize('kind', [torch.float32, torch.float64])
 def test_nms_over_several_blocks(monkeypatch, kind):
-    monkeypatch.setattr(nms_module, '_BLOCK', 7)
+    monkeypatch.setattr(nms_module, 'BLOCK', 7)
     boxes, scores = random_boxes(150, 0, kind)
     kept = nms(boxes, scores, 0.3)
     assert kept.tolist() == slow_nms(boxes, scores, 0.3, 0)

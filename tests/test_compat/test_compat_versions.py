@@ -166,12 +166,16 @@ def test_a_real_pkg_resources_is_preferred():
 
 
 def test_pkg_resources_stand_in():
-    from mmal.compat import _pkg_resources
-    found = _pkg_resources.get_distribution('pytest')
+    from mmal.compat.resources import Finder
+    assert Finder.find_spec('pkg_resource') is None
+    spec = Finder.find_spec('pkg_resources')
+    stand_in = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(stand_in)
+    found = stand_in.get_distribution('pytest')
     assert found.version == pytest.__version__
     assert found.location and found.has_metadata('METADATA')
     assert 'Name: pytest' in found.get_metadata('METADATA')
-    with pytest.raises(_pkg_resources.DistributionNotFound):
-        _pkg_resources.get_distribution('no-such-distribution')
+    with pytest.raises(stand_in.DistributionNotFound):
+        stand_in.get_distribution('no-such-distribution')
     with pytest.raises(FileNotFoundError, match='nothing.txt'):
         found.get_metadata('nothing.txt')

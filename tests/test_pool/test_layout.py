@@ -46,3 +46,11 @@ def test_weights_of_a_member_are_no_checkpoint_to_resume(tmp_path):
     (tmp_path / 'member_01').mkdir()
     save(tmp_path / 'member_01', 'weights.pth')
     assert member.latest_checkpoint() is None
+
+
+def test_rounds_that_are_there(tmp_path):
+    work = WorkDir(str(tmp_path / 'run[1]'))
+    assert work.round_numbers() == []
+    for name in ('round_100', 'round_00', 'round_09', 'round_x', 'member_01'):
+        (tmp_path / 'run[1]' / name).mkdir(parents=True)
+    assert work.round_numbers() == [0, 9, 100]

@@ -10,9 +10,9 @@ from mmal.pool.oracle import (
     InitialOracle,
     LabelsPending,
     ManualOracle,
-    build_oracle,
     count_boxes,
 )
+from mmal.registry import TASK_UTILS
 
 
 def _image(id, name=None, width=64):
@@ -53,7 +53,8 @@ def test_counting(full):
 class TestCocoOracle:
 
     def test_of_the_pool_itself(self, full):
-        oracle = build_oracle({'type': 'mmal.CocoOracle'}, full, '/w')
+        oracle = TASK_UTILS.build(
+            dict(type='mmal.CocoOracle', pool=full, work_dir='/w'))
         assert oracle.knows_counts and oracle.name == 'CocoOracle'
         assert [a['id'] for a in oracle.annotate([3, 'b', 5])] == [
             1, 3, 4, 2, 5]
@@ -107,18 +108,18 @@ class TestManualOracle:
 
     @pytest.fixture
     def oracle(self, pool, tmp_path):
-        return build_oracle({'type': 'mmal.ManualOracle'}, pool,
-                            str(tmp_path))
+        return TASK_UTILS.build(dict(
+            type='mmal.ManualOracle', pool=pool, work_dir=str(tmp_path)))
 
     def _label(self, oracle, images, annotations, **kwargs):
-        write_json(oracle.labels, _raw(images, annotations, **kwargs))
+        write_json(oracle.files.labels, _raw(images, annotations, **kwargs))
 
     def test_asks_with_files(self, oracle, tmp_path):
         assert not oracle.knows_counts
         with pytest.raises(LabelsPending, match='--resume') as e:
             oracle.annotate([4, 5])
         assert e.value.ids == [4, 5]
-        assert oracle.labels in str(e.value)
+        assert oracle.files.labels in str(e.value)
         request = load_coco(str(tmp_path / 'labels' / 'to_label.json'))
         assert request.ids == [5, 4] and not request.annotations
         assert request.class_names == ('cat', 'dog')
@@ -145,22 +146,22 @@ class TestManualOracle:
         assert [(a['id'], a['image_id']) for a in got] == [(1, 4), (2, 3)]
         with pytest.raises(LabelsPending):
             oracle.annotate([4, 5])
-        assert read_json(oracle.accepted)['annotations'][0]['id'] == 1
+        assert read_json(oracle.files.accepted)['annotations'][0]['id'] == 1
 
     def test_some_images_are_missing(self, oracle):
         self._label(oracle, [_image(4)], [_box(1, 4)])
         with pytest.raises(LabelsPending, match="lacks 1 .*'s/a.jpg'"):
             oracle.annotate([4, 5])
-        assert not osp.exists(oracle.accepted)
+        assert not osp.exists(oracle.files.accepted)
 
     def test_an_untouched_request_is_no_answer(self, oracle):
         with pytest.raises(LabelsPending):
             oracle.annotate([4])
-        request = read_json(osp.join(oracle.folder, 'to_label.json'))
-        write_json(oracle.labels, request)
+        request = read_json(oracle.files.request)
+        write_json(oracle.files.labels, request)
         with pytest.raises(ValueError, match='confirm_empty'):
             oracle.annotate([4])
-        write_json(oracle.labels, dict(request, confirm_empty=True))
+        write_json(oracle.files.labels, dict(request, confirm_empty=True))
         assert oracle.annotate([4]) == []
 
     @pytest.mark.parametrize('images, boxes, kwargs, message', [
@@ -177,12 +178,12 @@ class TestManualOracle:
         self._label(oracle, images, boxes, **kwargs)
         with pytest.raises(ValueError, match=message) as e:
             oracle.annotate([4])
-        assert oracle.labels in str(e.value)
-        assert not osp.exists(oracle.accepted)
+        assert oracle.files.labels in str(e.value)
+        assert not osp.exists(oracle.files.accepted)
 
     def test_broken_file(self, oracle, tmp_path):
         self._label(oracle, [_image(4)], [_box(1, 4)])
-        with open(oracle.labels, 'r+') as f:
+        with open(oracle.files.labels, 'r+') as f:
             f.truncate(60)
         with pytest.raises(ValueError, match='labels.json is not valid JSON'):
             oracle.annotate([4])

@@ -5,6 +5,7 @@ import pytest
 from mmal.fileio import read_json
 from mmal.pool.coco import load_coco, parse_coco
 from mmal.pool.images import UnreadableImage
+from mmal.pool.layout import RoundDir, WorkDir
 from mmal.pool.oracle import CocoOracle
 from mmal.pool.pool import Pool
 from mmal.pool.splits import (
@@ -31,39 +32,41 @@ def test_two_files(coco, tmp_path):
     pool.commit(['d'])
     pool.commit(['b'])
     oracle = CocoOracle(pool=coco)
-    labelled, unlabelled = write_round_splits(
-        str(tmp_path / 'round_01'), coco, pool,
-        oracle.annotate(pool.labelled()))
-    train = load_coco(labelled)
+    work = WorkDir(str(tmp_path))
+    write_round_splits(work.round(1), coco, pool,
+                       oracle.annotate(pool.labelled()))
+    train = load_coco(work.round(1).labelled)
     assert train.ids == ['b', 'd']
     assert [a['extra'] for a in train.annotations_of('db')] == [0, 1, 2]
-    rest = read_json(unlabelled)
+    rest = read_json(work.round(1).unlabelled)
     assert [i['id'] for i in rest['images']] == ['a', 'c']
     assert rest['annotations'] == []
     assert rest['info'] == {'year': 1} and rest['categories']
 
-    labelled, unlabelled = write_round_splits(
-        str(tmp_path / 'round_00'), coco, pool, oracle.annotate('d'), round=0)
-    assert load_coco(labelled).ids == ['d']
-    assert [i['id'] for i in read_json(unlabelled)['images']] == list('abc')
+    first = work.round(0)
+    write_round_splits(first, coco, pool, oracle.annotate('d'), round=0)
+    assert load_coco(first.labelled).ids == ['d']
+    unlabelled = read_json(first.unlabelled)['images']
+    assert [i['id'] for i in unlabelled] == list('abc')
 
 
 def test_the_same_bytes_again(coco, tmp_path):
     pool = Pool(coco.ids)
     pool.commit(['d', 'a'])
     boxes = CocoOracle(pool=coco).annotate(pool.labelled())
-    files = [write_round_splits(str(tmp_path / r), coco, pool, boxes)
-             for r in 'xy']
+    for name in 'xy':
+        write_round_splits(RoundDir(str(tmp_path / name)), coco, pool, boxes)
+    files = [sorted((tmp_path / name).iterdir()) for name in 'xy']
+    assert [len(f) for f in files] == [2, 2]
     for first, second in zip(*files):
-        with open(first, 'rb') as a, open(second, 'rb') as b:
-            assert a.read() == b.read()
+        assert first.read_bytes() == second.read_bytes()
 
 
 def test_annotations_of_unlabelled_images_do_not_get_in(coco, tmp_path):
     pool = Pool(coco.ids)
     pool.commit(['d'])
     with pytest.raises(ValueError, match='belong to images outside'):
-        write_round_splits(str(tmp_path), coco, pool,
+        write_round_splits(RoundDir(str(tmp_path)), coco, pool,
                            CocoOracle(pool=coco).annotate('ab'))
     assert list(tmp_path.iterdir()) == []
 
@@ -71,24 +74,28 @@ def test_annotations_of_unlabelled_images_do_not_get_in(coco, tmp_path):
 def test_nothing_left(coco, tmp_path):
     pool = Pool(coco.ids)
     pool.commit('abcd')
-    _, unlabelled = write_round_splits(str(tmp_path), coco, pool, [])
-    assert read_json(unlabelled)['images'] == []
+    folder = RoundDir(str(tmp_path))
+    write_round_splits(folder, coco, pool, [])
+    assert read_json(folder.unlabelled)['images'] == []
 
 
 def test_candidates_and_repeats(tmp_path, coco):
+    folder = RoundDir(str(tmp_path))
     pool = Pool('abcd')
     pool.commit('dc')
-    path = write_candidates(str(tmp_path), coco, pool)
-    assert [i['id'] for i in read_json(path)['images']] == list('abcd')
-    assert write_repeats(str(tmp_path), pool) is None
+    write_candidates(folder, coco, pool)
+    images = read_json(folder.candidates)['images']
+    assert [i['id'] for i in images] == list('abcd')
+    write_repeats(folder, pool)
+    assert not os.path.exists(folder.repeats)
     pool.set_unreadable([UnreadableImage('a', 'a.jpg', 'a.jpg', 'gone')])
     pool.commit('b', reselected='dc')
-    write_candidates(str(tmp_path), coco, pool)
-    content = read_json(path)
+    write_candidates(folder, coco, pool)
+    content = read_json(folder.candidates)
     assert [i['id'] for i in content['images']] == list('bcd')
     assert content['annotations'] == []
-    repeats = write_repeats(str(tmp_path), pool)
-    assert read_json(repeats) == dict(ids=['c', 'd'], times=[1, 1])
+    write_repeats(folder, pool)
+    assert read_json(folder.repeats) == dict(ids=['c', 'd'], times=[1, 1])
     # what is left of another state is removed
-    assert write_repeats(str(tmp_path), pool, 0) is None
-    assert not os.path.exists(repeats)
+    write_repeats(folder, pool, 0)
+    assert not os.path.exists(folder.repeats)

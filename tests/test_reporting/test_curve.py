@@ -137,8 +137,8 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_repetitions_are_written_where_there_may_be_some():
-    assert 'repeated' not in Record(0, 4, 9).to_dict()
-    entry = Record(1, 4, 9, repeated=0).to_dict()
-    assert entry['repeated'] == 0
-    assert Record.from_dict(entry).repeated == 0
-    assert Record.from_dict(Record(0, 4, 9).to_dict()).repeated is None
+    assert 'reselected' not in Record(0, 4, 9).to_dict()
+    entry = Record(1, 4, 9, reselected=0).to_dict()
+    assert entry['reselected'] == 0
+    assert Record.from_dict(entry).reselected == 0
+    assert Record.from_dict(Record(0, 4, 9).to_dict()).reselected is None

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mmal.fileio import write_json
+from mmal.pool import Pool, UnreadableImage
 from mmal.reporting import Curve, Record, write_report
 from mmal.reporting.report import summarise
 from mmal.reporting.thumbnails import thumbnail
@@ -63,16 +64,10 @@ def run(tmp_path):
             'boxes': None,
             'note': 'the pool is exhausted: took the 1 image left'
         })
-    write_json(
-        f'{work}/state.json', {
-            'num_images': 6,
-            'seed': 3,
-            'unreadable': [{
-                'id': 6,
-                'file_name': '6<b>.png',
-                'reason': 'truncated'
-            }]
-        })
+    pool = Pool(range(1, 7))
+    pool.set_unreadable(
+        [UnreadableImage(6, '6<b>.png', 'images/6<b>.png', 'truncated')])
+    pool.save(f'{work}/state.json', config_hash='', seed=3)
     (work / 'config.py').write_text(
         "model = dict(type='FCOS', backbone=dict(type='ResNet'))\n"
         "train_cfg = dict(max_epochs=12)\n"
@@ -208,24 +203,35 @@ def decode(address):
     return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
 
 
-def test_images_taken_again_are_told_from_new_ones(run):
+def test_reselected_images_are_told_from_new_ones(run):
     before = page(run)
-    assert 'taken again' not in before and 'reselected' not in before
+    assert 'reselected' not in before
     write_json(f'{run}/round_00/selected.json', {
         'ids': [4, 1, 3, 2], 'scores': [3., 2., 1., 0.], 'boxes': 1,
         'reselected': [1, 2]})
-    record = Record(1, 4, 4, repeated=2)
-    Curve([Record(0, 2, 2, repeated=0), record]).save(str(run))
+    record = Record(1, 4, 4, reselected=2)
+    Curve([Record(0, 2, 2, reselected=0), record]).save(str(run))
     after = page(run)
-    assert 'round 0: 2 images, 1 box, and 2 labelled images again' in after
-    assert '<td class="text">1.png (taken again)</td>' in after
+    assert 'round 0: 2 images, 1 box, and 2 images reselected' in after
+    assert '<td class="text">1.png (reselected)</td>' in after
     assert '<td class="text">3.png</td>' in after
-    assert '<th>repeated</th>' in after
+    assert '<th>reselected</th>' in after
     assert 'cat &amp; dog 1<' in after  # boxes of new images alone
-    assert '2 → 4 boxes, 2 repetitions;' in after
+    assert '2 → 4 boxes, 2 reselected;' in after
 
 
-def test_summary_with_and_without_repetitions():
-    assert 'repetition' not in summarise(Curve([Record(0, 2, 2, repeated=0)]))
-    assert ', 1 repetition;' in summarise(
-        Curve([Record(0, 2, 2, repeated=1)]))
+def test_summary_with_and_without_reselected_images():
+    none, some = (Curve([Record(0, 2, 2, reselected=n)]) for n in (0, 1))
+    assert 'reselected' not in summarise(none)
+    assert ', 1 reselected;' in summarise(some)
+
+
+def test_a_state_of_another_version_is_named(run):
+    write_json(f'{run}/state.json', dict(version=1, bad_images=[], rounds=[]))
+    text = page(run)
+    assert 'state.json was written by another version of mmal' in text
+    assert 'Unreadable images' not in text and '6 images' not in text
+
+
+def test_unreadable_images_have_their_heading(run):
+    assert '<h2>Unreadable images</h2>' in page(run)

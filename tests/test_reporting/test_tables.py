@@ -81,11 +81,11 @@ def test_duration(seconds, text):
 
 def test_a_column_of_repetitions_where_there_may_be_some():
     old = Record(0, 40, 100)
-    records = [Record(1, 1060, 150, repeated=1234), Record(2, 1070, 160)]
+    records = [Record(1, 1060, 150, reselected=1234), Record(2, 1070, 160)]
     header, _, *rows = round_table(Curve([old, *records])).splitlines()
-    assert header.split()[:4] == ['round', 'images', 'repeated', 'boxes']
+    assert header.split()[:4] == ['round', 'images', 'reselected', 'boxes']
     assert [r.split()[:4] for r in rows] == [
         ['0', '40', '–', '100'], ['1', '1,060', '1,234', '150'],
         ['2', '1,070', '–', '160']]
     assert max(map(len, (header, *rows))) <= 100
-    assert 'repeated' not in round_table(Curve([old]))
+    assert 'reselected' not in round_table(Curve([old]))

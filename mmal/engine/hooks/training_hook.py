@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from mmal.dist import on_main
 from mmal.fileio import read_json, write_json
 from mmal.models.utils.evaluation_mode import share_buffers
+from mmal.pool.layout import RoundDir
 from .divergence import ADVICE
 
 
@@ -115,7 +116,7 @@ def check_finite(outputs: dict, runner: Runner) -> None:
 
 
 def _metrics_file(runner: Runner) -> str:
-    return osp.join(runner.work_dir, 'metrics.json')
+    return RoundDir(runner.work_dir).metrics
 
 
 def _for_json(metrics: Optional[dict]) -> dict:

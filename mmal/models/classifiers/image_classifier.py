@@ -94,8 +94,10 @@ class ImageClassifier(BaseModel):
         probs = self.cls_head.probabilities(self.logits(inputs).float())
         scores, labels = probs.max(1, keepdim=True)
         for i, sample in enumerate(data_samples):
+            # a sample need not say its size: the class is all that counts
+            height, width = sample.metainfo.get('ori_shape', (0, 0))[:2]
             sample.pred_instances = InstanceData(
-                bboxes=_whole(sample, probs),
+                bboxes=probs.new_tensor([[0, 0, width, height]]),
                 labels=labels[i],
                 scores=scores[i],
                 class_probs=probs[i:i + 1])
@@ -121,14 +123,9 @@ def labels_of(samples: Sequence[DetDataSample]) -> Tensor:
 def single_labels(instances: Sequence[InstanceData],
                   names: Sequence) -> Tensor:
     """The only label of each image, int64 [B]; names are for the message."""
-    for one, name in zip(instances, names):
-        if len(one) != 1:
+    for image, name in zip(instances, names):
+        if len(image) != 1:
             raise ValueError(
-                f'image {name} has {len(one)} labels, but a classifier needs '
-                'exactly one: correct its annotations in the COCO file.')
-    return torch.cat([one.labels for one in instances])
-
-
-def _whole(sample: DetDataSample, like: Tensor) -> Tensor:
-    height, width = sample.metainfo.get('ori_shape', (0, 0))[:2]
-    return like.new_tensor([[0, 0, width, height]])
+                f'image {name} has {len(image)} labels, but a classifier '
+                'needs exactly one: correct its annotations in the COCO file.')
+    return torch.cat([image.labels for image in instances])

@@ -64,8 +64,23 @@ class EnsembleCommittee(BaseCommittee):
         if checkpoints is not None:
             checkpoints = list(checkpoints)
             size = 1 + len(checkpoints) if size is None else size
-        _check_size(size, checkpoints)
-        _check_configs(configs, checkpoints)
+        if size is None:
+            raise ValueError(
+                f'{KEY} is an ensemble without members: give size (a run '
+                'trains them) or checkpoints (for a single query).')
+        if not isinstance(size, int) or isinstance(size, bool) or size < 2:
+            raise ValueError(f'{KEY} has {size!r} member(s), the model itself '
+                             'included: give at least 2.')
+        given = len(checkpoints or [])
+        if given and size != 1 + given:
+            raise ValueError(
+                f'{KEY}.size is {size}, but {given} checkpoints and the model '
+                f'make {1 + given}: leave size out.')
+        if configs is not None and len(configs) != given:
+            raise ValueError(
+                f'{KEY}.configs has {len(configs)} entries for {given} '
+                'checkpoints: give one for each, None where it is the config '
+                'of the query.')
         self.checkpoints = checkpoints
         self.configs = configs
         self.stream = stream
@@ -149,27 +164,3 @@ class EnsembleCommittee(BaseCommittee):
     def _files(self, checkpoints: Sequence[str]) -> list[MemberFile]:
         configs = self.configs or [None] * len(checkpoints)
         return [MemberFile(*pair) for pair in zip(checkpoints, configs)]
-
-
-def _check_size(size: Optional[int],
-                checkpoints: Optional[Sequence[str]]) -> None:
-    if size is None:
-        raise ValueError(
-            f'{KEY} is an ensemble without members: give size (a run trains '
-            'them) or checkpoints (for a single query).')
-    if not isinstance(size, int) or isinstance(size, bool) or size < 2:
-        raise ValueError(f'{KEY} has {size!r} member(s), the model itself '
-                         'included: give at least 2.')
-    if checkpoints and size != 1 + len(checkpoints):
-        raise ValueError(
-            f'{KEY}.size is {size}, but {len(checkpoints)} checkpoints and '
-            f'the model make {1 + len(checkpoints)}: leave size out.')
-
-
-def _check_configs(configs: Optional[Sequence[Optional[str]]],
-                   checkpoints: Optional[Sequence[str]]) -> None:
-    if configs is not None and len(configs) != len(checkpoints or []):
-        raise ValueError(
-            f'{KEY}.configs has {len(configs)} entries for '
-            f'{len(checkpoints or [])} checkpoints: give one for each, None '
-            'where it is the config of the query.')

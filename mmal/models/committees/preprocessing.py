@@ -43,22 +43,24 @@ def renormalise(inputs: Tensor, samples: Sequence, source: nn.Module,
         Tensor: [B, 3, H, W], equal to what ``target`` makes of the images up
         to rounding; ``inputs`` itself where both are the same.
     """
-    if _same(source, target):
+    like = torch.zeros(())  # on the CPU: the two may be on different devices
+    pairs = zip(statistics(source, like), statistics(target, like))
+    flipped = source._channel_conversion != target._channel_conversion
+    if not flipped and all(torch.equal(a, b) for a, b in pairs):
         return inputs
     mean, std = statistics(source, inputs)
     pixels = inputs * std + mean
-    if source._channel_conversion != target._channel_conversion:
+    if flipped:
         pixels = pixels.flip(1)
     mean, std = statistics(target, inputs)
-    padding = _padding(inputs, samples)
+    # padding is added after normalising, so it is not translated but redone
+    shapes = torch.tensor([s.img_shape[:2] for s in samples],
+                          device=inputs.device)
+    height, width = shapes.T[..., None, None, None]
+    rows = torch.arange(inputs.size(2), device=inputs.device)[:, None]
+    columns = torch.arange(inputs.size(3), device=inputs.device)
+    padding = (rows >= height) | (columns >= width)
     return ((pixels - mean) / std).masked_fill(padding, target.pad_value)
-
-
-def _same(source: nn.Module, target: nn.Module) -> bool:
-    like = torch.zeros(())
-    flipped = source._channel_conversion != target._channel_conversion
-    pairs = zip(statistics(source, like), statistics(target, like))
-    return not flipped and all(torch.equal(a, b) for a, b in pairs)
 
 
 def statistics(preprocessor: nn.Module, like: Tensor) -> list[Tensor]:
@@ -76,13 +78,3 @@ def statistics(preprocessor: nn.Module, like: Tensor) -> list[Tensor]:
         return [like.new_zeros(3, 1, 1), like.new_ones(3, 1, 1)]
     return [x.to(like).expand(3, 1, 1)
             for x in (preprocessor.mean, preprocessor.std)]
-
-
-def _padding(inputs: Tensor, samples: Sequence) -> Tensor:
-    """bool [B, 1, H, W], True outside the images."""
-    shapes = torch.tensor([s.img_shape[:2] for s in samples],
-                          device=inputs.device)
-    height, width = shapes.T[..., None, None, None]
-    rows = torch.arange(inputs.size(2), device=inputs.device)[:, None]
-    columns = torch.arange(inputs.size(3), device=inputs.device)
-    return (rows >= height) | (columns >= width)

@@ -80,14 +80,14 @@ class MDNFCOSHead(FCOSHead):
                      type='mmal.MixtureNLLLoss', eps=0.0),
                  spread: float = 0.25,
                  **kwargs) -> None:
+        if not isinstance(spread, (int, float)) or not 0 <= spread < math.inf:
+            raise ValueError(
+                f'bbox_head.spread is {spread!r}: give a number >= 0.')
         # mmdet's constructor makes the layers, which need these
         self._components = (cls_components, box_components, variance)
-        self.spread = _checked_spread(spread)
+        self.spread = spread
         super().__init__(*args, **kwargs)
         self.loss_nll = MODELS.build(loss_nll)
-        self._check()
-
-    def _check(self) -> None:
         if not isinstance(self.loss_nll, MixtureNLLLoss):
             raise ValueError(
                 f'bbox_head.loss_nll is {type(self.loss_nll).__name__}, which '
@@ -115,17 +115,23 @@ class MDNFCOSHead(FCOSHead):
                     name,
                     nn.Conv2d(self.feat_channels, channels, 3, padding=1))
         # before weights of FCOS may come, which skip init_weights
-        self._init_extras()
+        self.init_component_layers()
 
     def init_weights(self) -> None:
         """FCOS's own, and components that are close but not equal."""
         done = self.is_init
         super().init_weights()
         if not done:
-            self._init_extras()
+            self.init_component_layers()
 
     @torch.no_grad()
-    def _init_extras(self) -> None:
+    def init_component_layers(self) -> None:
+        """Draw the weights of the layers that FCOS lacks.
+
+        Small ones, so that the head starts close to FCOS; biases that are
+        ``spread`` apart, since components that are equal have equal gradients
+        and would stay so.
+        """
         for output in (self.cls_output, self.box_output):
             for name in output.extras:
                 conv = getattr(self, name)
@@ -154,6 +160,8 @@ class MDNFCOSHead(FCOSHead):
         centerness = self.conv_centerness(
             reg_feat if self.centerness_on_reg else cls_feat)
         boxes = self._extras(self.box_output, reg_feat)
+        # what FCOS scales are distances: those that components add, too, but
+        # neither variances nor weights
         if 'conv_reg_deltas' in boxes:
             boxes['conv_reg_deltas'] = scale(boxes['conv_reg_deltas'])
         return (self.cls_output.pack(logits,
@@ -197,19 +205,32 @@ class MDNFCOSHead(FCOSHead):
                             for p in points])
         return dict(
             loss_cls=self.loss_cls(logits, labels, avg_factor=num_pos),
-            **self._positive_losses(
+            **self.positive_losses(
                 _rows(bbox_preds)[positive],
                 _rows(centernesses)[positive].squeeze(-1), targets[positive],
                 points[positive], num_pos))
 
-    def _positive_losses(self, boxes: Tensor, centerness: Tensor,
-                         targets: Tensor, points: Tensor,
-                         num_pos: float) -> dict[str, Tensor]:
+    def positive_losses(self, boxes: Tensor, centerness: Tensor,
+                        targets: Tensor, points: Tensor,
+                        num_pos: float) -> dict[str, Tensor]:
+        """The losses that only the n positive points have.
+
+        Args:
+            boxes (Tensor): Raw distances [n, channels].
+            centerness (Tensor): Its logit [n].
+            targets (Tensor): Distances [n, 4] to the sides of the labels.
+            points (Tensor): [n, 2].
+            num_pos (float): n, or its mean over processes, at least 1.
+
+        Returns:
+            dict[str, Tensor]: ``loss_bbox``, ``loss_centerness`` and, with
+            ``box_components``, ``loss_nll``.
+        """
         weight = self.centerness_target(targets)
         total = max(reduce_mean(weight.sum().detach()), 1e-6)
         losses = dict(
             loss_bbox=self.loss_bbox(
-                self.bbox_coder.decode(points, self._distances(boxes)),
+                self.bbox_coder.decode(points, self.distances(boxes)),
                 self.bbox_coder.decode(points, targets),
                 weight=weight,
                 avg_factor=total),
@@ -217,24 +238,46 @@ class MDNFCOSHead(FCOSHead):
                 centerness, weight, avg_factor=num_pos))
         mixture = self.box_output.mixture(boxes)
         if mixture is not None:
+            # a density belongs to one space: that of the outputs
+            if not self.norm_on_bbox:
+                targets = targets.clamp(min=_TINY).log()
             losses['loss_nll'] = self.loss_nll(
                 mixture,
-                self._own_space(targets),
+                targets,
                 weight[:, None],
                 avg_factor=total * targets.size(-1))
         return losses
 
-    def _distances(self, boxes: Tensor) -> Tensor:
-        """From raw outputs [n, channels] to distances as of the targets."""
+    def distances(self, boxes: Tensor) -> Tensor:
+        """The distances that are predicted, in the unit of the targets.
+
+        Args:
+            boxes (Tensor): Raw outputs [n, channels].
+
+        Returns:
+            Tensor: [n, 4] >= 0, in strides with ``norm_on_bbox``, else in
+            pixels.
+        """
         mean = self.box_output.mean(boxes)
         if self.norm_on_bbox:
             return mean.clamp(0, _FAR)
         return mean.clamp(max=math.log(_FAR)).exp()
 
-    def _own_space(self, distances: Tensor) -> Tensor:
-        if self.norm_on_bbox:
-            return distances
-        return distances.clamp(min=_TINY).log()
+    def distance_std(self, boxes: GaussianMixture, raw: Tensor) -> Tensor:
+        """Standard deviation of :meth:`distances`, by the delta method.
+
+        The slope of the ReLU counts as 1 below 0 too: a side that is pressed
+        to 0 is not certain. So does that of clipping at the image's border.
+
+        Args:
+            boxes (GaussianMixture): [n, K, 4], of ``raw``.
+            raw (Tensor): Raw outputs [n, channels].
+
+        Returns:
+            Tensor: [n, 4], in the unit of the targets.
+        """
+        std = (boxes.aleatoric + boxes.epistemic).sqrt()
+        return std if self.norm_on_bbox else std * self.distances(raw)
 
     def class_probabilities(self, cls_scores: list[Tensor],
                             bbox_preds: list[Tensor],
@@ -270,7 +313,7 @@ class MDNFCOSHead(FCOSHead):
         ])
         results.bboxes = self.bbox_coder.decode(
             results.pop('priors'),
-            self._distances(results.raw_boxes) * results.units,
+            self.distances(results.raw_boxes) * results.units,
             max_shape=img_meta['img_shape'])
         results = self._bbox_post_process(
             results=results,
@@ -278,8 +321,21 @@ class MDNFCOSHead(FCOSHead):
             rescale=rescale,
             with_nms=with_nms,
             img_meta=img_meta)
-        factor = img_meta['scale_factor'] if rescale else (1.0, 1.0)
-        return self._with_uncertainties(results, factor)
+        # of what is left after NMS alone: few of thousands of points
+        classes = self.cls_output.mixture(results.pop('raw_classes'))
+        raw, units = results.pop('raw_boxes'), results.pop('units')
+        boxes = self.box_output.mixture(raw)
+        results.class_probs = classes.probs
+        fields = uncertainty_fields(
+            boxes, classes if self.cls_output.components else None,
+            results.labels)
+        if boxes is not None:
+            std = self.distance_std(boxes, raw) * units
+            factor = img_meta['scale_factor'] if rescale else (1.0, 1.0)
+            fields['box_std'] = std / std.new_tensor(factor).repeat(2)
+        for name, value in fields.items():
+            results.set_field(value, name)
+        return results
 
     def _candidates(self, classes: Tensor, boxes: Tensor, centerness: Tensor,
                     priors: Tensor, stride: int, cfg) -> InstanceData:
@@ -300,39 +356,6 @@ class MDNFCOSHead(FCOSHead):
             raw_classes=classes[kept],
             raw_boxes=boxes[kept],
             units=scores.new_full((len(kept), 1), unit))
-
-    def _with_uncertainties(self, results: InstanceData,
-                            scale_factor: tuple) -> InstanceData:
-        """Replace the raw outputs of detections by their uncertainties."""
-        classes = self.cls_output.mixture(results.pop('raw_classes'))
-        raw, units = results.pop('raw_boxes'), results.pop('units')
-        boxes = self.box_output.mixture(raw)
-        results.class_probs = classes.probs
-        fields = uncertainty_fields(
-            boxes, classes if self.cls_output.components else None,
-            results.labels)
-        if boxes is not None:
-            std = self._pixel_std(boxes, raw) * units
-            fields['box_std'] = std / std.new_tensor(scale_factor).repeat(2)
-        for name, value in fields.items():
-            results.set_field(value, name)
-        return results
-
-    def _pixel_std(self, boxes: GaussianMixture, raw: Tensor) -> Tensor:
-        """Delta method, in the unit of the targets, [n, 4].
-
-        The slope of the ReLU counts as 1 below 0 too: a side that is pressed
-        to 0 is not certain. So does that of clipping at the image's border.
-        """
-        std = (boxes.aleatoric + boxes.epistemic).sqrt()
-        return std if self.norm_on_bbox else std * self._distances(raw)
-
-
-def _checked_spread(spread: float) -> float:
-    if not isinstance(spread, (int, float)) or not 0 <= spread < math.inf:
-        raise ValueError(
-            f'bbox_head.spread is {spread!r}: give a number >= 0.')
-    return spread
 
 
 def _rows(levels: list[Tensor]) -> Tensor:

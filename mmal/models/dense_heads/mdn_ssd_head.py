@@ -74,9 +74,6 @@ class MDNSSDHead(SSDHead):
                                            box_components)
         self.loss_cls = MODELS.build(loss_cls)
         self.loss_bbox = MODELS.build(loss_bbox)
-        self._check()
-
-    def _check(self) -> None:
         for name, wanted in (('loss_cls', MixtureCrossEntropyLoss),
                              ('loss_bbox', MixtureNLLLoss)):
             loss = getattr(self, name)
@@ -99,8 +96,13 @@ class MDNSSDHead(SSDHead):
         for convs, output in ((self.cls_convs, self.cls_output),
                               (self.reg_convs, self.box_output)):
             for level, priors in zip(convs, self.num_base_priors):
-                level[-1] = _with_channels(level[-1],
-                                           priors * output.channels)
+                # the last of the level's convolutions gives the outputs
+                level[-1] = nn.Conv2d(
+                    level[-1].in_channels,
+                    priors * output.channels,
+                    level[-1].kernel_size,
+                    stride=level[-1].stride,
+                    padding=level[-1].padding)
 
     def loss_by_feat(self,
                      cls_scores: list[Tensor],
@@ -136,27 +138,37 @@ class MDNSSDHead(SSDHead):
         positive = (labels < self.num_classes) & (weights > 0)
         classes = flatten_levels(cls_scores, self.cls_output.channels)
         boxes = flatten_levels(bbox_preds, self.box_output.channels)[positive]
-        factor = self._factor(classes[positive], boxes, labels[positive])
-        return dict(
-            loss_cls=self._class_loss(classes, labels, weights, factor,
-                                      num_pos),
-            loss_bbox=self._box_loss(
-                boxes, torch.cat(targets, 1)[positive],
-                factor if self.weighting.get('box') else None, num_pos))
-
-    def _factor(self, classes: Tensor, boxes: Tensor,
-                labels: Tensor) -> Optional[Tensor]:
-        """Eq. 9's factor of each positive."""
-        if not self.weighting:
-            return None
-        return uncertainty_weight(
-            self.box_output.mixture(boxes),
-            self.cls_output.mixture(classes, variance=False), labels,
-            self.weighting['alpha'], self.weighting['detach'])
+        targets = torch.cat(targets, 1)[positive]
+        factor = None
+        if self.weighting:  # eq. 9's factor of each positive
+            factor = uncertainty_weight(
+                self.box_output.mixture(boxes),
+                self.cls_output.mixture(classes[positive], variance=False),
+                labels[positive], self.weighting['alpha'],
+                self.weighting['detach'])
+        loss_cls = self._class_loss(classes, labels, weights, factor, num_pos)
+        mixture = self.box_output.mixture(boxes)
+        if mixture is not None:
+            weight = factor[:, None] if self.weighting.get('box') else None
+            loss_bbox = self.loss_bbox(
+                mixture, targets, weight, avg_factor=num_pos)
+        else:
+            loss_bbox = smooth_l1_loss(
+                boxes,
+                targets,
+                beta=self.train_cfg['smoothl1_beta'],
+                reduction='sum') / num_pos
+        return dict(loss_cls=loss_cls, loss_bbox=loss_bbox)
 
     def _class_loss(self, classes: Tensor, labels: Tensor, weights: Tensor,
                     factor: Optional[Tensor], num_pos: int) -> Tensor:
-        noise = self._noise(classes)
+        """Eq. 5 of the positives and the hard negatives."""
+        outputs, noise = self.cls_output, None
+        if self.training and outputs.components and outputs.variance:
+            # Eq. 4's draws for all anchors: a negative is mined by the very
+            # loss that it is trained with.
+            shape = (*classes.shape[:-1], outputs.components, outputs.classes)
+            noise = torch.randn(shape, device=classes.device)
         positive = (labels < self.num_classes) & (weights > 0)
         if factor is not None:
             weights = weights.masked_scatter(
@@ -164,19 +176,11 @@ class MDNSSDHead(SSDHead):
         chosen = positive | self._hard_negatives(classes, labels, weights,
                                                  noise)
         return self.loss_cls(
-            self.cls_output.mixture(classes[chosen]),
+            outputs.mixture(classes[chosen]),
             labels[chosen],
             weights[chosen],
             avg_factor=num_pos,
             noise=None if noise is None else noise[chosen])
-
-    def _noise(self, classes: Tensor) -> Optional[Tensor]:
-        """Eq. 4's draws, the same for mining and loss; none in eval mode."""
-        out = self.cls_output
-        if not self.training or not out.components or not out.variance:
-            return None
-        shape = (*classes.shape[:-1], out.components, out.classes)
-        return torch.randn(shape, device=classes.device)
 
     @torch.no_grad()
     def _hard_negatives(self, classes: Tensor, labels: Tensor, weights: Tensor,
@@ -189,24 +193,12 @@ class MDNSSDHead(SSDHead):
         losses = losses.view(labels.shape).masked_fill(~negative, -1.0)
         positives = (labels < self.num_classes).sum(1, keepdim=True)
         wanted = positives * self.train_cfg['neg_pos_ratio']
+        # an anchor's place in the order by loss: the inverse permutation
         order = losses.argsort(dim=1, descending=True, stable=True)
         rank = torch.arange(order.size(1), device=order.device)
         rank = torch.empty_like(order).scatter_(1, order,
                                                 rank.expand_as(order))
         return negative & (rank < wanted)
-
-    def _box_loss(self, boxes: Tensor, targets: Tensor,
-                  factor: Optional[Tensor], num_pos: int) -> Tensor:
-        weight = None if factor is None else factor[:, None]
-        mixture = self.box_output.mixture(boxes)
-        if mixture is not None:
-            return self.loss_bbox(mixture, targets, weight, avg_factor=num_pos)
-        losses = smooth_l1_loss(
-            boxes,
-            targets,
-            beta=self.train_cfg['smoothl1_beta'],
-            reduction='sum')
-        return losses / num_pos
 
     def class_probabilities(self, cls_scores: list[Tensor],
                             bbox_preds: list[Tensor]) -> Tensor:
@@ -237,9 +229,10 @@ class MDNSSDHead(SSDHead):
             self._candidates(*level, cfg) for level in zip(
                 cls_score_list, bbox_pred_list, mlvl_priors)
         ])
+        mixture = self.box_output.mixture(results.raw_boxes)
         results.bboxes = self.bbox_coder.decode(
             results.priors,
-            self._deltas(results.raw_boxes),
+            results.raw_boxes if mixture is None else mixture.mean,
             max_shape=img_meta['img_shape'])
         results = self._bbox_post_process(
             results=results,
@@ -247,7 +240,19 @@ class MDNSSDHead(SSDHead):
             rescale=rescale,
             with_nms=with_nms,
             img_meta=img_meta)
-        return self._with_uncertainties(results, img_meta, rescale)
+        # of what is left after NMS alone: few of thousands of anchors
+        classes = self.cls_output.mixture(results.pop('raw_classes'))
+        boxes = self.box_output.mixture(results.pop('raw_boxes'))
+        fields = uncertainty_fields(
+            boxes, classes if self.cls_output.components else None,
+            results.labels)
+        std = mixture_box_std(self.bbox_coder, results.pop('priors'), boxes,
+                              img_meta, rescale)
+        if std is not None:
+            fields['box_std'] = std
+        for name, value in fields.items():
+            results.set_field(value, name)
+        return results
 
     def _candidates(self, classes: Tensor, boxes: Tensor, priors: Tensor,
                     cfg) -> InstanceData:
@@ -268,36 +273,6 @@ class MDNSSDHead(SSDHead):
             raw_classes=classes[kept],
             raw_boxes=boxes[kept])
 
-    def _deltas(self, boxes: Tensor) -> Tensor:
-        mixture = self.box_output.mixture(boxes)
-        return boxes if mixture is None else mixture.mean
-
-    def _with_uncertainties(self, results: InstanceData, img_meta: dict,
-                            rescale: bool) -> InstanceData:
-        """Replace the raw outputs of detections by their uncertainties."""
-        classes = self.cls_output.mixture(results.pop('raw_classes'))
-        boxes = self.box_output.mixture(results.pop('raw_boxes'))
-        if not self.cls_output.components:
-            classes = None
-        fields = uncertainty_fields(boxes, classes, results.labels)
-        std = mixture_box_std(self.bbox_coder, results.pop('priors'), boxes,
-                              img_meta, rescale)
-        if std is not None:
-            fields['box_std'] = std
-        for name, value in fields.items():
-            results.set_field(value, name)
-        return results
-
 
 def _flatten(level: Tensor, channels: int) -> Tensor:
     return level.permute(1, 2, 0).reshape(-1, channels)
-
-
-def _with_channels(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """The last convolution of a branch, with other output channels."""
-    return nn.Conv2d(
-        conv.in_channels,
-        channels,
-        conv.kernel_size,
-        stride=conv.stride,
-        padding=conv.padding)

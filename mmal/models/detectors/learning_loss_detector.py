@@ -1,5 +1,4 @@
 """A single-stage detector that learns to predict its own loss."""
-from collections.abc import Sequence
 from typing import Optional, Union
 
 import torch
@@ -90,8 +89,18 @@ class LearningLossDetector(SingleStageDetector):
         neck = self.neck(backbone) if self.with_neck else backbone
         with Recorder({'bbox_head': self.bbox_head}) as recorder:
             losses = self.bbox_head.loss(neck, batch_data_samples)
-        outputs = [call.output for call in recorder.calls]
-        targets = self._image_losses(outputs, batch_data_samples)
+        if not recorder.calls:
+            raise TypeError(
+                f'{type(self.bbox_head).__name__}.loss does not call its '
+                'forward, so the losses of single images cannot be taken: '
+                'choose another dense head for mmal.LearningLossDetector.')
+        labels = [s.gt_instances for s in batch_data_samples]
+        # Each process has images of its own, so none may wait for another;
+        # and the detector trains as it would without this head.
+        with torch.no_grad(), local_losses(), \
+                preserve_rng_state(batch_inputs.device):
+            targets = image_losses(self, recorder.calls[-1].output,
+                                   batch_data_samples, labels)
         maps = neck if self.features == 'neck' else backbone
         return {**losses, **self.loss_head.loss(maps, targets)}
 
@@ -108,19 +117,6 @@ class LearningLossDetector(SingleStageDetector):
         if self.features == 'neck' and self.with_neck:
             maps = self.neck(maps)
         return self.loss_head(maps)
-
-    @torch.no_grad()
-    def _image_losses(self, outputs: list, samples: Sequence) -> Tensor:
-        """[B]; no process waits for another, no random number is used up."""
-        if not outputs:
-            raise TypeError(
-                f'{type(self.bbox_head).__name__}.loss does not call its '
-                'forward, so the losses of single images cannot be taken: '
-                'choose another dense head for mmal.LearningLossDetector.')
-        device = next(self.parameters()).device
-        labels = [s.gt_instances for s in samples]
-        with local_losses(), preserve_rng_state(device):
-            return image_losses(self, outputs[-1], samples, labels)
 
 
 def _neck_channels(neck: Union[dict, list, None], features: str) -> list[int]:

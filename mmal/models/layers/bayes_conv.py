@@ -49,7 +49,13 @@ class BayesConv2d(nn.Conv2d):
                  samples: int = 1,
                  **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _check(scale, learn_scale, samples)
+        if not 0 <= scale < math.inf or (learn_scale and scale == 0):
+            raise ValueError(
+                f'BayesConv2d.scale is {scale}, must be finite and >= 0, and '
+                '> 0 where it is learned.')
+        if samples < 1 or samples != int(samples):
+            raise ValueError(f'BayesConv2d.samples is {samples}, must be an '
+                             'integer >= 1.')
         self._scale = scale
         self.samples = samples
         self.register_parameter(
@@ -72,9 +78,19 @@ class BayesConv2d(nn.Conv2d):
 
         Returns:
             tuple[Tensor, Tensor]: Two of [B, out_channels, H', W']. σ is
-            float32 or better, as the squares of float16 would overflow.
+            float32 or better.
         """
-        return super().forward(x), self._std(x)
+        mean = super().forward(x)
+        # squares of float16 would overflow
+        with torch.autocast(x.device.type, enabled=False):
+            x, weight = at_least_float32(x), at_least_float32(self.weight)
+            variance = self._conv_forward(x.square(), weight.square(), None)
+            # The root has no finite slope at 0, and rounding may leave less
+            # than 0: neither gets a gradient.
+            positive = variance > 0
+            root = torch.where(
+                positive, variance.where(positive, 1).sqrt(), 0)
+            return mean, self.scale**0.5 * root
 
     def sample(self, mean: Tensor, std: Tensor) -> Tensor:
         """The mean of K draws μ + εσ, which is one draw μ + εσ / sqrt(K)."""
@@ -92,25 +108,3 @@ class BayesConv2d(nn.Conv2d):
         return (f'{super().extra_repr()}, scale={float(self.scale):.4g}, '
                 f'learn_scale={self.log_scale is not None}, '
                 f'samples={self.samples}')
-
-    def _std(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            x, weight = at_least_float32(x), at_least_float32(self.weight)
-            variance = self._conv_forward(x.square(), weight.square(), None)
-            return self.scale**0.5 * _safe_sqrt(variance)
-
-
-def _safe_sqrt(x: Tensor) -> Tensor:
-    """sqrt(x) with the derivative 0 at 0, and for what rounding left below."""
-    positive = x > 0
-    return torch.where(positive, x.where(positive, 1).sqrt(), 0)
-
-
-def _check(scale: float, learn_scale: bool, samples: int) -> None:
-    if not 0 <= scale < math.inf or (learn_scale and scale == 0):
-        raise ValueError(
-            f'BayesConv2d.scale is {scale}, must be finite and >= 0, and > 0 '
-            'where it is learned.')
-    if samples < 1 or samples != int(samples):
-        raise ValueError(f'BayesConv2d.samples is {samples}, must be an '
-                         'integer >= 1.')

@@ -47,7 +47,14 @@ class ClassMixture:
         self.log_weights = at_least_float32(self.log_weights)
         if self.variances is not None:
             self.variances = at_least_float32(self.variances)
-        self._check_shapes()
+        shape, weights = self.logits.shape, self.log_weights.shape
+        variances = shape if self.variances is None else self.variances.shape
+        if not (len(shape) >= 2 and shape[-2] >= 1 and variances == shape
+                and weights == shape[:-1]):
+            raise ValueError(
+                f'a class mixture got logits {tuple(shape)}, variances '
+                f'{tuple(variances)} and weights {tuple(weights)}: give '
+                '[..., K, C], the same or None, and [..., K], with K >= 1.')
 
     @classmethod
     def from_raw(cls, logits: Tensor, variance_logits: Optional[Tensor],
@@ -113,15 +120,3 @@ class ClassMixture:
     @property
     def _softmax(self) -> Tensor:
         return self.logits.softmax(dim=-1)
-
-    def _check_shapes(self) -> None:
-        shape, weights = self.logits.shape, self.log_weights.shape
-        variances = shape if self.variances is None else self.variances.shape
-        fits = (
-            len(shape) >= 2 and shape[-2] >= 1 and variances == shape
-            and weights == shape[:-1])
-        if not fits:
-            raise ValueError(
-                f'a class mixture got logits {tuple(shape)}, variances '
-                f'{tuple(variances)} and weights {tuple(weights)}: give '
-                '[..., K, C], the same or None, and [..., K], with K >= 1.')

@@ -49,7 +49,15 @@ class GaussianMixture:
         self.means = at_least_float32(self.means)
         self.variances = at_least_float32(self.variances)
         self.log_weights = at_least_float32(self.log_weights)
-        self._check_shapes()
+        shape, weights = self.means.shape, self.log_weights.shape
+        if not (len(shape) >= 2 and shape[-2] >= 1
+                and self.variances.shape == shape
+                and weights in (shape, (*shape[:-1], 1))):
+            raise ValueError(
+                f'a mixture got means {tuple(shape)}, variances '
+                f'{tuple(self.variances.shape)} and weights {tuple(weights)}: '
+                'give [..., K, D] for each, or [..., K, 1] for the weights, '
+                'with K >= 1.')
 
     @classmethod
     def from_raw(cls, means: Tensor, variance_logits: Tensor,
@@ -121,19 +129,6 @@ class GaussianMixture:
         """The mixtures at an index into the leading dimensions."""
         return GaussianMixture(self.means[index], self.variances[index],
                                self.log_weights[index])
-
-    def _check_shapes(self) -> None:
-        shape, weights = self.means.shape, self.log_weights.shape
-        fits = (
-            len(shape) >= 2 and shape[-2] >= 1
-            and self.variances.shape == shape
-            and weights in (shape, (*shape[:-1], 1)))
-        if not fits:
-            raise ValueError(
-                f'a mixture got means {tuple(shape)}, variances '
-                f'{tuple(self.variances.shape)} and weights {tuple(weights)}: '
-                'give [..., K, D] for each, or [..., K, 1] for the weights, '
-                'with K >= 1.')
 
 
 def variances_of(logits: Tensor) -> Tensor:

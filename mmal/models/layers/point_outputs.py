@@ -15,18 +15,17 @@ from torch import Tensor
 
 from mmal.uncertainty import at_least_float32
 from .gaussian_mixture import GaussianMixture, variances_of
-from .raw_outputs import _check
+from .raw_outputs import check_components
 from .sigmoid_mixture import SigmoidMixture
 
 SIDES = 4
 MIN_VARIANCE = 1e-4
 
 
-def _softplus(logits: Tensor) -> Tensor:
-    return F.softplus(at_least_float32(logits)) + MIN_VARIANCE
-
-
-VARIANCES = {'softplus': _softplus, 'sigmoid': variances_of}
+VARIANCES = {
+    'softplus': lambda x: F.softplus(at_least_float32(x)) + MIN_VARIANCE,
+    'sigmoid': variances_of
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class SigmoidOutput:
     components: int
 
     def __post_init__(self) -> None:
-        _check(self.components, 'cls_components')
+        check_components(self.components, 'cls_components')
 
     @property
     def extras(self) -> dict[str, int]:
@@ -107,7 +106,7 @@ class DistanceOutput:
     variance: str = 'softplus'
 
     def __post_init__(self) -> None:
-        _check(self.components, 'box_components')
+        check_components(self.components, 'box_components')
         if self.variance not in VARIANCES:
             raise ValueError(
                 f'bbox_head.variance is {self.variance!r}, must be one of '
@@ -140,9 +139,10 @@ class DistanceOutput:
         """
         if 'conv_reg_deltas' in extras:
             sides = _spread(sides, extras['conv_reg_deltas'])
-        rest = (extras.get('conv_reg_variances'),
-                extras.get('conv_reg_weights'))
-        maps = [sides, *(x for x in rest if x is not None)]
+        maps = [sides]
+        for name in ('conv_reg_variances', 'conv_reg_weights'):
+            if name in extras:
+                maps.append(extras[name])
         return torch.cat([at_least_float32(x) for x in maps], 1)
 
     def mixture(self, raw: Tensor) -> Optional[GaussianMixture]:
@@ -157,11 +157,10 @@ class DistanceOutput:
         """
         if not self.components:
             return None
-        parts = [
-            part.unflatten(-1, (SIDES, self.components)).mT
-            for part in raw.split(SIDES * self.components, dim=-1)
-        ]
-        means, variances, *weights = parts
+        # components are neighbours among the channels: 4 * K as [K, 4]
+        means, variances, *weights = (
+            channels.unflatten(-1, (SIDES, self.components)).mT
+            for channels in raw.split(SIDES * self.components, dim=-1))
         logits = weights[0] if weights else torch.zeros_like(means)
         return GaussianMixture(means, VARIANCES[self.variance](variances),
                                at_least_float32(logits).log_softmax(dim=-2))
@@ -189,5 +188,5 @@ class DistanceOutput:
 def _spread(common: Tensor, deltas: Tensor) -> Tensor:
     """Each channel of [B, n, H, W] as K: it and its K differences."""
     common, deltas = at_least_float32(common), at_least_float32(deltas)
-    parts = deltas.unflatten(1, (common.size(1), -1))
-    return (common.unsqueeze(2) + parts).flatten(1, 2)
+    deltas = deltas.unflatten(1, (common.size(1), -1))
+    return (common.unsqueeze(2) + deltas).flatten(1, 2)

@@ -29,7 +29,7 @@ class ClassOutput:
     variance: bool = True
 
     def __post_init__(self) -> None:
-        _check(self.components, 'cls_components')
+        check_components(self.components, 'cls_components')
 
     @property
     def channels(self) -> int:
@@ -39,6 +39,7 @@ class ClassOutput:
     @property
     def _sizes(self) -> tuple[int, int, int]:
         each = self.components * self.classes
+        # in this order in the channels; times a bool: none without variances
         return each, each * self.variance, self.components
 
     def mixture(self, raw: Tensor, variance: bool = True) -> ClassMixture:
@@ -53,6 +54,7 @@ class ClassOutput:
             ClassMixture: Over C classes; a plain softmax is a mixture of one.
         """
         if not self.components:
+            # an only component has all the weight, whatever its logit
             weight = raw.new_zeros((*raw.shape[:-1], 1))
             return ClassMixture.from_raw(raw.unsqueeze(-2), None, weight)
         logits, variances, weights = raw.split(self._sizes, dim=-1)
@@ -73,7 +75,7 @@ class BoxOutput:
     components: int
 
     def __post_init__(self) -> None:
-        _check(self.components, 'box_components')
+        check_components(self.components, 'box_components')
 
     @property
     def channels(self) -> int:
@@ -95,7 +97,8 @@ class BoxOutput:
         return GaussianMixture.from_raw(*parts)
 
 
-def _check(components: int, name: str) -> None:
+def check_components(components: int, name: str) -> None:
+    """Raise a ValueError unless a number of components is one."""
     number = isinstance(components, int) and not isinstance(components, bool)
     if not number or components < 0:
         raise ValueError(

@@ -37,7 +37,12 @@ class SigmoidMixture:
     def __post_init__(self) -> None:
         self.logits = at_least_float32(self.logits)
         self.log_weights = at_least_float32(self.log_weights)
-        self._check_shapes()
+        shape, weights = self.logits.shape, self.log_weights.shape
+        if len(shape) < 2 or shape[-2] < 1 or weights != shape[:-1]:
+            raise ValueError(
+                f'a sigmoid mixture got logits {tuple(shape)} and weights '
+                f'{tuple(weights)}: give [..., K, C] and [..., K], with '
+                'K >= 1.')
 
     @classmethod
     def from_raw(cls, logits: Tensor, weight_logits: Tensor) -> SigmoidMixture:
@@ -109,11 +114,3 @@ class SigmoidMixture:
 
     def _mixed(self, logs: Tensor) -> Tensor:
         return (self.log_weights.unsqueeze(-1) + logs).logsumexp(dim=-2)
-
-    def _check_shapes(self) -> None:
-        shape, weights = self.logits.shape, self.log_weights.shape
-        if len(shape) < 2 or shape[-2] < 1 or weights != shape[:-1]:
-            raise ValueError(
-                f'a sigmoid mixture got logits {tuple(shape)} and weights '
-                f'{tuple(weights)}: give [..., K, C] and [..., K], with '
-                'K >= 1.')

@@ -54,10 +54,11 @@ def anchor_loss(pred: Tensor,
 
 def anchor_score(pred: Tensor, target: Tensor, slack: float) -> Tensor:
     """q* [..., 1] in [0, 1] of rows of logits, see :func:`anchor_loss`."""
-    if pred.shape[-1] == 0:
+    if pred.shape[-1] == 0:  # amax of nothing is an error
         return pred.new_zeros((*pred.shape[:-1], 1))
     own = is_own_class(pred, target)
     background = (-pred.amax(dim=-1, keepdim=True)).sigmoid()
+    # 1 takes the others out of the minimum, as no score is above it
     lowest = pred.sigmoid().masked_fill(~own, 1).amin(dim=-1, keepdim=True)
     score = lowest.where(own.any(dim=-1, keepdim=True), background)
     return (score - slack).clamp(min=0)
@@ -99,7 +100,16 @@ class AnchorLoss(nn.Module):
                  reduction: str = 'mean',
                  loss_weight: float = 1.0) -> None:
         super().__init__()
-        _check_options(use_sigmoid, gamma, slack)
+        if not use_sigmoid:
+            raise ValueError('AnchorLoss.use_sigmoid is False: write '
+                             'use_sigmoid=True beside its type, where the '
+                             'head looks for it; without it a head makes '
+                             'outputs for a softmax.')
+        if gamma < 0:
+            raise ValueError(f'AnchorLoss.gamma is {gamma}, must be >= 0.')
+        if not 0 <= slack <= 1:
+            raise ValueError(
+                f'AnchorLoss.slack is {slack}, must be in [0, 1].')
         self.use_sigmoid = use_sigmoid
         self.gamma = gamma
         self.slack = slack
@@ -130,23 +140,9 @@ class AnchorLoss(nn.Module):
         weight = full_weight(pred, weight) * is_counted(pred, target)
         if target.dim() < pred.dim():
             target = is_own_class(pred, target)
-        loss = self.loss_weight * self._elements(pred, target)
-        return reduce(loss, weight, reduction, avg_factor)
-
-    def _elements(self, pred: Tensor, target: Tensor) -> Tensor:
-        if not self.objectness:
-            return anchor_loss(pred, target, self.gamma, self.slack)
-        return anchor_loss(pred[..., None], target[..., None], self.gamma,
-                           self.slack).squeeze(-1)
-
-
-def _check_options(use_sigmoid: bool, gamma: float, slack: float) -> None:
-    if not use_sigmoid:
-        raise ValueError('AnchorLoss.use_sigmoid is False: write '
-                         'use_sigmoid=True beside its type, where the head '
-                         'looks for it; without it a head makes outputs for '
-                         'a softmax.')
-    if gamma < 0:
-        raise ValueError(f'AnchorLoss.gamma is {gamma}, must be >= 0.')
-    if not 0 <= slack <= 1:
-        raise ValueError(f'AnchorLoss.slack is {slack}, must be in [0, 1].')
+        if self.objectness:  # each element is the only class of its row
+            pred, target = pred[..., None], target[..., None]
+        loss = anchor_loss(pred, target, self.gamma, self.slack)
+        if self.objectness:
+            loss = loss.squeeze(-1)
+        return reduce(self.loss_weight * loss, weight, reduction, avg_factor)

@@ -33,10 +33,23 @@ def mixture_cross_entropy(mixture: ClassMixture,
         >>> mixture_cross_entropy(mixture, torch.tensor([3]))
         tensor([1.3863])
     """
-    _check_label(mixture, label)
-    log_probs = _noisy_logits(mixture, noise).log_softmax(dim=-1)
+    logits, variances = mixture.logits, mixture.variances
+    if label.shape != logits.shape[:-2]:
+        raise ValueError(
+            f'a class mixture of shape {tuple(logits.shape)} ([n, K, C]) got '
+            f'labels of shape {tuple(label.shape)}, which must be [n].')
+    if noise is not None:
+        if variances is None or noise.shape != logits.shape:
+            raise ValueError(
+                f'noise of shape {tuple(noise.shape)} needs a mixture with '
+                f'variances of that shape; its logits are '
+                f'{tuple(logits.shape)}, its variances are '
+                f'{"missing" if variances is None else "there"}.')
+        logits = logits + variances.sqrt() * noise
+    log_probs = logits.log_softmax(dim=-1)
     index = label.long()[..., None, None].expand(*log_probs.shape[:-1], 1)
     own = log_probs.gather(-1, index).squeeze(-1)
+    # the mean of the components' entropies, not the entropy of their mean
     return -(mixture.weights * own).sum(dim=-1)
 
 
@@ -81,32 +94,7 @@ class MixtureCrossEntropyLoss(nn.Module):
             Tensor: A scalar, or [n] for 'none'.
         """
         reduction = check_reduction(reduction_override or self.reduction)
-        if noise is None:
-            noise = self._noise(pred)
+        if noise is None and self.training and pred.variances is not None:
+            noise = torch.randn_like(pred.logits)
         loss = mixture_cross_entropy(pred, label, noise)
         return self.loss_weight * reduce(loss, weight, reduction, avg_factor)
-
-    def _noise(self, pred: ClassMixture) -> Optional[Tensor]:
-        if not self.training or pred.variances is None:
-            return None
-        return torch.randn_like(pred.logits)
-
-
-def _noisy_logits(mixture: ClassMixture, noise: Optional[Tensor]) -> Tensor:
-    if noise is None:
-        return mixture.logits
-    if mixture.variances is None or noise.shape != mixture.logits.shape:
-        raise ValueError(
-            f'noise of shape {tuple(noise.shape)} needs a mixture with '
-            f'variances of that shape; its logits are '
-            f'{tuple(mixture.logits.shape)}, its variances are '
-            f'{"missing" if mixture.variances is None else "there"}.')
-    return mixture.logits + mixture.variances.sqrt() * noise
-
-
-def _check_label(mixture: ClassMixture, label: Tensor) -> None:
-    shape = mixture.logits.shape
-    if label.shape != shape[:-2]:
-        raise ValueError(
-            f'a class mixture of shape {tuple(shape)} ([n, K, C]) got labels '
-            f'of shape {tuple(label.shape)}, which must be [n].')

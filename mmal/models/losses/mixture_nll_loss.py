@@ -40,7 +40,11 @@ def mixture_nll(mixture: GaussianMixture,
         tensor([[0.9189]])
     """
     check_form(form)
-    _check_target(mixture, target)
+    shape = mixture.means.shape
+    if target.shape != (*shape[:-2], shape[-1]):
+        raise ValueError(
+            f'a mixture of shape {tuple(shape)} ([n, K, D]) got targets of '
+            f'shape {tuple(target.shape)}, which must be [n, D].')
     if form == 'paper':
         return _floored(mixture.log_prob(target), eps)
     scale = mixture.variances
@@ -109,11 +113,3 @@ def _floored(log_prob: Tensor, eps: float) -> Tensor:
         return -log_prob
     log_eps = math.log(eps)
     return F.logsigmoid(log_eps - log_prob) - log_eps
-
-
-def _check_target(mixture: GaussianMixture, target: Tensor) -> None:
-    shape = mixture.means.shape
-    if target.shape != (*shape[:-2], shape[-1]):
-        raise ValueError(
-            f'a mixture of shape {tuple(shape)} ([n, K, D]) got targets of '
-            f'shape {tuple(target.shape)}, which must be [n, D].')

@@ -40,19 +40,12 @@ def pairwise_ranking_loss(pred: Tensor,
         raise ValueError(
             f'predicted losses of shape {tuple(pred.shape)} and targets of '
             f'shape {tuple(target.shape)} must both be [B].')
-    pred = at_least_float32(pred)
-    order = _order(target)
-    return (margin - order * _first_half(pred - pred.flip(0))).clamp(min=0)
-
-
-def _order(target: Tensor) -> Tensor:
-    """[B // 2], the sign of l_i - l_j; compared, so that inf makes no NaN."""
+    pred, pairs = at_least_float32(pred), len(pred) // 2
     partner = target.flip(0)
-    return _first_half((target > partner).int() - (target < partner).int())
-
-
-def _first_half(values: Tensor) -> Tensor:
-    return values[:len(values) // 2]
+    # compared, not subtracted: the sign of inf - inf would be NaN
+    order = (target > partner).int() - (target < partner).int()
+    difference = pred - pred.flip(0)
+    return (margin - order[:pairs] * difference[:pairs]).clamp(min=0)
 
 
 @MODELS.register_module()

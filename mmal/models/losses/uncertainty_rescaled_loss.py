@@ -46,17 +46,16 @@ def rescale_by_difficulty(losses: Tensor,
         mean, std = mean.detach(), std.detach()
     factor = difficulty(bald(mean, std), correct)
     if normalize:
-        factor = factor / _weighted_mean(factor, weight)
+        weight = (
+            torch.ones_like(factor) if weight is None else
+            weight.to(factor.dtype))
+        total = weight.sum()
+        # Without an element that counts the mean is 1. By where, not by an
+        # if, which would wait for the GPU; and 0 / 0 has no gradient either.
+        some = total > 0
+        mean = ((factor * weight).sum() / total.where(some, 1)).where(some, 1)
+        factor = factor / mean
     return losses * factor
-
-
-def _weighted_mean(values: Tensor, weight: Optional[Tensor]) -> Tensor:
-    """Of what has a weight; 1 where nothing has."""
-    weight = (
-        torch.ones_like(values) if weight is None else weight.to(values.dtype))
-    total = weight.sum()
-    some = total > 0
-    return ((values * weight).sum() / total.where(some, 1)).where(some, 1)
 
 
 class _Branch:
@@ -77,11 +76,6 @@ class _Branch:
 
     def take(self, like: Tensor) -> Tuple[Tensor, Tensor]:
         """The next rows, as many as ``like`` has, in its shape."""
-        start, self.taken = self.taken, self.taken + self._rows(like)
-        return (self.mean[start:self.taken].reshape(like.shape),
-                self.std[start:self.taken].reshape(like.shape))
-
-    def _rows(self, like: Tensor) -> int:
         columns = self.mean.shape[1]
         if columns != 1 and like.shape[-1] != columns:
             raise ValueError(
@@ -94,7 +88,9 @@ class _Branch:
                 f'the loss asks for {rows} rows but {self.left} of '
                 f'{len(self.mean)} branch rows are left: hand in the rows of '
                 'all levels, in the order of the calls.')
-        return rows
+        start, self.taken = self.taken, self.taken + rows
+        return (self.mean[start:self.taken].reshape(like.shape),
+                self.std[start:self.taken].reshape(like.shape))
 
 
 @MODELS.register_module()
@@ -147,14 +143,24 @@ class UncertaintyRescaledLoss(nn.Module):
         self.detach = detach
         self._branch: Optional[_Branch] = None
         self._was_open = False
-        _check_sigmoid(self.loss, use_sigmoid)
+        if not getattr(self.loss, 'use_sigmoid', False):
+            raise ValueError(
+                'UncertaintyRescaledLoss.loss is '
+                f'{type(self.loss).__name__} without use_sigmoid: set '
+                'use_sigmoid=True in it and beside it; a softmax has one loss '
+                'for all classes.')
+        if not use_sigmoid:
+            raise ValueError(
+                'UncertaintyRescaledLoss.use_sigmoid is not True: write '
+                'use_sigmoid=True beside its type too, where the head looks '
+                'for it; without it a head makes outputs for a softmax.')
 
     def __getattr__(self, name: str) -> Any:
         """What this module lacks is the wrapped loss's."""
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name == 'loss':
+            if name == 'loss':  # asked for while it is copied or unpickled
                 raise
             return getattr(self.loss, name)
 
@@ -179,7 +185,11 @@ class UncertaintyRescaledLoss(nn.Module):
         self._was_open = True
         try:
             yield
-            _check_empty(self._branch)
+            left, total = self._branch.left, len(self._branch.mean)
+            if left:
+                raise ValueError(
+                    f'{left} of {total} branch rows were taken by no call of '
+                    'the loss: hand in the rows of its calls only.')
         finally:
             self._branch = None
 
@@ -205,7 +215,13 @@ class UncertaintyRescaledLoss(nn.Module):
             Tensor: A scalar, or the shape of ``pred`` for 'none'.
         """
         if self._branch is None:
-            self._warn_if_never_open()
+            # in training that is a plain head: others open it first
+            if self.training and not self._was_open:
+                warnings.warn(
+                    'UncertaintyRescaledLoss is trained without a branch, so '
+                    'it rescales nothing: set the type of the head to one '
+                    'with a branch, e.g. mmal.BayesYOLOV3Head.',
+                    stacklevel=2)
             return self.loss(
                 pred,
                 target,
@@ -215,62 +231,23 @@ class UncertaintyRescaledLoss(nn.Module):
                 **kwargs)
         losses = self.loss(
             pred, target, weight=weight, reduction_override='none', **kwargs)
-        _check_elementwise(losses, pred, self.loss)
+        if losses.shape != pred.shape:
+            raise ValueError(
+                f'UncertaintyRescaledLoss.loss {type(self.loss).__name__} '
+                f'gives unreduced losses of shape {tuple(losses.shape)} for '
+                f'predictions of shape {tuple(pred.shape)}, which must be '
+                'equal: take one that sums nothing, e.g. FocalLoss.')
         counted = is_counted(
             pred, target, getattr(self.loss, 'ignore_index', None))
+        # mmdet's FocalLoss may be given probabilities instead of logits
+        half = 0.5 if getattr(self.loss, 'activated', False) else 0.
+        correct = (pred > half) == is_own_class(pred, target)
         losses = rescale_by_difficulty(
-            losses, *self._branch.take(pred), self._correct(pred, target),
+            losses, *self._branch.take(pred), correct,
             full_weight(pred, weight) * counted, self.normalize, self.detach)
         reduction = check_reduction(reduction_override or self.reduction)
-        if self._divides_by_counted(reduction) and avg_factor is None:
+        # what mmdet's CrossEntropyLoss divides by, if it has this option
+        if reduction == 'mean' and avg_factor is None and getattr(
+                self.loss, 'avg_non_ignore', False):
             avg_factor = counted.sum()
         return reduce(losses, None, reduction, avg_factor)
-
-    def _warn_if_never_open(self) -> None:
-        """In training that is a plain head's; others open it first."""
-        if self.training and not self._was_open:
-            warnings.warn(
-                'UncertaintyRescaledLoss is trained without a branch, so it '
-                'rescales nothing: set the type of the head to one with a '
-                'branch, e.g. mmal.BayesYOLOV3Head.',
-                stacklevel=3)
-
-    def _correct(self, pred: Tensor, target: Tensor) -> Tensor:
-        """bool like ``pred``: is it on the right side of one half."""
-        half = 0.5 if getattr(self.loss, 'activated', False) else 0.
-        return (pred > half) == is_own_class(pred, target)
-
-    def _divides_by_counted(self, reduction: str) -> bool:
-        """An option of mmdet's CrossEntropyLoss."""
-        return (
-            reduction == 'mean' and
-            getattr(self.loss, 'avg_non_ignore', False))
-
-
-def _check_sigmoid(loss: nn.Module, use_sigmoid: bool) -> None:
-    if not getattr(loss, 'use_sigmoid', False):
-        raise ValueError(
-            f'UncertaintyRescaledLoss.loss is {type(loss).__name__} without '
-            'use_sigmoid: set use_sigmoid=True in it and beside it; a softmax '
-            'has one loss for all classes.')
-    if not use_sigmoid:
-        raise ValueError(
-            'UncertaintyRescaledLoss.use_sigmoid is not True: write '
-            'use_sigmoid=True beside its type too, where the head looks for '
-            'it; without it a head makes outputs for a softmax.')
-
-
-def _check_elementwise(losses: Tensor, pred: Tensor, loss: nn.Module) -> None:
-    if losses.shape != pred.shape:
-        raise ValueError(
-            f'UncertaintyRescaledLoss.loss {type(loss).__name__} gives '
-            f'unreduced losses of shape {tuple(losses.shape)} for predictions '
-            f'of shape {tuple(pred.shape)}, which must be equal: take one '
-            'that sums nothing, e.g. FocalLoss.')
-
-
-def _check_empty(branch: _Branch) -> None:
-    if branch.left:
-        raise ValueError(
-            f'{branch.left} of {len(branch.mean)} branch rows were taken by '
-            'no call of the loss: hand in the rows of its calls only.')

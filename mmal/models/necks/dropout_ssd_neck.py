@@ -27,14 +27,9 @@ class DropoutSSDNeck(SSDNeck):
     def __init__(self, *args, dropout: float = 0.1, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         check_dropout(dropout)
-        self.extra_layers = nn.ModuleList(
-            _with_dropout(layer, dropout) for layer in self.extra_layers)
-
-
-def _with_dropout(layer: nn.Sequential, p: float) -> nn.Sequential:
-    """The convolutions keep their names."""
-    modules = OrderedDict()
-    for name, conv in layer.named_children():
-        modules[name] = conv
-        modules[f'dropout{name}'] = nn.Dropout(p)
-    return nn.Sequential(modules)
+        for i, layer in enumerate(self.extra_layers):
+            modules = OrderedDict()
+            for name, conv in layer.named_children():
+                modules[name] = conv  # by its old name: checkpoints load
+                modules[f'dropout{name}'] = nn.Dropout(dropout)
+            self.extra_layers[i] = nn.Sequential(modules)

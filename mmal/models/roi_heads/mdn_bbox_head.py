@@ -81,10 +81,6 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
         self.box_output = BoxOutput(box_components)
         self.weighting = weighting_options(weighting, cls_components,
                                            box_components)
-        self._check()
-        self._init_outputs()
-
-    def _check(self) -> None:
         _check_loss('cls', self.cls_output.components, self.loss_cls,
                     MixtureCrossEntropyLoss)
         _check_loss('bbox', self.box_output.components, self.loss_bbox,
@@ -96,9 +92,7 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
         if not (self.with_cls and self.with_reg):
             raise ValueError('bbox_head.with_cls and with_reg must be True: '
                              'a detection needs a class and a box.')
-
-    def _init_outputs(self) -> None:
-        """Give the last layers the channels of mixtures."""
+        # the last layers with the channels of mixtures, instead of mmdet's
         if self.cls_output.components:
             self.fc_cls = _linear(self.cls_predictor_cfg, self.cls_last_dim,
                                   self.cls_output.channels)
@@ -142,7 +136,15 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
             label_weights, bbox_targets, bbox_weights, reduction_override)
         positive = (labels >= 0) & (labels < self.num_classes)
         boxes = self._box_mixture(bbox_pred, positive, labels[positive])
-        factor = self._factor(cls_score, boxes, labels, positive)
+        # eq. 9's factor of each proposal, 1 for negatives
+        factor = torch.ones_like(labels, dtype=torch.float32)
+        if self.weighting:
+            own = uncertainty_weight(
+                boxes,
+                self.cls_output.mixture(cls_score[positive], variance=False),
+                labels[positive], self.weighting['alpha'],
+                self.weighting['detach'])
+            factor = factor.to(own).masked_scatter(positive, own)
         if self.cls_output.components:
             classes = self.cls_output.mixture(cls_score)
             losses['loss_cls'] = self.loss_cls(
@@ -156,18 +158,6 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
                 boxes, bbox_targets[positive], bbox_weights[positive],
                 max(len(labels), 1), reduction_override)
         return losses
-
-    def _factor(self, cls_score: Tensor, boxes: Optional[GaussianMixture],
-                labels: Tensor, positive: Tensor) -> Tensor:
-        """Eq. 9's factor of each proposal [n], 1 for negatives."""
-        factor = torch.ones_like(labels, dtype=torch.float32)
-        if not self.weighting:
-            return factor
-        classes = self.cls_output.mixture(cls_score[positive], variance=False)
-        own = uncertainty_weight(boxes, classes, labels[positive],
-                                 self.weighting['alpha'],
-                                 self.weighting['detach'])
-        return factor.to(own).masked_scatter(positive, own)
 
     def _box_mixture(self, bbox_pred: Tensor, rows: Tensor,
                      labels: Tensor) -> Optional[GaussianMixture]:
@@ -186,20 +176,38 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
             rescale: bool = False,
             rcnn_test_cfg: Optional[ConfigDict] = None) -> InstanceData:
         """Detections of one image by eq. 7, see mmdet's ``BBoxHead``."""
+        deltas = bbox_pred
+        if self.box_output.components:  # their means, in mmdet's layout
+            boxes = bbox_pred.unflatten(-1, (self._boxes, -1))
+            deltas = self.box_output.mixture(boxes).mean.flatten(-2)
         results = super()._predict_by_feat_single(
-            roi, self._plain_logits(cls_score), self._plain_deltas(bbox_pred),
-            img_meta, rescale)
-        if rcnn_test_cfg is None:
+            roi, self._plain_logits(cls_score), deltas, img_meta, rescale)
+        cfg = rcnn_test_cfg
+        if cfg is None:
             return results
-        found, rows = self._detections(results.bboxes, results.scores,
-                                       cls_score, bbox_pred, rcnn_test_cfg)
-        std = mixture_box_std(
-            self.bbox_coder, roi[rows, 1:],
-            self._box_mixture(bbox_pred, rows, found.labels), img_meta,
-            rescale)
+        # mmdet's own NMS would not say which proposals are left
+        detections, labels, kept = multiclass_nms(
+            results.bboxes,
+            results.scores,
+            cfg.score_thr,
+            cfg.nms,
+            cfg.max_per_img,
+            return_inds=True)
+        rows = kept // self.num_classes
+        boxes = self._box_mixture(bbox_pred, rows, labels)
+        classes = self.cls_output.mixture(cls_score[rows]) \
+            if self.cls_output.components else None
+        fields = uncertainty_fields(boxes, classes, labels)
+        std = mixture_box_std(self.bbox_coder, roi[rows, 1:], boxes, img_meta,
+                              rescale)
         if std is not None:
-            found.box_std = std
-        return found
+            fields['box_std'] = std
+        return InstanceData(
+            bboxes=detections[:, :-1],
+            scores=detections[:, -1],
+            labels=labels,
+            class_probs=results.scores[rows],
+            **fields)
 
     def class_probabilities(self, cls_score: Tensor) -> Tensor:
         """Eq. 7: the mixed probabilities.
@@ -217,36 +225,6 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
         if not self.cls_output.components:
             return cls_score
         return self.cls_output.mixture(cls_score, variance=False).probs.log()
-
-    def _plain_deltas(self, bbox_pred: Tensor) -> Tensor:
-        """The mean deltas, in mmdet's layout."""
-        if not self.box_output.components:
-            return bbox_pred
-        boxes = bbox_pred.unflatten(-1, (self._boxes, -1))
-        return self.box_output.mixture(boxes).mean.flatten(-2)
-
-    def _detections(self, bboxes: Tensor, scores: Tensor, cls_score: Tensor,
-                    bbox_pred: Tensor,
-                    cfg: ConfigDict) -> tuple[InstanceData, Tensor]:
-        """NMS, the uncertainties of what it keeps, and whose these are."""
-        found, labels, kept = multiclass_nms(
-            bboxes,
-            scores,
-            cfg.score_thr,
-            cfg.nms,
-            cfg.max_per_img,
-            return_inds=True)
-        rows = kept // self.num_classes
-        fields = uncertainty_fields(
-            self._box_mixture(bbox_pred, rows, labels),
-            self.cls_output.mixture(cls_score[rows])
-            if self.cls_output.components else None, labels)
-        return InstanceData(
-            bboxes=found[:, :-1],
-            scores=found[:, -1],
-            labels=labels,
-            class_probs=scores[rows],
-            **fields), rows
 
 
 def _loss(loss: type) -> dict:

@@ -53,13 +53,26 @@ class LossPredictionHead(BaseModule):
                  detach: Union[bool, int] = True,
                  init_cfg: Optional[Union[dict, list]] = None) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.in_channels = _check_channels(in_channels)
+        sizes = list(in_channels) if isinstance(
+            in_channels, (list, tuple)) else []
+        if not sizes or not all(isinstance(c, int) and c > 0 for c in sizes):
+            raise ValueError(
+                f'model.loss_head.in_channels is {in_channels!r}: give the '
+                'channels of each feature map, e.g. [256, 256, 256, 256, '
+                '256].')
+        if not isinstance(detach, int) or detach < 0:  # a bool is one
+            raise ValueError(
+                f'model.loss_head.detach is {detach!r}: give True (always), '
+                'False (never), or the number of training iterations, at '
+                'least 0, after which the gradient stops.')
+        self.in_channels = sizes
         self.branches = nn.ModuleList(
             nn.Linear(c, hidden) for c in self.in_channels)
         self.fc = nn.Linear(hidden * len(self.in_channels), 1)
         loss = dict(type='mmal.PairwiseRankingLoss') if loss is None else loss
         self.loss_rank = MODELS.build(loss)
-        self.detach = _check_detach(detach)
+        self.detach = detach
+        # a buffer: a training that is resumed goes on counting
         self.register_buffer('iterations', torch.zeros((), dtype=torch.long))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -75,7 +88,12 @@ class LossPredictionHead(BaseModule):
         Raises:
             ValueError: If number or channels of the maps are others.
         """
-        self._check(features)
+        channels = [x.shape[1] for x in features]
+        if channels != self.in_channels:
+            raise ValueError(
+                f'model.loss_head.in_channels is {self.in_channels}, but the '
+                f'feature maps have {channels} channels: set it to those, or '
+                'choose other maps by model.features.')
         hidden = [
             branch(x.mean((-2, -1))).relu()
             for branch, x in zip(self.branches, features)
@@ -93,39 +111,11 @@ class LossPredictionHead(BaseModule):
         Returns:
             dict[str, Tensor]: ``loss_rank``, 0 for a batch of one image.
         """
-        if self._is_detached():
+        # True and False are integers too, but do not count iterations
+        detached = self.detach if isinstance(self.detach, bool) else \
+            int(self.iterations) >= self.detach
+        if detached:
             features = [x.detach() for x in features]
         if self.training:
             self.iterations += 1
         return dict(loss_rank=self.loss_rank(self(features), losses))
-
-    def _is_detached(self) -> bool:
-        if isinstance(self.detach, bool):
-            return self.detach
-        return int(self.iterations) >= self.detach
-
-    def _check(self, features: Sequence[Tensor]) -> None:
-        channels = [x.shape[1] for x in features]
-        if channels != self.in_channels:
-            raise ValueError(
-                f'model.loss_head.in_channels is {self.in_channels}, but the '
-                f'feature maps have {channels} channels: set it to those, or '
-                'choose other maps by model.features.')
-
-
-def _check_channels(channels: Sequence[int]) -> list[int]:
-    sizes = list(channels) if isinstance(channels, (list, tuple)) else []
-    if not sizes or not all(isinstance(c, int) and c > 0 for c in sizes):
-        raise ValueError(
-            f'model.loss_head.in_channels is {channels!r}: give the channels '
-            'of each feature map, e.g. [256, 256, 256, 256, 256].')
-    return sizes
-
-
-def _check_detach(detach: Union[bool, int]) -> Union[bool, int]:
-    if isinstance(detach, int) and detach >= 0:
-        return detach
-    raise ValueError(
-        f'model.loss_head.detach is {detach!r}: give True (always), False '
-        '(never), or the number of training iterations, at least 0, after '
-        'which the gradient stops.')

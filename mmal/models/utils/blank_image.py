@@ -22,7 +22,12 @@ def blank_image(model: nn.Module,
         tuple[Tensor, DetDataSample]: [1, 3, size, size], and meta data with
         ``gt_instances``.
     """
-    size = _input_size(model) if size is None else size
+    if size is None and hasattr(model, 'input_size'):  # a classifier's
+        size = model.input_size
+    elif size is None:
+        head = getattr(model, 'bbox_head', None)
+        priors = getattr(head, 'prior_generator', None)
+        size = getattr(priors, 'input_size', 256)
     device = next(model.parameters()).device
     sample = DetDataSample(
         metainfo=dict(
@@ -35,10 +40,3 @@ def blank_image(model: nn.Module,
         bboxes=torch.tensor([[64., 64., 128., 160.]], device=device),
         labels=torch.zeros(1, dtype=torch.long, device=device))
     return torch.zeros(1, 3, size, size, device=device), sample
-
-
-def _input_size(model: nn.Module) -> int:
-    if hasattr(model, 'input_size'):
-        return model.input_size
-    head = getattr(model, 'bbox_head', None)
-    return getattr(getattr(head, 'prior_generator', None), 'input_size', 256)

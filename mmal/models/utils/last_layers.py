@@ -1,8 +1,7 @@
 """Which layers of a detector give its outputs."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -46,29 +45,26 @@ def last_layers(model: nn.Module) -> tuple[str, ...]:
         >>> last_layers(tiny_fcos())[0]
         'bbox_head.conv_cls'
     """
-    found = set(_traced(model))
+    layers = set(_traced(model))
     if isinstance(model, DetectionTransformer):
-        found = {n for n in found if n.startswith('bbox_head.')}
+        layers = {n for n in layers if n.startswith('bbox_head.')}
     for prefix, head in model.named_modules():
         if hasattr(head, 'last_layer_names'):
-            mine = _own_names(prefix, head)
-            found = {n for n in found if not n.startswith(f'{prefix}.')} | mine
-    if not found:
+            known, own = dict(head.named_modules()), head.last_layer_names()
+            wrong = [n for n in own if n not in known]
+            if wrong:
+                raise ValueError(
+                    f'{type(head).__name__}.last_layer_names() names {wrong}, '
+                    'which the head does not have.')
+            start = f'{prefix}.' if prefix else ''
+            layers = {n for n in layers if not n.startswith(f'{prefix}.')}
+            layers |= {start + n for n in own}
+    if not layers:
         raise ValueError(
             f'no convolution or linear layer gives the outputs of '
             f'{type(model).__name__}: name the layers in '
             'active_learning.scorer.layers.')
-    return tuple(n for n, _ in model.named_modules() if n in found)
-
-
-def _own_names(prefix: str, head: nn.Module) -> set[str]:
-    known, names = dict(head.named_modules()), head.last_layer_names()
-    wrong = [n for n in names if n not in known]
-    if wrong:
-        raise ValueError(
-            f'{type(head).__name__}.last_layer_names() names {wrong}, which '
-            'the head does not have.')
-    return {f'{prefix}.{n}' if prefix else n for n in names}
+    return tuple(n for n, _ in model.named_modules() if n in layers)
 
 
 def _traced(model: nn.Module) -> list[str]:
@@ -86,38 +82,30 @@ def _traced(model: nn.Module) -> list[str]:
     two_stage = isinstance(model, TwoStageDetector) and model.with_rpn
     rpn = {'rpn_head': model.rpn_head} if two_stage else {}
     inputs, sample = blank_image(model)
-    with _eval_mode(model), torch.enable_grad(), Recorder(layers, cut), \
-            Recorder(rpn) as recorder, preserve_rng_state(inputs.device):
-        outputs = model(inputs, [sample], mode='tensor')
-    rpn_outputs = [call.output for call in recorder.calls]
-    reached = _reached(list(_tensors([rpn_outputs, outputs])))
-    return [name for name, leaf in leaves if id(leaf) in reached]
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    modes = [(m, m.training) for m in model.modules()]
+    # parts of a model may be in another mode than the whole, and stay so
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        yield
+        with torch.enable_grad(), Recorder(layers, cut), \
+                Recorder(rpn) as recorder, preserve_rng_state(inputs.device):
+            outputs = model(inputs, [sample], mode='tensor')
     finally:
         for module, training in modes:
             module.training = training
+    rpn_outputs = [call.output for call in recorder.calls]
 
-
-def _reached(tensors: Sequence[Tensor]) -> set[int]:
-    """Ids of the leaves that tensors were made of."""
-    stack = [t.grad_fn for t in tensors]
-    seen, leaves = set(), set()
+    # the way back from the outputs through the graph ends at leaves
+    stack = [t.grad_fn for t in _tensors([rpn_outputs, outputs])]
+    seen, reached = set(), set()
     while stack:
         node = stack.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
         if hasattr(node, 'variable'):
-            leaves.add(id(node.variable))
+            reached.add(id(node.variable))
         stack.extend(n for n, _ in node.next_functions)
-    return leaves
+    return [name for name, leaf in leaves if id(leaf) in reached]
 
 
 def _tensors(outputs: Any) -> Iterator[Tensor]:

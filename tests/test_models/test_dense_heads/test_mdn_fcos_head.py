@@ -92,14 +92,14 @@ def test_with_its_own_layers_zero_it_is_fcos(options, k):
 def test_as_it_is_made_it_is_close_to_fcos_but_its_components_differ():
     plain, (inputs, samples) = fcos(), batch()
     model = with_weights_of(plain, zero=False)
-    model.bbox_head._init_extras()
+    model.bbox_head.init_component_layers()
     head = model.bbox_head
     with torch.no_grad():
         truth, outputs = (head_outputs(m, inputs) for m in (plain, model))
     probs = rows(truth[0]).sigmoid()
     assert (head.class_probabilities(*outputs) - probs).abs().max() < 0.02
     strides = torch.tensor([p[2] for p in POINTS])[:, None]
-    distances = head._distances(rows(outputs[1])) * strides
+    distances = head.distances(rows(outputs[1])) * strides
     error = (distances - rows(truth[1])).abs() / strides
     assert error.max() < 0.1
     for found in predicted(model, inputs, samples):
@@ -126,7 +126,7 @@ def test_weights_are_drawn_about_fcos():
 
 def test_without_spread_its_own_layers_are_zero():
     head = tiny_mdn_fcos(spread=0.0).bbox_head
-    head._init_extras()
+    head.init_component_layers()
     for name in extras(head):
         assert not getattr(head, name).weight.any()
         assert not getattr(head, name).bias.any()
@@ -275,7 +275,7 @@ def test_box_std_is_that_of_drawn_boxes(norm):
     draws = mixture.means[0].T.gather(1, chosen) + noise * \
         mixture.variances[0].T.gather(1, chosen).sqrt()
     truth = (draws if norm else draws.exp()).std(1)
-    found = head._pixel_std(mixture, raw)[0]
+    found = head.distance_std(mixture, raw)[0]
     assert torch.allclose(found, truth, rtol=0.01)
 
 
@@ -356,8 +356,8 @@ def test_losses_of_positives_have_the_right_derivatives():
     points = torch.zeros(2, 2, dtype=torch.float64)
 
     def losses(boxes):
-        found = head._positive_losses(boxes, torch.zeros(2), target, points,
-                                      2.0)
+        found = head.positive_losses(boxes, torch.zeros(2), target, points,
+                                     2.0)
         return found['loss_bbox'], found['loss_nll']
 
     assert torch.autograd.gradcheck(losses, raw.requires_grad_())

@@ -14,6 +14,7 @@ from mmdet.models.task_modules.coders import (
 from mmal.models.layers import GaussianMixture
 from mmal.models.utils.box_std import delta_box_std, mixture_box_std
 from mmal.models.utils.per_image import head_outputs
+from mmal.recorder import Recorder
 from mmal.scoring.detector import dummy_batch
 
 CODERS = [
@@ -136,23 +137,19 @@ def test_ssd_through_nms_and_rescaling():
         found.box_std / torch.tensor([2.0, 0.5, 2.0, 0.5]))
 
 
-def test_a_class_has_the_std_of_its_box(monkeypatch):
+def test_a_class_has_the_std_of_its_box():
     """Faster R-CNN's box head, whose boxes differ between classes."""
     model = tiny_mdn_faster_rcnn(components=2)
     head = model.roi_head.bbox_head
     head.bbox_coder.stds = SMALL
-    seen = []
-    plain = head._predict_by_feat_single
-
-    def spy(**kwargs):
-        seen.append(kwargs)
-        return plain(**kwargs)
-
-    monkeypatch.setattr(head, '_predict_by_feat_single', spy)
-    _, found = find(model, rescale=True)
-    rois, raw = seen[0]['roi'], seen[0]['bbox_pred']
-    scores = head.class_probabilities(seen[0]['cls_score'])
-    assert len(found) > 3 and seen[0]['rescale']
+    extractor = model.roi_head.bbox_roi_extractor
+    with Recorder(dict(rois=extractor, head=head)) as recorder:
+        _, found = find(model, rescale=True)
+    calls = {call.name: call for call in recorder.calls}
+    rois = calls['rois'].args[1]
+    logits, raw = calls['head'].output
+    scores = head.class_probabilities(logits)
+    assert len(found) > 3 and len(recorder.calls) == 2
     for i in range(min(len(found), 5)):
         row = (scores - found.class_probs[i]).abs().sum(1).argmin()
         own = raw[row].view(head.num_classes, -1)[found.labels[i]]
