@@ -11,12 +11,10 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmal.analysis.transfer import Transfer, default_suffix, result_line
-from mmal.engine.round_config import round_config
-from mmal.engine.settings import image_prefix
 from mmal.fileio import read_json
-from mmal.pool.layout import RoundDir
 from mmal.reporting import Curve
 
+pytestmark = pytest.mark.run
 TRANSFER = os.path.join(ROOT, 'tools', 'transfer.py')
 
 
@@ -166,18 +164,21 @@ def test_checkpoints_of_another_training_are_not_resumed(source, tmp_path):
 
 
 @pytest.mark.parametrize('key', ['data_root', 'data_prefix'])
-def test_images_of_a_run_that_names_no_folder(source, tmp_path, key):
+def test_images_of_a_run_that_names_no_folder(source, tmp_path, monkeypatch,
+                                              key):
     """The new config's own folder is not looked at."""
     config, run = source
     cfg = load(config, tmp_path / 'work')
     cfg.train_dataloader.dataset.update(
         data_root='elsewhere', data_prefix=dict(img='photos'))
-    transfer = Transfer(cfg, run)
+    transfer = Transfer(cfg, run, 0)
+    root = transfer.pool['data_root']
     transfer.pool.pop(key)
-    new = round_config(transfer.cfg, transfer._settings(), 0,
-                       RoundDir(str(tmp_path)), None)
-    assert image_prefix(new.train_dataloader.dataset) == image_prefix(
-        transfer.pool)
+    if key == 'data_root':
+        monkeypatch.chdir(root)
+    else:
+        transfer.pool['data_root'] = os.path.join(root, 'images')
+    assert transfer.run().images == 4
 
 
 def test_missing_images_are_named(source, tmp_path):
