@@ -87,7 +87,8 @@ def test_labelled_images_that_are_gone_are_not_called_unreadable(
     """They were readable when the pool was opened, and are labelled."""
     labelled, left = coco.ids[:2], coco.ids[2:]
     scores = Scores([labelled[0], left[0]], [1., 0.],
-                    unreadable={i: 'gone' for i in (labelled[1], left[1])})
+                    unreadable=dict.fromkeys((labelled[1], left[1]),
+                                             'gone'))
     if not known:  # nothing that is not labelled has a score
         scores = scores.take(slice(1))
     prepare(str(tmp_path), coco, scores, labelled)
