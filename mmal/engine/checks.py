@@ -4,13 +4,22 @@ from __future__ import annotations
 import copy
 import logging
 import os.path as osp
+from functools import partial
+from typing import Optional
 
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
 from mmal.models.utils import preserve_rng_state
-from mmal.pool import CocoData, check_classes, check_images, load_coco
+from mmal.pool import (
+    CocoData,
+    check_boxes,
+    check_classes,
+    check_images,
+    load_coco,
+    read_size,
+)
 from .dataset_config import innermost_dataset
 from .round_config import classes_of
 from .settings import Settings, absolute, image_prefix
@@ -46,17 +55,23 @@ def check_pool(full: CocoData, dataset: dict) -> None:
                   'train_dataloader.dataset.metainfo.classes')
 
 
-def check_val(cfg: Config) -> None:
-    """Check the validation file and its categories.
+def check_val(cfg: Config) -> Optional[CocoData]:
+    """Read and check the validation file, its categories and images.
+
+    Returns:
+        CocoData | None: Its content; None where there is no validation.
 
     Raises:
         FileNotFoundError, ValueError: Naming the file and the key.
     """
     if not cfg.get('val_dataloader'):
-        return
+        return None
     dataset = innermost_dataset(cfg.val_dataloader.dataset)
     classes = classes_of(dataset, 'val_dataloader.dataset')
-    coco = load_coco(absolute(dataset, dataset['ann_file']))
+    coco = load_coco(
+        absolute(dataset, dataset['ann_file']),
+        read_size=partial(read_size, image_prefix(dataset)))
+    check_boxes(coco)
     check_classes(coco, classes, 'val_dataloader.dataset.metainfo.classes')
     bad = check_images(coco, image_prefix(dataset), decode=True)
     if bad:
@@ -71,6 +86,7 @@ def check_val(cfg: Config) -> None:
         if path and not _exists(path):
             raise FileNotFoundError(
                 f'val_evaluator.ann_file: there is no {path}.')
+    return coco
 
 
 def check_model(cfg: Config, dataset: dict) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os.path as osp
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Optional
 
 from mmengine.config import Config
@@ -14,11 +15,16 @@ from mmal.pool import (
     BaseOracle,
     CocoData,
     Initial,
+    TrainingRule,
     UnreadableImage,
     UnreadableImagesError,
+    check_boxes,
     check_images,
+    duplicate_files,
+    ignore_untrained,
     initial_ids,
     load_coco,
+    read_size,
 )
 from mmal.pool.layout import WorkDir
 from mmal.types import ImageId
@@ -26,7 +32,7 @@ from .build import build
 from .checks import check_config, check_model, check_pool, check_val
 from .query import Query
 from .query_checks import check_committee
-from .round_config import scoring_splits
+from .round_config import classes_of, scoring_splits
 from .settings import Settings, image_prefix, pool_dataset
 
 
@@ -40,19 +46,25 @@ class RunInputs:
         dataset (dict): Config of the data set of all pool images.
         coco (CocoData): The pool without annotations, which only the oracle
             in process 0 has.
+        val (CocoData, optional): The validation file; in process 0 alone.
         oracle (BaseOracle, optional): Gives labels; in process 0 alone.
         query (Query): Scores and selects.
+        rule (TrainingRule): Which boxes and images mmdet trains on.
         initial_ids (list[int | str]): The images of the first round.
         unreadable (list[UnreadableImage]): Images found to be unreadable.
+        notes (list[str]): What was repaired or is not trained on.
     """
     cfg: Config
     settings: Settings
     dataset: dict
     coco: CocoData
+    val: Optional[CocoData]
     oracle: Optional[BaseOracle]
     query: Query
+    rule: TrainingRule
     initial_ids: list[ImageId]
     unreadable: list[UnreadableImage]
+    notes: list[str]
 
     @property
     def img_prefix(self) -> str:
@@ -80,26 +92,34 @@ def read_inputs(cfg: Config) -> RunInputs:
         maker = dict(settings.prepare_data)
         on_main(lambda: FUNCTIONS.get(maker.pop('type'))(**maker))
     dataset = pool_dataset(cfg, settings)
+    crowd = dataset.pop('crowd', 'ignore')
     work = WorkDir(osp.abspath(cfg.work_dir))
-
 
     def read_pool() -> CocoData:
         try:
-            full = load_coco(dataset['ann_file'], need_annotations=False)
+            full = load_coco(
+                dataset['ann_file'],
+                need_annotations=False,
+                read_size=partial(read_size, image_prefix(dataset)),
+                crowd=crowd)
         except FileNotFoundError as e:
             source = settings.data.get('source')
             where = f' Get the data from {source}.' if source else ''
             raise FileNotFoundError(f'{e}{where}') from e
+        check_boxes(full)
         check_pool(full, dataset)
         return full
 
     # The other processes never see an annotation of the pool.
     full = only_on_main(read_pool)
+    rule = on_main(lambda: TrainingRule.of(dataset, full, classes_of(dataset)))
+    untrained = on_main(lambda: ignore_untrained(
+        full.annotations_of(full.ids), full.images, rule))
     coco = on_main(lambda: full.without_annotations())
     oracle = only_on_main(
         lambda: build(settings, 'oracle', pool=full, work_dir=work.path))
     query = Query(settings, coco, image_prefix(dataset))
-    on_main(lambda: check_val(cfg))
+    val = only_on_main(lambda: check_val(cfg))
     # a run that goes on has looked at its first images before
     initial, unreadable = on_main(lambda: _draw_initial(
         settings, coco, dataset, decode=not osp.exists(work.state)))
@@ -116,8 +136,26 @@ def read_inputs(cfg: Config) -> RunInputs:
         query.check(model, scoring_splits(cfg, settings, work.round(0), []))
 
     on_main(check)
-    return RunInputs(cfg, settings, dataset, coco, oracle, query, initial.ids,
-                     unreadable)
+    notes = on_main(lambda: _notes(full, val, untrained))
+    return RunInputs(cfg, settings, dataset, coco, val, oracle, query, rule,
+                     initial.ids, unreadable, notes)
+
+
+def _notes(full: CocoData, val: Optional[CocoData],
+           untrained: dict[str, int]) -> list[str]:
+    """What a reader should know of the data."""
+    notes = [
+        f'{coco.path}: {"; ".join(coco.repairs)}.'
+        for coco in (full, val) if coco is not None and coco.repairs
+    ]
+    if untrained:
+        number = sum(map(len, full.annotations.values()))
+        notes.append(
+            f'{full.path}: not trained on as boxes, and not counted, are of '
+            f'{number:,} annotations ' +
+            ', '.join(f'{n:,} ({why})' for why, n in untrained.items()) + '.')
+    twice = duplicate_files(full)
+    return [*notes, f'{twice}.'] if twice else notes
 
 
 def _draw_initial(settings: Settings, coco: CocoData, dataset: dict,

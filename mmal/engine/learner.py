@@ -13,10 +13,13 @@ from mmal.fileio import discard_leftovers, read_json
 from mmal.pool import (
     Pool,
     count_boxes,
+    ignore_untrained,
     write_candidates,
     write_repeats,
     write_round_splits,
+    write_split,
 )
+from mmal.pool.coco import group_by_image
 from mmal.pool.layout import RoundDir, WorkDir
 from mmal.reporting import Curve, Record, round_table, write_report
 from .fingerprint import digest, fingerprint
@@ -79,6 +82,9 @@ class ActiveLearner:
             logger_name='mmal',
             log_file=self.work.log,
             file_mode='a')
+        for note in self.inputs.notes:
+            self.logger.warning(note)
+        on_main(self._write_val)
 
     def run(self) -> str:
         """Run to the end.
@@ -108,8 +114,7 @@ class ActiveLearner:
         """Train, test, score, select and commit one round."""
         number, pool = self.state.round, self.state.pool
         folder = self.work.round(number)
-        boxes = on_main(lambda: self._write_splits(folder))
-        images = len(pool.labelled())
+        images, boxes = on_main(lambda: self._write_splits(folder))
         repeats = sum(pool.repeat_counts().values())
 
         # The other members of an ensemble come before the round's own model:
@@ -151,22 +156,52 @@ class ActiveLearner:
         # which finds its checkpoint, metrics and scores and ends the same.
         on_main(self.state.save)
 
-    def _write_splits(self, folder: RoundDir) -> int:
-        """Write what the round trains on and scores; returns its boxes."""
-        pool, coco = self.state.pool, self.inputs.coco
+    def _write_splits(self, folder: RoundDir) -> tuple[int, int]:
+        """Write what the round trains on and scores.
+
+        Returns:
+            tuple[int, int]: The images and boxes that are trained on.
+
+        Raises:
+            ValueError: If there are none; the message says why.
+        """
+        pool, coco, rule = self.state.pool, self.inputs.coco, self.inputs.rule
         ids = pool.labelled()
         annotations = self.inputs.oracle.annotate(ids)
+        reasons = ignore_untrained(annotations, coco.images, rule)
         boxes = int(count_boxes(annotations, ids).sum())
-        if not boxes:
+        by_image = group_by_image(annotations)
+        images = sum(
+            rule.keeps(coco.images[i], by_image.get(i, ())) for i in ids)
+        if not boxes or not images:
+            why = ', '.join(f'{n:,} {reason}' for reason, n in reasons.items())
             raise ValueError(
+                f'none of the {len(ids)} labelled images has a box to train '
+                f'on: of {len(annotations):,} annotations all are left out '
+                f'({why}). Correct the annotations or filter_cfg.'
+                if annotations else
                 f'none of the {len(ids)} images of active_learning.initial '
                 'has a box, so the first round has nothing to train on: '
                 'enlarge it or change active_learning.seed.')
+        if images < len(ids):
+            self.logger.warning(
+                f'Round {self.state.round}: mmdet leaves out '
+                f'{len(ids) - images:,} of {len(ids):,} labelled images '
+                '(filter_cfg of the training set: empty, or smaller than '
+                'min_size).')
         write_round_splits(folder, coco, pool, annotations)
         write_repeats(folder, pool)
         if self.settings.reselects:
             write_candidates(folder, coco, pool)
-        return boxes
+        return images, boxes
+
+    def _write_val(self) -> None:
+        """The validation file as mmdet and pycocotools need it, if the user's
+        own is not."""
+        val = self.inputs.val
+        if val is not None and val.repairs:
+            write_split(self.work.val, val, val.ids,
+                        val.annotations_of(val.ids))
 
     def _stop_reason(self, metrics: dict) -> Optional[str]:
         """Why no round comes after this one; None if one does."""

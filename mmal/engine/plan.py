@@ -66,6 +66,8 @@ def plan_run(cfg: Config) -> str:
         if inputs.oracle.knows_counts:
             total = int(inputs.oracle.count_boxes(ids).sum())
             first = int(inputs.oracle.count_boxes(inputs.initial_ids).sum())
+        for note in inputs.notes:
+            print(note)
         return plan_table(plan_rounds(
             cfg, settings.rounds, settings.budget, len(ids),
             len(inputs.initial_ids), first, total, get_world_size(),

@@ -22,7 +22,12 @@ from mmengine.visualization import Visualizer
 from torch import nn
 
 from mmal.dist import on_main
-from mmal.pool import Pool, write_candidates, write_round_splits
+from mmal.pool import (
+    Pool,
+    write_candidates,
+    write_round_splits,
+    write_split,
+)
 from mmal.pool.layout import WorkDir
 from mmal.scoring import score_pool
 from mmal.scoring.data import Split
@@ -117,9 +122,12 @@ def _make_runner(inputs: RunInputs,
     pool.commit(inputs.initial_ids)
     annotations = on_main(
         lambda: inputs.oracle.annotate(inputs.initial_ids))
-    write_round_splits(folder.path, inputs.coco, pool, annotations)
+    write_round_splits(folder, inputs.coco, pool, annotations)
     if inputs.settings.reselects:
-        write_candidates(folder.path, inputs.coco, pool)
+        write_candidates(folder, inputs.coco, pool)
+    val = inputs.val
+    if val is not None and val.repairs:
+        write_split(work.val, val, val.ids, val.annotations_of(val.ids))
     cfg = inputs.cfg.copy()
     cfg.work_dir = work.path
     cfg = round_config(cfg, inputs.settings, 0, folder, None)
@@ -127,7 +135,9 @@ def _make_runner(inputs: RunInputs,
     cfg.log_level = 'ERROR'
     with _step('the runner', 'visualizer, default_hooks or env_cfg'):
         runner = Runner.from_cfg(cfg)
-    splits = scoring_splits(inputs.cfg, inputs.settings, folder,
+    run_cfg = inputs.cfg.copy()
+    run_cfg.work_dir = work.path
+    splits = scoring_splits(run_cfg, inputs.settings, folder,
                             inputs.initial_ids)
     return runner, splits
 

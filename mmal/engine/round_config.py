@@ -10,11 +10,11 @@ import torch
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
-from mmal.pool.layout import RoundDir
+from mmal.pool.layout import RoundDir, WorkDir
 from mmal.scoring.data import Split
 from .dataset_config import innermost_dataset
 from .reproducible import BACKEND, derive_seed
-from .settings import Settings, pool_dataset
+from .settings import Settings, absolute, pool_dataset
 
 
 def round_config(cfg: Config, settings: Settings, number: int,
@@ -41,8 +41,11 @@ def round_config(cfg: Config, settings: Settings, number: int,
     cfg.experiment_name = name
     if cfg.get('visualizer'):
         cfg.visualizer['name'] = name
-    cfg.work_dir = folder.path
+    run_dir, cfg.work_dir = cfg.work_dir, folder.path
     _train_on(cfg, pool_dataset(cfg, settings), folder)
+    val = WorkDir(run_dir).val
+    if cfg.get('val_dataloader') and osp.exists(val):
+        _validate_on(cfg, osp.abspath(val))
     _make_reproducible(cfg, member_seed(settings.seed, number, member))
     if member:
         for split in ('val', 'test'):
@@ -85,6 +88,20 @@ def _train_on(cfg: Config, pool: dict, folder: RoundDir) -> None:
             type='mmal.RepeatImages',
             dataset=inner,
             repeats=osp.abspath(folder.repeats))
+
+
+def _validate_on(cfg: Config, ann_file: str) -> None:
+    """Let validation and its metrics read another file, with the same
+    images."""
+    dataset = innermost_dataset(cfg.val_dataloader.dataset)
+    own = absolute(dataset, dataset['ann_file'])
+    dataset['ann_file'] = ann_file
+    evaluators = cfg.val_evaluator
+    for evaluator in (evaluators if isinstance(evaluators, (list, tuple)) else
+                      [evaluators]):
+        if evaluator.get('ann_file') and osp.abspath(
+                evaluator['ann_file']) == osp.abspath(own):
+            evaluator['ann_file'] = ann_file
 
 
 def run_name(work_dir: str) -> str:
@@ -166,6 +183,9 @@ def scoring_splits(cfg: Config, settings: Settings, folder: RoundDir,
     if cfg.get('val_dataloader'):
         val = dict(
             innermost_dataset(cfg.val_dataloader.dataset), pipeline=pipeline)
+        repaired = WorkDir(cfg.get('work_dir') or '').val
+        if osp.exists(repaired):
+            val['ann_file'] = osp.abspath(repaired)
         splits['val'] = Split(val, labels=True)
     return splits
 

@@ -10,6 +10,7 @@ from .budget import (
 from .coco import (
     CocoData,
     check_classes,
+    is_box,
     load_coco,
     merge_annotations,
     write_split,
@@ -18,6 +19,7 @@ from .images import (
     UnreadableImage,
     UnreadableImagesError,
     check_images,
+    read_size,
     verify_image,
 )
 from .initial import Initial, initial_ids
@@ -27,18 +29,23 @@ from .oracle import (
     LabelsPending,
     ManualOracle,
     count_boxes,
-    is_box,
 )
 from .pool import Pool, State, draw_initial
 from .repeat_images import RepeatImages
 from .splits import write_candidates, write_repeats, write_round_splits
+from .training_rule import (
+    TrainingRule,
+    check_boxes,
+    duplicate_files,
+    ignore_untrained,
+)
 
 __all__ = [
     'Acquisition', 'BUDGETS', 'BaseBudget', 'BaseOracle', 'BoxBudget',
     'CocoData', 'CocoOracle', 'ImageBudget', 'Initial', 'LabelsPending',
-    'ManualOracle', 'Pool', 'RepeatImages', 'State', 'UnreadableImage',
-    'UnreadableImagesError', 'build_budget', 'check_classes', 'check_images',
-    'count_boxes', 'draw_initial', 'initial_ids', 'is_box', 'load_coco',
-    'merge_annotations', 'verify_image', 'write_candidates', 'write_repeats',
-    'write_round_splits', 'write_split'
+    'ManualOracle', 'Pool', 'RepeatImages', 'State', 'TrainingRule', 'UnreadableImage',
+    'UnreadableImagesError', 'build_budget', 'check_boxes', 'check_classes', 'check_images',
+    'count_boxes', 'draw_initial', 'duplicate_files', 'initial_ids', 'is_box', 'load_coco',
+    'ignore_untrained', 'merge_annotations', 'read_size', 'verify_image',
+    'write_candidates', 'write_repeats', 'write_round_splits', 'write_split'
 ]

@@ -17,8 +17,6 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any, Callable, Optional
 
-import numpy as np
-
 from mmal.types import ImageId
 
 # A width and height in pixels, or what is wrong with the file.

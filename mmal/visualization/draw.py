@@ -77,21 +77,17 @@ def draw_detections(model: nn.Module,
     os.makedirs(folder, exist_ok=True)
     files = [osp.join(folder, name) for name in picture_names(images)]
     for path, file in zip(images, files):
+        image = mmcv.imread(path)
+        if image is None:
+            raise ValueError(f'{path} cannot be read as an image: is it one?')
         visualizer.add_datasample(
             osp.basename(path),
-            _read(path),
+            np.ascontiguousarray(image[..., ::-1]),
             inference_detector(model, path),
             draw_gt=False,
             pred_score_thr=score_thr,
             out_file=file)
     return files
-
-
-def _read(path: str) -> np.ndarray:
-    image = mmcv.imread(path)
-    if image is None:
-        raise ValueError(f'{path} cannot be read as an image: is it one?')
-    return np.ascontiguousarray(image[..., ::-1])
 
 
 def picture_names(images: Sequence[str]) -> Iterator[str]:
