@@ -80,29 +80,30 @@ def find_layers(model: nn.Module,
     modules = dict(model.named_modules(remove_duplicate=False))
     wanted: Set[int] = set()
     for name in names:
-        wanted |= {id(m) for m in _match(modules, name)}
-    found, seen = OrderedDict(), set()
+        matched = [m for n, m in modules.items() if fnmatchcase(n, name)]
+        owners = [m for top in matched for m in top.modules()
+                  if _owns_parameters(m)]
+        if not owners:
+            what = 'has no parameters' if matched else 'matches no module'
+            choices = [n for n, m in modules.items()
+                       if n and _owns_parameters(m)]
+            close = difflib.get_close_matches(name, choices, n=5, cutoff=0.3)
+            close = close or choices[-5:]
+            raise ValueError(
+                f"layer '{name}' {what} of the model. Closest names: "
+                f"{', '.join(close) or 'none, it has no layers'}.")
+        wanted |= {id(m) for m in owners}
+    # A module that has two names is one layer: twice in the list, each of
+    # its calls would be recorded twice.
+    layers = OrderedDict()
     for name, module in modules.items():
-        if id(module) in wanted and id(module) not in seen:
-            seen.add(id(module))
-            found[name] = module
-    return found
+        if id(module) in wanted:
+            wanted.remove(id(module))
+            layers[name] = module
+    return layers
 
 
-def _match(modules: Dict[str, nn.Module], name: str) -> List[nn.Module]:
-    matched = [m for n, m in modules.items() if fnmatchcase(n, name)]
-    owners = [m for top in matched for m in top.modules() if _owns(m)]
-    if owners:
-        return owners
-    what = 'has no parameters' if matched else 'matches no module'
-    choices = [n for n, m in modules.items() if n and _owns(m)]
-    close = difflib.get_close_matches(name, choices, n=5, cutoff=0.3)
-    close = close or choices[-5:]
-    raise ValueError(f"layer '{name}' {what} of the model. Closest names: "
-                     f"{', '.join(close) or 'none, it has no layers'}.")
-
-
-def _owns(module: nn.Module) -> bool:
+def _owns_parameters(module: nn.Module) -> bool:
     return any(p is not None for p in module._parameters.values())
 
 
@@ -113,8 +114,9 @@ class Layer:
     Attributes:
         name (str): Its name in the model.
         module (nn.Module): The module.
-        index (dict[str, int]): The place of each of its own parameters in the
-            parameter vector.
+        index (dict[str, int]): The param index of each of its own
+            parameters: where it is in ``LayerRecorder.params`` and in every
+            parameter vector. Layers that share a parameter have the same one.
         affine (bool): Whether it is a plain convolution or linear layer.
     """
     name: str
@@ -139,8 +141,11 @@ class Call:
         layer (Layer): The layer.
         input (Tensor): Its input, detached.
         output (Tensor): Its output, with the graph that led to it.
-        source: The graph node that made the input, None if it is a constant.
+        source: The graph node that made the input, None if it is a constant:
+            where a walk through the graph goes on that steps over the call.
         batched (bool): Whether dim 0 of both counts samples or rows.
+        version (int): How often the input had been changed in place when it
+            was recorded.
     """
     layer: Layer
     input: Tensor
@@ -150,7 +155,10 @@ class Call:
     version: int
 
     def check(self) -> None:
-        """Raise RuntimeError if the input was changed in place since."""
+        """Raise RuntimeError if the input was changed in place since.
+
+        Autograd tells for what it has saved itself; a detached input is not.
+        """
         if self.input._version != self.version:
             raise RuntimeError(
                 f"the input of layer '{self.layer.name}' was changed in place "
@@ -214,7 +222,21 @@ class LayerRecorder:
         self._flags: List[Tuple[nn.Parameter, bool]] = []
         self._grad_mode: Optional[torch.enable_grad] = None
         for name, module in find_layers(model, names).items():
-            self._add(name, module)
+            index: Dict[str, int] = {}
+            for key, param in module._parameters.items():
+                if param is None or (key == 'bias' and not bias):
+                    continue
+                # Tied weights are one parameter, in the vector once; the
+                # layers that share it add up what they give to it.
+                param_index = next(
+                    (i for i, p in enumerate(self.params) if p is param), None)
+                if param_index is None:
+                    param_index = len(self.params)
+                    self.params.append(param)
+                index[key] = param_index
+            if index:
+                affine = is_affine(module) and 'weight' in index
+                self.layers.append(Layer(name, module, index, affine))
         if not self.params:
             raise ValueError(f'layers {names} have no parameters left once '
                              'biases are dropped; set bias=True.')
@@ -223,21 +245,6 @@ class LayerRecorder:
         self._recorder = Recorder(
             {name: layer.module for name, layer in self._affine.items()},
             self._record)
-
-    def _add(self, name: str, module: nn.Module) -> None:
-        index = {}
-        for key, param in module._parameters.items():
-            if param is None or (key == 'bias' and not self.bias):
-                continue
-            place = next(
-                (i for i, p in enumerate(self.params) if p is param), None)
-            if place is None:
-                place = len(self.params)
-                self.params.append(param)
-            index[key] = place
-        if index:
-            affine = is_affine(module) and 'weight' in index
-            self.layers.append(Layer(name, module, index, affine))
 
     @property
     def num_params(self) -> int:
@@ -248,6 +255,8 @@ class LayerRecorder:
         if self._grad_mode is not None:
             raise RuntimeError('a LayerRecorder cannot be entered twice.')
         self.calls = []
+        # Of the whole model, also what is not chosen: a trunk that requires
+        # grad would have its whole graph kept until the losses are done.
         self._flags = [(p, p.requires_grad) for p in self.model.parameters()]
         self._grad_mode = torch.enable_grad()
         self._grad_mode.__enter__()
@@ -292,33 +301,23 @@ class LayerRecorder:
         output = call.output
         if not (isinstance(x, Tensor) and isinstance(output, Tensor)):
             return None
-        dim = _image_dim(call.module, x, self.image_dim)
+        linear = isinstance(call.module, nn.Linear)
+        # Images are counted by dim 0, but for linear layers whose input has
+        # image_dim between the first dim and the channels.
+        dim = self.image_dim + (x.dim() if self.image_dim < 0 else 0)
+        if not (linear and 0 < dim < x.dim() - 1):
+            dim = 0
+        batched = x.dim() >= 2 if linear \
+            else x.dim() == call.module.weight.dim()
+        leaf = x.grad_fn is None and x.requires_grad
         output = output.movedim(dim, 0)
+        # The input is detached: products take it as a constant, and what was
+        # before the layer need not stay in memory for them.
         self.calls.append(
             Call(self._affine[call.name], x.detach().movedim(dim, 0), output,
-                 _source(x), _is_batched(call.module, x), x._version))
+                 x if leaf else x.grad_fn, batched, x._version))
         # An in-place activation must not change the recorded output.
         return output.movedim(0, dim).clone()
-
-
-def _source(x: Tensor) -> object:
-    if x.grad_fn is None and x.requires_grad:
-        return x
-    return x.grad_fn
-
-
-def _image_dim(module: nn.Module, x: Tensor, dim: int) -> int:
-    """The dim of a call's input and output that counts images."""
-    if dim < 0:
-        dim += x.dim()
-    rows = isinstance(module, nn.Linear) and 0 < dim < x.dim() - 1
-    return dim if rows else 0
-
-
-def _is_batched(module: nn.Module, x: Tensor) -> bool:
-    if isinstance(module, nn.Linear):
-        return x.dim() >= 2
-    return x.dim() == module.weight.dim()
 
 
 def apply_affine(module: nn.Module, x: Tensor, weight: Tensor,
@@ -337,6 +336,8 @@ def apply_affine(module: nn.Module, x: Tensor, weight: Tensor,
         Tensor: ``[B, C_out, *positions]``, or ``[..., C_out]`` if linear.
     """
     x = x.to(weight.dtype)
+    # A recorded input may be in half precision. What is computed from it is
+    # summed over thousands of positions, so it is computed in full.
     with torch.autocast(x.device.type, enabled=False):
         if isinstance(module, nn.Linear):
             return F.linear(x, weight, bias)
@@ -347,17 +348,27 @@ def apply_affine_many(module: nn.Module, x: Tensor, weights: Sequence[Tensor],
                       biases: Optional[Sequence[Tensor]]) -> Tensor:
     """:func:`apply_affine` for M sets of parameters in one call.
 
+    The M sets are stacked as output channels of one wider layer, which reads
+    the input once instead of M times.
+
     Returns:
         Tensor: ``[M, *output shape]``.
     """
     count, groups = len(weights), getattr(module, 'groups', 1)
-    weight = _interleave(torch.stack(list(weights)), groups)
-    bias = None
-    if biases is not None:
-        bias = _interleave(torch.stack(list(biases)), groups)
+
+    def interleaved(tensors: Sequence[Tensor]) -> Tensor:
+        # Torch gives the first C / groups of all channels to the first group
+        # of inputs, so the M sets lie side by side within each group.
+        stacked = torch.stack(list(tensors)).unflatten(1, (groups, -1))
+        return stacked.transpose(0, 1).flatten(0, 2)
+
+    weight = interleaved(weights)
+    bias = None if biases is None else interleaved(biases)
     out = apply_affine(module, x, weight, bias)
     if isinstance(module, nn.Linear):
         return out.unflatten(-1, (count, -1)).movedim(-2, 0)
+    # The channels' dim counted from the back: the input of a convolution may
+    # come without a batch dim.
     dim = out.dim() - (module.weight.dim() - 1)
     out = out.unflatten(dim, (groups, count, -1)).movedim(dim + 1, 0)
     return out.flatten(dim + 1, dim + 2)
@@ -384,19 +395,13 @@ def input_patches(module: nn.Module, x: Tensor,
     mode = module.padding_mode
     x = F.pad(x, module._reversed_padding_repeated_twice,
               'constant' if mode == 'zeros' else mode)
-    parts, start = [], 0
+    patches, start = [], 0
     # One image at a time: an unfolded input is k * k times as large.
     for image in x:
         columns = F.unfold(image[None], module.kernel_size, module.dilation,
                            0, module.stride)[0]
         stop = start + columns.size(1)
-        mine = rows[(rows >= start) & (rows < stop)] - start
-        parts.append(columns[:, mine].T)
+        of_image = rows[(rows >= start) & (rows < stop)] - start
+        patches.append(columns[:, of_image].T)
         start = stop
-    return torch.cat(parts)
-
-
-def _interleave(stacked: Tensor, groups: int) -> Tensor:
-    """[M, C, ...] to [M * C, ...] so that each group keeps its inputs."""
-    grouped = stacked.unflatten(1, (groups, -1)).transpose(0, 1)
-    return grouped.flatten(0, 2)
+    return torch.cat(patches)

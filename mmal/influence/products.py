@@ -6,7 +6,7 @@ positions of ``affine(a; s) * g`` with ``g = d l_i / d y``. As ``l_i`` depends
 on row i alone, one backward pass of the summed losses gives the ``g`` of all
 images, and no per-image backward is needed.
 """
-from typing import Dict, List, Sequence, Set, Tuple, Union
+from typing import Dict, Iterator, List, Sequence, Set, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -70,14 +70,22 @@ def image_products(losses: Losses,
         dtype=vectors[0][0].dtype,
         device=losses.device)
     with recorder.unfrozen():
-        grads, fallback = output_gradients(losses, recorder, check)
-        places = _places(fallback)
-        for i, image in _per_image(losses, recorder, places):
+        grads, fallback = call_gradients(losses, recorder, check)
+        for i, gradient in _gradients_by_image(losses, recorder, fallback):
             total[i] = torch.stack([
-                sum((image[p] * v[p]).sum() for p in places) for v in vectors
+                sum((g * v[index]).sum() for index, g in gradient.items())
+                for v in vectors
             ])
-    for call, grad in grads:
-        total += _call_products(call, grad, vectors)
+    with torch.no_grad():
+        for call, grad in grads:
+            pieces = [call.layer.pieces(v) for v in vectors]
+            biases = None if pieces[0][1] is None else [b for _, b in pieces]
+            outputs = apply_affine_many(call.layer.module, call.input,
+                                        [w for w, _ in pieces], biases)
+            grad = grad.to(outputs.dtype)
+            # sum() adds pairwise; a matrix product loses two digits here.
+            total += torch.stack(
+                [(out * grad).flatten(1).sum(1) for out in outputs], 1)
     return total[:, 0] if single else total
 
 
@@ -97,13 +105,20 @@ def per_image_gradients(losses: Losses,
     rows = [[torch.zeros_like(p, requires_grad=False)
              for p in recorder.params] for _ in range(len(losses))]
     with recorder.unfrozen():
-        grads, fallback = output_gradients(losses, recorder, check)
-        for i, image in _per_image(losses, recorder, _places(fallback)):
-            for place, grad in image.items():
-                rows[i][place] += grad
+        grads, fallback = call_gradients(losses, recorder, check)
+        for i, gradient in _gradients_by_image(losses, recorder, fallback):
+            for index, g in gradient.items():
+                rows[i][index] += g
         for call, grad in grads:
+            weight, bias = call.layer.pieces(recorder.params)
+            own = [weight] if bias is None else [weight, bias]
             for i, row in enumerate(rows):
-                _add_call_gradient(row, call, grad, i, recorder)
+                out = apply_affine(call.layer.module, call.input[i:i + 1],
+                                   weight, bias)
+                gradient = torch.autograd.grad(
+                    out, own, grad[i:i + 1].to(out.dtype))
+                for key, g in zip(('weight', 'bias'), gradient):
+                    row[call.layer.index[key]] += g
     if not rows:
         return flatten(recorder.params).new_zeros(0, recorder.num_params)
     return torch.stack([flatten(row) for row in rows]).detach()
@@ -135,19 +150,19 @@ def as_losses(losses: Losses) -> Tensor:
         ValueError: They are not one number per image.
     """
     if not isinstance(losses, Tensor):
-        parts = [torch.as_tensor(loss) for loss in losses]
-        if any(p.numel() != 1 for p in parts):
+        scalars = [torch.as_tensor(loss) for loss in losses]
+        if any(s.numel() != 1 for s in scalars):
             raise ValueError('each image needs one scalar loss, got shapes '
-                             f'{[tuple(p.shape) for p in parts]}.')
-        losses = torch.stack([p.reshape(())
-                              for p in parts]) if parts else torch.zeros(0)
+                             f'{[tuple(s.shape) for s in scalars]}.')
+        losses = torch.stack([s.reshape(()) for s in scalars]) \
+            if scalars else torch.zeros(0)
     if losses.dim() != 1:
         raise ValueError('losses must have shape [B], one per image, got '
                          f'{tuple(losses.shape)}.')
     return losses
 
 
-def output_gradients(
+def call_gradients(
         losses: Tensor,
         recorder: LayerRecorder,
         check: bool = True) -> Tuple[List[Tuple[Call, Tensor]], List[Layer]]:
@@ -166,24 +181,41 @@ def output_gradients(
     if len(losses) == 0 or not losses.requires_grad:
         return [], []
     calls = [c for c in recorder.calls if c.output.requires_grad]
-    bad = {id(la) for la in recorder.layers if not la.affine}
-    bad |= used_around_calls(losses, recorder, calls)
+    fallback = {id(la) for la in recorder.layers if not la.affine}
+    fallback |= used_around_calls(losses, recorder, calls)
     grads = backward_to(losses.sum(), calls)
     calls = [c for c in calls if grads[c] is not None]
-    bad |= {
+    fallback |= {
         id(c.layer)
         for c in calls if not c.batched or c.output.size(0) != len(losses)
     }
+
+    # The check costs a backward pass, so a layer that has passed is believed
+    # from then on. But one that was called on regions of images passes where
+    # each image happens to have one, so who ever failed is checked each time.
     if check and len(losses) > 1:
-        kept = [c for c in calls if id(c.layer) not in bad]
-        bad |= _not_split_by_image(losses, _unproven(recorder, kept, bad),
-                                   grads)
-        recorder.proven |= {id(c.layer) for c in kept} - bad
-    bad = _spread_over_shared(recorder.layers, bad)
-    pairs = [(c, grads[c]) for c in calls if id(c.layer) not in bad]
+        recorder.suspect |= fallback
+        recorder.proven -= recorder.suspect
+        fit = [c for c in calls if id(c.layer) not in fallback]
+        unproven = [c for c in fit if id(c.layer) not in recorder.proven]
+        fallback |= _not_split_by_image(losses, unproven, grads)
+        recorder.proven |= {id(c.layer) for c in fit} - fallback
+
+    # The gradient of a parameter is the sum over the layers that share it, and
+    # autograd gives no part of it: one that falls back takes the others along.
+    while True:
+        shared = {i for la in recorder.layers if id(la) in fallback
+                  for i in la.index.values()}
+        sharers = {id(la) for la in recorder.layers
+                   if shared & set(la.index.values())}
+        if sharers <= fallback:
+            break
+        fallback |= sharers
+
+    pairs = [(c, grads[c]) for c in calls if id(c.layer) not in fallback]
     for call, _ in pairs:
         call.check()
-    return pairs, [la for la in recorder.layers if id(la) in bad]
+    return pairs, [la for la in recorder.layers if id(la) in fallback]
 
 
 def backward_to(loss: Tensor, calls: Sequence[Call]) -> Dict[Call, Tensor]:
@@ -196,12 +228,15 @@ def backward_to(loss: Tensor, calls: Sequence[Call]) -> Dict[Call, Tensor]:
 
 
 def used_around_calls(losses: Tensor, recorder: LayerRecorder,
-                       calls: Sequence[Call]) -> Set[int]:
+                      calls: Sequence[Call]) -> Set[int]:
     """Layers whose parameters the losses reach other than by a call.
 
     The graph is walked from the losses, stepping over every recorded call
     from its output to its input.
     """
+    # What is reached by a call has its share computed from the call. A weight
+    # that is used directly as well (tied to an embedding, say) has a share
+    # that no recorded call knows of.
     sources = {c.output.grad_fn: c.source for c in calls}
     stack, seen, reached = [losses.grad_fn], set(), set()
     while stack:
@@ -225,17 +260,6 @@ def used_around_calls(losses: Tensor, recorder: LayerRecorder,
     }
 
 
-def _unproven(recorder: LayerRecorder, calls: Sequence[Call],
-              bad: Set[int]) -> List[Call]:
-    """The calls of layers that have not passed the check before.
-
-    A layer that once failed is checked each time.
-    """
-    recorder.suspect |= bad
-    recorder.proven -= recorder.suspect
-    return [c for c in calls if id(c.layer) not in recorder.proven]
-
-
 def _not_split_by_image(losses: Tensor, calls: Sequence[Call],
                         grads: Dict[Call, Tensor]) -> Set[int]:
     """Layers with a row that depends on the loss of another image.
@@ -244,76 +268,40 @@ def _not_split_by_image(losses: Tensor, calls: Sequence[Call],
     """
     if not calls:
         return set()
+    # Weights unlike each other, and away from zero: with equal ones a row
+    # of another image would look right, with zero its error would be lost.
     generator = torch.Generator().manual_seed(0)
     weights = torch.rand(len(losses), generator=generator) + 0.5
     weights = weights.to(losses)
     mixed = backward_to((losses * weights).sum(), calls)
-    bad = set()
+    mixed_up = set()
     for call in calls:
         grad = grads[call]
         rows = weights.to(grad.dtype).view(-1, *[1] * (grad.dim() - 1))
         error = (mixed[call] - rows * grad).abs().max()
         if error > 1e-2 * grad.abs().max():
-            bad.add(id(call.layer))
-    return bad
-
-
-def _spread_over_shared(layers: Sequence[Layer], bad: Set[int]) -> Set[int]:
-    """A layer that shares a parameter with a bad one is bad as well."""
-    while True:
-        places = {p for la in layers if id(la) in bad
-                  for p in la.index.values()}
-        more = {id(la) for la in layers
-                if places & set(la.index.values())} | bad
-        if more == bad:
-            return bad
-        bad = more
-
-
-def _places(layers: Sequence[Layer]) -> List[int]:
-    return sorted({p for la in layers for p in la.index.values()})
+            mixed_up.add(id(call.layer))
+    return mixed_up
 
 
 def _gradients(loss: Tensor, params: Sequence[Tensor]) -> ParamVector:
-    if not loss.requires_grad:
-        return [torch.zeros_like(p, requires_grad=False) for p in params]
-    grads = torch.autograd.grad(
-        loss, params, retain_graph=True, allow_unused=True)
+    grads = [None] * len(params)
+    if loss.requires_grad:
+        grads = torch.autograd.grad(
+            loss, params, retain_graph=True, allow_unused=True)
     return [
         torch.zeros_like(p, requires_grad=False) if g is None else g
         for g, p in zip(grads, params)
     ]
 
 
-def _per_image(losses: Tensor, recorder: LayerRecorder, places: List[int]):
-    """Yield (image, {place: gradient}) by one backward pass per image."""
-    if not places:
+def _gradients_by_image(
+        losses: Tensor, recorder: LayerRecorder,
+        layers: Sequence[Layer]) -> Iterator[Tuple[int, Dict[int, Tensor]]]:
+    """Yield (image, {param index: gradient}) by a backward pass per image."""
+    indices = sorted({i for la in layers for i in la.index.values()})
+    if not indices:
         return
-    params = [recorder.params[p] for p in places]
-    for i, loss in enumerate(losses):
-        yield i, dict(zip(places, _gradients(loss, params)))
-
-
-def _call_products(call: Call, grad: Tensor,
-                   vectors: Sequence[ParamVector]) -> Tensor:
-    """``[B, M]`` products of one call."""
-    module = call.layer.module
-    pieces = [call.layer.pieces(v) for v in vectors]
-    biases = None if pieces[0][1] is None else [b for _, b in pieces]
-    with torch.no_grad():
-        moved = apply_affine_many(module, call.input, [w for w, _ in pieces],
-                                  biases)
-        grad = grad.to(moved.dtype)
-        # sum() adds pairwise; a matrix product loses two digits here.
-        return torch.stack([(m * grad).flatten(1).sum(1) for m in moved], 1)
-
-
-def _add_call_gradient(row: ParamVector, call: Call, grad: Tensor, i: int,
-                       recorder: LayerRecorder) -> None:
-    weight, bias = call.layer.pieces(recorder.params)
-    leaves = [t for t in (weight, bias) if t is not None]
-    out = apply_affine(call.layer.module, call.input[i:i + 1], weight, bias)
-    found = torch.autograd.grad(out, leaves, grad[i:i + 1].to(out.dtype))
-    row[call.layer.index['weight']] += found[0]
-    if bias is not None:
-        row[call.layer.index['bias']] += found[1]
+    params = [recorder.params[i] for i in indices]
+    for image, loss in enumerate(losses):
+        yield image, dict(zip(indices, _gradients(loss, params)))

@@ -1,8 +1,9 @@
 """Vectors in the space of the chosen parameters.
 
 A *parameter vector* is a list of tensors, one per chosen parameter, with the
-parameters' shapes and in the order of ``LayerRecorder.params``. Solvers
-flatten it, everything else keeps the list, because a layer needs its pieces.
+parameters' shapes and in the order of ``LayerRecorder.params``; a *param
+index* counts in it. Solvers flatten it, everything else keeps the list,
+because a layer needs its pieces.
 """
 from typing import List, Sequence, Tuple, Union
 
@@ -11,11 +12,6 @@ from torch import Tensor
 
 ParamVector = List[Tensor]
 ParamVectors = Union[ParamVector, Sequence[ParamVector]]
-
-
-def zeros_like(vector: Sequence[Tensor]) -> ParamVector:
-    """A zero vector with the shapes, dtypes and devices of ``vector``."""
-    return [torch.zeros_like(t, requires_grad=False) for t in vector]
 
 
 def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import copy
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Optional, Union
 
 import numpy as np
 
+from mmal.registry import TASK_UTILS
 from mmal.scores import Scores
 from mmal.types import ImageId
 
@@ -124,6 +125,26 @@ def check_count(n: int, available: int) -> None:
             f'{available}.')
 
 
+def as_selector(owner: str,
+                selector: Union[Mapping, BaseSelector]) -> BaseSelector:
+    """A selector that another one asks, built if it is a config.
+
+    Args:
+        owner (str): Who asks.
+        selector (mapping | BaseSelector): The selector or its config.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if isinstance(selector, Mapping):
+        selector = TASK_UTILS.build(dict(selector))
+    if not isinstance(selector, BaseSelector):
+        raise ValueError(
+            f'{owner}: selector is {selector!r}, which is no selector: give a '
+            "config such as dict(type='mmal.TopN').")
+    return selector
+
+
 def best_first(scores: Scores) -> np.ndarray:
     """Positions of the scores from the highest to the lowest.
 
@@ -166,13 +187,13 @@ def check_weights(owner: str, use: str, scores: Scores,
         ValueError: If one is neither; the message names the image.
     """
     values = np.asarray(scores.values, np.float64)
-    bad = np.flatnonzero((values != -np.inf)
-                         & ~((values >= 0) & (values < np.inf)))
-    if len(bad):
+    unfit = np.flatnonzero((values != -np.inf)
+                           & ~((values >= 0) & (values < np.inf)))
+    if len(unfit):
         raise ValueError(
             f'{owner} {use}, which must be finite and >= 0 (or -inf: last), '
-            f'but {len(bad)} are not: image {scores.ids[bad[0]]} has '
-            f'{values[bad[0]]:.4g}. Use a scorer that gives such '
+            f'but {len(unfit)} are not: image {scores.ids[unfit[0]]} has '
+            f'{values[unfit[0]]:.4g}. Use a scorer that gives such '
             f'scores{advice}.')
     return values
 

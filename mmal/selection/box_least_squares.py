@@ -4,8 +4,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-# a column whose part outside the span of the others is smaller than this
-# (squared, relative) is one of their combinations
+# A column whose part outside the span of the others is smaller than this
+# (squared, relative) is one of their combinations.
 _DEPENDENT = 1e-10
 
 
@@ -71,22 +71,24 @@ class BoxLeastSquares:
         self._norms = np.append(self._norms, norm)
         self._x = np.append(self._x, 0.0)
         self._free.append(len(self._x) - 1)
-        self._solve()
-        return True
 
-    def _solve(self) -> None:
-        # finite in exact arithmetic; the limit guards against rounding
+        # From the last solution, which the new column changes little. Finite
+        # in exact arithmetic; the limit guards against rounding.
         for _ in range(20 * len(self._x) + 20):
             gradient = self._vectors @ self.residual
             if not self._step(gradient[self._free]):
                 continue  # on the way a column was held
             gradient = self._vectors @ self.residual
             if not self._release(gradient):
-                return
+                break
+        return True
 
     def _step(self, gradient: np.ndarray) -> bool:
         """Go towards the minimum over the free columns; whether it is
         reached."""
+        # The gradient is the residual of the normal equations, so this leads
+        # to where it is zero. Each coefficient has room up to the bound that
+        # it moves to; who has the least meets it first.
         x = self._x[self._free]
         move = self._factor.solve(gradient)
         bound = (move > 0).astype(float)
@@ -105,6 +107,8 @@ class BoxLeastSquares:
     def _release(self, gradient: np.ndarray) -> bool:
         """Set the held column free that lowers the objective the most;
         whether there is one."""
+        # A column at 1 can only go down, one at 0 only up. Those whose gain is
+        # the largest may depend on the free ones, which the factor tells.
         inwards = np.where(self._x > 0, -gradient, gradient)
         inwards[self._free] = 0
         gains = one_step_gains(inwards, self._norms)
@@ -149,19 +153,21 @@ class _Cholesky:
     def append(self, column: np.ndarray, norm: float) -> bool:
         """Add a row and a column, unless the matrix became singular."""
         size = len(self._lower)
-        row = _solve(self._lower, column)
-        rest = norm - row @ row
-        if not rest > _DEPENDENT * norm:
+        row = _solve_triangular(self._lower, column)
+        outside = norm - row @ row  # squared, of the span of the others
+        if not outside > _DEPENDENT * norm:
             return False
         lower = np.zeros((size + 1, size + 1))
         lower[:size, :size] = self._lower
         lower[size, :size] = row
-        lower[size, size] = np.sqrt(rest)
+        lower[size, size] = np.sqrt(outside)
         self._lower = lower
         return True
 
     def remove(self, index: int) -> None:
         """Remove a row and a column."""
+        # Without the row, what is below it has one entry too many: a
+        # triangle again, with the same products, by an orthogonal matrix.
         lower = np.delete(self._lower, index, 0)
         tail = lower[index:, index:]
         lower = lower[:, :-1]
@@ -171,11 +177,13 @@ class _Cholesky:
 
     def solve(self, right: np.ndarray) -> np.ndarray:
         """The solution for a right-hand side."""
-        return _solve(self._lower, _solve(self._lower, right), True)
+        half = _solve_triangular(self._lower, right)
+        return _solve_triangular(self._lower, half, True)
 
 
-def _solve(lower: np.ndarray, right: np.ndarray,
-           transposed: bool = False) -> np.ndarray:
+def _solve_triangular(lower: np.ndarray, right: np.ndarray,
+                      transposed: bool = False) -> np.ndarray:
+    # numpy has no solver for triangles, and scipy is no dependency.
     matrix = torch.from_numpy(lower)
     out = torch.linalg.solve_triangular(
         matrix.T if transposed else matrix,

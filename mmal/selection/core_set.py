@@ -25,9 +25,9 @@ class CoreSet(BaseGreedySelector):
 
     At most O((L + n)·N·D) time and O(N) memory beside the embeddings, which
     may be memory-mapped; see :class:`LazyGreedyKCenter`. Distances are exact
-    (:class:`Quantizer`: embeddings are rounded to 2**-24 of the longest), so the
-    choice is the same on every machine and for every number of threads and
-    processes. Equal values are settled by the tiebreak of the scores.
+    (:class:`Quantizer`: embeddings are rounded to 2**-24 of the longest), so
+    the choice is the same on every machine and for every number of threads
+    and processes. Equal values are settled by the tiebreak of the scores.
 
     Args:
         start (str): 'labelled' starts from the labelled images, 'random' from

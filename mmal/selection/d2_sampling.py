@@ -7,9 +7,13 @@ import numpy as np
 
 from mmal.randomness import SeededStreams
 from .distances import Quantizer, squared_norms
-from .lazy_greedy import Centres, nearest_squares
-
-_CHUNK = 1024
+from .lazy_greedy import (
+    CHUNK,
+    FIRST_CENTRES,
+    Centres,
+    nearest_squares,
+    weighted,
+)
 
 
 class D2Sampler:
@@ -51,10 +55,10 @@ class D2Sampler:
         self._centres = centres
         self._streams = streams
         self._weights = weights
-        number = min(len(centres), 64)
-        self._bounds = self._weighted(
-            nearest_squares(embeddings, quantizer, candidates, centres, number),
-            slice(None))
+        number = min(len(centres), FIRST_CENTRES)
+        squares = nearest_squares(embeddings, quantizer, candidates, centres,
+                                  number)
+        self._bounds = weighted(squares, weights)
         self._seen = np.full(len(candidates), number)
         self._left = np.ones(len(candidates), bool)
         self._race = np.zeros(len(candidates))
@@ -64,6 +68,8 @@ class D2Sampler:
         taken."""
         if not self._left.any():
             return -1
+        # The number of the draw is that of the centres, which all processes
+        # agree on.
         clocks = self._streams.exponential(len(self._centres))
         self._race = np.divide(self._bounds, clocks)
         self._race[~self._left] = -np.inf
@@ -72,12 +78,40 @@ class D2Sampler:
             top = int(self._race.argmax())
             if self._seen[top] == len(self._centres):
                 return top
-            self._refresh(self._stale(top, number), clocks)
+
+            # The leader may owe its lead to a bound that is out of date. It
+            # is measured alone at first, then eight times as many of those
+            # close behind it each time: nobody can win but who leads.
+            if number == 1:
+                stale = np.array([top])
+            else:
+                stale = np.flatnonzero(self._left
+                                       & (self._seen < len(self._centres)))
+                if number < len(stale):
+                    race = self._race[stale]
+                    stale = stale[np.argpartition(race, -number)[-number:]]
+            self._measure(stale)
+            self._race[stale] = self._bounds[stale] / clocks[stale]
             number = 8 * number
+
+    def _measure(self, positions: np.ndarray) -> None:
+        """Measure the distances to the centres that came since."""
+        # Sorted by row, so that a file is read from front to back.
+        positions = positions[np.argsort(self._rows[positions])]
+        for start in range(0, len(positions), CHUNK):
+            chunk = positions[start:start + CHUNK]
+            cells = self._quantizer.quantize(
+                self._embeddings[self._rows[chunk]])
+            squares = self._centres.min_squares(
+                cells, squared_norms(cells), int(self._seen[chunk].min()))
+            self._bounds[chunk] = np.minimum(
+                self._bounds[chunk], weighted(squares, self._weights, chunk))
+            self._seen[chunk] = len(self._centres)
 
     def value(self, position: int) -> float:
         """The result in the race of what :meth:`best` returned; only to be
-        compared with others of the same draw, quantizer and kind of weights."""
+        compared with others of the same draw, quantizer and kind of
+        weights."""
         return float(self._race[position])
 
     def quantized(self, position: int) -> np.ndarray:
@@ -88,33 +122,3 @@ class D2Sampler:
     def take(self, position: int) -> None:
         """Make what :meth:`best` returned no candidate any more."""
         self._left[position] = False
-
-    def _stale(self, top: int, number: int) -> np.ndarray:
-        """Of those in the lead the ones that have missed a centre."""
-        if number == 1:
-            return np.array([top])
-        stale = np.flatnonzero(self._left & (self._seen < len(self._centres)))
-        if number >= len(stale):
-            return stale
-        race = self._race[stale]
-        return stale[np.argpartition(race, -number)[-number:]]
-
-    def _refresh(self, positions: np.ndarray, clocks: np.ndarray) -> None:
-        """Measure the distances to the centres that came since."""
-        positions = positions[np.argsort(self._rows[positions])]
-        for start in range(0, len(positions), _CHUNK):
-            self._measure(positions[start:start + _CHUNK])
-        self._race[positions] = self._bounds[positions] / clocks[positions]
-
-    def _measure(self, part: np.ndarray) -> None:
-        cells = self._quantizer.quantize(self._embeddings[self._rows[part]])
-        squares = self._centres.min_squares(cells, squared_norms(cells),
-                                            int(self._seen[part].min()))
-        self._bounds[part] = np.minimum(self._bounds[part],
-                                        self._weighted(squares, part))
-        self._seen[part] = len(self._centres)
-
-    def _weighted(self, squares: np.ndarray, positions) -> np.ndarray:
-        if self._weights is None:
-            return squares
-        return self._weights[positions] * squares

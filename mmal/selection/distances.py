@@ -15,9 +15,10 @@ from typing import Optional
 
 import numpy as np
 
-# a norm has 25 bits, so a squared distance (at most twice the norm, squared)
-# has 52 of the 53 that float64 holds
+# A norm has 25 bits, so a squared distance (at most twice the norm, squared)
+# has 52 of the 53 that float64 holds.
 _NORM_BITS = 25
+# Of rows that are worked on at a time, and of their products with centres.
 _BLOCK_BYTES = 2**22
 
 
@@ -53,6 +54,8 @@ class Cosine(BaseDistance):
 
     def project(self, rows: np.ndarray) -> np.ndarray:
         """Divide the rows by their lengths."""
+        # By the largest entry first: its square may be too large or too small
+        # for float64.
         largest = np.abs(rows).max(1, initial=0, keepdims=True)
         rows = rows / np.where(largest > 0, largest, 1)
         length = np.sqrt(_row_squares(rows))[:, None]
@@ -86,6 +89,8 @@ class Quantizer:
             np.ndarray: float64 [M, D], whole numbers.
         """
         cells = self.distance.project(np.array(rows, np.float64))
+        # Around an image of the pool: embeddings far from zero but close to
+        # each other would otherwise share a few cells.
         cells -= self.origin
         cells *= 1 / self.step  # exact: a power of two
         return np.rint(cells, out=cells)
@@ -127,8 +132,8 @@ def radius_of(distance: BaseDistance,
     largest = 0.0
     for start, block in blocks(embeddings):
         check_finite(block, start, ids)
-        moved = distance.project(block) - origin
-        largest = max(largest, _row_squares(moved).max(initial=0))
+        offsets = distance.project(block) - origin
+        largest = max(largest, _row_squares(offsets).max(initial=0))
     return float(np.sqrt(largest))
 
 
@@ -157,7 +162,8 @@ def min_squares(cells: np.ndarray, norms: np.ndarray, centres: np.ndarray,
     block of centres.
 
     Args:
-        cells (np.ndarray): float64 [M, D], whole numbers of a :class:`Quantizer`.
+        cells (np.ndarray): float64 [M, D], whole numbers of a
+            :class:`Quantizer`.
         norms (np.ndarray): [M], their :func:`squared_norms`.
         centres (np.ndarray): float64 [K, D] of the same grid, K >= 1.
         centre_norms (np.ndarray): [K].
@@ -168,16 +174,18 @@ def min_squares(cells: np.ndarray, norms: np.ndarray, centres: np.ndarray,
     width = max(1, _BLOCK_BYTES // (8 * max(1, len(cells))))
     best = np.full(len(cells), np.inf)
     for start in range(0, len(centres), width):
-        part = slice(start, start + width)
-        found = cells @ centres[part].T
-        found *= -2
-        found += centre_norms[part]
-        np.minimum(best, found.min(1), out=best)
+        block = slice(start, start + width)
+        # |x - c|^2 = |x|^2 - 2 x·c + |c|^2 makes it a matrix product. In
+        # floating point this cancels badly; whole numbers do not round.
+        squares = cells @ centres[block].T
+        squares *= -2
+        squares += centre_norms[block]
+        np.minimum(best, squares.min(1), out=best)
     return best + norms
 
 
 def _row_squares(rows: np.ndarray) -> np.ndarray:
-    # a sum over the last axis does not depend on the other rows, einsum's may
+    # A sum over the last axis does not depend on the other rows, einsum's may.
     return np.square(rows).sum(1)
 
 
@@ -186,9 +194,9 @@ def check_finite(block: np.ndarray,
                  ids: Optional[Sequence] = None) -> None:
     """Raise a ValueError if embeddings, the first of which belongs to image
     number ``start``, are NaN or infinite."""
-    bad = np.flatnonzero(~np.isfinite(block).all(1))
-    if len(bad):
-        number = start + bad[0]
+    overflowed = np.flatnonzero(~np.isfinite(block).all(1))
+    if len(overflowed):
+        number = start + overflowed[0]
         name = f'number {number} (counted from 0)' if ids is None else \
             ids[number]
         raise ValueError(

@@ -146,8 +146,29 @@ class BaseGreedySelector(BaseSelector):
             ValueError: See :meth:`order`; in all processes if in one.
         """
         scores = as_scores(scores)
-        raise_everywhere(processes,
-                         lambda: self._check(scores, embeddings, labelled))
+        name = type(self).__name__
+
+        def check() -> None:
+            check_rows(name, 'embeddings', embeddings, len(scores))
+            if self.needs_labelled:
+                if labelled is None or not len(labelled):
+                    raise ValueError(
+                        f"{name}(start='labelled') needs the embeddings of "
+                        "the labelled images: name these, or use "
+                        "start='random'.")
+                check_rows(name, 'labelled', labelled, len(labelled))
+                if labelled.shape[1] != embeddings.shape[1]:
+                    raise ValueError(
+                        f'the embeddings have {embeddings.shape[1]} '
+                        'dimensions but those of the labelled images '
+                        f'{labelled.shape[1]}: take both from one model.')
+            if self.weighted:
+                check_weights(f'{name}(weighted=True)',
+                              'multiplies distances by scores', scores,
+                              ', or weighted=False')
+
+        # A process that stops alone would leave the others waiting for it.
+        raise_everywhere(processes, check)
         return GreedyRun(self, scores, embeddings, labelled, processes)
 
     def first_key(self, scores: Scores) -> np.ndarray:
@@ -156,25 +177,6 @@ class BaseGreedySelector(BaseSelector):
             return scores.values
         return seeded_uniform(scores.ids, self.seed, self.round,
                               *self.seed_key, self.key)
-
-    def _check(self, scores, embeddings, labelled) -> None:
-        name = type(self).__name__
-        check_rows(name, 'embeddings', embeddings, len(scores))
-        if self.needs_labelled:
-            if labelled is None or not len(labelled):
-                raise ValueError(
-                    f"{name}(start='labelled') needs the embeddings of the "
-                    "labelled images: name these, or use start='random'.")
-            check_rows(name, 'labelled', labelled, len(labelled))
-            if labelled.shape[1] != embeddings.shape[1]:
-                raise ValueError(
-                    f'the embeddings have {embeddings.shape[1]} dimensions '
-                    f'but those of the labelled images {labelled.shape[1]}: '
-                    'take both from one model.')
-        if self.weighted:
-            check_weights(f'{name}(weighted=True)',
-                          'multiplies distances by scores', scores,
-                          ', or weighted=False')
 
 
 class GreedyRun(Iterator[ImageId]):
@@ -199,7 +201,7 @@ class GreedyRun(Iterator[ImageId]):
         self.embeddings = embeddings
         self.labelled = labelled if selector.needs_labelled else None
         self.processes = processes
-        self.order = np.argsort(scores.tiebreak, kind='stable')
+        self.by_tiebreak = np.argsort(scores.tiebreak, kind='stable')
         self.left = np.ones(len(scores), bool)
         self.centres = Centres(embeddings.shape[1])
         # Whatever the processes must know of each other but the choices
@@ -223,6 +225,8 @@ class GreedyRun(Iterator[ImageId]):
         try:
             image = next(self._choices)
         except BaseException:
+            # The others fail in the same exchange, or wait in none: closing
+            # later must not begin another one.
             self._choices = None
             raise
         # After the last image no process waits for another exchange.
@@ -241,9 +245,11 @@ class GreedyRun(Iterator[ImageId]):
         """The same in every process: the origin is the image with the
         smallest tiebreak."""
         distance = self.selector.distance
+        # An image of the pool, as all cells are near it, and one that every
+        # split of the pool agrees on, so that all have the same cells.
         origin = None
-        if len(self.order):
-            row = int(self.order[0])
+        if len(self.by_tiebreak):
+            row = int(self.by_tiebreak[0])
             origin = Candidate(row, 0.0, distance.project(
                 np.asarray(self.embeddings[row:row + 1], float))[0])
         origin = self._exchange(origin)[2]
@@ -274,22 +280,32 @@ class GreedyRun(Iterator[ImageId]):
                 with_score -= 1
             else:
                 without_score -= 1
-        groups = ((self._has_score, self.selector.weighted, with_score),
-                  (~self._has_score, False, without_score))
-        for group, weighted, number in groups:
+
+        # Divided by a power of two, exactly, so that no weight is more than
+        # 1: products with squared distances then neither overflow nor vanish
+        # where scores are huge or tiny.
+        weights = None
+        if self.selector.weighted:
+            weights = np.ldexp(self.scores.values,
+                               -np.frexp(self._largest)[1])
+        groups = ((self._has_score, weights, with_score),
+                  (~self._has_score, None, without_score))
+        for group, weights, number in groups:
             if not number:
                 continue
-            rows = self.order[(group & self.left)[self.order]]
+            # Processes that have no more candidates go on offering nothing:
+            # each choice is an exchange of all of them.
+            rows = self.by_tiebreak[(group & self.left)[self.by_tiebreak]]
             candidates = self.selector.candidates(
-                self, rows, self._weights()[rows] if weighted else None)
+                self, rows, None if weights is None else weights[rows])
             for _ in range(number):
                 best = candidates.best()
-                image, own = self._take(None if best < 0 else Candidate(
+                image, is_own = self._take(None if best < 0 else Candidate(
                     int(rows[best]), candidates.value(best),
                     candidates.quantized(best)))
                 if image is None:
                     return
-                if own:
+                if is_own:
                     candidates.take(best)
                 yield image
 
@@ -305,11 +321,6 @@ class GreedyRun(Iterator[ImageId]):
         quantized = self.quantizer.quantize(self.embeddings[row:row + 1])[0]
         return Candidate(row, float(key[row]), quantized)
 
-    def _weights(self) -> np.ndarray:
-        """The scores divided by a power of two, exactly, so that none is
-        more than 1."""
-        return np.ldexp(self.scores.values, -np.frexp(self._largest)[1])
-
     def _take(
             self, candidate: Optional[Candidate]
     ) -> tuple[Optional[ImageId], bool]:
@@ -323,10 +334,10 @@ class GreedyRun(Iterator[ImageId]):
         if winner is None:
             return None, False
         self.centres.add(quantized[None])
-        own = winner == self.processes.rank
-        if own:
+        is_own = winner == self.processes.rank
+        if is_own:
             self.left[row] = False
-        return self.ids[winner][row], own
+        return self.ids[winner][row], is_own
 
     def _exchange(self, candidate: Optional[Candidate],
                   stop: bool = False) -> tuple:
@@ -337,6 +348,9 @@ class GreedyRun(Iterator[ImageId]):
             its row there, and where it lies. Of equal values the smallest
             tiebreak wins.
         """
+        # All that is shown goes in one array of numbers: whether this process
+        # stops, value (negative, as the least sorts first), tiebreak, row and
+        # where it lies; infinite where there is no candidate.
         numbers = np.full(self.embeddings.shape[1] + 4, np.inf)
         if candidate is not None:
             row, value, quantized = candidate
@@ -347,5 +361,5 @@ class GreedyRun(Iterator[ImageId]):
         if shown[:, 0].any():
             return None, None, None
         winner = int(np.lexsort((shown[:, 2], shown[:, 1]))[0])
-        row = shown[winner, 3]
-        return winner, int(row) if np.isfinite(row) else None, shown[winner, 4:]
+        row, quantized = shown[winner, 3], shown[winner, 4:]
+        return winner, int(row) if np.isfinite(row) else None, quantized

@@ -26,8 +26,9 @@ class KMeansPlusPlus(BaseGreedySelector):
     At most O((L + n)·N·D) time and O(N) memory beside the embeddings, which
     may be memory-mapped; see :class:`D2Sampler`. The random numbers of an
     image depend on the seed, the round, its id and how many were chosen
-    before, and distances are exact (:class:`Quantizer`), so the choice is the same
-    for every order of the pool and every number of threads and processes.
+    before, and distances are exact (:class:`Quantizer`), so the choice is the
+    same for every order of the pool and every number of threads and
+    processes.
 
     Args:
         start (str): 'random' begins with a random image of the pool, each as

@@ -1,14 +1,20 @@
 """The farthest point, again and again, looking at few points each time."""
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 
 from .distances import Quantizer, blocks, min_squares, squared_norms
 
-_FRONT_BYTES = 2**24
-_CHUNK = 1024
+# What the frontier may take of memory.
+_FRONTIER_BYTES = 2**24
+# Rows at a time, so that memory does not grow with how many are measured.
+CHUNK = 1024
+# Centres that every candidate is measured to at first. The labelled images
+# may be thousands, and a few of them already tell most candidates apart;
+# only those with large bounds ever meet the others.
+FIRST_CENTRES = 64
 
 
 class Centres:
@@ -19,6 +25,8 @@ class Centres:
     """
 
     def __init__(self, dim: int) -> None:
+        # Room that doubles when it is full: adding one centre at a time then
+        # copies each only a few times over.
         self._cells = np.empty((64, dim))
         self._norms = np.empty(64)
         self._number = 0
@@ -39,9 +47,9 @@ class Centres:
     def min_squares(self, cells: np.ndarray, norms: np.ndarray,
                     start: int, stop: Optional[int] = None) -> np.ndarray:
         """See :func:`min_squares`, for centres from ``start`` on."""
-        part = slice(start, self._number if stop is None else stop)
-        return min_squares(cells, norms, self._cells[part],
-                           self._norms[part])
+        centres = slice(start, self._number if stop is None else stop)
+        return min_squares(cells, norms, self._cells[centres],
+                           self._norms[centres])
 
 
 class LazyGreedyKCenter:
@@ -50,13 +58,13 @@ class LazyGreedyKCenter:
 
     Distances to the nearest centre only fall as centres are added, so what
     was once measured stays an upper bound. The candidates with the largest
-    bounds, the front, are kept in memory; as long as the best of them beats
-    every bound outside, no other candidate matters, and of the front only
+    bounds, the frontier, are kept in memory; as long as the best of them beats
+    every bound outside, no other candidate matters, and of the frontier only
     those whose bound beats the best measured value are measured again (lazy
     greedy; Minoux 1978). A point meets the centres it has missed in one
     matrix product. Each pair is measured at most once but for a few, so the
     worst case is that of measuring everything, O(N·n·D); memory is O(N) and
-    the front besides the embeddings.
+    the frontier besides the embeddings.
 
     Args:
         embeddings (np.ndarray): [N, D], may be memory-mapped.
@@ -79,140 +87,138 @@ class LazyGreedyKCenter:
         self._rows = candidates
         self._centres = centres
         self._weights = weights
-        self._size = front_rows(embeddings.shape[1])
-        self._squares = np.full(len(candidates), np.inf)
-        self._seen = np.zeros(len(candidates), np.int64)
-        self._bounds = np.zeros(len(candidates))
-        self._front: Optional[_Frontier] = None
-        self._measure_all()
+        self._size = frontier_rows(embeddings.shape[1])
+        self._frontier: Optional[_Frontier] = None
+        # Of each candidate the squared distance to the nearest centre among
+        # the first ones, how many of these it has met, and the upper bound
+        # that follows for what is compared.
+        number = min(len(centres), FIRST_CENTRES)
+        self._squares = nearest_squares(embeddings, quantizer, candidates,
+                                        centres, number)
+        self._seen = np.full(len(candidates), number, np.int64)
+        self._bounds = weighted(self._squares, weights).copy()
 
     def best(self) -> int:
         """The position in ``candidates`` of the farthest one left; -1 if all
         have been taken."""
         while True:
-            if self._front is not None:
-                found = self._front.best(self._centres)
-                if found is not None:
-                    return found
-                self._front.store(self)
-            self._front = self._advance()
-            if self._front is None:
+            if self._frontier is not None:
+                position = self._frontier.best(self._centres)
+                if position is not None:
+                    return position
+                self._frontier.store(self)
+            positions, outside = largest(self._bounds, self._size)
+            if not len(positions):
+                self._frontier = None
                 return -1
+            # Sorted by row, so that a file is read from front to back.
+            rows = self._rows[positions]
+            order = np.argsort(rows)
+            cells = np.empty((len(rows), self._embeddings.shape[1]))
+            for start in range(0, len(rows), CHUNK):
+                chunk = order[start:start + CHUNK]
+                cells[chunk] = self._quantizer.quantize(
+                    self._embeddings[rows[chunk]])
+            self._frontier = _Frontier(self, positions, cells, outside)
 
     def value(self, position: int) -> float:
         """The weighted squared distance of what :meth:`best` returned; only to
         be compared with others of the same quantizer and kind of weights."""
-        return self._front.value(position)
+        return self._frontier.value(position)
 
     def quantized(self, position: int) -> np.ndarray:
         """float64 [D], where what :meth:`best` returned lies."""
-        return self._front.quantized(position)
+        return self._frontier.quantized(position)
 
     def take(self, position: int) -> None:
         """Make what :meth:`best` returned no candidate any more."""
-        self._front.take(position)
-
-    def values_of(self, squares: np.ndarray, positions) -> np.ndarray:
-        """What is compared: squared distances, times weights if there are
-        any."""
-        if self._weights is None:
-            return squares
-        return self._weights[positions] * squares
-
-    def _measure_all(self) -> None:
-        """The distances to the first centres, as many as cost little."""
-        number = min(len(self._centres), 64)
-        self._squares = nearest_squares(self._embeddings, self._quantizer,
-                                        self._rows, self._centres, number)
-        self._seen[:] = number
-        self._bounds = self.values_of(self._squares, slice(None)).copy()
-
-    def _advance(self) -> Optional[_Frontier]:
-        """The candidates with the largest bounds as the new front."""
-        positions, rest = largest(self._bounds, self._size)
-        if not len(positions):
-            return None
-        rows = self._rows[positions]
-        order = np.argsort(rows)  # a file is read from front to back
-        cells = np.empty((len(rows), self._embeddings.shape[1]))
-        for start in range(0, len(rows), _CHUNK):
-            part = order[start:start + _CHUNK]
-            cells[part] = self._quantizer.quantize(self._embeddings[rows[part]])
-        return _Frontier(self, positions, cells, rest)
+        self._frontier.take(position)
 
 
 class _Frontier:
-    """The candidates with the largest bounds, in memory."""
+    """The candidates with the largest bounds, in memory.
+
+    Args:
+        points (LazyGreedyKCenter): All candidates, and what is known of them.
+        positions (np.ndarray): int64 [F], ascending; those in here.
+        cells (np.ndarray): float64 [F, D], where they lie.
+        outside (tuple[float, int]): The largest bound of the others, and the
+            first position that has it.
+    """
 
     def __init__(self, points: LazyGreedyKCenter, positions: np.ndarray,
-                 cells: np.ndarray, rest: tuple[float, int]) -> None:
-        self._points = points
+                 cells: np.ndarray, outside: tuple[float, int]) -> None:
         self._positions = positions
         self._cells = cells
         self._norms = squared_norms(cells)
-        self._rest = rest
+        self._outside = outside
+        self._weights = None if points._weights is None else \
+            points._weights[positions]
         self._squares = points._squares[positions]
         self._seen = points._seen[positions]
         self._bounds = points._bounds[positions]
-        self._refresh(np.argsort(self._seen, kind='stable'), points._centres)
+        # All of them meet all centres now, in a few large products: they are
+        # the ones that the next choices would measure one by one. Sorted by
+        # what they have seen, as a chunk starts from the least of its rows.
+        self._measure(np.argsort(self._seen, kind='stable'), points._centres)
 
     def best(self, centres: Centres) -> Optional[int]:
         """The farthest candidate, None if one outside may be farther."""
+        bound_outside, first_outside = self._outside
         number = 1
         while True:
             top = int(self._bounds.argmax())
-            if not self._beats_rest(top):
+            bound = self._bounds[top]
+            if bound == -np.inf or bound < bound_outside or (
+                    bound == bound_outside
+                    and self._positions[top] > first_outside):
                 return None
             if self._seen[top] == len(centres):
                 return int(self._positions[top])
-            self._refresh(self._stale(top, number, len(centres)), centres)
+
+            # The bound may be out of date. Mostly the one at the top is the
+            # farthest after all, so it is measured alone at first. If its
+            # bound falls, the next one comes to the top: eight times as many
+            # each time, since one by one would be slower than a product.
+            if number == 1:
+                stale = np.array([top])
+            elif number >= len(self._bounds):
+                stale = np.flatnonzero(self._seen < len(centres))
+            else:
+                high = np.argpartition(self._bounds, -number)[-number:]
+                stale = high[self._seen[high] < len(centres)]
+            self._measure(stale, centres)
             number = 8 * number
 
-    def _stale(self, top: int, number: int, seen: int) -> np.ndarray:
-        """Of the highest bounds those that have missed a centre."""
-        if number == 1:
-            return np.array([top])
-        if number >= len(self._bounds):
-            return np.flatnonzero(self._seen < seen)
-        high = np.argpartition(self._bounds, -number)[-number:]
-        return high[self._seen[high] < seen]
-
-    def _beats_rest(self, top: int) -> bool:
-        bound, position = self._rest
-        own = self._bounds[top]
-        if own == -np.inf:
-            return False
-        return own > bound or (own == bound
-                               and self._positions[top] < position)
-
-    def _refresh(self, index: np.ndarray, centres: Centres) -> None:
+    def _measure(self, index: np.ndarray, centres: Centres) -> None:
         """Measure the distances to the centres that came since."""
-        for start in range(0, len(index), _CHUNK):
-            part = index[start:start + _CHUNK]
-            first = self._seen[part].min()
+        for start in range(0, len(index), CHUNK):
+            chunk = index[start:start + CHUNK]
+            # Who has met more than the others meets some again, which changes
+            # no minimum.
+            first = self._seen[chunk].min()
             if first < len(centres):
-                found = centres.min_squares(self._cells[part],
-                                            self._norms[part], first)
-                self._settle(part, found, len(centres))
-
-    def _settle(self, part: np.ndarray, squares: np.ndarray,
-                seen: int) -> None:
-        squares = np.minimum(squares, self._squares[part])
-        self._squares[part] = squares
-        self._seen[part] = seen
-        self._bounds[part] = self._points.values_of(
-            squares, self._positions[part])
+                squares = np.minimum(
+                    centres.min_squares(self._cells[chunk],
+                                        self._norms[chunk], first),
+                    self._squares[chunk])
+                self._squares[chunk] = squares
+                self._seen[chunk] = len(centres)
+                self._bounds[chunk] = weighted(squares, self._weights, chunk)
 
     def _index(self, position: int) -> int:
         return int(np.searchsorted(self._positions, position))
 
     def value(self, position: int) -> float:
+        """See :meth:`LazyGreedyKCenter.value`."""
         return float(self._bounds[self._index(position)])
 
     def quantized(self, position: int) -> np.ndarray:
+        """See :meth:`LazyGreedyKCenter.quantized`."""
         return self._cells[self._index(position)]
 
     def take(self, position: int) -> None:
+        """See :meth:`LazyGreedyKCenter.take`."""
         index = self._index(position)
         self._bounds[index] = -np.inf
         self._seen[index] = np.iinfo(np.int64).max  # never measured again
@@ -222,6 +228,23 @@ class _Frontier:
         points._squares[self._positions] = self._squares
         points._seen[self._positions] = self._seen
         points._bounds[self._positions] = self._bounds
+
+
+def weighted(squares: np.ndarray,
+             weights: Optional[np.ndarray],
+             index: Union[slice, np.ndarray] = slice(None)) -> np.ndarray:
+    """What candidates are compared by.
+
+    Args:
+        squares (np.ndarray): float64 [K], squared distances.
+        weights (np.ndarray, optional): float64 [P], of all candidates.
+        index (slice | np.ndarray): Which K of these the distances belong to.
+
+    Returns:
+        np.ndarray: float64 [K]; ``squares`` itself where there are no
+        weights.
+    """
+    return squares if weights is None else weights[index] * squares
 
 
 def nearest_squares(embeddings: np.ndarray, quantizer: Quantizer,
@@ -250,9 +273,9 @@ def nearest_squares(embeddings: np.ndarray, quantizer: Quantizer,
     return squares
 
 
-def front_rows(dim: int) -> int:
-    """How many candidates of D dimensions the front has."""
-    return max(1, _FRONT_BYTES // (8 * max(1, dim)))
+def frontier_rows(dim: int) -> int:
+    """How many candidates of D dimensions the frontier has."""
+    return max(1, _FRONTIER_BYTES // (8 * max(1, dim)))
 
 
 def largest(bounds: np.ndarray,
@@ -270,6 +293,8 @@ def largest(bounds: np.ndarray,
     nothing = (-np.inf, len(bounds))
     if number >= len(bounds):
         return np.flatnonzero(bounds > -np.inf), nothing
+    # Equal bounds at the edge are many where images are copies: the earlier
+    # ones are in, so that whatever is left out comes later than these.
     edge = np.partition(bounds, len(bounds) - number)[len(bounds) - number]
     if edge == -np.inf:
         return np.flatnonzero(bounds > -np.inf), nothing

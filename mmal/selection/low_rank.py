@@ -5,7 +5,7 @@ import numpy as np
 
 from .distances import blocks, check_finite
 
-# differences below this part of the length are rounding
+# Differences below this part of the length are rounding.
 _ALIKE = 1e-12
 
 
@@ -35,7 +35,14 @@ class LowRank:
         self._factor = factor
         self._extra = extra
         self._transform = transform
-        self.gram = self._gram()
+        # V @ gram @ V.T is D.T @ D: with it, R numbers stand for a column of
+        # N in every inner product of columns.
+        total = np.zeros((self.rank, self.rank))
+        for start, block in blocks(embeddings):
+            v = self._vectors(block, start)
+            v = v[rows[start:start + len(v)]]
+            total += v.T @ v
+        self.gram = transform.T @ total @ transform
 
     @property
     def rank(self) -> int:
@@ -53,6 +60,8 @@ class LowRank:
 
     def products(self, weights: np.ndarray) -> np.ndarray:
         """float64 [N]: V times ``weights`` [R], in one pass."""
+        # The rows of V are not formed: e·w - origin·w is cheaper by a copy of
+        # the embeddings.
         width = self._extra.shape[1]
         out = np.empty(len(self._factor))
         for start, block in blocks(self._embeddings):
@@ -71,8 +80,8 @@ class LowRank:
         total = np.zeros(self.rank)
         values = np.where(self._rows, values, 0)
         for start, block in blocks(self._embeddings):
-            part = values[start:start + len(block)]
-            total += part @ self._vectors(block, start)
+            of_block = values[start:start + len(block)]
+            total += of_block @ self._vectors(block, start)
         return self._transform.T @ total
 
     def square_norms(self) -> np.ndarray:
@@ -81,22 +90,14 @@ class LowRank:
         for start, block in blocks(self._embeddings):
             v = self._vectors(block, start)
             out[start:start + len(v)] = ((v @ self.gram) * v).sum(1)
-        return np.maximum(out, 0)
-
-    def _gram(self) -> np.ndarray:
-        """[R, R]; ``V @ gram @ V.T`` is ``D.T @ D``."""
-        total = np.zeros((self.rank, self.rank))
-        for start, block in blocks(self._embeddings):
-            v = self._vectors(block, start)
-            v = v[self._rows[start:start + len(v)]]
-            total += v.T @ v
-        return self._transform.T @ total @ self._transform
+        return np.maximum(out, 0)  # rounding may make them negative
 
     def _vectors(self, block: np.ndarray, start: int) -> np.ndarray:
-        part = slice(start, start + len(block))
+        """float64 [M, R]: rows of V, of a block of embeddings."""
+        rows = slice(start, start + len(block))
         return np.hstack([
-            self._extra[part],
-            (block - self._origin) * self._factor[part, None]
+            self._extra[rows],
+            (block - self._origin) * self._factor[rows, None]
         ])
 
 
@@ -132,11 +133,17 @@ def squared_euclidean(embeddings: np.ndarray, rows: np.ndarray) -> LowRank:
         ValueError: If an embedding is not finite.
     """
     number, dim = embeddings.shape
-    origin = _mean(embeddings, rows)
+    total = np.zeros(dim)
+    for start, block in blocks(embeddings):
+        total += block[rows[start:start + len(block)]].sum(0)
+    origin = total / rows.sum()
     norms = _norms(embeddings, origin)
+    # The mean squared distance over all pairs is twice the mean squared
+    # distance from the mean.
     scale = np.sqrt(2 * np.square(norms[rows]).mean())
     differ = scale > _ALIKE * np.linalg.norm(origin)
     factor = np.full(number, 1 / scale if differ else 0.0)
+    # Row j of V is (1, |f_j|^2, f_j): T pairs each norm with the other's one.
     transform = -2 * np.eye(dim + 2)
     transform[:2, :2] = [[0, 1], [1, 0]]
     extra = np.stack([np.full(number, float(differ)),
@@ -145,13 +152,6 @@ def squared_euclidean(embeddings: np.ndarray, rows: np.ndarray) -> LowRank:
 
 
 SIMILARITIES = dict(cosine=cosine_similarity, euclidean=squared_euclidean)
-
-
-def _mean(embeddings: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    total = np.zeros(embeddings.shape[1])
-    for start, block in blocks(embeddings):
-        total += block[rows[start:start + len(block)]].sum(0)
-    return total / rows.sum()
 
 
 def _norms(embeddings: np.ndarray, origin: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from mmal.randomness import seeded_uniform
 from mmal.registry import TASK_UTILS
 from mmal.scores import Scores, as_scores
 from mmal.types import ImageId
-from .base import BaseSelector
+from .base import BaseSelector, as_selector
 
 
 @TASK_UTILS.register_module()
@@ -45,9 +45,9 @@ class RandomSubset(BaseSelector):
         if size < 1:
             raise ValueError(f'active_learning.selector.size is {size}: give '
                              'a number of images, at least 1.')
-        selector = dict(type='mmal.TopN') if selector is None else selector
-        if isinstance(selector, Mapping):
-            selector = TASK_UTILS.build(dict(selector))
+        selector = as_selector(
+            'RandomSubset',
+            dict(type='mmal.TopN') if selector is None else selector)
         if selector.needs_embeddings or selector.needs_class_scores:
             raise ValueError(
                 'active_learning.selector.selector is a '
@@ -72,6 +72,9 @@ class RandomSubset(BaseSelector):
         drawn = seeded_uniform(scores.ids, self.seed, self.round,
                                *self.seed_key, 'subset')
         by_number = np.argsort(drawn, kind='stable')
-        parts = by_number[:self.size], by_number[self.size:]
+        # Sorted, so that the selector sees the images in the pool's order.
+        subset = np.sort(by_number[:self.size])
+        others = np.sort(by_number[self.size:])
         return chain.from_iterable(
-            self.selector.order(scores.take(np.sort(part))) for part in parts)
+            self.selector.order(scores.take(rows))
+            for rows in (subset, others))

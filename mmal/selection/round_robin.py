@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import islice
 from typing import Optional, Union
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from mmal.registry import TASK_UTILS
 from mmal.scores import Scores, as_scores
 from mmal.types import ImageId
-from .base import BaseSelector
+from .base import BaseSelector, as_selector
 
 _COLUMN = 'class_scores'
 
@@ -24,9 +24,10 @@ class RoundRobin(BaseSelector):
 
     The images are ranked for each class: the selector is given the values of
     this class, ``scores.columns['class_scores'][:, c]``, in place of the
-    scores (-inf where the score is -inf). Then each class in turn takes the first image of its ranking that none has taken. A class
-    with nothing left but images of value ``-inf`` is passed over; when this
-    is so for all, the selector's choice by the scores themselves follows.
+    scores (-inf where the score is -inf). Then each class in turn chooses the
+    first image of its ranking that none has chosen. A class with nothing left
+    but images of value ``-inf`` is passed over; when this is so for all, the
+    selector's choice by the scores themselves follows.
 
     Haussmann et al., "Scalable Active Learning for Object Detection", 2020,
     section V. Costs as much as the selector for each class.
@@ -57,7 +58,7 @@ class RoundRobin(BaseSelector):
                  selector: Union[dict, BaseSelector],
                  classes: Optional[Sequence[Union[int, str]]] = None,
                  class_names: Optional[Sequence[str]] = None) -> None:
-        self.selector = _build(selector)
+        self.selector = as_selector('RoundRobin', selector)
         self.classes = classes if classes is None else list(classes)
         _check_each_once(self.classes)
         self.class_names = None
@@ -91,60 +92,66 @@ class RoundRobin(BaseSelector):
         """
         scores = as_scores(scores)
         table = _class_scores(scores)
-        orders = [
-            self._class_order(scores, table[:, c], c, embeddings, labelled)
-            for c in self._columns(table.shape[1])
-        ]
+        rankings = []
+        for number in self._columns(table.shape[1]):
+            # What the scorer puts last is last for every class; of these a
+            # class wants none, so its ranking ends before them.
+            values = np.where(scores.values == -np.inf, -np.inf,
+                              table[:, number])
+            wanted = int((values != -np.inf).sum())
+            # A class draws random numbers of its own: with those of another
+            # it would want the same images.
+            selector = self.selector.with_seed_key(*self.seed_key, 'class',
+                                                   number)
+            ranking = selector.order(
+                replace(scores, values=values), embeddings, labelled)
+            rankings.append(islice(ranking, wanted))
 
-        def by_score() -> Iterator[ImageId]:
-            # a generator: an order that is never drawn from costs nothing
+        def draw() -> Iterator[ImageId]:
+            chosen = set()
+            turns = deque(rankings)
+            while turns:
+                ranking = turns.popleft()
+                image = next((i for i in ranking if i not in chosen), None)
+                if image is not None:
+                    turns.append(ranking)
+                    chosen.add(image)
+                    yield image
+            # Ranked as late as this, since most never draw so far.
             selector = self.selector.with_seed_key(*self.seed_key)
-            yield from selector.order(scores, embeddings, labelled)
+            for image in selector.order(scores, embeddings, labelled):
+                if image not in chosen:
+                    yield image
 
-        return _different(chain(_in_turn(orders), by_score()))
+        return draw()
 
     def _columns(self, number: int) -> Sequence[int]:
+        """The numbers of the classes of interest among so many."""
         if self.classes is None:
             return range(number)
-        classes = [_number(c, self.class_names or []) for c in self.classes]
+        names = self.class_names or []
+        classes = []
+        for name in self.classes:
+            if isinstance(name, str):
+                if name not in names:
+                    raise ValueError(
+                        f'RoundRobin: {name!r} in classes is not one of '
+                        f'class_names ({", ".join(names) or "none are given"}'
+                        '): give its number, or the names of all classes as '
+                        'in metainfo.classes.')
+                classes.append(names.index(name))
+            elif name < 0:
+                raise ValueError(f'RoundRobin: {name} in classes is negative: '
+                                 'classes are counted from 0.')
+            else:
+                classes.append(int(name))
         if max(classes) >= number:
             raise ValueError(
                 f'RoundRobin: classes has {max(classes)} but there are only '
                 f'{number} classes, 0 to {number - 1}.')
+        # Again, as a class may be named by its number and by its name.
         _check_each_once(classes)
         return classes
-
-    def _class_order(self, scores: Scores, column: np.ndarray, number: int,
-                     embeddings, labelled) -> Iterator[ImageId]:
-        """The images a class wants most, without those of -inf."""
-        values = np.where(scores.values == -np.inf, -np.inf, column)
-        of_class = replace(scores, values=values)
-        known = int((values != -np.inf).sum())  # the others come last
-        selector = self.selector.with_seed_key(*self.seed_key, 'class',
-                                               number)
-        return islice(selector.order(of_class, embeddings, labelled), known)
-
-
-def _in_turn(orders: list[Iterator[ImageId]]) -> Iterator[ImageId]:
-    """Each order in turn gives its next id that none has given."""
-    given = set()
-    turns = deque(orders)
-    while turns:
-        order = turns.popleft()
-        image = next((i for i in order if i not in given), None)
-        if image is not None:
-            given.add(image)
-            turns.append(order)
-            yield image
-
-
-def _different(ids: Iterable[ImageId]) -> Iterator[ImageId]:
-    """Each id where it comes first."""
-    given = set()
-    for image in ids:
-        if image not in given:
-            given.add(image)
-            yield image
 
 
 def _class_scores(scores: Scores) -> np.ndarray:
@@ -160,22 +167,12 @@ def _class_scores(scores: Scores) -> np.ndarray:
         raise ValueError(
             f'RoundRobin needs {_COLUMN} of shape [{len(scores.ids)}, C], one '
             f'row per image, but was given {table.shape}.')
-    bad = np.flatnonzero(np.isnan(table).any(1))
-    if len(bad):
+    overflowed = np.flatnonzero(np.isnan(table).any(1))
+    if len(overflowed):
         raise ValueError(
-            f'{_COLUMN} of image {scores.ids[bad[0]]} are NaN: the model '
-            'overflowed. Check that the training loss is finite.')
+            f'{_COLUMN} of image {scores.ids[overflowed[0]]} are NaN: the '
+            'model overflowed. Check that the training loss is finite.')
     return table
-
-
-def _build(selector: Union[dict, BaseSelector]) -> BaseSelector:
-    if isinstance(selector, Mapping):
-        selector = TASK_UTILS.build(dict(selector))
-    if not isinstance(selector, BaseSelector):
-        raise ValueError(
-            f'RoundRobin: selector is {selector!r}, which is no selector: '
-            "give a config such as dict(type='mmal.TopN').")
-    return selector
 
 
 def _check_each_once(classes: Optional[Sequence]) -> None:
@@ -183,17 +180,3 @@ def _check_each_once(classes: Optional[Sequence]) -> None:
             not classes or len(set(classes)) < len(classes)):
         raise ValueError(f'RoundRobin: classes is {list(classes)}: name at '
                          'least one, and each once.')
-
-
-def _number(name: Union[int, str], names: list[str]) -> int:
-    if isinstance(name, str):
-        if name not in names:
-            raise ValueError(
-                f'RoundRobin: {name!r} in classes is not one of class_names '
-                f'({", ".join(names) or "none are given"}): give its number, '
-                'or the names of all classes as in metainfo.classes.')
-        return names.index(name)
-    if name < 0:
-        raise ValueError(f'RoundRobin: {name} in classes is negative: '
-                         'classes are counted from 0.')
-    return int(name)

@@ -19,10 +19,10 @@ from .base import (
 from .box_least_squares import BoxLeastSquares, one_step_gains
 from .low_rank import SIMILARITIES, LowRank
 
-# gains that differ by less (relative) are equal: sums are rounded otherwise
-# on another machine
+# Gains that differ by less (relative) are equal: sums are rounded otherwise
+# on another machine.
 _EQUAL = 1e-9
-# a gain below this part of the scores' sum of squares is none
+# A gain below this part of the scores' sum of squares is none.
 _NO_GAIN = 1e-10
 
 
@@ -39,15 +39,15 @@ class SparseModeling(BaseSelector):
     squared euclidean distance divided by its mean over all pairs, so that no
     unit matters.
 
-    Greedy: the next image is the one whose coefficient alone, between 0 and 1, lowers the
-    objective the most; then all coefficients of those chosen are solved again
-    between 0 and 1, exactly. An image keeps its place if its coefficient
-    becomes 0. Once no image lowers the objective by more than 1e-10 ``||s||²``
-    (D has at most the rank d, or d + 2), x solves the problem without the
-    limit of n, and the choice goes on with a new problem: the same rows,
-    columns of the images left only, x = 0. When nothing helps (scores of 0),
-    the highest scores follow. Images with a score of ``-inf`` are neither
-    rows nor columns and come last.
+    Greedy: the next image is the one whose coefficient alone, between 0 and
+    1, lowers the objective the most; then all coefficients of those chosen
+    are solved again between 0 and 1, exactly. An image keeps its place if its
+    coefficient becomes 0. Once no image lowers the objective by more than
+    1e-10 ``||s||²`` (D has at most the rank d, or d + 2), x solves the problem
+    without the limit of n, and the choice goes on with a new problem: the
+    same rows, columns of the images left only, x = 0. When nothing helps
+    (scores of 0), the highest scores follow. Images with a score of ``-inf``
+    are neither rows nor columns and come last.
 
     D is never formed: O(N·d) time for each image, O(N·d²) once, O(N) memory
     besides the embeddings, which may be memory-mapped, and a Cholesky factor
@@ -97,24 +97,25 @@ class SparseModeling(BaseSelector):
         check_rows('SparseModeling', 'embeddings', embeddings, len(scores))
         values = check_weights('SparseModeling', 'models the scores', scores,
                                ', or another selector')
-        pursuit = iter(())
+        pursuit: Iterator[int] = iter(())
         if values.max(initial=0) > 0:
             known = values != -np.inf
             matrix = SIMILARITIES[self.distance](embeddings, known)
             target = np.where(known, values, 0) / values.max()
             pursuit = Pursuit(matrix, target, known, scores.tiebreak).run()
-        return self._order(scores, pursuit)
 
-    def _order(self, scores: Scores,
-               pursuit: Iterator[int]) -> Iterator[ImageId]:
-        """What the pursuit chooses, then the highest scores."""
-        left = np.ones(len(scores), bool)
-        for row in pursuit:
-            left[row] = False
-            yield scores.ids[row]
-        for row in best_first(scores):
-            if left[row]:
+        def draw() -> Iterator[ImageId]:
+            left = np.ones(len(scores), bool)
+            for row in pursuit:
+                left[row] = False
                 yield scores.ids[row]
+            for row in best_first(scores):
+                if left[row]:
+                    yield scores.ids[row]
+
+        # The matrix is formed by now: what is wrong with the embeddings is
+        # told here, not when the first image is drawn.
+        return draw()
 
 
 class Pursuit:
@@ -141,8 +142,8 @@ class Pursuit:
     def run(self) -> Iterator[int]:
         """Columns in the order they are chosen, as many as help."""
         while True:
-            # a problem of its own each time: when no column helps any more,
-            # what is left starts again from x = 0
+            # A problem of its own each time: when no column helps any more,
+            # what is left starts again from x = 0.
             fit = BoxLeastSquares(self._matrix.gram, self._target,
                                   self._square_norm, _NO_GAIN)
             index = self._extend(fit)
@@ -159,6 +160,8 @@ class Pursuit:
             self._matrix.products(fit.residual), self._norms)
         gains[~self._left] = 0
         while True:
+            # Columns that depend on those chosen seem to help by rounding; a
+            # factor cannot take them, so the next best is tried.
             best = gains.max()
             if best <= _NO_GAIN * self._square_norm:
                 return None

@@ -30,14 +30,8 @@ class TopBottom(BaseRanking):
         """See :meth:`BaseRanking.ranking`."""
         order = best_first(scores)
         known = int((np.asarray(scores.values) != -np.inf).sum())
-        order[:known] = _ends_first(order[:known])
+        ranked = order[:known].copy()
+        half = (known + 1) // 2
+        order[:known:2] = ranked[:half]
+        order[1:known:2] = ranked[half:][::-1]
         return order
-
-
-def _ends_first(order: np.ndarray) -> np.ndarray:
-    """First, last, second, last but one, and so on; int64 [N]."""
-    out = np.empty_like(order)
-    half = (len(order) + 1) // 2
-    out[::2] = order[:half]
-    out[1::2] = order[half:][::-1]
-    return out

@@ -34,13 +34,10 @@ class TopThird(BaseRanking):
     def ranking(self, scores: Scores) -> np.ndarray:
         """See :meth:`BaseRanking.ranking`."""
         order = best_first(scores)
-        third = -(-len(order) // 3)
-        order[:third] = self._shuffled(scores, order[:third])
-        return order
-
-    def _shuffled(self, scores: Scores, index: np.ndarray) -> np.ndarray:
-        drawn = seeded_uniform([scores.ids[i] for i in index], self.seed,
+        top = order[:-(-len(order) // 3)]
+        drawn = seeded_uniform([scores.ids[i] for i in top], self.seed,
                                self.round, *self.seed_key, 'top-third')
-        last = np.asarray(scores.values)[index] == -np.inf
-        tiebreak = np.asarray(scores.tiebreak)[index]
-        return index[np.lexsort((tiebreak, drawn, last))]
+        last = np.asarray(scores.values)[top] == -np.inf
+        tiebreak = np.asarray(scores.tiebreak)[top]
+        order[:len(top)] = top[np.lexsort((tiebreak, drawn, last))]
+        return order

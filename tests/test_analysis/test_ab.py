@@ -76,6 +76,7 @@ def done(data, tmp_path_factory):
     return work, command, out.getvalue()
 
 
+@pytest.mark.run
 def test_files_are_of_the_split(data, done):
     work, _, _ = done
     test = make(data, work)
@@ -91,6 +92,7 @@ def test_files_are_of_the_split(data, done):
     assert names(os.path.join(folder, 'test_both.json')) == set(split.both)
 
 
+@pytest.mark.run
 def test_every_model_has_metrics_on_every_test_set(done):
     work, _, printed = done
     results = read_json(os.path.join(work, 'results.json'))
@@ -109,6 +111,7 @@ def test_every_model_has_metrics_on_every_test_set(done):
         assert '| class_0 | ' in f.read()
 
 
+@pytest.mark.run
 def test_the_boxes_of_both_selections_are_shown(data, done):
     work, _, printed = done
     sizes = [(len(c['images']), sum(
@@ -124,6 +127,7 @@ def test_the_boxes_of_both_selections_are_shown(data, done):
         for name, (images, boxes) in zip(('manual', 'AL'), sizes)]
 
 
+@pytest.mark.run
 def test_finished_work_is_not_repeated(done, capsys, monkeypatch):
     work, command, printed = done
     before = os.path.getmtime(os.path.join(work, 'results.json'))
@@ -140,6 +144,7 @@ def test_finished_work_is_not_repeated(done, capsys, monkeypatch):
     assert 'seed: 0 -> 1' in capsys.readouterr().err
 
 
+@pytest.mark.run
 def test_interrupted_and_resumed_is_the_same(data, done, tmp_path,
                                              monkeypatch):
     """Stopped in the middle of the evaluation of A."""
@@ -165,19 +170,20 @@ def test_interrupted_and_resumed_is_the_same(data, done, tmp_path,
         assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
 
 
+@pytest.mark.run
 def test_a_given_reference_model_is_only_tested(data, done, tmp_path,
                                                 monkeypatch):
     given = os.path.join(done[0], 'reference', 'model', 'weights.pth')
     trained = []
 
-    def train(cfg, settings, number, files):
-        """The given weights are the result of every training."""
+    def train(cfg, settings, round, files):
         trained.append(cfg.work_dir)
-        os.makedirs(files.path)
+        os.makedirs(files.path, exist_ok=True)
         shutil.copy(given, files.weights)
 
     monkeypatch.setattr(ab, 'train_to_weights', train)
-    results = make(data, tmp_path / 'work', checkpoint=given).run()
+    test = make(data, tmp_path / 'work', checkpoint=given)
+    results = test.run()
     assert [os.path.basename(t) for t in trained] == list(SIDES)
     theirs = read_json(os.path.join(done[0], 'results.json'))
     for place in TESTS:
@@ -210,27 +216,34 @@ class Oracle(torch.nn.Module):
         return [s.to_dict() for s in batch['data_samples']]
 
 
-def test_each_test_set_is_evaluated(data, tmp_path, monkeypatch):
+@pytest.fixture(scope='module')
+def seen(data, tmp_path_factory):
+    """A test whose models all see what :class:`Oracle` sees; its results."""
+    here = make(data, tmp_path_factory.mktemp('seen') / 'work')
+    with pytest.MonkeyPatch.context() as m, \
+            DefaultScope.overwrite_default_scope('mmdet'):
+        m.setattr(ab, 'train_to_weights', lambda *args: None)
+        m.setattr(ab, 'load_detector',
+                  lambda *args: Oracle(here.dataset.data_root))
+        return here, here.run()
+
+
+@pytest.mark.parametrize('test', TESTS)
+def test_each_test_set_is_evaluated(seen, test):
     """A detector that sees all but class 1, on images of known classes."""
-    here = make(data, tmp_path / 'work')
-    root = here.dataset.data_root
-    monkeypatch.setattr(ab, 'train_to_weights', lambda *_: None)
-    monkeypatch.setattr(ab, 'load_detector', lambda *_: Oracle(root))
-    results = here.run()
-    for test in TESTS:
-        path = here.cfg.val_dataloader.dataset.ann_file if test == 'val' \
-            else str(tmp_path / 'work' / 'split_01' / f'test_{test}.json')
-        coco = load_coco(os.path.join(root, path))
-        there = {a['category_id'] for a in coco.annotations_of(coco.ids)}
-        expected = {f'class_{c}': float(c != 1) if c + 1 in there else None
-                    for c in range(3)}
-        known = [v for v in expected.values() if v is not None]
-        for model in ('reference', *SIDES):
-            metrics = results[key(model, 0, test)]
-            for metric in ('AP', 'wMAP'):
-                assert metrics[metric]['classes'] == pytest.approx(expected)
-            assert metrics['AP']['overall'] == pytest.approx(
-                sum(known) / len(known) if known else None)
+    here, results = seen
+    found = results[key('a', 0, test)]
+    path = here.cfg.val_dataloader.dataset.ann_file if test == 'val' else \
+        os.path.join(here.work.path, 'split_01', f'test_{test}.json')
+    coco = load_coco(os.path.join(here.dataset.data_root, path))
+    there = {a['category_id'] for a in coco.annotations_of(coco.ids)}
+    expected = {f'class_{c}': float(c != 1) if c + 1 in there else None
+                for c in range(3)}
+    known = [v for v in expected.values() if v is not None]
+    for metric in ('AP', 'wMAP'):
+        assert found[metric]['classes'] == pytest.approx(expected)
+    assert found['AP']['overall'] == pytest.approx(
+        sum(known) / len(known) if known else None)
 
 
 def test_tables_hold_mean_and_deviation_of_the_changes():

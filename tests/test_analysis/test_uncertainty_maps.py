@@ -84,7 +84,7 @@ def test_the_map_is_the_scorers_where_the_image_is(files):
     maps = UncertaintyMaps(model.cfg, model)
     assert maps.label == 'BALD, bits'
     batch = collate([maps.pipeline(
-        dict(img_path=images[0], img_id=0, instances=[]))], model)
+        dict(img_path=images[0], img_id='image_0', instances=[]))], model)
     height, width = batch.samples[0].img_shape
     truth = score_map(BALDScorer(), model, batch)[0, :height, :width]
     found = maps.map_of(images[0])

@@ -167,7 +167,8 @@ def single(whole, mmdet_scope):
     config, work_dir = whole
     last = os.path.join(work_dir, 'round_01')
     cfg = Config.fromfile(config)
-    model = tool('al_select.py').load_model(cfg, os.path.join(last, 'epoch_2.pth'))
+    model = tool('al_select.py').load_model(
+        cfg, os.path.join(last, 'epoch_2.pth'))
     return cfg, model, os.path.join(last, 'labelled.json')
 
 
@@ -275,7 +276,8 @@ def test_free_repetitions_end_with_the_pool(tmp_path, preferring_the_first):
     cfg = in_process(tmp_path, 9, dict(size=6, unit='boxes'))
     ActiveLearner(cfg).run()
     first, *others = rounds_of(cfg.work_dir)
-    assert all(r['ids'] and r['reselected'][:4] == first['ids'] for r in others)
+    assert all(r['ids'] and r['reselected'][:4] == first['ids']
+               for r in others)
     assert sum(len(r['ids']) for r in (first, *others)) == 12
     assert read(cfg.work_dir, 'state.json')['stopped'] == 'exhausted'
     records = Curve.load(cfg.work_dir).records

@@ -11,8 +11,8 @@ from mmal.influence import (
     mean_gradient,
     per_image_gradients,
 )
-from mmal.influence.products import output_gradients
-from mmal.influence.vectors import axpy, dot, flatten, unflatten, zeros_like
+from mmal.influence.products import call_gradients
+from mmal.influence.vectors import axpy, dot, flatten, unflatten
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
@@ -106,7 +106,7 @@ def test_equals_one_image_at_a_time(name, bias, dtype):
         losses = losses_of(model, images)
     vectors = random_vectors(recorder)
     with recorder.unfrozen():
-        _, layers = output_gradients(losses, recorder)
+        _, layers = call_gradients(losses, recorder)
     products = image_products(losses, recorder, vectors)
     single = image_products(losses, recorder, vectors[1])
     rows = per_image_gradients(losses, recorder)
@@ -174,7 +174,7 @@ def test_a_layer_the_loss_ignores_gives_zero():
         model[2](middle)
         losses = middle.square().flatten(1).sum(1)
     vector = random_vectors(recorder, 1)[0]
-    only = zeros_like(vector)
+    only = [torch.zeros_like(v) for v in vector]
     only[2:] = vector[2:]
     assert image_products(losses, recorder, vector).abs().min() > 0
     assert not image_products(losses, recorder, only).any()
@@ -223,7 +223,7 @@ def test_a_layer_seen_on_regions_is_never_trusted():
         with recorder:
             losses = model(images)
         with recorder.unfrozen():
-            _, layers = output_gradients(losses, recorder)
+            _, layers = call_gradients(losses, recorder)
         assert bool(layers) == (owners != [0, 1, 2])
 
 
@@ -252,7 +252,7 @@ def test_images_may_be_counted_by_another_dim(batch):
     shapes = [tuple(c.input.shape) for c in recorder.calls]
     assert shapes == [(batch, 4, 2, 2), (batch, 4, 4), (batch, 2, 4, 4)]
     with recorder.unfrozen():
-        assert not output_gradients(losses, recorder)[1]
+        assert not call_gradients(losses, recorder)[1]
     vector = random_vectors(recorder, 1)[0]
     truth = one_at_a_time(recorder, lambda x: losses_of(model, x), images)
     assert_close(
@@ -319,7 +319,7 @@ def test_tied_weights_alone_need_no_fallback():
     with recorder:
         losses = losses_of(model, images)
     with recorder.unfrozen():
-        assert output_gradients(losses, recorder)[1] == []
+        assert call_gradients(losses, recorder)[1] == []
     vector = random_vectors(recorder, 1)[0]
     found = image_products(losses, recorder, vector)
     truth = one_at_a_time(recorder, lambda x: losses_of(model, x), images)
@@ -368,7 +368,8 @@ def test_wrong_shapes_are_told():
     with pytest.raises(ValueError, match='parameters of shapes'):
         image_products(losses, recorder, [torch.zeros(3)])
     with pytest.raises(ValueError, match=r'shape \[B\]'):
-        image_products(losses.mean(), recorder, zeros_like(recorder.params))
+        image_products(losses.mean(), recorder,
+                       [torch.zeros_like(p) for p in recorder.params])
     with pytest.raises(ValueError, match='no parameter vector'):
         image_products(losses, recorder, [])
 

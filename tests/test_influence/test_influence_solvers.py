@@ -212,10 +212,16 @@ def test_lissa_on_negative_curvature_says_so():
 
 def test_lissa_steps_of_several_batches():
     operator, v, matrix = problem(sizes=(3, ) * 6)
-    few = LiSSA(damping=0.1, batch_size=7, depth=3)
+    few = LiSSA(damping=0.1, scale=1000., batch_size=7, depth=3, repeats=1)
+    used, products = [], operator.batch_product
+    operator.batch_product = lambda i, x: used.append(i) or products(i, x)
+    after_steps = []
+    few.solve(operator, v, lambda *_: after_steps.append(len(used)))
+    assert after_steps[:3] == [3, 6, 9]  # 7 images are 3 batches of 3
+    assert sorted(used[:6]) == list(range(6))  # each once a pass
+    operator.batch_product = products
     all_ = LiSSA(
         damping=0.1, batch_size=100, repeats=1, tol=1e-8, max_passes=10_000)
-    assert few._batches_per_step(DampedSystem(operator, v, 0.1)) == 3
     found = all_.solve(operator, v)
     assert error(found, truth(matrix, v, 0.1)) < 1e-6
 

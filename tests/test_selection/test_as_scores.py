@@ -68,7 +68,8 @@ def test_examples_of_the_page():
 
 def test_mmdet_is_not_imported():
     code = ('import sys, numpy as np\n'
-            'from mmal.scores import Scores; from mmal.selection import CoreSet\n'
+            'from mmal.scores import Scores\n'
+            'from mmal.selection import CoreSet\n'
             "s = Scores([7, 8, 9], [0, 1, 2])\n"
             "e = np.eye(3, dtype='f4')\n"
             "print(CoreSet('best').select(s, 2, embeddings=e)[0],"

@@ -19,16 +19,17 @@ def pool(n=300, dim=6, labelled=4, seed=0):
     return rows[labelled:].astype('f4'), rows[:labelled].astype('f4')
 
 
-@pytest.fixture(params=[1, 7, 10**6], ids=['front 1', 'front 7', 'all'])
-def front(request, monkeypatch):
+@pytest.fixture(params=[1, 7, 10**6], ids=['frontier of 1', 'of 7', 'of all'])
+def frontier(request, monkeypatch):
     """How many candidates are kept in memory must not matter."""
-    monkeypatch.setattr(lazy_greedy, 'front_rows', lambda dim: request.param)
+    monkeypatch.setattr(lazy_greedy, 'frontier_rows',
+                        lambda dim: request.param)
 
 
 @pytest.mark.parametrize('name, distance', [('euclidean', squared),
                                             ('cosine', cosine)])
 @pytest.mark.parametrize('weighted', [False, True])
-def test_equals_measuring_every_distance(front, name, distance, weighted):
+def test_equals_measuring_every_distance(frontier, name, distance, weighted):
     embeddings, labelled = pool()
     values = np.random.default_rng(1).uniform(0, 2, 300)
     scores = scores_of(values)
@@ -38,7 +39,7 @@ def test_equals_measuring_every_distance(front, name, distance, weighted):
     assert selector.select(scores, 60, embeddings, labelled) == expected
 
 
-def test_more_labelled_images_than_are_measured_at_first(front):
+def test_more_labelled_images_than_are_measured_at_first(frontier):
     embeddings, labelled = pool(labelled=200)
     scores = scores_of(np.zeros(300))
     expected = k_center(scores, 20, embeddings, labelled)
@@ -61,7 +62,7 @@ def test_small_grids_full_of_ties_and_duplicates(data):
     count = data.draw(st.integers(0, n))
     kept = data.draw(st.integers(1, n + 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lazy_greedy, 'front_rows', lambda dim: kept)
+        patch.setattr(lazy_greedy, 'frontier_rows', lambda dim: kept)
         for weighted in (False, True):
             got = CoreSet(weighted=weighted).select(scores, count, x, labelled)
             assert got == k_center(scores, count, x, labelled,
@@ -275,7 +276,7 @@ def test_few_distances_are_measured(monkeypatch):
         return original(cells, norms, centres, centre_norms)
 
     monkeypatch.setattr(lazy_greedy, 'min_squares', counted)
-    monkeypatch.setattr(lazy_greedy, 'front_rows', lambda dim: 200)
+    monkeypatch.setattr(lazy_greedy, 'frontier_rows', lambda dim: 200)
     rng = np.random.default_rng(0)
     embeddings = rng.standard_normal((5000, 32)).astype('f4')
     CoreSet(start='random').select(scores_of(np.zeros(5000)), 200, embeddings)

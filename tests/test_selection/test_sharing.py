@@ -68,7 +68,7 @@ def test_the_order_is_that_of_one_process(selector, size, n):
     assert sorted(expected) == sorted(scores.ids)
     for count in (0, 1, 2, n // 2, n):
         got = in_processes(size, selector, scores, embeddings, labelled,
-                           lambda order: list(islice(order, count)))
+                           lambda order, n=count: list(islice(order, n)))
         assert got == expected[:count]
 
 

@@ -62,8 +62,8 @@ class BatchedOperator:
             ParamVectors: As many vectors as given.
         """
         vectors, single = as_vectors(vectors)
-        found = self.batches[index].product(vectors)
-        return found[0] if single else found
+        sums = self.batches[index].product(vectors)
+        return sums[0] if single else sums
 
     def product(self, vectors: ParamVectors) -> ParamVectors:
         """Product with the mean over all images, one pass over the batches.
@@ -75,24 +75,33 @@ class BatchedOperator:
             ParamVectors: As many vectors as given.
         """
         vectors, single = as_vectors(vectors)
-        means = self._mean(lambda batch: batch.product(vectors))
+        means = self.mean(lambda batch: batch.product(vectors))
         return means[0] if single else means
 
     def diagonal(self) -> Optional[ParamVector]:
         """The diagonal of the mean, None where an operator has none."""
         return None
 
-    def _mean(
-        self, part: Callable[[OperatorBatch], List[ParamVector]]
+    def mean(
+        self, sums_of: Callable[[OperatorBatch], List[ParamVector]]
     ) -> List[ParamVector]:
-        """The sums over images that batches give, added and divided by N."""
+        """A mean over all images, from sums over those of each batch.
+
+        Args:
+            sums_of (Callable): Gives a batch's sums, as many for each batch.
+
+        Returns:
+            list[ParamVector]: The sums of all batches, divided by N.
+        """
         totals, images = None, 0
         for index in range(self.num_batches):
             batch = self.batches[index]
             images += batch.num_images
-            found = part(batch)
-            totals = found if totals is None else [
-                axpy(1., p, t) for p, t in zip(found, totals)
+            sums = sums_of(batch)
+            totals = sums if totals is None else [
+                axpy(1., s, t) for s, t in zip(sums, totals)
             ]
+        # A batch may take a forward pass to make: its images are counted
+        # while it is there.
         self._num_images = images
         return [[t / images for t in v] for v in totals]

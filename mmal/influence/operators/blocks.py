@@ -1,4 +1,11 @@
-"""The blocks of a Gauss-Newton matrix, formed where they are small."""
+"""The blocks of a Gauss-Newton matrix, formed where they are small.
+
+At one position the matrix is ``B (x) x x^T``: B the curvature at the outputs
+there, x what the layer sees. Where B has blocks of k channels, so has the sum
+over all positions: channels of different blocks never meet. A layer of C
+channels with K inputs each then needs C / k matrices of (k K)^2 numbers in
+place of (C K)^2, small enough to be formed and solved exactly.
+"""
 import math
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -37,6 +44,8 @@ class ChannelBlocks:
 
     def gather(self, vector: ParamVector) -> Tensor:
         """The layer's part of a vector as rows [G, k * K]."""
+        # The bias is one more input, which is always one. So a channel's
+        # weights and bias share a block, as they do in the matrix.
         rows = vector[self.layer.index['weight']].flatten(1)
         if self.bias is not None:
             rows = torch.cat([rows, vector[self.bias].unsqueeze(1)], 1)
@@ -45,11 +54,11 @@ class ChannelBlocks:
     def scatter(self, rows: Tensor, vector: ParamVector) -> None:
         """Put rows [G, k * K] into a vector, in place."""
         rows = rows.reshape(self.channels, -1)
-        place = self.layer.index['weight']
+        weight = self.layer.index['weight']
         if self.bias is not None:
             vector[self.bias] = rows[:, -1]
             rows = rows[:, :-1]
-        vector[place] = rows.reshape(vector[place].shape)
+        vector[weight] = rows.reshape(vector[weight].shape)
 
     def add(self, x: Tensor, blocks: Tensor) -> None:
         """Add the sum over rows of blocks (x) x x^T.
@@ -63,18 +72,18 @@ class ChannelBlocks:
             x = torch.cat([x, x.new_ones(len(x), 1)], 1)
         blocks = merged(blocks.to(x.dtype), self.size)
         inputs = x.size(1)
-        shape = (-1, self.size, inputs, self.size, inputs)
-        matrix = self.matrix.view(shape)
+        matrix = self.matrix.view(-1, self.size, inputs, self.size, inputs)
+        # A pair of channels at a time: the sum over rows of b x x^T is then
+        # x^T diag(b) x, one matrix product for every group. An einsum over
+        # all would write out x x^T, K^2 numbers, for each of the rows.
+        groups_at_once = max(1, CHUNK // max(1, x.numel()))
         for i in range(self.size):
             for j in range(self.size):
-                self._add_pair(matrix[:, i, :, j], x, blocks[:, :, i, j])
-
-    def _add_pair(self, total: Tensor, x: Tensor, weights: Tensor) -> None:
-        """Add x^T diag(w_g) x for every group g."""
-        step = max(1, CHUNK // max(1, x.numel()))
-        for start in range(0, len(total), step):
-            part = weights[:, start:start + step].T
-            total[start:start + step] += (x.T * part.unsqueeze(1)) @ x
+                total, weights = matrix[:, i, :, j], blocks[:, :, i, j]
+                for start in range(0, len(total), groups_at_once):
+                    chunk = slice(start, start + groups_at_once)
+                    weighted = x.T * weights[:, chunk].T.unsqueeze(1)
+                    total[chunk] += weighted @ x
 
 
 def merged(blocks: Tensor, size: int) -> Tensor:
@@ -85,8 +94,9 @@ def merged(blocks: Tensor, size: int) -> Tensor:
     count = size // own
     out = blocks.new_zeros(rows, groups // count, count, own, count, own)
     each = torch.arange(count, device=blocks.device)
-    parts = blocks.view(rows, groups // count, count, own, own)
-    out[:, :, each, :, each] = parts.movedim(2, 0)
+    small = blocks.view(rows, groups // count, count, own, own)
+    # Indexing both dims with each picks the diagonal, and moves it in front.
+    out[:, :, each, :, each] = small.movedim(2, 0)
     return out.view(rows, groups // count, size, size)
 
 
@@ -103,48 +113,21 @@ def form_blocks(batches: Sequence, like: ParamVector, limit: int,
     Raises:
         ValueError: They would be larger, or a layer has none.
     """
-    sizes = _block_sizes(batches)
-    _check_memory(sizes, like, limit)
-    found = {
-        place: ChannelBlocks(layer, size, like)
-        for place, (layer, size) in sizes.items()
-    }
-    images = 0
-    for index in range(len(batches)):
-        batch = batches[index]
-        images += batch.num_images
-        for term in batch.terms:
-            x, blocks = term.rows()
-            found[_place(term.layer)].add(x, blocks)
-        progress(index + 1, len(batches))
-    for block in found.values():
-        block.matrix /= images
-    return list(found.values())
-
-
-def _block_sizes(batches: Sequence) -> Dict[tuple, Tuple[Layer, int]]:
-    """Of each layer, the smallest k that holds the blocks of all batches."""
-    sizes: Dict[tuple, Tuple[Layer, int]] = {}
+    # Two passes: of one layer the curvature may have larger blocks in another
+    # batch, and nothing can be added up before the size is known. Layers that
+    # share all their parameters are one: their blocks add up.
+    sizes: Dict[Tuple[int, ...], Tuple[Layer, int]] = {}
     for index in range(len(batches)):
         for term in batches[index].terms:
-            layer, place = term.layer, _place(term.layer)
-            _, size = sizes.get(place, (layer, 1))
-            size = math.lcm(size, term.curvature.block_size)
-            sizes[place] = layer, size
-    places = [p for place in sizes for p in place]
-    if len(set(places)) < len(places):
+            params = tuple(term.layer.index.values())
+            layer, size = sizes.get(params, (term.layer, 1))
+            sizes[params] = layer, math.lcm(size, term.curvature.block_size)
+    param_indices = [i for params in sizes for i in params]
+    if len(set(param_indices)) < len(param_indices):
         raise ValueError('chosen layers share a parameter, so their blocks '
                          'are not independent.')
-    return sizes
 
-
-def _place(layer: Layer) -> tuple:
-    """A layer by its parameters: layers that share all are one."""
-    return tuple(layer.index.values())
-
-
-def _check_memory(sizes: Dict[tuple, Tuple[Layer, int]], like: ParamVector,
-                  limit: int) -> None:
+    # Refused before anything is allocated.
     need = 0
     for layer, size in sizes.values():
         weight = like[layer.index['weight']]
@@ -155,11 +138,27 @@ def _check_memory(sizes: Dict[tuple, Tuple[Layer, int]], like: ParamVector,
             f'its blocks need {need / 2**30:.1f} GiB, more than '
             f'solver.max_gib = {limit / 2**30:.1f}.')
 
+    blocks_of = {
+        params: ChannelBlocks(layer, size, like)
+        for params, (layer, size) in sizes.items()
+    }
+    images = 0
+    for index in range(len(batches)):
+        batch = batches[index]
+        images += batch.num_images
+        for term in batch.terms:
+            x, curvature = term.rows()
+            blocks_of[tuple(term.layer.index.values())].add(x, curvature)
+        progress(index + 1, len(batches))
+    for blocks in blocks_of.values():
+        blocks.matrix /= images
+    return list(blocks_of.values())
+
 
 def curvature_rows(layer: Layer, x: Tensor, rows: Tensor) -> Tensor:
     """:func:`input_patches`, or what to do about layers that have none."""
-    found = input_patches(layer.module, x, rows)
-    if found is None:
+    patches = input_patches(layer.module, x, rows)
+    if patches is None:
         raise ValueError(f"layer '{layer.name}' is neither linear nor an "
                          'ungrouped 2D convolution.')
-    return found
+    return patches

@@ -2,10 +2,9 @@
 from typing import Callable, Dict, Optional, Tuple
 
 import torch
-from torch import Tensor
 
 from .base import OperatorBatch
-from .storage import DeviceStorage, SavedTensors, saved_tensors
+from .storage import DeviceStorage, saved_tensors
 
 
 class CachedBatches:
@@ -58,40 +57,40 @@ class CachedBatches:
             batch = self.factory(index)
         self.builds += 1
         size = saved.nbytes if batch.nbytes is None else batch.nbytes
-        if self.nbytes + size <= self.limit:
-            self._kept[index] = self._stored(batch, saved)
-            self.nbytes += size
-        else:
+        if self.nbytes + size > self.limit:
             self._last = (index, batch)
-        return batch
+            return batch
 
-    def _stored(self, batch: OperatorBatch,
-                saved: SavedTensors) -> Callable[[], OperatorBatch]:
-        """Move a batch to the storage; returns how to get it."""
+        self.nbytes += size
         if isinstance(self.storage, DeviceStorage):
-            return lambda: batch
-        if batch.nbytes is None:  # a graph, whose tensors autograd asks for
+            self._kept[index] = lambda: batch
+        elif batch.nbytes is None:
+            # A graph cannot be taken apart, but autograd asks for each tensor
+            # that it saved: the graph stays, and they come when they are used.
             saved.move(self.storage)
-            return lambda: batch
-        skeleton = batch.map_tensors(_once(self.storage.put, _identity))
-        return lambda: skeleton.map_tensors(_once(lambda load: load(), id))
+            self._kept[index] = lambda: batch
+        else:
+            # Layers on one feature map hold the same input. It is stored once,
+            # and read once each time the batch is put together again.
+            skeleton = batch.map_tensors(
+                _once(self.storage.put, lambda t: (
+                    t.data_ptr(), t.shape, t.stride(), t.dtype)))
+            self._kept[index] = lambda: skeleton.map_tensors(
+                _once(lambda load: load(), id))
+        return batch
 
 
 def _once(function: Callable, key: Callable) -> Callable:
     """The function, called once for arguments of the same key."""
-    found: Dict = {}
+    values: Dict = {}
 
     def call(argument):
         which = key(argument)
-        if which not in found:
-            found[which] = function(argument)
-        return found[which]
+        if which not in values:
+            values[which] = function(argument)
+        return values[which]
 
     return call
-
-
-def _identity(tensor: Tensor) -> tuple:
-    return (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
 
 
 def unique_bytes(tensors) -> int:

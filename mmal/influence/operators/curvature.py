@@ -16,12 +16,12 @@ from typing import Callable, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from .cache import unique_bytes
-
-# Relative misfit below which a form counts as found.
+# Relative misfit below which a form counts as found: far above the rounding
+# of a double backward in float32, far below what a wrong form misses.
 TOLERANCE = 1e-3
 
-# Share of positions with curvature up to which only those are kept.
+# Share of positions with curvature up to which only those are kept. Beyond
+# it an elementwise product over all positions is cheaper than picking some.
 SPARSE = 0.5
 
 
@@ -67,11 +67,6 @@ class Curvature:
         for name in self.fields:
             setattr(new, name, function(getattr(self, name)))
         return new
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return unique_bytes(self.tensors())
 
 
 class DiagonalCurvature(Curvature):
@@ -120,6 +115,7 @@ class RowCurvature(Curvature):
 
     def _at_rows(self, z: Tensor, function: Callable) -> Tensor:
         """A function of the rows with curvature, zero at the others."""
+        # z has a dim of vectors in front that the outputs do not have.
         dim = self.channel_dim + (self.channel_dim >= 0)
         moved = z.movedim(dim, -1)
         flat = moved.reshape(len(z), -1, moved.size(-1))
@@ -164,8 +160,8 @@ class BlockCurvature(RowCurvature):
         return out.flatten(-2)
 
     def diagonal_rows(self, z: Tensor) -> Tensor:
-        found = self.blocks.diagonal(dim1=-2, dim2=-1).flatten(1)
-        return found.to(z.dtype).expand_as(z)
+        diagonal = self.blocks.diagonal(dim1=-2, dim2=-1).flatten(1)
+        return diagonal.to(z.dtype).expand_as(z)
 
 
 class SoftmaxCurvature(RowCurvature):
@@ -200,13 +196,14 @@ class SoftmaxCurvature(RowCurvature):
         return (self.weights.to(z.dtype).unsqueeze(-1) * out).flatten(-2)
 
     def diagonal_rows(self, z: Tensor) -> Tensor:
-        found = self.weights.unsqueeze(-1) * self.probs * (1 - self.probs)
-        return found.flatten(1).to(z.dtype).expand_as(z)
+        diagonal = self.weights.unsqueeze(-1) * self.probs * (1 - self.probs)
+        return diagonal.flatten(1).to(z.dtype).expand_as(z)
 
 
 def _softmax_product(probs: Tensor, z: Tensor) -> Tensor:
-    moved = probs * z
-    return moved - probs * moved.sum(-1, keepdim=True)
+    """``(diag(p) - p p^T) z``, the matrix never formed."""
+    weighted = probs * z
+    return weighted - probs * weighted.sum(-1, keepdim=True)
 
 
 def form_curvatures(outputs: Sequence[Tensor],
@@ -236,30 +233,50 @@ def form_curvatures(outputs: Sequence[Tensor],
     Returns:
         list[Curvature | None]: One a call, None where it is zero.
     """
+    # The curvature has a number for every pair of outputs, but what a loss
+    # leaves of it are small blocks that do not interact. A product with a
+    # vector that is nonzero everywhere then shows all blocks at once, so the
+    # cost is that of one block, whatever the number of positions.
     probe = _Probe(outputs, hvp, channel_dim)
     if probe.scale == 0:
         return [None] * len(outputs)
-    found = _exact_form(probe, max_block)
-    if found is None and probe.coupled():
+
+    # From the form that costs and holds the least to the one that costs the
+    # most. Softmax comes before dense blocks: with 80 classes it is exact
+    # where blocks would take 80 products and 6,400 numbers a position.
+    curvatures = _try_diagonal(probe)
+    channels = outputs[0].size(channel_dim)
+    sizes = [k for k in range(2, channels + 1) if channels % k == 0]
+    for size in sizes:
+        curvatures = curvatures or _try_softmax(probe, size)
+    for size in sizes:
+        if size <= max_block:
+            curvatures = curvatures or _try_blocks(probe, size)
+    if curvatures is not None:
+        return curvatures
+
+    # A product with all calls at once mixes what calls do to each other into
+    # the blocks. Probed with zeros at the other calls, each shows its own.
+    if probe.coupled():
         return [
             form_curvatures([y], partial(_product_of_call, hvp, outputs, i),
                             channel_dim, name, max_block)[0]
             for i, y in enumerate(outputs)
         ]
-    return found or _estimate_diagonal(probe, name, max_block)
 
-
-def _exact_form(probe: '_Probe',
-                max_block: int) -> Optional[List[Optional[Curvature]]]:
-    channels = probe.outputs[0].size(probe.channel_dim)
-    sizes = [k for k in range(2, channels + 1) if channels % k == 0]
-    found = _try_diagonal(probe)
-    for size in sizes:
-        found = found or _try_softmax(probe, size)
-    for size in sizes:
-        if size <= max_block:
-            found = found or _try_blocks(probe, size)
-    return found
+    warnings.warn(
+        f"the loss couples outputs of layer '{name}' across positions or "
+        f'across more than {max_block} channels; Gauss-Newton uses an '
+        'estimate of the diagonal of its curvature. Use the exact Hessian to '
+        'avoid this.',
+        stacklevel=2)
+    # Signs times products: what is off the diagonal has a random sign and
+    # averages out, the diagonal itself has always the sign of a square.
+    total = [p * s for p, s in zip(probe.products, probe.signs)]
+    for _ in range(max_block - 1):
+        signs = probe.random_signs()
+        total = [t + p * s for t, p, s in zip(total, probe.hvp(signs), signs)]
+    return [_diagonal(probe, t / max_block) for t in total]
 
 
 def _product_of_call(hvp: Callable, outputs: Sequence[Tensor], index: int,
@@ -273,40 +290,50 @@ def _product_of_call(hvp: Callable, outputs: Sequence[Tensor], index: int,
 class _Probe:
     """Products with two seeded vectors, of signs and of other numbers.
 
-    Forms are checked with the second: with signs alone, what a wrong form
-    leaves out may cancel out where few positions have curvature.
+    Forms are read from the first and checked with the second: with signs
+    alone, what a wrong form leaves out may cancel out where few positions
+    have curvature.
+
+    Attributes:
+        outputs (list[Tensor]): The outputs of the calls, detached.
+        signs, products (list[Tensor]): The first vector and its product.
+        numbers, products2 (list[Tensor]): The second one and its product.
+        scale (float): The largest number in a product; what is small beside
+            it does not matter for the layer.
     """
 
-    def __init__(self, outputs, hvp, channel_dim) -> None:
+    def __init__(self, outputs: Sequence[Tensor],
+                 hvp: Callable[[List[Tensor]], List[Tensor]],
+                 channel_dim: int) -> None:
         self.outputs = [y.detach() for y in outputs]
+        self.hvp = hvp
         self.channel_dim = channel_dim
-        self._hvp = hvp
         self._draws = 0
         self.signs = self.random_signs()
-        self.products = self.hvp(self.signs)
-        self.numbers = self.random_numbers()
-        self.products2 = self.hvp(self.numbers)
+        self.products = hvp(self.signs)
+
+        def signed_sizes(shape, generator):
+            sizes = 0.5 + torch.rand(shape, generator=generator)
+            return _signs(shape, generator) * sizes
+
+        # Calls share their signs, but have numbers of their own: so no form
+        # fits both where the loss couples calls.
+        self.numbers = [
+            _drawn(y, signed_sizes, 1000 + i)
+            for i, y in enumerate(self.outputs)
+        ]
+        self.products2 = hvp(self.numbers)
         self.scale = max(
             (float(p.abs().max()) for p in self.products + self.products2
              if p.numel()), default=0.)
 
     def random_signs(self) -> List[Tensor]:
-        """The same for each image and call, as no loss couples images: what
-        an image gives then does not depend on the others of its batch."""
+        """New signs for every output."""
         self._draws += 1
         return [_drawn(y, _signs, self._draws) for y in self.outputs]
 
-    def random_numbers(self) -> List[Tensor]:
-        """Signs times 0.5 to 1.5; calls have their own, so that a form does
-        not fit where the loss couples calls."""
-        return [
-            _drawn(y, _numbers, 1000 + i) for i, y in enumerate(self.outputs)
-        ]
-
-    def hvp(self, probes: List[Tensor]) -> List[Tensor]:
-        return self._hvp(probes)
-
     def rows(self, tensors: List[Tensor]) -> List[Tensor]:
+        """Tensors shaped like the outputs as ``[positions, C]``."""
         moved = [t.movedim(self.channel_dim, -1) for t in tensors]
         return [t.reshape(-1, t.size(-1)) for t in moved]
 
@@ -321,13 +348,18 @@ class _Probe:
         return not self.fits(alone, self.products2)
 
     def fits(self, predicted: List[Tensor], products: List[Tensor]) -> bool:
+        """Whether products are what a form predicts."""
         return all(
             bool((p - q).abs().max() <= TOLERANCE * self.scale)
             for p, q in zip(predicted, products) if p.numel())
 
 
 def _drawn(y: Tensor, draw: Callable, seed: int) -> Tensor:
-    """Like y, the same for each image."""
+    """Random numbers shaped like y, the same for each image.
+
+    No loss couples images, so they may share a draw; and the curvature of an
+    image then does not depend on the others of its batch.
+    """
     generator = torch.Generator().manual_seed(seed)
     shape = (1, *y.shape[1:]) if y.dim() > 2 else y.shape
     return draw(shape, generator).to(y).expand_as(y).contiguous()
@@ -337,23 +369,19 @@ def _signs(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     return torch.randint(0, 2, shape, generator=generator) * 2 - 1
 
 
-def _numbers(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    sizes = 0.5 + torch.rand(shape, generator=generator)
-    return _signs(shape, generator) * sizes
-
-
 def _try_diagonal(probe: _Probe) -> Optional[List[Optional[Curvature]]]:
+    # Signs square to one: times the signs, D s is the diagonal of D.
     values = [p * s for p, s in zip(probe.products, probe.signs)]
-    predicted = [v * s for v, s in zip(values, probe.numbers)]
+    predicted = [v * n for v, n in zip(values, probe.numbers)]
     if not probe.fits(predicted, probe.products2):
         return None
     return [_diagonal(probe, v) for v in values]
 
 
 def _diagonal(probe: _Probe, values: Tensor) -> Optional[Curvature]:
+    """The positive part of a diagonal, in the smaller of two layouts."""
     values = values.clamp(min=0)
-    flat = values.movedim(probe.channel_dim, -1)
-    flat = flat.reshape(-1, flat.size(-1))
+    flat, = probe.rows([values])
     rows = flat.any(1).nonzero().flatten()
     if len(rows) == 0:
         return None
@@ -365,30 +393,41 @@ def _diagonal(probe: _Probe, values: Tensor) -> Optional[Curvature]:
 
 def _try_softmax(probe: _Probe,
                  size: int) -> Optional[List[Optional[Curvature]]]:
-    found, predicted = [], []
-    parts = zip(
-        probe.rows(probe.outputs), probe.rows(probe.signs),
-        probe.rows(probe.products), probe.rows(probe.numbers),
-        probe.rows(probe.products2))
-    for y, *draws in parts:
-        group = (-1, size)
-        probs = y.unflatten(1, group).softmax(-1)
-        sign, product, number, product2 = (
-            t.unflatten(1, group) for t in draws)
+    # The probabilities are known from the outputs, so w alone is sought for
+    # each group, and one number of the product at the group gives it:
+    # s^T (w M) s over s^T M s.
+    forms, predicted = [], []
+    for tensors in zip(
+            *map(probe.rows, (probe.outputs, probe.signs, probe.products,
+                              probe.numbers, probe.products2))):
+        y, sign, product, number, product2 = (
+            t.unflatten(1, (-1, size)) for t in tensors)
+        probs = y.softmax(-1)
         first, known = _softmax_weights(probs, sign, product)
         second, _ = _softmax_weights(probs, number, product2)
         weights = first.where(known, second)
-        other = _softmax_product(probs, number)
-        predicted.append((weights.unsqueeze(-1) * other).flatten(1))
-        found.append((weights.clamp(min=0), probs))
+        predicted.append((weights.unsqueeze(-1) *
+                          _softmax_product(probs, number)).flatten(1))
+        forms.append((weights.clamp(min=0), probs))
     if not probe.fits(predicted, probe.rows(probe.products2)):
         return None
-    return [_softmax(probe, w, p) for w, p in found]
+
+    curvatures: List[Optional[Curvature]] = []
+    for weights, probs in forms:
+        rows = weights.any(1).nonzero().flatten()
+        curvatures.append(
+            SoftmaxCurvature(probe.channel_dim, rows, weights[rows],
+                             probs[rows]) if len(rows) else None)
+    return curvatures
 
 
 def _softmax_weights(probs: Tensor, sign: Tensor,
-                     product: Tensor) -> tuple:
-    """Weights, and where they are known: equal signs say nothing."""
+                     product: Tensor) -> Tuple[Tensor, Tensor]:
+    """The weights w of all groups, and where they are known.
+
+    The same number added to all logits changes no probability, so the
+    curvature is zero along it: a group of equal signs says nothing of w.
+    """
     base = (sign * _softmax_product(probs, sign)).sum(-1)
     mixed = (sign != sign[..., :1]).any(-1)
     known = mixed & (base > torch.finfo(base.dtype).tiny)
@@ -397,19 +436,23 @@ def _softmax_weights(probs: Tensor, sign: Tensor,
     return weights.where(known, torch.zeros_like(base)), known
 
 
-def _softmax(probe: _Probe, weights: Tensor,
-             probs: Tensor) -> Optional[Curvature]:
-    rows = weights.any(1).nonzero().flatten()
-    if len(rows) == 0:
-        return None
-    return SoftmaxCurvature(probe.channel_dim, rows, weights[rows],
-                            probs[rows])
-
-
 def _try_blocks(probe: _Probe,
                 size: int) -> Optional[List[Optional[Curvature]]]:
-    columns = [_column(probe, size, j) for j in range(size)]
-    blocks = [torch.stack(c, -1) for c in zip(*columns)]
+    # Ones at channel j of every group give column j of all blocks at once.
+    columns = []
+    for j in range(size):
+        ones = []
+        for y in probe.outputs:
+            shape = [1] * y.dim()
+            shape[probe.channel_dim] = -1
+            channel = torch.arange(
+                y.size(probe.channel_dim), device=y.device)
+            mask = (channel % size == j).to(y.dtype).view(shape)
+            ones.append(mask.expand_as(y).contiguous())
+        columns.append([p.unflatten(1, (-1, size))
+                        for p in probe.rows(probe.hvp(ones))])
+    blocks = [torch.stack(of_call, -1) for of_call in zip(*columns)]
+
     numbers = [n.unflatten(1, (-1, size)) for n in probe.rows(probe.numbers)]
     predicted = [
         torch.einsum('rgij,rgj->rgi', b, n).flatten(1)
@@ -417,31 +460,22 @@ def _try_blocks(probe: _Probe,
     ]
     if not probe.fits(predicted, probe.rows(probe.products2)):
         return None
-    return [_block(probe, b) for b in blocks]
 
-
-def _column(probe: _Probe, size: int, j: int) -> List[Tensor]:
-    """Column j of every block at once, ``[rows, C / size, size]`` a call."""
-    ones = []
-    for y in probe.outputs:
-        shape = [1] * y.dim()
-        shape[probe.channel_dim] = -1
-        channel = torch.arange(y.size(probe.channel_dim), device=y.device)
-        mask = (channel % size == j).to(y.dtype).view(shape)
-        ones.append(mask.expand_as(y).contiguous())
-    return [p.unflatten(1, (-1, size)) for p in probe.rows(probe.hvp(ones))]
-
-
-def _block(probe: _Probe, blocks: Tensor) -> Optional[Curvature]:
-    rows = blocks.flatten(1).any(1).nonzero().flatten()
-    if len(rows) == 0:
-        return None
-    kept = positive_part(blocks[rows])
-    return BlockCurvature(probe.channel_dim, rows, kept)
+    # Positions without curvature (most, for a box loss) are dropped before
+    # the eigenvalues, which cost the most here.
+    curvatures: List[Optional[Curvature]] = []
+    for block in blocks:
+        rows = block.flatten(1).any(1).nonzero().flatten()
+        curvatures.append(
+            BlockCurvature(probe.channel_dim, rows, positive_part(block[rows]))
+            if len(rows) else None)
+    return curvatures
 
 
 def positive_part(blocks: Tensor) -> Tensor:
     """Symmetrise ``[..., k, k]`` and drop negative eigenvalues.
+
+    Of all positive semi-definite matrices the result is the nearest one.
 
     Example:
         >>> positive_part(torch.diag(torch.tensor([2., -1.])))
@@ -450,17 +484,3 @@ def positive_part(blocks: Tensor) -> Tensor:
     """
     values, vectors = torch.linalg.eigh((blocks + blocks.mT) / 2)
     return (vectors * values.clamp(min=0).unsqueeze(-2)) @ vectors.mT
-
-
-def _estimate_diagonal(probe: _Probe, name: str,
-                       count: int) -> List[Optional[Curvature]]:
-    warnings.warn(
-        f"the loss couples outputs of layer '{name}' across positions or "
-        f'across more than {count} channels; Gauss-Newton uses an estimate of '
-        'the diagonal of its curvature. Use the exact Hessian to avoid this.',
-        stacklevel=2)
-    total = [p * s for p, s in zip(probe.products, probe.signs)]
-    for _ in range(count - 1):
-        signs = probe.random_signs()
-        total = [t + p * s for t, p, s in zip(total, probe.hvp(signs), signs)]
-    return [_diagonal(probe, t / count) for t in total]

@@ -7,7 +7,10 @@ from ..layers import LayerRecorder
 from ..products import Losses, as_losses
 from ..vectors import ParamVector, check_shapes
 from .base import BatchedOperator
-from .double_backward import check_twice_differentiable, second_derivative_help
+from .double_backward import (
+    check_twice_differentiable,
+    second_derivative_product,
+)
 
 
 class ExactHessianBatch:
@@ -41,26 +44,12 @@ class ExactHessianBatch:
 
     def product(self, vectors: List[ParamVector]) -> List[ParamVector]:
         """See :class:`OperatorBatch`."""
-        with self.recorder.unfrozen():
-            return [self._product(v) for v in vectors]
-
-    def _product(self, vector: ParamVector) -> ParamVector:
         params = self.recorder.params
-        check_shapes(vector, params)
-        zeros = [torch.zeros_like(v) for v in vector]
-        used = [(g, v) for g, v in zip(self.grads, vector)
-                if g is not None and g.requires_grad]
-        if not used:
-            return zeros
-        try:
-            found = torch.autograd.grad([g for g, _ in used],
-                                        params,
-                                        [v.to(g) for g, v in used],
-                                        retain_graph=True,
-                                        allow_unused=True)
-        except RuntimeError as error:
-            raise RuntimeError(second_derivative_help(error)) from error
-        return [z if f is None else f.to(z) for f, z in zip(found, zeros)]
+        for vector in vectors:
+            check_shapes(vector, params)
+        with self.recorder.unfrozen():
+            return [second_derivative_product(self.grads, params, vector)
+                    for vector in vectors]
 
 
 class ExactHessian(BatchedOperator):

@@ -1,6 +1,7 @@
 r"""Generalised Gauss-Newton: :math:`\frac1N \sum_i J_i^T [H_{z,i}]_+ J_i`."""
 import copy
-from typing import Callable, Dict, List, Optional, Tuple
+from functools import partial
+from typing import Callable, Dict, List, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,10 @@ from .base import BatchedOperator
 from .blocks import ChannelBlocks, curvature_rows, form_blocks
 from .cache import unique_bytes
 from .curvature import Curvature, RowCurvature, form_curvatures
-from .double_backward import check_twice_differentiable, second_derivative_help
+from .double_backward import (
+    check_twice_differentiable,
+    second_derivative_product,
+)
 
 
 class GaussNewtonBatch:
@@ -47,12 +51,21 @@ class GaussNewtonBatch:
         self.num_images = len(losses)
         self.params_like = [p.detach() for p in recorder.params]
         self.terms: List[_Term] = []
-        _check_layers(losses, recorder)
+        calls = [c for c in recorder.calls if c.output.requires_grad]
+        unfit = {id(la) for la in recorder.layers if not la.affine}
+        if not unfit and losses.requires_grad:
+            unfit = used_around_calls(losses, recorder, calls)
+        if unfit:
+            names = [la.name for la in recorder.layers if id(la) in unfit]
+            raise ValueError(
+                'Gauss-Newton needs convolution or linear layers that are '
+                f'used by calling them; layers {names} are not. Leave them '
+                "out, or set hessian='exact'.")
         if self.num_images == 0 or not losses.requires_grad:
             return
         check_twice_differentiable(losses)
         with recorder.unfrozen():
-            self._form(losses, recorder, max_block)
+            self._form(losses, calls, max_block)
 
     @property
     def nbytes(self) -> int:
@@ -68,37 +81,49 @@ class GaussNewtonBatch:
         new.terms = [term.map_tensors(function) for term in self.terms]
         return new
 
-    def _form(self, losses: Tensor, recorder: LayerRecorder,
+    def _form(self, losses: Tensor, calls: List[Call],
               max_block: int) -> None:
-        calls = [c for c in recorder.calls if c.output.requires_grad]
+        """Form the curvature at the outputs of all calls."""
+        # An output that no loss uses (boxes, where an image has no positive)
+        # has no gradient to differentiate again.
         reached = backward_to(losses.sum(), calls)
         calls = [c for c in calls if reached[c] is not None]
+        by_layer: Dict[Layer, List[Call]] = {}
+        for call in calls:
+            call.check()
+            name = call.layer.name
+            if call.source is not None:
+                raise ValueError(
+                    f"the input of layer '{name}' depends on another chosen "
+                    'layer, but Gauss-Newton takes the inputs as constants. '
+                    "Choose last layers only, or set hessian='exact'.")
+            if not call.batched:
+                raise ValueError(f"layer '{name}' was called without a batch "
+                                 'dimension; Gauss-Newton needs one.')
+            by_layer.setdefault(call.layer, []).append(call)
         if not calls:
             return
-        for call in calls:
-            _check_call(call)
-        grads = torch.autograd.grad(
-            losses.sum(), [c.output for c in calls], create_graph=True)
-        by_layer: Dict[Layer, List[int]] = {}
-        for i, call in enumerate(calls):
-            by_layer.setdefault(call.layer, []).append(i)
-        for layer, indices in by_layer.items():
-            mine = [calls[i] for i in indices]
-            self._add_layer(layer, mine, [grads[i] for i in indices],
-                            max_block)
 
-    def _add_layer(self, layer: Layer, calls: List[Call], grads: List[Tensor],
-                   max_block: int) -> None:
-        outputs = [c.output for c in calls]
-        channel_dim = -1 if isinstance(layer.module, nn.Linear) else 1
-        curvatures = form_curvatures(
-            outputs, lambda probes: _second(outputs, grads, probes),
-            channel_dim, layer.name, max_block)
-        self.terms += [
-            _Term(call, curvature)
-            for call, curvature in zip(calls, curvatures)
-            if curvature is not None
-        ]
+        # As each image's losses depend on its own outputs alone, the second
+        # derivative of their sum is that of every image, side by side.
+        grads = dict(zip(calls, torch.autograd.grad(
+            losses.sum(), [c.output for c in calls], create_graph=True)))
+        for layer, of_layer in by_layer.items():
+            # The levels of a pyramid are calls of one layer. They are probed
+            # together, at the cost of one; layers are probed one by one, as
+            # a product with all would mix in what they do to each other.
+            hvp = partial(second_derivative_product,
+                          [grads[c] for c in of_layer],
+                          [c.output for c in of_layer])
+            curvatures = form_curvatures(
+                [c.output for c in of_layer], hvp,
+                -1 if isinstance(layer.module, nn.Linear) else 1, layer.name,
+                max_block)
+            self.terms += [
+                _Term(call, curvature)
+                for call, curvature in zip(of_layer, curvatures)
+                if curvature is not None
+            ]
 
     def product(self, vectors: List[ParamVector]) -> List[ParamVector]:
         """See :class:`OperatorBatch`."""
@@ -153,7 +178,7 @@ class GaussNewton(BatchedOperator):
     def diagonal(self) -> ParamVector:
         """The diagonal of the matrix, shaped like the parameters; costs as
         much as a product."""
-        return self._mean(lambda batch: [batch.diagonal()])[0]
+        return self.mean(lambda batch: [batch.diagonal()])[0]
 
     def channel_blocks(
             self, like: ParamVector, limit: int,
@@ -163,52 +188,6 @@ class GaussNewton(BatchedOperator):
         Layers that no loss curves are left out: their part is zero.
         """
         return form_blocks(self.batches, like, limit, progress)
-
-
-def _check_layers(losses: Tensor, recorder: LayerRecorder) -> None:
-    wrong = [la.name for la in recorder.layers if not la.affine]
-    if not wrong and losses.requires_grad:
-        around = used_around_calls(
-            losses, recorder,
-            [c for c in recorder.calls if c.output.requires_grad])
-        wrong = [la.name for la in recorder.layers if id(la) in around]
-    if wrong:
-        raise ValueError(
-            'Gauss-Newton needs convolution or linear layers that are used by '
-            f"calling them; layers {wrong} are not. Leave them out, or set "
-            "hessian='exact'.")
-
-
-def _check_call(call: Call) -> None:
-    call.check()
-    name = call.layer.name
-    if call.source is not None:
-        raise ValueError(
-            f"the input of layer '{name}' depends on another chosen layer, "
-            'but Gauss-Newton takes the inputs as constants. Choose last '
-            "layers only, or set hessian='exact'.")
-    if not call.batched:
-        raise ValueError(f"layer '{name}' was called without a batch "
-                         "dimension; Gauss-Newton needs one.")
-
-
-def _second(outputs: List[Tensor], grads: List[Tensor],
-            probes: List[Tensor]) -> List[Tensor]:
-    """Second derivative of the summed losses times the probes."""
-    used = [(g, p) for g, p in zip(grads, probes) if g.requires_grad]
-    if not used:
-        return [torch.zeros_like(y) for y in probes]
-    try:
-        found = torch.autograd.grad([g for g, _ in used],
-                                    outputs, [p for _, p in used],
-                                    retain_graph=True,
-                                    allow_unused=True)
-    except RuntimeError as error:
-        raise RuntimeError(second_derivative_help(error)) from error
-    return [
-        torch.zeros_like(p) if f is None else f
-        for f, p in zip(found, probes)
-    ]
 
 
 class _Term:
@@ -225,15 +204,13 @@ class _Term:
         self.curvature = curvature.map_tensors(Tensor.contiguous)
         self.patches = False
         if isinstance(curvature, RowCurvature):
-            size = call.layer.module.weight[0].numel()
-            if size * len(curvature.rows) < call.input.numel():
-                self._keep_patches(curvature)
+            patch_size = call.layer.module.weight[0].numel()
+            if patch_size * len(curvature.rows) < call.input.numel():
+                patches = input_patches(call.layer.module, call.input,
+                                        curvature.rows)
+                if patches is not None:
+                    self.input, self.patches = patches, True
         self.input = self.input.contiguous()
-
-    def _keep_patches(self, curvature: RowCurvature) -> None:
-        found = input_patches(self.layer.module, self.input, curvature.rows)
-        if found is not None:
-            self.input, self.patches = found, True
 
     def map_tensors(self, function: Callable) -> '_Term':
         new = copy.copy(self)
@@ -244,34 +221,48 @@ class _Term:
     def add_product(self, totals: List[ParamVector],
                     vectors: List[ParamVector]) -> None:
         """Add the product of each vector to its total."""
-        leaves = [torch.stack([v[p].detach() for v in vectors])
-                  for p in self._places]
-        self._pull_back(totals, leaves, self.input, self._curve)
+        params = [torch.stack([v[i].detach() for v in vectors])
+                  for i in self._param_indices]
+        self._pull_back(
+            totals, params, self.input, self.curvature.apply_rows
+            if self.patches else self.curvature.apply)
 
     def add_diagonal(self, total: ParamVector) -> None:
-        """Add the diagonal of the matrix: squared inputs times that of the
-        curvature."""
-        leaves = [torch.zeros_like(total[p])[None] for p in self._places]
-        inputs = self.input.to(leaves[0].dtype).square()
-        self._pull_back([total], leaves, inputs, self._diagonal)
+        """Add the diagonal of the matrix."""
+        # At a position it is diag(B) (x) x^2, B the curvature and x the
+        # input: J^T of the squared input times the diagonal of B. The layer
+        # is linear in its parameters, so J^T is the same at zero.
+        params = [torch.zeros_like(total[i])[None]
+                  for i in self._param_indices]
+        inputs = self.input.to(params[0].dtype).square()
+        self._pull_back(
+            [total], params, inputs, self.curvature.diagonal_rows
+            if self.patches else self.curvature.diagonal)
 
     @property
-    def _places(self) -> List[int]:
+    def _param_indices(self) -> List[int]:
         index = self.layer.index
         return [index[k] for k in ('weight', 'bias') if k in index]
 
-    def _pull_back(self, totals: List[ParamVector], leaves: List[Tensor],
+    def _pull_back(self, totals: List[ParamVector], params: List[Tensor],
                    inputs: Tensor, function: Callable) -> None:
-        """Add J^T function(J leaves), with J the layer at the inputs."""
+        """Add J^T function(J params), with J the layer at the inputs."""
         with torch.enable_grad():
             # The layer is linear in its parameters, so the graph of J s
             # serves for J^T as well.
-            leaves = [leaf.requires_grad_() for leaf in leaves]
-            z = self._jacobian(inputs, *leaves)
-            found = torch.autograd.grad(z, leaves, function(z.detach()))
-        for place, pieces in zip(self._places, found):
-            for total, piece in zip(totals, pieces):
-                total[place] = total[place] + piece
+            params = [p.requires_grad_() for p in params]
+            weights, biases = (*params, None)[:2]
+            if not self.patches:
+                z = apply_affine_many(self.layer.module, inputs, weights,
+                                      biases)
+            else:
+                z = inputs.to(weights.dtype) @ weights.flatten(2).mT
+                if biases is not None:
+                    z = z + biases.unsqueeze(1)
+            pulled_back = torch.autograd.grad(z, params, function(z.detach()))
+        for i, of_vectors in zip(self._param_indices, pulled_back):
+            for total, product in zip(totals, of_vectors):
+                total[i] = total[i] + product
 
     def rows(self) -> Tuple[Tensor, Tensor]:
         """What the layer sees at positions with curvature, [R, K], and the
@@ -280,21 +271,3 @@ class _Term:
         if self.patches:
             return self.input, blocks
         return curvature_rows(self.layer, self.input, rows), blocks
-
-    def _jacobian(self, inputs: Tensor, weights: Tensor,
-                  biases: Optional[Tensor] = None) -> Tensor:
-        if not self.patches:
-            return apply_affine_many(self.layer.module, inputs, weights,
-                                     biases)
-        z = inputs.to(weights.dtype) @ weights.flatten(2).mT
-        return z if biases is None else z + biases.unsqueeze(1)
-
-    def _curve(self, z: Tensor) -> Tensor:
-        if self.patches:
-            return self.curvature.apply_rows(z)
-        return self.curvature.apply(z)
-
-    def _diagonal(self, z: Tensor) -> Tensor:
-        if self.patches:
-            return self.curvature.diagonal_rows(z)
-        return self.curvature.diagonal(z)

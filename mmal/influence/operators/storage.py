@@ -55,32 +55,34 @@ class FileStorage:
             RuntimeError: The disk is full.
         """
         kept = tensor.detach().cpu().contiguous()
-        if not kept.numel():
+        if not kept.numel():  # nothing can be mapped of no bytes
             return lambda: tensor
-        start = self._append(kept)
-        shape, dtype, device = tensor.shape, tensor.dtype, tensor.device
-        size = kept.nbytes
-        return lambda: self._read(start, size, dtype).view(shape).to(device)
-
-    def _append(self, tensor: Tensor) -> int:
-        """Where in the file it begins, on the border of a page."""
+        # What is mapped must begin on the border of a page.
         page = mmap.ALLOCATIONGRANULARITY
         start = -(-self._file.seek(0, 2) // page) * page
         try:
             self._file.seek(start)
-            self._file.write(tensor.view(-1).view(torch.uint8).numpy())
+            self._file.write(kept.view(-1).view(torch.uint8).numpy())
             self._file.flush()
         except OSError as e:
             raise RuntimeError(
                 f'the file for inputs of layers in {self._folder} cannot '
                 f'grow beyond {start / 2**30:.1f} GiB ({e}): choose another '
                 'folder, or a lower limit.') from e
-        return start
+        shape, dtype, device = tensor.shape, tensor.dtype, tensor.device
+        size = kept.nbytes
 
-    def _read(self, start: int, size: int, dtype: torch.dtype) -> Tensor:
-        view = mmap.mmap(
-            self._file.fileno(), size, access=mmap.ACCESS_COPY, offset=start)
-        return torch.frombuffer(view, dtype=dtype)
+        def load() -> Tensor:
+            # Copied on write: who changes a tensor changes no file.
+            view = mmap.mmap(
+                self._file.fileno(),
+                size,
+                access=mmap.ACCESS_COPY,
+                offset=start)
+            values = torch.frombuffer(view, dtype=dtype)
+            return values.view(shape).to(device)
+
+        return load
 
 
 class SavedTensors:
@@ -91,6 +93,7 @@ class SavedTensors:
     """
 
     def __init__(self) -> None:
+        # Weak: parts of a graph die while it is built, and need no room.
         self._alive: weakref.WeakValueDictionary = \
             weakref.WeakValueDictionary()
 
@@ -107,6 +110,8 @@ class SavedTensors:
 
     def pack(self, tensor: Tensor) -> '_Saved':
         """Called by autograd."""
+        # Several nodes save the same tensor. The version is part of what it
+        # is: an input changed in place is another one to the nodes before.
         key = (tensor.data_ptr(), tensor.shape, tensor.stride(),
                tensor.dtype, tensor._version)
         saved = self._alive.get(key)

@@ -55,13 +55,13 @@ class DampedSystem:
 
     def product(self, x: Tensor) -> Tensor:
         """``(H + damping I) x``, a pass over all images."""
-        found = self.operator.product(unflatten(x, self.like))
-        return flatten(found) + self.damping * x
+        product = self.operator.product(unflatten(x, self.like))
+        return flatten(product) + self.damping * x
 
     def diagonal(self) -> Optional[Tensor]:
         """Of ``H + damping I``, None if the operator does not tell."""
-        found = self.operator.diagonal()
-        return None if found is None else flatten(found) + self.damping
+        diagonal = self.operator.diagonal()
+        return None if diagonal is None else flatten(diagonal) + self.damping
 
     def estimate(self, indices, x: Tensor) -> Tensor:
         """An unbiased estimate of :meth:`product` from a few batches.
@@ -72,6 +72,8 @@ class DampedSystem:
         total = sum(
             flatten(self.operator.batch_product(int(i), vector))
             for i in indices)
+        # Divided by the images that so many batches have on average, not by
+        # those they have: else images of small batches would count for more.
         share = len(indices) / self.operator.num_batches
         images = self.operator.num_images * share
         return total / images + self.damping * x
@@ -121,7 +123,10 @@ class BaseSolver(ABC):
             return Solution([torch.zeros_like(t) for t in v], 0.)
         system = DampedSystem(operator, v, self.damping)
         with torch.no_grad():
-            x, info = self._solve(system, flat, progress or _silent)
+            x, info = self._solve(system, flat,
+                                  progress or (lambda done, total: None))
+            # Computed anew: what a solver carries along drifts away from it
+            # by rounding, the more the worse the system is conditioned.
             residual = system.residual(x, flat)
         if not torch.isfinite(x).all() or not residual < float('inf'):
             raise SolverError(
@@ -155,16 +160,14 @@ def check_right_side(v: ParamVector) -> Tensor:
 
 def negative_curvature_help(value: float, damping: float) -> str:
     """What to do about curvature ``value`` <= 0 of the damped operator."""
+    # H has the curvature value - damping along this direction; twice the
+    # damping that lifts it to zero leaves something over for worse ones.
     least = 2 * (damping - value) or 1e-3
     return (f'the damped curvature is not positive (found {value:.3g}), so '
             f'this solver does not apply. Use Gauss-Newton curvature '
             f"(hessian='gauss-newton'), or mmal.MINRES, which takes curvature "
             f'of both signs, or raise solver.damping, now {damping:g}, to '
             f'{least:.2g} or more.')
-
-
-def _silent(done: int, total: int) -> None:
-    pass
 
 
 class IterativeSolver(BaseSolver):

@@ -1,11 +1,10 @@
 """The exact solution where groups of output channels do not interact."""
-from typing import List, Tuple
+from typing import Tuple
 
 import torch
 from torch import Tensor
 
 from mmal.registry import TASK_UTILS
-from ..operators.blocks import ChannelBlocks
 from ..vectors import flatten, unflatten
 from .base import BaseSolver, DampedSystem, Progress, SolverError
 
@@ -48,34 +47,47 @@ class BlockCholesky(BaseSolver):
 
     def _solve(self, system: DampedSystem, v: Tensor,
                progress: Progress) -> Tuple[Tensor, dict]:
-        blocks = self._factorised(system, progress)
-        x, rest, steps = torch.zeros_like(v), v, 0
-        goal = self.tol * v.norm()
-        while steps <= self.refine and rest.norm() > goal:
-            x = x + self._apply(blocks, rest, system)
-            rest = v - system.product(x)
-            steps += 1
-        return x, {'iterations': steps, 'converged': bool(rest.norm() <= goal)}
-
-    def _factorised(self, system, progress) -> List[ChannelBlocks]:
+        channel_blocks = getattr(system.operator, 'channel_blocks', None)
         try:
-            found = self._blocks(system, progress)
+            if channel_blocks is None:
+                raise ValueError("this operator has no blocks (hessian="
+                                 "'exact' has none; 'gauss-newton' has).")
+            blocks = channel_blocks(system.like, int(self.max_gib * 2**30),
+                                    progress)
         except ValueError as e:
             raise SolverError(
                 f'BlockCholesky: {e} Use mmal.ConjugateGradient.') from e
-        for block in found:
+        # In place of the matrices, one layer after another: of one layer
+        # alone both are in memory.
+        for block in blocks:
             block.matrix = self._factor(block.matrix)
-        return found
 
-    def _blocks(self, system, progress) -> List[ChannelBlocks]:
-        blocks = getattr(system.operator, 'channel_blocks', None)
-        if blocks is None:
-            raise ValueError("this operator has no blocks (hessian='exact' "
-                             "has none; 'gauss-newton' has).")
-        return blocks(system.like, int(self.max_gib * 2**30), progress)
+        # Iterative refinement: the factors in float32 solve nearly the right
+        # system. What they leave over is measured with the operator itself,
+        # and solved for in turn.
+        x, residual, steps = torch.zeros_like(v), v, 0
+        goal = self.tol * v.norm()
+        while steps <= self.refine and residual.norm() > goal:
+            right_side = unflatten(residual, system.like)
+            # Parameters that no loss reaches have the damping alone.
+            solved = [t / self.damping if self.damping else t
+                      for t in right_side]
+            for block in blocks:
+                rows = block.gather(right_side).unsqueeze(-1)
+                rows = torch.cholesky_solve(rows, block.matrix)
+                block.scatter(rows.squeeze(-1), solved)
+            x = x + flatten(solved)
+            residual = v - system.product(x)
+            steps += 1
+        return x, {
+            'iterations': steps,
+            'converged': bool(residual.norm() <= goal)
+        }
 
     def _factor(self, matrix: Tensor) -> Tensor:
         matrix.diagonal(dim1=-2, dim2=-1).add_(self.damping)
+        # NaN makes the factorisation fail as well, and would be told as if
+        # damping could help.
         if not bool(torch.isfinite(matrix).all()):
             raise SolverError('the curvature of the loss is not finite. Look '
                               'for NaN or infinite losses or weights.')
@@ -87,14 +99,3 @@ class BlockCholesky(BaseSolver):
                 f'shows. Raise solver.damping, now {self.damping:g}, to '
                 f'{max(10 * self.damping, 1e-3):.2g}.')
         return factor
-
-    def _apply(self, blocks: List[ChannelBlocks], rest: Tensor,
-               system: DampedSystem) -> Tensor:
-        vector = unflatten(rest, system.like)
-        # Parameters that no loss reaches have the damping alone.
-        found = [t / self.damping if self.damping else t for t in vector]
-        for block in blocks:
-            rows = block.gather(vector).unsqueeze(-1)
-            solved = torch.cholesky_solve(rows, block.matrix)
-            block.scatter(solved.squeeze(-1), found)
-        return flatten(found)

@@ -43,13 +43,20 @@ class ConjugateGradient(IterativeSolver):
     def _solve(self, system: DampedSystem, v: Tensor,
                progress: Progress) -> Tuple[Tensor, dict]:
         progress(0, self.max_iters)
-        scale = _scale(system, v)
+        # The preconditioner is the diagonal, 1 where it is 0 or not known.
+        # The steps needed grow with the spread of eigenvalues, and most of it
+        # is between layers, which the diagonal evens out.
+        scale = torch.ones_like(v)
+        diagonal = system.diagonal()
+        if diagonal is not None:
+            scale = diagonal.where(diagonal > 0, scale)
         x, r, goal = torch.zeros_like(v), v.clone(), self.tol * v.norm()
         z = r / scale
         p, squared = z, r.dot(z)
         for step in range(1, self.max_iters + 1):
             moved = system.product(p)
             curvature = p.dot(moved)
+            # Along negative curvature there is no minimum to step to.
             if not curvature > 0:
                 raise SolverError(
                     f'conjugate gradients, step {step}: ' +
@@ -65,10 +72,3 @@ class ConjugateGradient(IterativeSolver):
             previous, squared = squared, r.dot(z)
             p = z + (squared / previous) * p
         return x, {'iterations': step, 'converged': bool(r.norm() <= goal)}
-
-
-def _scale(system: DampedSystem, v: Tensor) -> Tensor:
-    """The preconditioner: the diagonal, 1 where it is 0 or not known."""
-    diagonal = system.diagonal()
-    ones = torch.ones_like(v)
-    return ones if diagonal is None else diagonal.where(diagonal > 0, ones)

@@ -83,6 +83,7 @@ class LiSSA(BaseSolver):
 
     def _solve(self, system: DampedSystem, v: Tensor,
                progress: Progress) -> Tuple[Tensor, dict]:
+        # The power iteration gives a lower bound, hence the margin.
         scale = self.scale or self.margin * largest_eigenvalue(
             system, v, self.seed)
         if not math.isfinite(scale):
@@ -99,7 +100,8 @@ class LiSSA(BaseSolver):
             converged = converged and ok
             progress((repeat + 1) * steps, self.repeats * steps)
         x = total / self.repeats
-        # A run too short to grow large has grown all the same.
+        # A run too short to grow beyond the bound may have diverged all the
+        # same: its residual is then many times that of x = 0, which is 1.
         if not system.residual(x, v) <= 10:
             self._fail(system, x, v, scale)
         return x, {
@@ -113,6 +115,9 @@ class LiSSA(BaseSolver):
         """One run: x, its steps, and whether the tolerance was met."""
         steps = self._max_steps(system)
         per_pass = self._steps_per_pass(system)
+        # The solution is at most |v| / damping long, so a run ten times as
+        # long diverges. Without damping, eigenvalues below 1e-8 of the scale
+        # count as none.
         bound = 10 * v.norm() / (self.damping or scale * 1e-8)
         x = mark = v / scale
         for step, chunk in enumerate(self._order(system, repeat), 1):
@@ -121,6 +126,8 @@ class LiSSA(BaseSolver):
                 self._fail(system, mark, v, scale)
             progress(repeat * steps + step, self.repeats * steps)
             if step % per_pass == 0:
+                # A step moves x by a noisy residual over the scale. Over a
+                # pass each batch came once, so the noise has mostly gone.
                 residual = (x - mark).norm() * scale / per_pass
                 done = bool(residual <= self.tol * v.norm())
                 if done and self.depth is None:
@@ -132,6 +139,7 @@ class LiSSA(BaseSolver):
     def _order(self, system: DampedSystem, repeat: int) -> Iterator[Tensor]:
         """Endless chunks of batch indices, shuffled anew each pass."""
         generator = torch.Generator()
+        # Seeds far apart, so that no runs of two of them share an order.
         generator.manual_seed(self.seed * 1_000_003 + repeat)
         size = self._batches_per_step(system)
         while True:

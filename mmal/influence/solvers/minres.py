@@ -38,7 +38,15 @@ class MINRES(IterativeSolver):
         goal = self.tol * float(v.norm())
         for step in range(1, self.max_iters + 1):
             if not state.step(system):
-                self._fail(step, state)
+                if not state.finite:
+                    raise SolverError(
+                        'the curvature of the loss is not finite. Look for '
+                        'NaN or infinite losses or weights.')
+                raise SolverError(
+                    f'MINRES, step {step}: the damped operator is singular '
+                    'and the reference gradient is not in its range. Change '
+                    f'solver.damping, now {self.damping:g}, a little, or use '
+                    "Gauss-Newton curvature (hessian='gauss-newton').")
             progress(step, self.max_iters)
             if abs(state.residual) <= goal:
                 break
@@ -46,16 +54,6 @@ class MINRES(IterativeSolver):
             'iterations': step,
             'converged': abs(state.residual) <= goal
         }
-
-    def _fail(self, step: int, state: '_State') -> None:
-        if not state.finite:
-            raise SolverError('the curvature of the loss is not finite. Look '
-                              'for NaN or infinite losses or weights.')
-        raise SolverError(
-            f'MINRES, step {step}: the damped operator is singular and the '
-            'reference gradient is not in its range. Change solver.damping, '
-            f'now {self.damping:g}, a little, or use Gauss-Newton curvature '
-            "(hessian='gauss-newton').")
 
 
 class _State:
@@ -73,6 +71,9 @@ class _State:
 
     def step(self, system: DampedSystem) -> bool:
         """One step; False if no x reduces the residual any further."""
+        # Lanczos: in the basis of the q, A is tridiagonal, with alpha on the
+        # diagonal and beta beside it. For a symmetric A a new q need be made
+        # orthogonal to the last two alone, so no others are kept.
         q = self._q
         moved = system.product(q) - self._beta * self._q_old
         alpha = float(q.dot(moved))
@@ -81,12 +82,23 @@ class _State:
         self.finite = math.isfinite(alpha) and math.isfinite(beta)
         if not self.finite:
             return False
+
+        # The new column, after the last two rotations: of a tridiagonal
+        # matrix none but them reaches into it.
+        (cos_old, sin_old), (cos, sin) = self._rotation_old, self._rotation
+        above = cos_old * self._beta
+        first = sin_old * self._beta
+        second = cos * above + sin * alpha
+        corner = cos * alpha - sin * above
+
         self._scale = max(self._scale, abs(alpha) + self._beta + beta)
-        first, second, corner = self._rotate(alpha)
         # |A r| / |r| of the residual r so far (Choi et al., 2011, eq. 3.10)
-        slope = math.hypot(corner, self._rotation[0] * beta)
+        slope = math.hypot(corner, cos * beta)
         if slope <= torch.finfo(q.dtype).eps**0.75 * self._scale:
             return False
+
+        # The next rotation takes out the beta below the corner. What it makes
+        # of the right-hand side is the residual, known without a product.
         length = math.hypot(corner, beta)
         cos, sin = corner / length, beta / length
         w = (q - second * self._w - first * self._w_old) / length
@@ -95,12 +107,6 @@ class _State:
         self._w_old, self._w = self._w, w
         self._rotation_old, self._rotation = self._rotation, (cos, sin)
         self._q_old, self._beta = q, beta
+        # beta is 0 where the powers of A span no more: x is exact then.
         self._q = moved / beta if beta else moved
         return True
-
-    def _rotate(self, alpha: float) -> Tuple[float, float, float]:
-        """A column of the tridiagonal matrix, after the last rotations."""
-        (cos_old, sin_old), (cos, sin) = self._rotation_old, self._rotation
-        above = cos_old * self._beta
-        return (sin_old * self._beta, cos * above + sin * alpha,
-                cos * alpha - sin * above)

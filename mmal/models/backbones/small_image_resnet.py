@@ -52,4 +52,5 @@ class SmallImageResNet(ResNet):
             self.norm_cfg, stem_channels, postfix=1)
         self.add_module(self.norm1_name, norm)
         self.relu = nn.ReLU(inplace=True)
+        # mmdet's forward calls it after the stem
         self.maxpool = nn.Identity()

@@ -43,6 +43,7 @@ class LearningLossClassifier(ImageClassifier):
         maps, labels = self.extract_feat(inputs), labels_of(data_samples)
         logits = self.cls_head(maps)
         losses = self.cls_head.loss_by_feat(logits, labels)
+        # what is to be predicted is a number, not something to be lowered
         with torch.no_grad():
             targets = self.cls_head.image_losses(logits, labels)
         return {**losses, **self.loss_head.loss(maps, targets)}

@@ -89,6 +89,7 @@ class LinearClsHead(BaseModule):
 
     def loss_by_feat(self, logits: Tensor, labels: Tensor) -> dict:
         """:meth:`loss` of logits [B, C]."""
+        # by images: losses of sigmoids would be divided by images * classes
         loss = self.loss_cls(logits, labels, avg_factor=len(labels))
         return dict(loss_cls=loss)
 
@@ -103,4 +104,5 @@ class LinearClsHead(BaseModule):
             Tensor: [B]; their mean is ``loss_cls``.
         """
         losses = self.loss_cls(logits, labels, reduction_override='none')
+        # a softmax has one loss for an image, sigmoids have one a class
         return losses.flatten(1).sum(1) if losses.dim() > 1 else losses

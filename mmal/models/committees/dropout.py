@@ -93,6 +93,7 @@ class DropoutCommittee(BaseCommittee):
     def members(self, model: nn.Module,
                 batch: BatchLike) -> Iterator[Member]:
         """Draw masks; features run from the first dropout on."""
+        # what comes before the first dropout is the same in every pass
         fixed, random = _split_stages(model)
         x = _run(fixed, batch.inputs)
         layers = dict(enumerate(dropout_layers(model)))
@@ -174,6 +175,7 @@ class DropoutMasks:
 
 def _split_stages(model: nn.Module) -> tuple[list, list]:
     """The stages of the features before the first dropout, and the others."""
+    # an extract_feat of the detector's own may do anything: run it whole
     if type(model).extract_feat is not SingleStageDetector.extract_feat:
         return [], [model.extract_feat]
     stages = [model.backbone]

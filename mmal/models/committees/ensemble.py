@@ -134,9 +134,12 @@ class EnsembleCommittee(BaseCommittee):
                 f'an ensemble of {self.size} needs the weights of '
                 f'{self.size - 1} members besides the model, not '
                 f'{len(files)}.')
+        # With stream, members of one config share a detector; without, each
+        # gets a table, and so a detector, of its own.
         members, shells = self._files(files), {}
         for member in members:
             member.prepare(model, shells if self.stream else {})
+        # only now: after an error halfway there are no members
         self._members = members
 
     def release(self) -> None:
@@ -156,6 +159,7 @@ class EnsembleCommittee(BaseCommittee):
         yield Member(model, partial(model.extract_feat, batch.inputs))
         for file in self._members:
             member = file.load(self.stream)
+            # a member of the query's own config wants the images as they are
             inputs = batch.inputs if file.config is None else renormalise(
                 batch.inputs, batch.samples, model.data_preprocessor,
                 member.data_preprocessor)

@@ -75,6 +75,7 @@ class MemberFile:
         """
         if again:
             load_weights(self._shell, self.path, self.config, mmap=True)
+        # what prepare copied from the model is on its device already
         if self.config is None or self._device.type == 'cpu':
             return self._shell
         if again:  # on the device only as long as it is used
@@ -110,6 +111,7 @@ class MemberFile:
 
     def _check_names(self, model: nn.Module) -> None:
         ours = _names(getattr(model, 'dataset_meta', None))
+        # mapped: of hundreds of megabytes only the names are read
         content = load_checkpoint(self.path, map_location='cpu', mmap=True)
         theirs = _names(content.get('meta', {}).get('dataset_meta'))
         if ours and theirs and ours != theirs:
@@ -122,6 +124,7 @@ class MemberFile:
 def _build(config: str) -> nn.Module:
     """A detector on the CPU, without pretrained weights, in eval mode."""
     cfg = Config.fromfile(config)
+    # its own scope for this one: the default of the process is the query's
     model = dict(cfg.model, _scope_=cfg.get('default_scope', 'mmdet'))
     return revert_sync_batchnorm(MODELS.build(model)).eval()
 

@@ -56,6 +56,7 @@ class BranchOptions:
         for name in ('scale', 'loss_weight'):
             self._need(name, getattr(self, name) > 0, 'above 0')
         self._need('kernel_size', self.kernel_size % 2 == 1, 'odd')
+        # the class is frozen, but None stands for another option's value
         if self.rescale is None:
             object.__setattr__(self, 'rescale', self.bayes)
         self._need(
@@ -116,6 +117,7 @@ class BranchOptions:
                 'use_sigmoid=True: the uncertainty of the branch (eq. 2) is '
                 'that of a yes or no.')
         if isinstance(loss, UncertaintyRescaledLoss):
+            # True and an empty dict say nothing that could contradict it
             if self.rescale is not True and self.rescale != {}:
                 raise ValueError(
                     f'bbox_head.{name} is an UncertaintyRescaledLoss, but '

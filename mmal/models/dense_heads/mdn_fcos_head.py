@@ -119,7 +119,7 @@ class MDNFCOSHead(FCOSHead):
 
     def init_weights(self) -> None:
         """FCOS's own, and components that are close but not equal."""
-        done = self.is_init
+        done = self.is_init  # a second call leaves weights as they are
         super().init_weights()
         if not done:
             self.init_component_layers()
@@ -155,6 +155,7 @@ class MDNFCOSHead(FCOSHead):
             tuple[Tensor]: Classes and distances in the layouts of
             ``cls_output`` and ``box_output``, centerness [B, 1, H, W].
         """
+        # past FCOS's own, which multiplies distances in eval mode
         logits, sides, cls_feat, reg_feat = super(
             FCOSHead, self).forward_single(x)
         centerness = self.conv_centerness(
@@ -201,6 +202,7 @@ class MDNFCOSHead(FCOSHead):
         positive = (labels >= 0) & (labels < self.num_classes)
         num_pos = max(reduce_mean(positive.sum().float()), 1.0)
         logits = self.cls_output.mixture(_rows(cls_scores)).logit
+        # rows of all targets: level by level, each with all images
         points = torch.cat([p.repeat(len(batch_gt_instances), 1)
                             for p in points])
         return dict(

@@ -192,6 +192,7 @@ class MDNSSDHead(SSDHead):
         negative = (labels == self.num_classes) & (weights > 0)
         losses = losses.view(labels.shape).masked_fill(~negative, -1.0)
         positives = (labels < self.num_classes).sum(1, keepdim=True)
+        # of each image by itself: its loss must not depend on the batch
         wanted = positives * self.train_cfg['neg_pos_ratio']
         # an anchor's place in the order by loss: the inverse permutation
         order = losses.argsort(dim=1, descending=True, stable=True)

@@ -49,6 +49,7 @@ class ClassMixture:
             self.variances = at_least_float32(self.variances)
         shape, weights = self.logits.shape, self.log_weights.shape
         variances = shape if self.variances is None else self.variances.shape
+        # before a wrong shape broadcasts to a number that looks right
         if not (len(shape) >= 2 and shape[-2] >= 1 and variances == shape
                 and weights == shape[:-1]):
             raise ValueError(

@@ -123,6 +123,7 @@ class GaussianMixture:
         Returns:
             Tensor: [..., D].
         """
+        # in the log domain: far from all components each density is 0
         return (self.log_weights + log_densities).logsumexp(dim=-2)
 
     def __getitem__(self, index: Any) -> GaussianMixture:
@@ -153,6 +154,8 @@ def log_gaussian(x: Tensor, means: Tensor, scale: Tensor,
     Returns:
         Tensor: [..., K, D].
     """
+    # The first clamp keeps the slope by the scale finite, distance / scale^2,
+    # the second one the square.
     distance = at_least_float32(x).unsqueeze(-2) - means
     z = distance.clamp(-_FAR, _FAR) / scale
     half = z.clamp(-_FAR_SIGMAS, _FAR_SIGMAS).square() / 2

@@ -83,6 +83,7 @@ class SigmoidOutput:
             SigmoidMixture: [..., K, C]; the plain output is one of K = 1.
         """
         if self.components < 2:
+            # the softmax of a single number is 1
             weight = raw.new_zeros((*raw.shape[:-1], 1))
             return SigmoidMixture.from_raw(raw.unsqueeze(-2), weight)
         logits, weights = raw.split(list(self.extras.values()), dim=-1)

@@ -93,8 +93,9 @@ class BoxOutput:
         """
         if not self.components:
             return None
-        parts = raw.unflatten(-1, (3, self.components, 4)).unbind(-3)
-        return GaussianMixture.from_raw(*parts)
+        # means, variances, weights, as they lie in the channels
+        raws = raw.unflatten(-1, (3, self.components, 4)).unbind(-3)
+        return GaussianMixture.from_raw(*raws)
 
 
 def check_components(components: int, name: str) -> None:

@@ -75,6 +75,7 @@ class SigmoidMixture:
         In the log domain and relative to the first component: finite for
         all finite z, and exactly z where the components agree.
         """
+        # log p and log(1 - p) apart: 1 - p of a sure class is 0 in float32
         yes, no = F.logsigmoid(self.logits), F.logsigmoid(-self.logits)
         return self.logits[..., 0, :] + (
             self._mixed(yes - yes[..., :1, :]) -

@@ -39,6 +39,7 @@ def is_counted(pred: Tensor,
     counted = target >= 0
     if ignore_index is not None:
         counted = counted & (target != ignore_index)
+    # a label is a target of all classes
     if counted.dim() < pred.dim():
         counted = counted[..., None]
     return counted.expand(pred.shape)
@@ -60,6 +61,7 @@ def full_weight(pred: Tensor, weight: Optional[Tensor]) -> Tensor:
     """
     if weight is None:
         return pred.new_ones(pred.shape, dtype=torch.float32)
+    # heads flatten predictions and weights separately
     if weight.numel() == pred.numel():
         return weight.reshape(pred.shape)
     if weight.shape == pred.shape[:-1]:

@@ -47,6 +47,7 @@ def mixture_nll(mixture: GaussianMixture,
             f'shape {tuple(target.shape)}, which must be [n, D].')
     if form == 'paper':
         return _floored(mixture.log_prob(target), eps)
+    # as the authors' code has it; it is no density, and not eq. 3
     scale = mixture.variances
     densities = log_gaussian(target, mixture.means, scale, scale + 0.3)
     return _floored(mixture.mixed(densities), eps) / 2
@@ -109,7 +110,7 @@ def check_form(form: str) -> str:
 
 def _floored(log_prob: Tensor, eps: float) -> Tensor:
     """-log(p + eps); logsigmoid is finite in its second derivative too."""
-    if eps == 0:
+    if eps == 0:  # whose logarithm there is not
         return -log_prob
     log_eps = math.log(eps)
     return F.logsigmoid(log_eps - log_prob) - log_eps

@@ -27,6 +27,7 @@ def reduce(loss: Tensor,
         ValueError: If the weight does not fit the loss.
     """
     check_weight(loss, weight)
+    # a sum of nothing is 0 and part of the graph, which a zero would not be
     if loss.numel() == 0 and reduction == 'mean':
         return loss.sum()
     return weight_reduce_loss(loss, weight, reduction, avg_factor)

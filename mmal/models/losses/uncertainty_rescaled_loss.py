@@ -68,11 +68,11 @@ class _Branch:
                 f'{tuple(std.shape)} must both be [N, C].')
         self.mean = mean
         self.std = std
-        self.taken = 0
+        self.used = 0
 
     @property
     def left(self) -> int:
-        return len(self.mean) - self.taken
+        return len(self.mean) - self.used
 
     def take(self, like: Tensor) -> Tuple[Tensor, Tensor]:
         """The next rows, as many as ``like`` has, in its shape."""
@@ -88,9 +88,9 @@ class _Branch:
                 f'the loss asks for {rows} rows but {self.left} of '
                 f'{len(self.mean)} branch rows are left: hand in the rows of '
                 'all levels, in the order of the calls.')
-        start, self.taken = self.taken, self.taken + rows
-        return (self.mean[start:self.taken].reshape(like.shape),
-                self.std[start:self.taken].reshape(like.shape))
+        start, self.used = self.used, self.used + rows
+        return (self.mean[start:self.used].reshape(like.shape),
+                self.std[start:self.used].reshape(like.shape))
 
 
 @MODELS.register_module()

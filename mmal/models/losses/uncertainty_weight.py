@@ -27,5 +27,6 @@ def uncertainty_weight(box: GaussianMixture,
     u_loc = box.aleatoric.mean(dim=-1)
     index = label.long().unsqueeze(-1)
     u_r = cls.softmax_aleatoric.gather(-1, index).squeeze(-1)
+    # rounding may leave u_loc above 1, and the factor below 0
     factor = (1 - u_loc).clamp(min=0) / (1 + u_r)**alpha
     return factor.detach() if detach else factor

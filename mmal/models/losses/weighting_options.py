@@ -37,7 +37,7 @@ def weighting_options(weighting: Optional[dict], cls_components: int,
             f'cls_components is {cls_components}: raise them or set '
             'weighting=None.')
     options = {**DEFAULTS, **weighting}
-    if not options['alpha'] >= 0:
+    if not options['alpha'] >= 0:  # or NaN
         raise ValueError(
             f'bbox_head.weighting.alpha is {options["alpha"]}, which would '
             'favour uncertain classes: give a number >= 0, e.g. 4.0.')

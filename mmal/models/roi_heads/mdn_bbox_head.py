@@ -130,6 +130,7 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
             dict: ``loss_cls``, ``acc`` (in %) and ``loss_bbox``, which is 0
             without positives.
         """
+        # mmdet leaves out the loss of a side that is None
         losses = super().loss(
             None if self.cls_output.components else cls_score,
             None if self.box_output.components else bbox_pred, rois, labels,
@@ -149,6 +150,7 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
             classes = self.cls_output.mixture(cls_score)
             losses['loss_cls'] = self.loss_cls(
                 classes, labels, label_weights * factor,
+                # all proposals that count, as mmdet: not the positives
                 (label_weights > 0).sum().clamp(min=1), reduction_override)
             losses['acc'] = accuracy(classes.probs.detach(), labels)
         if boxes is not None:
@@ -193,6 +195,7 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
             cfg.nms,
             cfg.max_per_img,
             return_inds=True)
+        # it sees a box of each class, one proposal's after another's
         rows = kept // self.num_classes
         boxes = self._box_mixture(bbox_pred, rows, labels)
         classes = self.cls_output.mixture(cls_score[rows]) \

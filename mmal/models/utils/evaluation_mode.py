@@ -21,6 +21,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """
     was_training = model.training
     model.eval()
+    # or a score would depend on which process saw the image
     share_buffers(model)
     try:
         with local_losses(), full_precision():
@@ -48,6 +49,7 @@ def full_precision() -> Iterator[None]:
 
     With its 10 bits, scores would depend visibly on the batch size.
     """
+    # these switches exist without a GPU too, but do not do anything
     if not torch.cuda.is_available():
         yield
         return

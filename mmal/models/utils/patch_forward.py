@@ -16,6 +16,7 @@ def patch_forward(
         forwards (mapping[nn.Module, Callable]): The methods. One that had
             been replaced before is put back at the end, so it can be nested.
     """
+    # of the object alone: its class has a forward anyway
     before = {module: vars(module).get('forward') for module in forwards}
     try:
         for module, forward in forwards.items():

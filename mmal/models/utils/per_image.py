@@ -43,14 +43,16 @@ def image_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
     Returns:
         Tensor: [B], the sum of all loss terms with their weights.
     """
+    # the loss of FCOS expects what its forward gives in training mode
     outputs = training_outputs(model.bbox_head, outputs)
     losses = []
     singles = per_image(outputs, len(samples))
-    for one, sample, label in zip(singles, samples, labels):
+    for single, sample, label in zip(singles, samples, labels):
         terms = model.bbox_head.loss_by_feat(
-            *one, batch_gt_instances=[label], batch_img_metas=[
-                sample.metainfo
-            ], batch_gt_instances_ignore=ignored_boxes(sample))
+            *single,
+            batch_gt_instances=[label],
+            batch_img_metas=[sample.metainfo],
+            batch_gt_instances_ignore=ignored_boxes(sample))
         losses.append(model.parse_losses(terms)[0])
     return torch.stack(losses) if losses else torch.zeros(0)
 
@@ -66,9 +68,9 @@ def training_outputs(head: nn.Module, outputs: Outputs) -> Outputs:
     if head.training or same or not isinstance(head, FCOSHead):
         return outputs
     if head.norm_on_bbox:
-        cls_scores, bbox_preds, *rest = outputs
+        cls_scores, bbox_preds, *others = outputs
         bbox_preds = [b / s for b, s in zip(bbox_preds, head.strides)]
-        return (cls_scores, bbox_preds, *rest)
+        return (cls_scores, bbox_preds, *others)
     return outputs
 
 
@@ -89,8 +91,8 @@ def per_image(outputs: Any, batch: int) -> list:
     if torch.is_tensor(outputs):
         return outputs.split(1)
     if isinstance(outputs, (list, tuple)):
-        parts = [per_image(o, batch) for o in outputs]
-        return [type(outputs)(p[i] for p in parts) for i in range(batch)]
+        singles = [per_image(o, batch) for o in outputs]
+        return [type(outputs)(s[i] for s in singles) for i in range(batch)]
     return [outputs] * batch
 
 

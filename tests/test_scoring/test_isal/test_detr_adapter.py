@@ -14,7 +14,7 @@ from mmal.influence import (
     GaussNewtonBatch,
     LayerRecorder,
 )
-from mmal.influence.products import output_gradients
+from mmal.influence.products import call_gradients
 from mmal.influence.vectors import flatten, unflatten
 from mmal.models.utils import last_layers
 from mmal.scoring.isal.adapters import adapter_of
@@ -157,7 +157,7 @@ def test_no_layer_needs_a_backward_pass_for_each_image(kind, mmdet_scope):
             adapter.forward(batch), batch.samples,
             [s.gt_instances for s in batch.samples])
     with recorder.unfrozen():
-        calls, fallback = output_gradients(losses, recorder)
+        calls, fallback = call_gradients(losses, recorder)
     assert {c.layer for c, _ in calls} == set(recorder.layers)
     assert not fallback
 
