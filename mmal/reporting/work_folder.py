@@ -106,6 +106,7 @@ def read_work_folder(work_dir: str) -> Contents:
     load_config = partial(Config.fromfile, import_custom_modules=False)
     cfg = files.read(work.config, load_config) or files.read(
         work.round(0).config, load_config)
+    # the pool and the seed that were used stand in the state
     facts = facts_of(cfg) if cfg else {}
     if state is not None:
         contents.unreadable = state.unreadable
