@@ -121,7 +121,8 @@ def test_run_tests_passes_the_exit_code_and_arguments(checkout, tmp_path):
     done = bash(checkout / 'tools/run_tests.sh', '-k', 'not slow',
                 VIRTUAL_ENV=str(tmp_path / 'env'))
     assert done.returncode == 7
-    assert done.stdout.splitlines()[-1] == '1 -m pytest -q -n 2 --dist worksteal -k not slow'
+    assert done.stdout.splitlines()[-1] == (
+        '1 -m pytest -q -n 2 --dist worksteal -k not slow')
 
 
 def test_dist_train_calls_torchrun(tmp_path):
