@@ -5,8 +5,10 @@ import shutil
 import stat
 import subprocess
 import sys
+from glob import glob
 
 import pytest
+from helpers.forks import fork_run
 
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
 SCRIPTS = ('quickstart.sh', 'run_tests.sh', 'dist_train.sh',
@@ -28,6 +30,18 @@ def bash(script, *args, cwd=None, **env):
                           text=True,
                           cwd=cwd,
                           env={**keep, **env})
+
+
+# list_runs.py takes no options: it writes docs/runs.md
+TOOLS = sorted({*glob('tools/**/*.py', root_dir=ROOT, recursive=True)} -
+               {'tools/misc/list_runs.py'})
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_every_tool_starts_and_says_what_it_does(tool):
+    done = fork_run(osp.join(ROOT, tool), '--help')
+    assert done.returncode == 0, done.stderr
+    assert 'usage: ' + osp.basename(tool) in done.stdout
 
 
 @pytest.fixture
