@@ -1,0 +1,10 @@
+"""Labels of other forms, and photos without labels, as COCO files."""
+from .classes import VOC_CLASSES, read_classes
+from .conversion import Conversion, Notes
+from .voc import choose_classes, merge_voc, read_voc, voc_to_coco
+from .voc_folder import VocFolder
+
+__all__ = [
+    'Conversion', 'Notes', 'VOC_CLASSES', 'VocFolder', 'choose_classes', 'merge_voc',
+    'read_classes', 'read_voc', 'voc_to_coco'
+]

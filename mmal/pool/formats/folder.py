@@ -1,0 +1,102 @@
+"""A folder of photos without labels as a pool."""
+from __future__ import annotations
+
+import os.path as osp
+from collections import Counter
+from collections.abc import Sequence
+from typing import Union
+
+from mmal.fileio import read_json
+from mmal.pool.coco import CocoData, load_coco
+from .classes import read_classes
+from .conversion import Conversion, Notes, categories_of
+from .photos import (
+    PhotoSize,
+    is_photo,
+    list_files,
+    photo_sizes,
+    refuse_unreadable,
+)
+
+
+def folder_to_coco(folder: str,
+                   classes: Union[str, Sequence[str]],
+                   earlier: str = '',
+                   skip_unreadable: bool = False,
+                   exclude: Sequence[str] = ()) -> Conversion:
+    """All photos of a folder, and those below it, as a COCO dict.
+
+    An image keeps its id when the folder grows: ids of ``earlier``, and of
+    the COCO file that names the classes, stay with their file names; other
+    photos get the next numbers in the order of their names.
+
+    Args:
+        folder (str): The folder; file names are relative to it.
+        classes (str | Sequence[str]): As for
+            :func:`~mmal.pool.formats.classes.read_classes`. Where it is the
+            COCO json of the images that are labelled already, its categories
+            and the ids of its images are taken, so that it can be the first
+            labelled set of this pool.
+        earlier (str): The COCO json that this function made of the folder
+            before; it need not exist.
+        skip_unreadable (bool): Leave photos that cannot be read out.
+        exclude (Sequence[str]): Extensions that are left out, with or
+            without a dot, e.g. 'png'.
+
+    Returns:
+        Conversion: Its annotations are empty.
+
+    Raises:
+        ValueError: If there are no photos, some are unreadable, ``earlier``
+            has annotations, or two files give one image different ids.
+        OSError: If the folder cannot be listed.
+    """
+    notes = Notes()
+    categories, labelled = None, None
+    if isinstance(classes, str) and osp.isfile(classes) and (
+            classes.lower().endswith('.json')) and is_coco(classes):
+        labelled = load_coco(classes)
+        categories = labelled.categories
+    if categories is None:
+        categories = categories_of(read_classes(classes))
+
+    ends = tuple(f'.{e.lower().lstrip(".")}' for e in exclude)
+    names = []
+    others: Counter[str] = Counter()
+    for name in list_files(folder):
+        if not is_photo(name):
+            others[osp.splitext(name)[1].lower() or 'no extension'] += 1
+        elif ends and name.lower().endswith(ends):
+            notes.add('photos with an excluded extension, left out', name)
+        else:
+            names.append(name)
+    other_files = ', '.join(f'{n} {e}' for e, n in others.most_common(8))
+    if not names:
+        raise ValueError(
+            f'{folder} has no photos (it has {other_files or "no files"}). '
+            'Photos end in .jpg, .png, .tif, .bmp, .webp and the like; '
+            'convert others first.')
+    if others:
+        notes.add(f'files of other kinds, left out: {other_files}; kinds')
+
+    paths = [osp.join(folder, n) for n in names]
+    sizes = photo_sizes(paths)
+    refuse_unreadable(
+        [(path, size) for path, size in zip(paths, sizes)
+         if isinstance(size, str)], len(paths), skip_unreadable)
+    ids = known_ids(
+        [labelled, read_earlier(earlier)], names, notes)
+    free = max((i for i in ids.values() if isinstance(i, int)), default=0)
+    images = []
+    for name, size in zip(names, sizes):
+        if not isinstance(size, PhotoSize):
+            notes.add('unreadable photos, left out', f'{name}: {size}')
+            continue
+        if name not in ids:
+            free += 1
+            ids[name] = free
+        images.append(dict(id=ids[name], file_name=name, width=size.width,
+                           height=size.height))
+    return Conversion(
+        dict(images=images, annotations=[], categories=categories),
+        folder, notes)
