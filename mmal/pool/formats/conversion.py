@@ -15,14 +15,15 @@ class Notes:
         self._counts: Counter[str] = Counter()
         self._examples: dict[str, list[str]] = {}
 
-    def add(self, kind: str, where: str = '') -> None:
-        """Count one more of a kind.
+    def add(self, kind: str, where: str = '', count: int = 1) -> None:
+        """Count more of a kind.
 
         Args:
             kind (str): Says what it is and what became of it.
             where (str): The file; the first few are shown.
+            count (int): How many more.
         """
-        self._counts[kind] += 1
+        self._counts[kind] += count
         examples = self._examples.setdefault(kind, [])
         if where and where not in examples and len(examples) <= _EXAMPLES:
             # A name that is not UTF-8 could not be printed.
@@ -35,9 +36,6 @@ class Notes:
         for kind, examples in other._examples.items():
             mine = self._examples.setdefault(kind, [])
             mine += examples[:_EXAMPLES + 1 - len(mine)]
-
-    def __getitem__(self, kind: str) -> int:
-        return self._counts[kind]
 
     @property
     def counts(self) -> dict[str, int]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Union
 
 from mmal.fileio import read_json
-from mmal.pool.coco import CocoData, load_coco
+from mmal.pool.coco import load_coco
+from mmal.types import ImageId
 from .classes import read_classes
 from .conversion import Conversion, Notes, categories_of
 from .photos import (
@@ -51,14 +52,18 @@ def folder_to_coco(folder: str,
             has annotations, or two files give one image different ids.
         OSError: If the folder cannot be listed.
     """
-    notes = Notes()
-    categories, labelled = None, None
-    if isinstance(classes, str) and osp.isfile(classes) and (
-            classes.lower().endswith('.json')) and is_coco(classes):
-        labelled = load_coco(classes)
-        categories = labelled.categories
-    if categories is None:
-        categories = categories_of(read_classes(classes))
+    notes, numbered = Notes(), {}
+    if osp.isfile(earlier):
+        numbered[earlier] = load_coco(earlier, need_annotations=False)
+        if numbered[earlier].annotations:
+            raise ValueError(f'{earlier} exists and has annotations, which '
+                             'would be lost. Give another name.')
+    categories = categories_of(read_classes(classes))
+    if isinstance(classes, str) and classes.lower().endswith('.json'):
+        content = read_json(classes)
+        if isinstance(content, dict) and content.get('images'):
+            numbered[classes] = load_coco(classes, need_annotations=False)
+            categories = numbered[classes].categories
 
     ends = tuple(f'.{e.lower().lstrip(".")}' for e in exclude)
     names = []
@@ -77,26 +82,44 @@ def folder_to_coco(folder: str,
             'Photos end in .jpg, .png, .tif, .bmp, .webp and the like; '
             'convert others first.')
     if others:
-        notes.add(f'files of other kinds, left out: {other_files}; kinds')
+        notes.add(f'files of other kinds ({other_files}), left out',
+                  count=sum(others.values()))
 
+    present = set(names)
     paths = [osp.join(folder, n) for n in names]
     sizes = photo_sizes(paths)
     refuse_unreadable(
         [(path, size) for path, size in zip(paths, sizes)
          if isinstance(size, str)], len(paths), skip_unreadable)
-    ids = known_ids(
-        [labelled, read_earlier(earlier)], names, notes)
-    free = max((i for i in ids.values() if isinstance(i, int)), default=0)
+
+    # A run knows images by their ids: one that is given away again would
+    # pass off another photo as labelled.
+    ids: dict[str, ImageId] = {}
+    last = 0
+    for path, coco in numbered.items():
+        last = max(last, coco.header.get('info', {}).get('last_id', 0),
+                   *(i for i in coco.ids if isinstance(i, int)), 0)
+        for image in coco.images.values():
+            name = image['file_name']
+            if ids.setdefault(name, image['id']) != image['id']:
+                raise ValueError(
+                    f'{name} has the id {image["id"]!r} in {path}, but '
+                    f'{ids[name]!r} in {earlier}. Remove one of the files, '
+                    'or write the pool to another.')
+            if name not in present:
+                notes.add(f'images of {osp.basename(path)} that are not in '
+                          'the folder', name)
     images = []
     for name, size in zip(names, sizes):
         if not isinstance(size, PhotoSize):
             notes.add('unreadable photos, left out', f'{name}: {size}')
             continue
         if name not in ids:
-            free += 1
-            ids[name] = free
+            last += 1
+            ids[name] = last
         images.append(dict(id=ids[name], file_name=name, width=size.width,
                            height=size.height))
     return Conversion(
-        dict(images=images, annotations=[], categories=categories),
+        dict(info=dict(last_id=last), images=images, annotations=[],
+             categories=categories),
         folder, notes)

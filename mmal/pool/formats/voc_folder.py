@@ -5,7 +5,6 @@ import os.path as osp
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Optional
 
 from .classes import read_text
 from .conversion import Notes

@@ -6,7 +6,6 @@ is taken).
 """
 from __future__ import annotations
 
-import math
 import os.path as osp
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -113,10 +112,17 @@ class YoloFolder:
     def open(cls, folder: str) -> YoloFolder:
         """Look at a folder.
 
+        Args:
+            folder (str): The folder, or the yaml file in it that describes
+                the data.
+
         Raises:
             ValueError: If it has no photos, or no label file for any.
             OSError: If it cannot be listed.
         """
+        path = ''
+        if folder.lower().endswith(('.yaml', '.yml')) and osp.isfile(folder):
+            folder, path = osp.dirname(osp.abspath(folder)), folder
         names = list_files(folder)
         photos = [n for n in names if is_photo(n)]
         if not photos:
@@ -142,7 +148,8 @@ class YoloFolder:
         unused = [n for n in texts.values()
                   if n not in used and osp.dirname(n) in folders
                   and osp.basename(n).lower() not in lists]
-        path = next((osp.join(folder, n) for n in _YAML if n in names), '')
+        path = path or next(
+            (osp.join(folder, n) for n in _YAML if n in names), '')
         config = read_yaml(path) if path else {}
         return cls(folder, photos, labels, unused, config, path)
 
@@ -171,7 +178,11 @@ class YoloFolder:
     def _photos_of(self, value: Union[str, Sequence[str]]) -> list[str]:
         """Photos of a split: a folder, a list of images, or several."""
         chosen: dict[str, None] = {}
+        known = set(self.photos)
         for entry in [value] if isinstance(value, str) else value:
+            if not isinstance(entry, str):
+                raise ValueError(f'{self.config_path}: {entry!r} is no path '
+                                 'of photos.')
             path = self._resolve(entry)
             if path is None:
                 continue
@@ -183,7 +194,7 @@ class YoloFolder:
             lines = read_text(osp.join(self.folder, path)).splitlines()
             for line in filter(None, map(str.strip, lines)):
                 photo = self._resolve(line)
-                if photo not in self.labels and photo not in self.photos:
+                if photo not in known:
                     raise ValueError(
                         f'{osp.join(self.folder, path)} names the photo '
                         f'{line}, which is not in {self.folder}. Correct '
@@ -207,7 +218,7 @@ class YoloFolder:
             base = ''
         for path in (entry, osp.join(base, entry), inside):
             path = osp.normpath(osp.join(self.folder, path))
-            relative = osp.relpath(path, self.folder)
+            relative = osp.relpath(path, self.folder).replace('\\', '/')
             if osp.exists(path) and not relative.startswith('..'):
                 return relative
         return None
