@@ -35,8 +35,12 @@ def read_classes(given: Union[str, Sequence[str]]) -> list[str]:
     """
     single = given if isinstance(given, str) else (
         given[0] if len(given) == 1 else None)
-    if single is not None and (osp.isfile(single)
-                               or single.lower().endswith(_FILES)):
+    is_file = single is not None and osp.isfile(single)
+    if single is not None and not is_file and single.lower().endswith(_FILES):
+        raise FileNotFoundError(
+            f'there is no file {single}. Write one with the name of a class '
+            'on each line, or give the names themselves.')
+    if is_file:
         return check_names(names_in_file(single), single)
     if isinstance(given, str):
         given = given.split(',')

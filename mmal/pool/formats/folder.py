@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import os.path as osp
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Union
 
 from mmal.fileio import read_json
-from mmal.pool.coco import load_coco
+from mmal.pool.coco import CocoData, load_coco
 from mmal.types import ImageId
 from .classes import read_classes
 from .conversion import Conversion, Notes, categories_of
@@ -65,6 +65,43 @@ def folder_to_coco(folder: str,
             numbered[classes] = load_coco(classes, need_annotations=False)
             categories = numbered[classes].categories
 
+    names = list_photos(folder, exclude, notes)
+    paths = [osp.join(folder, n) for n in names]
+    sizes = photo_sizes(paths)
+    refuse_unreadable(
+        [(path, size) for path, size in zip(paths, sizes)
+         if isinstance(size, str)], len(paths), skip_unreadable)
+
+    ids, last = kept_ids(numbered, names, notes)
+    images = []
+    for name, size in zip(names, sizes):
+        if not isinstance(size, PhotoSize):
+            notes.add('unreadable photos, left out', f'{name}: {size}')
+            continue
+        if name not in ids:
+            last += 1
+            ids[name] = last
+        images.append(dict(id=ids[name], file_name=name, width=size.width,
+                           height=size.height))
+    return Conversion(
+        dict(info=dict(last_id=last), images=images, annotations=[],
+             categories=categories),
+        folder, notes)
+
+
+def list_photos(folder: str, exclude: Sequence[str],
+                notes: Notes) -> list[str]:
+    """Names of the photos of a folder; other files are counted.
+
+    Args:
+        folder (str): The folder.
+        exclude (Sequence[str]): Extensions that are left out.
+        notes (Notes): Gets the counts.
+
+    Raises:
+        ValueError: If there are none.
+        OSError: If the folder cannot be listed.
+    """
     ends = tuple(f'.{e.lower().lstrip(".")}' for e in exclude)
     names = []
     others: Counter[str] = Counter()
@@ -84,42 +121,42 @@ def folder_to_coco(folder: str,
     if others:
         notes.add(f'files of other kinds ({other_files}), left out',
                   count=sum(others.values()))
+    return names
 
-    present = set(names)
-    paths = [osp.join(folder, n) for n in names]
-    sizes = photo_sizes(paths)
-    refuse_unreadable(
-        [(path, size) for path, size in zip(paths, sizes)
-         if isinstance(size, str)], len(paths), skip_unreadable)
 
-    # A run knows images by their ids: one that is given away again would
-    # pass off another photo as labelled.
+def kept_ids(numbered: Mapping[str, CocoData], names: Sequence[str],
+             notes: Notes) -> tuple[dict[str, ImageId], int]:
+    """Ids that images have already, and the last number ever given.
+
+    A run knows images by their ids: a number that is given again, after its
+    photo was removed, would pass off another photo as labelled.
+
+    Args:
+        numbered (Mapping[str, CocoData]): Path -> a file that has ids.
+        names (Sequence[str]): The photos that there are now.
+        notes (Notes): Gets the images that are gone.
+
+    Returns:
+        tuple[dict[str, int | str], int]: File name -> id; the last number.
+
+    Raises:
+        ValueError: If an image has two ids.
+    """
     ids: dict[str, ImageId] = {}
-    last = 0
+    last, present = 0, set(names)
     for path, coco in numbered.items():
-        last = max(last, coco.header.get('info', {}).get('last_id', 0),
-                   *(i for i in coco.ids if isinstance(i, int)), 0)
+        info = coco.header.get('info')
+        given = info.get('last_id') if isinstance(info, dict) else 0
+        last = max(i for i in (last, given, *coco.ids)
+                   if isinstance(i, int))
         for image in coco.images.values():
             name = image['file_name']
             if ids.setdefault(name, image['id']) != image['id']:
                 raise ValueError(
-                    f'{name} has the id {image["id"]!r} in {path}, but '
-                    f'{ids[name]!r} in {earlier}. Remove one of the files, '
-                    'or write the pool to another.')
+                    f'{name} has two ids, {ids[name]!r} and '
+                    f'{image["id"]!r}, in {" and ".join(numbered)}. Correct '
+                    'them, or write the pool to another file.')
             if name not in present:
                 notes.add(f'images of {osp.basename(path)} that are not in '
                           'the folder', name)
-    images = []
-    for name, size in zip(names, sizes):
-        if not isinstance(size, PhotoSize):
-            notes.add('unreadable photos, left out', f'{name}: {size}')
-            continue
-        if name not in ids:
-            last += 1
-            ids[name] = last
-        images.append(dict(id=ids[name], file_name=name, width=size.width,
-                           height=size.height))
-    return Conversion(
-        dict(info=dict(last_id=last), images=images, annotations=[],
-             categories=categories),
-        folder, notes)
+    return ids, last

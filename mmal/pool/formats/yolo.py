@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os.path as osp
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional, Union
 
@@ -330,25 +330,14 @@ def yolo_to_coco(files: YoloFolder,
         if photo not in files.labels:
             continue
         label = files.labels[photo]
-        for line_number, line in read_label_file(
-                osp.join(files.folder, label), notes):
-            try:
-                number, shares = parse_line(line, keypoints)
-                if number not in classes:
-                    raise ValueError(
-                        f'there is no class number {number}, the names are '
-                        f'those of {min(classes)} to {max(classes)}')
-            except ValueError as e:
-                bad_lines.append(f'{osp.join(files.folder, label)}, line '
-                                 f'{line_number}: {e}: {line[:80]!r}')
-                continue
-            if len(line.split()) > 5 and not keypoints:
-                notes.add('polygons, their boxes taken', label)
+        boxes, bad = read_label_file(
+            osp.join(files.folder, label), classes, keypoints, notes)
+        bad_lines += bad
+        for number, shares in boxes:
             # Six decimals of a share are a hundredth of a pixel or less.
-            builder.add_box(
-                entry, number + 1,
-                [round(share * side, 4) for share, side in zip(
-                    shares, (size.width, size.height) * 2)], label)
+            corners = [round(share * side, 4) for share, side in zip(
+                shares, (size.width, size.height) * 2)]
+            builder.add_box(entry, number + 1, corners, label)
     if bad_lines:
         more = len(bad_lines) - 10
         raise ValueError('\n'.join([
@@ -360,25 +349,43 @@ def yolo_to_coco(files: YoloFolder,
     return Conversion(builder.finish(categories), files.folder, notes)
 
 
-def read_label_file(path: str, notes: Notes) -> Iterator[tuple[int, str]]:
-    """The lines of a label file, without blank and repeated ones.
+def read_label_file(
+        path: str, classes: Mapping[int, str], keypoints: bool,
+        notes: Notes) -> tuple[list[tuple[int, tuple]], list[str]]:
+    """The boxes of a label file; repeated lines count once.
 
     Args:
         path (str): The file.
-        notes (Notes): Gets the repeated lines.
+        classes (Mapping[int, str]): Class number -> name.
+        keypoints (bool): Whether keypoints follow the boxes.
+        notes (Notes): Gets polygons and repeated lines.
 
-    Yields:
-        tuple[int, str]: Number of a line, from 1, and the line.
+    Returns:
+        tuple[list, list[str]]: Boxes as :func:`parse_line` gives them; what
+        is wrong, with file and line.
 
     Raises:
         ValueError: If it is not text.
     """
-    seen = set()
+    boxes, bad_lines, seen = [], [], set()
     for number, line in enumerate(read_text(path).splitlines(), 1):
         line = ' '.join(line.split())
         if line in seen:
             notes.add('lines that stand twice in a label file, taken once',
                       f'{osp.basename(path)}, line {number}')
-        elif line:
-            seen.add(line)
-            yield number, line
+        if not line or line in seen:
+            continue
+        seen.add(line)
+        try:
+            class_number, shares = parse_line(line, keypoints)
+            if class_number not in classes:
+                raise ValueError(
+                    f'there is no class number {class_number}, the names '
+                    f'are those of {min(classes)} to {max(classes)}')
+        except ValueError as e:
+            bad_lines.append(f'{path}, line {number}: {e}: {line[:80]!r}')
+            continue
+        boxes.append((class_number, shares))
+        if len(line.split()) > 5 and not keypoints:
+            notes.add('polygons, their boxes taken', osp.basename(path))
+    return boxes, bad_lines
