@@ -51,15 +51,21 @@ def check_names(names: Iterable[str], where: str) -> list[str]:
     """Class names without blanks around them, each there once.
 
     Args:
-        names (Iterable[str]): Empty ones do not count.
+        names (Iterable[str]): Empty ones at the end do not count.
         where (str): Their origin, for the message.
 
     Raises:
-        ValueError: If none is left, or one stands there twice.
+        ValueError: If there is none, one is empty or stands there twice.
     """
-    names = [n.strip() for n in names if n.strip()]
+    names = [n.strip() for n in names]
+    while names and not names[-1]:
+        names.pop()
     if not names:
         raise ValueError(f'{where} names no class. Write one on each line.')
+    # Left out, it would shift the numbers of YOLO's classes.
+    if '' in names:
+        raise ValueError(f'{where}: name {names.index("") + 1} is empty. '
+                         'Fill it in or remove it.')
     twice = [n for n in dict.fromkeys(names) if names.count(n) > 1]
     if twice:
         raise ValueError(f'{where} names classes twice: {", ".join(twice)}. '
@@ -135,7 +141,7 @@ def read_yaml(path: str) -> dict:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not yaml, or no mapping.
     """
-    import yaml
+    import yaml  # of mmengine, which this module does not need otherwise
     try:
         raw = yaml.load(read_text(path), yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError) as e:
@@ -154,6 +160,7 @@ def nearest_name(name: str, names: Iterable[str]) -> Optional[str]:
         'traffic light'
     """
     names = list(names)
+    # The first of several spellings wins, so it is put in last.
     alike = {_spelling(n): n for n in reversed(names)}
     if _spelling(name) in alike:
         return alike[_spelling(name)]
@@ -163,6 +170,7 @@ def nearest_name(name: str, names: Iterable[str]) -> Optional[str]:
 
 def _spelling(name: str) -> str:
     """What two spellings of a class have in common."""
+    # Signs stay: "c" and "c+" are two classes.
     name = unicodedata.normalize('NFKC', name).casefold()
     return re.sub(r'[\s_-]+', ' ', name)
 

@@ -94,10 +94,12 @@ class CocoBuilder:
     pixel remains, is left out and counted.
 
     Args:
+        source (str): The folder that it is made of, for messages.
         notes (Notes): Gets the counts.
     """
 
-    def __init__(self, notes: Notes) -> None:
+    def __init__(self, source: str, notes: Notes) -> None:
+        self.source = source
         self.images: list[dict] = []
         self.annotations: list[dict] = []
         self.notes = notes
@@ -131,6 +133,7 @@ class CocoBuilder:
         x, y = max(left, 0), max(top, 0)
         w = min(right, image['width']) - x
         h = min(bottom, image['height']) - y
+        # mmdet's own bound, see CocoDataset.parse_data_info.
         if w < 1 or h < 1:
             self.notes.add('boxes of less than a pixel inside the image, '
                            'left out', where)
@@ -156,9 +159,10 @@ class CocoBuilder:
         """
         if self._left_out and not self.annotations:
             raise ValueError(
-                f'none of the {len(self._left_out)} boxes covers a pixel of '
-                f'its image, e.g. {self._left_out[0]}. The coordinates are '
-                'in another unit or corner order than the format says.')
+                f'none of the {len(self._left_out)} boxes in {self.source} '
+                'covers a pixel of its image, e.g. '
+                f'{self._left_out[0]}. The coordinates are in another unit '
+                'or order than the format says.')
         return dict(images=self.images, annotations=self.annotations,
                     categories=[dict(c) for c in categories])
 

@@ -59,6 +59,7 @@ def folder_to_coco(folder: str,
             raise ValueError(f'{earlier} exists and has annotations, which '
                              'would be lost. Give another name.')
     categories = categories_of(read_classes(classes))
+    # The labelled images may be of this folder, and then belong to the pool.
     if isinstance(classes, str) and classes.lower().endswith('.json'):
         content = read_json(classes)
         if isinstance(content, dict) and content.get('images'):

@@ -117,6 +117,7 @@ def list_files(folder: str) -> list[str]:
     names, entered = [], set()
     for root, folders, files in os.walk(folder, onerror=stop,
                                         followlinks=True):
+        # A link to a folder above would never end.
         real = osp.realpath(root)
         if real in entered:
             folders.clear()

@@ -73,6 +73,7 @@ class VocObject:
                 'or remove the object; turned boxes and polygons are not '
                 'read.')
         try:
+            # Cut off, not rounded, as mmdet and VOC's own tools do.
             left, top, right, bottom = (int(float(t)) for t in texts)
         except (ValueError, OverflowError):
             raise ValueError(
@@ -80,13 +81,14 @@ class VocObject:
                 f'without a box: its <bndbox> is {texts}, where four numbers '
                 'are needed (with a point before decimals).') from None
         if left > right or top > bottom:
-            notes.add('boxes whose corners were swapped, put in order', path)
+            notes.add('boxes whose corners were swapped, put in order',
+                      osp.basename(path))
             left, right = sorted((left, right))
             top, bottom = sorted((top, bottom))
         difficult = is_difficult(element.findtext('difficult'))
         if difficult is None:
             notes.add('values of <difficult> that are neither yes nor no, '
-                      'taken as no', path)
+                      'taken as no', osp.basename(path))
         return cls(name, (left, top, right, bottom), bool(difficult))
 
 
@@ -131,7 +133,8 @@ class VocImage:
             return PhotoSize(*self.size)
         if self.size is None:
             notes.add('files without <size>, the size is the photo\'s',
-                      self.path)
+                      osp.basename(self.path))
+        # The tool saw the size that it states, so it drew on those pixels.
         elif self.size == size.stored != (size.width, size.height):
             self.objects = [replace(o, corners=turn_corners(o.corners, size))
                             for o in self.objects]
@@ -139,7 +142,8 @@ class VocImage:
                       'EXIF asks for, boxes turned as well', self.file_name)
         elif self.size != (size.width, size.height):
             notes.add('files whose <size> is not the photo\'s, which decides; '
-                      'were photos resized after labelling?', self.path)
+                      'were photos resized after labelling?',
+                      osp.basename(self.path))
         return size
 
 
@@ -251,6 +255,7 @@ def read_voc(folder: str, split: str = '') -> VocSet:
         for photo in files.photos:
             if photo not in owners:
                 notes.add('photos without an xml file, left out', photo)
+    # All at once: opening files one by one takes long on network drives.
     paths = [osp.join(files.img_prefix, i.file_name) for i in images]
     sizes = [image.settle_size(size, notes)
              for image, size in zip(images, photo_sizes(paths))]
@@ -319,7 +324,8 @@ def choose_classes(sets: Sequence[VocSet],
         near = nearest_name(name, VOC_CLASSES)
         if near and near.casefold() == name.casefold() and near != name:
             sets[0].notes.add(f'class {name!r} is written {near!r} in VOC, '
-                              'taken as a class of its own', where)
+                              'taken as a class of its own',
+                              osp.basename(where))
     return sorted(used)
 
 
@@ -341,9 +347,10 @@ def voc_to_coco(images: VocSet, classes: Sequence[str],
         ValueError: If no box covers a pixel of its image.
     """
     notes = images.notes
-    builder = CocoBuilder(notes)
+    builder = CocoBuilder(images.folder, notes)
     numbers = {name: i for i, name in enumerate(classes, 1)}
     for image, size in zip(images.images, images.sizes):
+        name = osp.basename(image.path)
         entry = builder.add_image(image.file_name, size.width, size.height)
         if not image.objects:
             notes.add('images without objects, kept as such',
@@ -352,13 +359,13 @@ def voc_to_coco(images: VocSet, classes: Sequence[str],
             if first_pixel and min(o.corners) == 0:
                 notes.add('boxes that begin at pixel 0 though VOC counts '
                           'from 1; if your tool counts from 0, give '
-                          '--zero-based', image.path)
+                          '--zero-based', name)
             is_ignored = o.difficult and difficult == 'ignore'
             if is_ignored:
                 notes.add('difficult objects, ignored as crowd (--difficult '
-                          'keep makes them count)', image.path)
+                          'keep makes them count)', name)
             builder.add_box(entry, numbers[o.name],
-                            [c - first_pixel for c in o.corners], image.path,
+                            [c - first_pixel for c in o.corners], name,
                             int(is_ignored))
     return Conversion(builder.finish(categories_of(classes)),
                       images.img_prefix, notes)

@@ -46,6 +46,8 @@ class VocFolder:
             folder, IMAGE_FOLDERS,
             folder if self.annotations == folder else osp.join(
                 folder, IMAGE_FOLDERS[0]))
+        # Where photos are, not where folders of the right name are: those
+        # of annotation tools are often empty.
         self.photos: list[str] = []
         for place in dict.fromkeys([
                 *(osp.join(folder, n) for n in IMAGE_FOLDERS),
@@ -140,6 +142,7 @@ class VocFolder:
         Raises:
             ValueError: If several photos fit equally well.
         """
+        # <filename> may be a path of another machine.
         key, stated = _key(xml_name), osp.basename(stated)
         for stem in (key, osp.basename(key), stem_of(stated)):
             names = self._by_stem.get(stem, [])

@@ -63,6 +63,8 @@ def parse_line(line: str, keypoints: bool = False) -> tuple[int, tuple]:
         raise ValueError(f'the class is {first}, not a number from 0 on')
     if keypoints and len(values) > 4:
         values = values[:4]
+    # Taken as labels, predictions would be learned as if people had made
+    # them.
     if len(values) == 5:
         raise ValueError('a sixth number, a confidence, follows the box: '
                          'these are predictions, not labels')
@@ -142,6 +144,7 @@ class YoloFolder:
                 f'there is none of {", ".join(label_places(photos[0]))}. '
                 'tools/dataset/images2coco.py makes a pool of photos '
                 'without labels.')
+        # Other text files, such as notes, are no labels that got lost.
         used = set(labels.values())
         folders = {osp.dirname(n) for n in used}
         lists = {*_NAMES, *(f'{s}.txt' for s in SPLITS)}
@@ -157,7 +160,7 @@ class YoloFolder:
     def splits(self) -> dict[str, list[str]]:
         """Its splits, each with its photos: those that ``data.yaml`` names
         and that exist; else by folders called train, val and the like, if
-        all photos are in such; else one, called ``''``.
+        there are several or all photos are in one; else one, called ``''``.
 
         Raises:
             ValueError: If a list of images names files that do not exist.
@@ -171,7 +174,8 @@ class YoloFolder:
             parents = osp.dirname(photo).lower().split('/')
             split = next((p for p in parents if p in SPLITS), '')
             splits.setdefault(split, []).append(photo)
-        if '' in splits:
+        # A lone folder "test" amid others is a subject, not a split.
+        if '' in splits and len(splits) < 3:
             return {'': self.photos}
         return {s: splits[s] for s in SPLITS if s in splits}
 
@@ -194,6 +198,11 @@ class YoloFolder:
             lines = read_text(osp.join(self.folder, path)).splitlines()
             for line in filter(None, map(str.strip, lines)):
                 photo = self._resolve(line)
+                # Lists carry paths of the machine that wrote them.
+                parts = line.replace('\\', '/').split('/')
+                while photo not in known and parts:
+                    photo = '/'.join(parts)
+                    del parts[0]
                 if photo not in known:
                     raise ValueError(
                         f'{osp.join(self.folder, path)} names the photo '
@@ -239,6 +248,7 @@ class YoloFolder:
             return dict(enumerate(read_classes(given)))
         if self.config.get('names'):
             return yolo_names(self.config['names'], self.config_path)
+        # LabelImg writes classes.txt beside the label files.
         folders = ['', *sorted({osp.dirname(n)
                                 for n in self.labels.values()})]
         for folder in dict.fromkeys(
@@ -249,7 +259,8 @@ class YoloFolder:
                     return dict(enumerate(read_classes(path)))
         raise ValueError(
             f'{self.folder} has no data.yaml with names and no classes.txt: '
-            'name the classes with --classes, in the order of their numbers.')
+            'give the path of the yaml file, or name the classes with '
+            '--classes, in the order of their numbers.')
 
 
 def label_places(photo: str) -> list[str]:
@@ -318,7 +329,7 @@ def yolo_to_coco(files: YoloFolder,
                   if isinstance(size, str)]
     refuse_unreadable(unreadable, len(paths), skip_unreadable)
 
-    builder, bad_lines = CocoBuilder(notes), []
+    builder, bad_lines = CocoBuilder(files.folder, notes), []
     keypoints = bool(files.config.get('kpt_shape'))
     for photo, size in tqdm(zip(photos, sizes), total=len(photos),
                             desc=split or osp.basename(files.folder),

@@ -7,7 +7,7 @@ from mmal.pool.formats.classes import nearest_name
 
 
 @pytest.mark.parametrize('name, content', [
-    ('c.txt', 'car\r\n\r\n traffic light \r\n'.encode('utf-8-sig')),
+    ('c.txt', 'car\r\n traffic light \r\n\r\n'.encode('utf-8-sig')),
     ('c.names', 'car\ntraffic light'.encode('utf-16')),
     ('classes', b'car\ntraffic light'),
     ('c.yaml', b'names: {1: traffic light, 0: car}'),
@@ -35,6 +35,12 @@ def test_json_without_names_is_named(tmp_path, content):
     (tmp_path / 'c.json').write_bytes(content)
     with pytest.raises(ValueError, match=r'c\.json'):
         read_classes(str(tmp_path / 'c.json'))
+
+
+def test_an_empty_name_would_shift_numbers(tmp_path):
+    (tmp_path / 'c.txt').write_text('car\n\ndog')
+    with pytest.raises(ValueError, match=r'c\.txt: name 2 is empty'):
+        read_classes(str(tmp_path / 'c.txt'))
 
 
 def test_a_coco_file_gives_its_categories(tmp_path):

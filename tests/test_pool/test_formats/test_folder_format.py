@@ -35,7 +35,7 @@ def images_of(path):
 
 
 def test_a_folder_becomes_a_pool_where_mmdet_writes_it(photos, capsys):
-    write_text(f'{photos.parent}/classes.txt', 'helmet\n\nvest\n')
+    write_text(f'{photos.parent}/classes.txt', 'helmet\nvest\n')
     assert run(photos, photos.parent / 'classes.txt', 'pool.json') == 0
     path = photos.parent / 'annotations' / 'pool.json'
     out = capsys.readouterr().out

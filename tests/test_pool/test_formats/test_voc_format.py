@@ -403,7 +403,8 @@ TREES = st.recursive(
     lambda inner: st.tuples(TAGS, TEXTS, st.lists(inner, max_size=6)),
     max_leaves=25)
 OBJECTS = st.fixed_dictionaries(
-    dict(name=TEXTS, difficult=TEXTS,
+    dict(name=st.one_of(st.sampled_from(['dog', 'helmet']), TEXTS),
+         difficult=TEXTS,
          bndbox=st.fixed_dictionaries(
              {s: st.integers(-9, 60) for s in ('xmin', 'ymin', 'xmax', 'ymax')}
          ))).map(lambda o: ('object', None, (
@@ -422,8 +423,9 @@ def build(tree):
 
 @settings(max_examples=150, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.one_of(TREES, OBJECTS), max_size=5), st.binary(max_size=4),
-       st.integers(0, 400))
+@given(st.one_of(st.lists(OBJECTS, max_size=5),
+                 st.lists(st.one_of(TREES, OBJECTS), max_size=5)),
+       st.one_of(st.just(b''), st.binary(max_size=4)), st.integers(0, 400))
 def test_random_trees_are_read_or_refused(tmp_path, trees, noise, at):
     """A result that the pool takes, or one error that names the file."""
     root = ElementTree.Element('annotation')

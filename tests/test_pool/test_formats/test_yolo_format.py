@@ -13,7 +13,6 @@ from helpers.label_files import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmal.fileio import read_json
 from mmal.pool import load_coco
 from mmal.pool.formats import YoloFolder, yolo_to_coco
 
@@ -97,6 +96,7 @@ def test_the_yaml_may_be_given(tmp_path):
     ('names: {a: b}', '"names" is no list'),
     ('names: [[a]]', '"names" is no list'),
     ('names: [a, a]', 'twice: a'),
+    ('names: [a, "", b]', 'name 2 is empty'),
     ('names: [a, b]\ntrain: [{a: b}]', 'is no path'),
     ('names: [a, b]\ntrain: list.txt', 'names the photo gone.jpg'),
 ])
@@ -107,6 +107,25 @@ def test_wrong_yaml_is_named(tmp_path, yaml, message):
     with pytest.raises(ValueError, match=message) as error:
         convert(tmp_path)
     assert str(tmp_path) in str(error.value)
+
+
+def test_splits_by_folders(tmp_path):
+    """A stray photo does not join train and val; a folder called like a
+    split amid others is none."""
+    for name in ('train/a', 'val/b', 'c'):
+        write_pair(tmp_path, f'images/{name}.jpg', f'labels/{name}.txt')
+    assert YoloFolder.open(str(tmp_path)).splits == {
+        'train': ['images/train/a.jpg'], 'val': ['images/val/b.jpg']}
+    os.remove(tmp_path / 'images' / 'val' / 'b.jpg')
+    assert list(YoloFolder.open(str(tmp_path)).splits) == ['']
+
+
+def test_lists_of_another_machine(tmp_path):
+    for name in ('a', 'b'):
+        write_pair(tmp_path, f'images/{name}.jpg', f'labels/{name}.txt')
+    write_text(f'{tmp_path}/train.txt', 'D:\\set\\images\\b.jpg\n')
+    write_text(f'{tmp_path}/data.yaml', 'train: train.txt')
+    assert YoloFolder.open(str(tmp_path)).splits == {'train': ['images/b.jpg']}
 
 
 @pytest.mark.parametrize('seed', range(3))
@@ -274,16 +293,21 @@ def test_random_lines_are_read_or_refused(tmp_path, content):
     check_coco(coco)
 
 
-@settings(max_examples=100, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.recursive(
+VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5),
               st.sampled_from(['a', '.', 'a.jpg', 'a.txt', '..'])),
     lambda v: st.one_of(
         st.lists(v, max_size=3),
-        st.dictionaries(st.sampled_from(
-            ['names', 'train', 'val', 'path', 'kpt_shape', '0', '1']), v,
-            max_size=5)), max_leaves=12))
+        st.dictionaries(st.sampled_from(['0', '1', 'a']), v, max_size=3)),
+    max_leaves=8)
+NAME_LISTS = st.one_of(st.just(['a', 'b']), VALUES)
+
+
+@settings(max_examples=100, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.one_of(VALUES, st.fixed_dictionaries(
+    dict(names=NAME_LISTS),
+    optional=dict(train=VALUES, val=VALUES, path=VALUES, kpt_shape=VALUES))))
 def test_random_yaml_is_read_or_refused(tmp_path, value):
     import yaml
     write_pair(tmp_path, 'a.jpg', 'a.txt')
