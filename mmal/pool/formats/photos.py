@@ -111,6 +111,9 @@ def list_files(folder: str) -> list[str]:
     Raises:
         OSError: If there is no such folder, or one cannot be listed.
     """
+    if not osp.isdir(folder):
+        raise NotADirectoryError(f'there is no folder {folder}.')
+
     def stop(error: OSError) -> None:
         raise error
 

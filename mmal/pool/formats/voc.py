@@ -313,6 +313,9 @@ def choose_classes(sets: Sequence[VocSet],
     if not given and (set(used) <= set(VOC_CLASSES) and (used or named_voc)
                       or named_voc and set(used) & set(VOC_CLASSES)):
         given = ['voc']
+        if not named_voc:
+            sets[0].notes.add("all classes are VOC's, so VOC's 20 are taken "
+                              '(--classes own takes only those of the files)')
     if given == ['voc']:
         check_known(used, VOC_CLASSES, 'the 20 classes of VOC')
         return list(VOC_CLASSES)

@@ -61,10 +61,13 @@ class VocFolder:
                 self.img_prefix, self.photos = place, names
                 break
         self._by_stem: dict[str, list[str]] = {}
+        self._by_folded_stem: dict[str, list[str]] = {}
         for name in self.photos:
             stem = stem_of(name)
             for key in {stem, osp.basename(stem)}:
                 self._by_stem.setdefault(key, []).append(name)
+            for key in {stem.casefold(), osp.basename(stem).casefold()}:
+                self._by_folded_stem.setdefault(key, []).append(name)
 
     @property
     def has_lists(self) -> bool:
@@ -144,8 +147,11 @@ class VocFolder:
         """
         # <filename> may be a path of another machine.
         key, stated = _key(xml_name), osp.basename(stated)
-        for stem in (key, osp.basename(key), stem_of(stated)):
-            names = self._by_stem.get(stem, [])
+        stems = (key, osp.basename(key), stem_of(stated))
+        # On Windows IMG.JPG and img.xml belong together.
+        for names in (*(self._by_stem.get(s, []) for s in stems),
+                      *(self._by_folded_stem.get(s.casefold(), [])
+                        for s in stems)):
             if len(names) > 1:
                 named = unicodedata.normalize('NFC', stated)
                 fitting = [n for n in names if named == unicodedata.normalize(

@@ -145,7 +145,7 @@ def test_splits_need_lists(tmp_path):
 @pytest.mark.parametrize('filename, photo', [
     ('a', 'a.jpg'), ('a.jpg', 'a.png'), ('old.jpg', 'a.JPEG'),
     (None, 'a.bmp'), ('C:\\photos\\real.png', 'real.png'),
-    ('real', 'real.tif'),
+    ('real', 'real.tif'), ('A.jpg', 'A.JPG'), (None, 'A.Jpg'),
 ])
 def test_the_photo_on_disk_decides(tmp_path, filename, photo):
     xml = voc_xml(voc_object('helmet', (1, 1, 9, 9)), filename=filename)
@@ -292,7 +292,7 @@ def test_boxes_in_another_unit_are_refused(tmp_path):
 
 
 def test_tools_that_count_from_0(tmp_path):
-    xml = voc_xml(voc_object('dog', (0, 3, 12, 13)))
+    xml = voc_xml(voc_object('helmet', (0, 3, 12, 13)))
     coco, counts = convert(one_photo(tmp_path, xml))
     assert coco['annotations'][0]['bbox'] == [0, 2, 11, 10]
     assert count(counts, '--zero-based') == 1
@@ -303,8 +303,9 @@ def test_tools_that_count_from_0(tmp_path):
 
 def test_vocs_classes_where_there_are_no_others(tmp_path):
     xml = voc_xml(voc_object('sheep', (1, 1, 9, 9)))
-    coco, _ = convert(one_photo(tmp_path, xml))
+    coco, counts = convert(one_photo(tmp_path, xml))
     assert [c['name'] for c in coco['categories']] == list(VOC_CLASSES)
+    assert count(counts, '--classes own') == 1
     assert coco['annotations'][0]['category_id'] == 17
     own, _ = convert(tmp_path, classes=['own'])
     assert own['categories'] == [dict(id=1, name='sheep')]

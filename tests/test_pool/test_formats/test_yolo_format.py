@@ -229,6 +229,8 @@ def test_a_class_may_be_a_whole_float(tmp_path):
 
 
 def test_what_is_missing_is_said(tmp_path):
+    with pytest.raises(SystemExit, match='there is no folder .*gone'):
+        tool('yolo2coco').main([str(tmp_path / 'gone')])
     with pytest.raises(ValueError, match='no photos'):
         convert(tmp_path)
     write_photo(f'{tmp_path}/images/a.jpg')
