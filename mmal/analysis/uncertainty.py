@@ -85,7 +85,7 @@ def selection_overlap(run: str,
              )
     seen = int(np.isfinite(columns[0]).sum())
     if seen < n:
-        title += (f'; only {seen:,} images have detect, the others are '
+        title += (f'; only {seen:,} images have detections, the others are '
                   'the same for all')
     return overlap_table(names, overlap_matrix(chosen), title)
 
@@ -131,7 +131,7 @@ class ShiftAnalysis:
 
         Raises:
             FileNotFoundError, ValueError: If a round has no detector, or its
-                detect carry no uncertainty.
+                detections carry no uncertainty.
         """
         sides = [self._side(this) for this in (first, second)]
         names = [u for u in sides[0].names if u in sides[1].names]
@@ -171,7 +171,7 @@ class ShiftAnalysis:
         names = [u for u in given_uncertainties(model) if u in UNCERTAINTIES]
         if not names:
             raise ValueError(
-                f'the detect of the {type(model).__name__} in '
+                f'the detections of the {type(model).__name__} in '
                 f'{this.folder.path} carry no uncertainty: its head must be '
                 'of mixtures (mmal.MDNSSDHead, mmal.MDNShared2FCBBoxHead).')
         return _Side(model, self._data(cfg, variance), names)
@@ -179,7 +179,7 @@ class ShiftAnalysis:
     def _data(self, cfg: Config, variance: Optional[float]) -> ScoringData:
         if not cfg.get('val_dataloader'):
             raise ValueError(f'{cfg.filename} has no val_dataloader: there '
-                             'are no images to compare detect on.')
+                             'are no images to compare detections on.')
         dataset = innermost_dataset(cfg.val_dataloader.dataset)
         pipeline = test_pipeline(cfg)
         splits = dict(
@@ -254,11 +254,11 @@ class _Side:
 
 
 def reduced(found: InstanceData, names: Sequence[str]) -> np.ndarray:
-    """Uncertainties of n detect, the largest of a box's four.
+    """Uncertainties of n detections, the largest of a box's four.
 
     Args:
         found (InstanceData): With the fields ``names``, [n, 4] or [n]; a set
-            without detect need not have them.
+            without detections need not have them.
         names (sequence[str]): U names.
 
     Returns:

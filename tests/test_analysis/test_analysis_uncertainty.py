@@ -97,7 +97,7 @@ def test_overlap_names_mistakes(run, kwargs, message):
 
 
 def test_overlap_says_what_is_empty(run, tmp_path):
-    """Images without detect are chosen by the tiebreak alone."""
+    """Images without detections are chosen by the tiebreak alone."""
     work = tmp_path / 'work'
     os.makedirs(work / 'round_00')
     n = 6
@@ -107,7 +107,7 @@ def test_overlap_says_what_is_empty(run, tmp_path):
         dict(box_aleatoric_max=seen, cls_aleatoric_max=seen[::-1])).save(
             str(work / 'round_00' / 'scores.npz'))
     table = selection_overlap(str(work), 0, 3)
-    assert 'only 2 images have detect' in table.title
+    assert 'only 2 images have detections' in table.title
     # {1, 0, 2} and {4, 5, 0}
     assert numbers(table).tolist() == [[100, 33], [33, 100]]
     Scores([1], np.zeros(1), np.zeros(1)).save(
@@ -122,11 +122,11 @@ def test_a_model_agrees_with_itself(run):
     first, second, change = table.rows
     assert first[1:] == second[1:] and first[1] != '0'
     assert set(change[2:]) <= {'+0%', '-0%', '–'}
-    assert f'over {first[1]} detect in common' in table.title
+    assert f'over {first[1]} detections in common' in table.title
 
 
 def test_means_are_those_of_the_detections(run):
-    """The model with itself has all its detect in common."""
+    """The model with itself has all its detections in common."""
     this = find_round(run)
     model, cfg = this.model()
     data = SHIFT._data(cfg, None)
@@ -177,7 +177,7 @@ def test_noise_depends_on_its_seed_alone(run):
 def test_nothing_in_common(run):
     analysis = ShiftAnalysis(score_thr=1.0, progress=False)
     table = analysis.by_data(find_round(run, 0), find_round(run, 1))
-    assert 'over 0 detect' in table.title
+    assert 'over 0 detections' in table.title
     assert [row[2:] for row in table.rows] == [('–', ) * 4] * 3
 
 
