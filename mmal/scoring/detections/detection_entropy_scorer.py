@@ -1,4 +1,4 @@
-"""Entropy of the final detect."""
+"""Entropy of the final detections."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from .predict import (
 
 @TASK_UTILS.register_module()
 class DetectionEntropyScorer(BaseScorer):
-    """How uncertain the classes of an image's final detect are.
+    """How uncertain the classes of an image's final detections are.
 
     Each detection's entropy in nats is that of its ``class_probs`` where the
     head attaches them (with the background for softmax heads), else the
@@ -39,11 +39,11 @@ class DetectionEntropyScorer(BaseScorer):
     images without a detection come last. "Det-Ent" of "Scalable Active
     Learning for Object Detection".
 
-    ``class_scores`` [num_classes] are the same over the detect of each
+    ``class_scores`` [num_classes] are the same over the detections of each
     class, ``-inf`` where there is none.
 
     Args:
-        aggregation (str): 'sum', 'mean' or 'max' over the detect.
+        aggregation (str): 'sum', 'mean' or 'max' over the detections.
         score_thr (float): Detections with at least this score count; 0 counts
             all that the detector's ``test_cfg`` leaves.
         class_weights (sequence[float], optional): The entropy of a detection
@@ -78,7 +78,7 @@ class DetectionEntropyScorer(BaseScorer):
 
         Returns:
             dict[str, Tensor]: ``score`` [B], ``class_scores``
-            [B, num_classes] and the number of ``detect`` [B].
+            [B, num_classes] and the number of ``detections`` [B].
         """
         found = detect(model, batch)
         classes = final_head(model).num_classes
@@ -87,7 +87,7 @@ class DetectionEntropyScorer(BaseScorer):
         return dict(
             score=self._score(found, entropies, keep),
             class_scores=self._of_classes(found, entropies, keep, classes),
-            detect=keep.sum(1))
+            detections=keep.sum(1))
 
     def _score(self, found: Sequence[InstanceData], entropies: Tensor,
                keep: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class DetectionEntropyScorer(BaseScorer):
 
     def _of_classes(self, found: Sequence[InstanceData], entropies: Tensor,
                     keep: Tensor, classes: int) -> Tensor:
-        """The same over the detect of each class."""
+        """The same over the detections of each class."""
         labels = padded(found, 'labels', -1)[:, None]
         numbers = torch.arange(classes, device=labels.device)[:, None]
         mask = keep[:, None] & (labels == numbers)

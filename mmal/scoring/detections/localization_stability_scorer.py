@@ -1,4 +1,4 @@
-"""How far detect move when noise is added to the image."""
+"""How far detections move when noise is added to the image."""
 from __future__ import annotations
 
 import math
@@ -89,7 +89,7 @@ class LocalizationStabilityScorer(BaseScorer):
         Returns:
             dict[str, Tensor]: ``score``, ``stability`` S, 1 without a
             detection, ``classification``, the largest 1 - p, and the number
-            of ``detect``, all [B].
+            of ``detections``, all [B].
         """
         found = detect(model, batch)
         boxes = padded(found, 'bboxes')
@@ -104,7 +104,7 @@ class LocalizationStabilityScorer(BaseScorer):
             score=score.masked_fill(count == 0, -math.inf),
             stability=1 - moved,
             classification=unsure,
-            detect=count)
+            detections=count)
 
     def _stability(self, model: nn.Module, batch: Batch,
                    boxes: Tensor) -> Tensor:

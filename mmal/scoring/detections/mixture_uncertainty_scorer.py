@@ -18,7 +18,7 @@ from mmal.scoring.options import check_choice, check_score_thr
 from mmal.uncertainty import image_moments, pooled_moments
 from .predict import confident, detect, padded
 
-# uncertainty: the field of the detect it is read from
+# uncertainty: the field of the detections it is read from
 FIELDS = {
     'box_aleatoric': 'box_aleatoric',
     'box_epistemic': 'box_epistemic',
@@ -31,17 +31,17 @@ AGGREGATIONS = {'max': np.max, 'sum': np.sum}
 
 @TASK_UTILS.register_module()
 class MixtureUncertaintyScorer(BaseScorer):
-    """The largest standardised uncertainty of an image's detect.
+    """The largest standardised uncertainty of an image's detections.
 
     "Deep Active Learning for Object Detection with Mixture Density Networks",
     section 3.2. Each uncertainty of a detection is standardised with its mean
-    and population standard deviation over all detect of the pool; an
-    image has the maximum over its detect, then the maximum (or the sum)
+    and population standard deviation over all detections of the pool; an
+    image has the maximum over its detections, then the maximum (or the sum)
     over the uncertainties. The four values of a box are reduced to their
     maximum first. Images without a detection come last.
 
     Standardising keeps the order, so the maximum of an image can be taken
-    before it: an image leaves as columns the number of its ``detect`` and
+    before it: an image leaves as columns the number of its ``detections`` and
     for each uncertainty that the head gives, whether chosen or not,
     ``<uncertainty>_max``, ``_mean`` and ``_m2`` (the sum of squared
     deviations). One pass over the pool, with one forward pass per image.
@@ -93,7 +93,7 @@ class MixtureUncertaintyScorer(BaseScorer):
         classes = final_head(model).num_classes
         values = torch.stack(
             [_values(found, name, classes, keep) for name in self.given], 1)
-        columns = dict(detect=keep.sum(1))
+        columns = dict(detections=keep.sum(1))
         for kind, column in image_moments(values, keep).items():
             names = (f'{name}_{kind}' for name in self.given)
             columns.update(zip(names, column.unbind(1)))
@@ -101,7 +101,7 @@ class MixtureUncertaintyScorer(BaseScorer):
 
     def compute(self, columns: dict[str, np.ndarray]) -> np.ndarray:
         """Standardise the maxima and aggregate them, float64 [N]."""
-        count = columns.get('detect', np.zeros(0))
+        count = columns.get('detections', np.zeros(0))
         seen = count > 0
         scores = np.full(len(count), -np.inf)
         if seen.any():
@@ -119,7 +119,7 @@ class MixtureUncertaintyScorer(BaseScorer):
         if missing:
             raise ValueError(
                 'active_learning.scorer.uncertainties has '
-                f'{", ".join(missing)}, but the detect of '
+                f'{", ".join(missing)}, but the detections of '
                 f'{type(final_head(model)).__name__} carry '
                 f'{", ".join(given) or "no uncertainty"}: choose of these, '
                 'use a head of mixtures (mmal.MDNSSDHead, mmal.MDNFCOSHead, '
@@ -128,7 +128,7 @@ class MixtureUncertaintyScorer(BaseScorer):
 
 
 def given_uncertainties(model: nn.Module) -> tuple[str, ...]:
-    """Which uncertainties a detector's detect carry.
+    """Which uncertainties a detector's detections carry.
 
     Args:
         model (nn.Module): An mmdet detector; it looks at a blank image.
@@ -142,7 +142,7 @@ def given_uncertainties(model: nn.Module) -> tuple[str, ...]:
 
 def _values(found: Sequence[InstanceData], name: str, num_classes: int,
             keep: Tensor) -> Tensor:
-    """An uncertainty of the detect of B images, [B, n]."""
+    """An uncertainty of the detections of B images, [B, n]."""
     values = padded(found, FIELDS[name])
     if values is None:  # no image has a detection
         return torch.zeros_like(keep, dtype=torch.float)
