@@ -126,7 +126,7 @@ def _draw_initial(settings: Settings, coco: CocoData, dataset: dict,
     prefix = image_prefix(dataset)
     unreadable = check_images(coco, prefix)
     while True:
-        if unreadable and settings.on_unreadable != 'skip':
+        if unreadable and settings.on_bad_image != 'skip':
             raise UnreadableImagesError(unreadable)
         initial = initial_ids(
             settings.initial,

@@ -261,7 +261,7 @@ class Query:
 
     @property
     def _may_skip(self) -> bool:
-        return self.settings.on_unreadable == 'skip'
+        return self.settings.on_bad_image == 'skip'
 
     def _refuse(self, unreadable: list[UnreadableImage]) -> None:
         if unreadable and not self._may_skip:

@@ -45,7 +45,7 @@ class Settings:
         target (dict, optional): ``metric`` and ``value``: stop when a
             validation metric reaches it.
         seed (int): Seed of the initial images, scores and training.
-        on_unreadable (str): 'raise' or 'skip' for unreadable pool images.
+        on_bad_image (str): 'raise' or 'skip' for unreadable pool images.
         score_dataloader (dict): ``batch_size`` and ``num_workers``.
         prepare_data (dict, optional): A registered function that makes the
             data, called before anything else.
@@ -60,7 +60,7 @@ class Settings:
     rounds: int = 10
     target: Optional[dict] = None
     seed: int = 0
-    on_unreadable: str = 'raise'
+    on_bad_image: str = 'raise'
     score_dataloader: dict = field(
         default_factory=lambda: dict(batch_size=8, num_workers=2))
     prepare_data: Optional[dict] = None
@@ -74,8 +74,8 @@ class Settings:
             f'rounds is {self.rounds!r}: give the number of trainings, at '
             'least 1.')
         _require(
-            self.on_unreadable in _BAD_IMAGE,
-            f"on_unreadable is {self.on_unreadable!r}: choose 'raise' or "
+            self.on_bad_image in _BAD_IMAGE,
+            f"on_bad_image is {self.on_bad_image!r}: choose 'raise' or "
             "'skip'.")
         _require(
             self.candidates in _CANDIDATES,

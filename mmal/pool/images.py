@@ -56,7 +56,7 @@ class UnreadableImagesError(ValueError):
         super().__init__(
             f'{len(self.bad)} image(s) of the pool cannot be used:\n' +
             '\n'.join(lines) + '\nReplace them, or set '
-            "active_learning.on_unreadable='skip' to set them aside.")
+            "active_learning.on_bad_image='skip' to set them aside.")
 
     def __reduce__(self):  # it travels between processes
         return UnreadableImagesError, (self.bad, )

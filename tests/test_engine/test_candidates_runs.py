@@ -317,7 +317,7 @@ def test_an_older_state_goes_on(tmp_path):
 def test_labelled_images_that_are_gone_are_not_set_aside(tmp_path):
     query = Query(
         Settings(data=dict(ann_file=''), budget=dict(size=9),
-                 candidates='all', on_unreadable='skip',
+                 candidates='all', on_bad_image='skip',
                  selector=dict(type='mmal.TopN')),
         CocoData('', {i: dict(file_name=f'{i}.png') for i in range(4)}, {},
                  []), str(tmp_path), UnlabelledOracle())

@@ -149,7 +149,7 @@ def test_only_broken_images_are_left(own_data, tmp_path):
     for image in read_pool(own_data)['images']:
         if image['id'] not in first:
             damage(own_data, image['file_name'])
-    ActiveLearner(config(own_data, tmp_path, on_unreadable='skip')).run()
+    ActiveLearner(config(own_data, tmp_path, on_bad_image='skip')).run()
     state = read(tmp_path, 'state.json')
     assert state['stopped'] == 'exhausted' and len(state['rounds']) == 1
     assert len(state['set_aside']) == 8
@@ -348,7 +348,7 @@ def test_bad_images_are_set_aside_and_listed(own_data, tmp_path):
     damage(own_data, 'pool_003.png')
     damage(own_data, 'pool_007.png')
     cfg = config(
-        own_data, tmp_path, on_unreadable='skip', rounds=9,
+        own_data, tmp_path, on_bad_image='skip', rounds=9,
         budget=dict(size=8))
     report = ActiveLearner(cfg).run()
     state = read(tmp_path, 'state.json')

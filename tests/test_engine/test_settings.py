@@ -27,7 +27,7 @@ def config(**block):
      'Did you mean budget'),
     (dict(rounds=0), r'active_learning\.rounds is 0'),
     (dict(rounds=2.5), r'active_learning\.rounds is 2\.5'),
-    (dict(on_unreadable='ignore'), r"on_unreadable is 'ignore'"),
+    (dict(on_bad_image='ignore'), r"on_bad_image is 'ignore'"),
     (dict(data=dict(root='x')), r'active_learning\.data has no ann_file'),
     (dict(target=dict(metric='coco/bbox_mAP')), r'active_learning\.target'),
 ])
