@@ -194,7 +194,7 @@ class ABTest:
                 files.labelled, self._labelled(model, number)))
         settings = Settings(
             data=dict(ann_file=files.labelled),
-            budget=dict(size=0),
+            budget=dict(size=1),
             seed=self.seed)
         cfg = copy.deepcopy(self.cfg)
         cfg.work_dir = osp.dirname(files.path)  # loggers are named by it

@@ -94,7 +94,7 @@ class Transfer:
             ann_file=osp.abspath(self.round.folder.labelled))
         return Settings(
             data=data,
-            budget=dict(size=0),
+            budget=dict(size=1),
             seed=self.seed)
 
     def _check(self) -> tuple[int, int]:

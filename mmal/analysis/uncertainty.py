@@ -101,8 +101,8 @@ def _last_query(run: str) -> int:
 def _budget(this: FinishedRound) -> int:
     """The budget in images; one in boxes is what its images came to."""
     budget = Settings.from_config(this.run_config()).budget
-    if budget.get('unit', 'images') == 'images':
-        return budget['size']
+    if budget.unit == 'images':
+        return budget.size
     return len(this.selected())
 
 
@@ -191,7 +191,7 @@ class ShiftAnalysis:
         data = ScoringData(
             splits,
             progress=self.progress,
-            **Settings.from_config(cfg).score_dataloader)
+            **Settings.from_config(cfg).score_dataloader.to_dict())
         with redirect_stdout(io.StringIO()):  # pycocotools talks
             for split in splits:
                 data.ids(split)

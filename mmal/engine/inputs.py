@@ -87,7 +87,7 @@ def read_inputs(cfg: Config) -> RunInputs:
         try:
             full = load_coco(dataset['ann_file'], need_annotations=False)
         except FileNotFoundError as e:
-            source = settings.data.get('source')
+            source = settings.data.source
             where = f' Get the data from {source}.' if source else ''
             raise FileNotFoundError(f'{e}{where}') from e
         check_pool(full, dataset)
@@ -129,7 +129,7 @@ def _draw_initial(settings: Settings, coco: CocoData, dataset: dict,
         if unreadable and settings.on_bad_image != 'skip':
             raise UnreadableImagesError(unreadable)
         initial = initial_ids(
-            settings.initial,
+            settings.initial.to_dict(),
             coco,
             settings.seed,
             data_root=dataset.get('data_root') or '',
