@@ -72,7 +72,7 @@ def main(argv=None):
     def work():
         cfg = query_config(args)
         setup_dist(args.launcher)
-        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        init_default_scope(cfg.get('default_scope') or 'mmdet')
         model = load_model(cfg, args.checkpoint)
         chosen = query_once(cfg, model, cfg.work_dir, args.labelled)
         if is_main_process():

@@ -148,7 +148,7 @@ class ABTest:
                 found before training.
         """
         setup_dist(self.cfg.get('launcher', 'none'))
-        init_default_scope(self.cfg.get('default_scope', 'mmdet'))
+        init_default_scope(self.cfg.get('default_scope') or 'mmdet')
         on_main(self._check)
         on_main(lambda: lock_training_dir(self.work, self._identity(), self.resume))
         self._run_model(REFERENCE, 0, self._train(REFERENCE, 0))

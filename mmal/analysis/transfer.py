@@ -75,7 +75,7 @@ class Transfer:
                 found before training.
         """
         setup_dist(self.cfg.get('launcher', 'none'))
-        init_default_scope(self.cfg.get('default_scope', 'mmdet'))
+        init_default_scope(self.cfg.get('default_scope') or 'mmdet')
         counts = on_main(self._check)
         on_main(self._claim)
         folder = RoundDir(self.work.path)

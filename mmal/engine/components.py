@@ -120,8 +120,8 @@ def _typed(cfg: Any, kind: str, registry: Registry, key: str,
             if inspect.isclass(c) and issubclass(c, KINDS.get(kind, c))
         ] if kind in KINDS else []
         problems.append((join_key(key, 'type'), f'is {short(name)}, which is '
-                         f'not registered. {nearest(name, known)} (A {kind} '
-                         'of your own needs its module in custom_imports.)'))
+                         f'not registered. {nearest(name, known)} (Your own '
+                         'needs custom_imports.)'))
     return found, cfg
 
 

@@ -24,6 +24,7 @@ from mmal.pool.layout import WorkDir
 from mmal.types import ImageId
 from .build import build
 from .checks import check_config, check_model, check_pool, check_val
+from .pure_python import with_named_types
 from .query import Query
 from .query_checks import check_committee
 from .round_config import scoring_splits
@@ -72,10 +73,11 @@ def read_inputs(cfg: Config) -> RunInputs:
     Raises:
         FileNotFoundError, ValueError: Naming the file or the key.
     """
+    cfg = with_named_types(cfg)
     settings = Settings.from_config(cfg)
     setup_dist(cfg.get('launcher', 'none'))
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
     check_config(cfg, settings)
+    init_default_scope(cfg.get('default_scope') or 'mmdet')
     if settings.prepare_data:
         maker = dict(settings.prepare_data)
         on_main(lambda: FUNCTIONS.get(maker.pop('type'))(**maker))

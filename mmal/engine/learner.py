@@ -60,8 +60,8 @@ class ActiveLearner:
                  cfg: Config,
                  resume: bool = False,
                  accept_changes: bool = False) -> None:
-        self.cfg = cfg
         self.inputs = read_inputs(cfg)
+        self.cfg = self.inputs.cfg
         self.settings = self.inputs.settings
         self.query = self.inputs.query
         self.work = WorkDir(osp.abspath(cfg.work_dir))

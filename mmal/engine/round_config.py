@@ -113,14 +113,14 @@ def _make_reproducible(cfg: Config, seed: int) -> None:
     """Let a training end with the same weights however often it is killed."""
     cfg.randomness = {**cfg.get('randomness', {}), 'seed': seed}
     cfg.custom_hooks = [
-        *cfg.get('custom_hooks', []),
+        *(cfg.get('custom_hooks') or []),
         dict(type='mmal.EpochSeedHook', seed=seed)
     ]
     loader = cfg.train_dataloader
     loader['worker_init_fn'] = dict(type='mmal.seed_worker')
     train_cfg = cfg.train_cfg
-    if train_cfg.get('type') == 'IterBasedTrainLoop' or \
-            train_cfg.get('by_epoch') is False:
+    loop = (train_cfg.get('type') or '').rpartition('.')[2]
+    if loop == 'IterBasedTrainLoop' or train_cfg.get('by_epoch') is False:
         # On resume mmengine passes over the batches that were trained on:
         # only workers draw the same random numbers for them again.
         loader['num_workers'] = max(1, loader.get('num_workers', 0))

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 # Far beyond what anybody writes, and far from python's limit of recursion.
 MAX_DEPTH = 30
 _MAX_SHOWN = 8
+_MISSING = 'must be set'
 # What mmengine leaves in a dict that it merged with nothing.
 _LEFTOVERS = ('_scope_', '_delete_')
 
@@ -42,13 +43,22 @@ class Problems(ValueError):
     """
 
     def __init__(self, problems: Iterable[tuple[str, str]]) -> None:
-        self.problems = list(problems)
+        problems = list(problems)
+        # a key that is only misspelt is not missing as well
+        misspelt = {(key.rpartition('.')[0], text) for key, text in problems}
+        self.problems = [
+            (key, text) for key, text in problems
+            if not text.startswith(_MISSING) or
+            (key.rpartition('.')[0],
+             f'is not known. Did you mean {key.rpartition(".")[2]}?')
+            not in misspelt
+        ]
         super().__init__(self.message(''))
 
     def message(self, prefix: str) -> str:
         """One sentence, or a list of them; all keys below ``prefix``."""
         lines = [
-            f'{_shortened(join_key(prefix, key), 160)} {text}'
+            f'{_shortened(join_key(prefix, key), 100)} {text}'
             for key, text in self.problems
         ]
         if len(lines) == 1:
@@ -56,7 +66,7 @@ class Problems(ValueError):
         more = len(lines) - _MAX_SHOWN
         return '\n  '.join([
             f'{prefix or "the config"} has {len(lines)} mistakes:',
-            *(_shortened(line, 160) for line in lines[:_MAX_SHOWN]),
+            *(_shortened(line, 170) for line in lines[:_MAX_SHOWN]),
             *([f'… and {more} more'] if more > 0 else [])
         ])
 
@@ -170,7 +180,7 @@ def problems_of(error: ValidationError, schema: type[BaseModel]) -> Problems:
             problems.append(
                 (key, f'is not known. {nearest(item["loc"][-1], known)}'))
         elif item['type'] == 'missing':
-            problems.append((key, f'must be set: give {expected}.'))
+            problems.append((key, f'{_MISSING}: give {expected}.'))
         elif item['type'] == 'value_error':
             problems.append((key, str(cause)))
         else:

@@ -117,7 +117,7 @@ class MemberFile:
 def _build(config: str) -> nn.Module:
     """A detector on the CPU, without pretrained weights, in eval mode."""
     cfg = Config.fromfile(config)
-    model = dict(cfg.model, _scope_=cfg.get('default_scope', 'mmdet'))
+    model = dict(cfg.model, _scope_=cfg.get('default_scope') or 'mmdet')
     return revert_sync_batchnorm(MODELS.build(model)).eval()
 
 
