@@ -54,7 +54,10 @@ def check_val(cfg: Config) -> None:
         return
     dataset = innermost_dataset(cfg.val_dataloader.dataset)
     classes = classes_of(dataset, 'val_dataloader.dataset')
-    coco = load_coco(absolute(dataset, dataset['ann_file']))
+    try:
+        coco = load_coco(absolute(dataset, dataset['ann_file']))
+    except IsADirectoryError as e:
+        raise ValueError(f'val_dataloader.dataset.ann_file: {e}') from e
     check_classes(coco, classes, 'val_dataloader.dataset.metainfo.classes')
     bad = check_images(coco, image_prefix(dataset))
     if bad:

@@ -92,6 +92,8 @@ def read_inputs(cfg: Config) -> RunInputs:
             source = settings.data.source
             where = f' Get the data from {source}.' if source else ''
             raise FileNotFoundError(f'{e}{where}') from e
+        except IsADirectoryError as e:
+            raise ValueError(f'active_learning.data.ann_file: {e}') from e
         check_pool(full, dataset)
         return full
 

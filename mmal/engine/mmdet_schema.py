@@ -120,14 +120,15 @@ class MmdetConfig(_Part):
                     problems.append(
                         (key, 'must be set, since val_dataloader is.'))
             inner = self.val_dataloader.dataset.innermost()
-            if inner.ann_file is None:
+            if 'datasets' not in inner.model_extra and not inner.ann_file:
                 problems.append(('val_dataloader.dataset.ann_file',
                                  'must be set: a COCO json.'))
         # scorers read the pool by the first of these
         for key in ('test_dataloader', 'val_dataloader'):
             loader = getattr(self, key)
             if loader is not None:
-                if not loader.dataset.innermost().pipeline:
+                inner = loader.dataset.innermost()
+                if 'datasets' not in inner.model_extra and not inner.pipeline:
                     problems.append(
                         (f'{key}.dataset.pipeline', 'must be set: scorers '
                          "read the pool's images by it."))
@@ -153,7 +154,7 @@ def check_mmdet_config(cfg: Config) -> None:
     for key in MmdetConfig.model_fields:
         try:
             if key in cfg:
-                tree[key] = plain(cfg.get(key), key, finite=False)
+                tree[key] = plain(cfg.get(key), key, ours=False)
         except Problems as e:
             problems += e.problems
         except Exception as e:  # mmengine imports what is a whole import

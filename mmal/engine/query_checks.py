@@ -2,7 +2,9 @@
 model, before any training."""
 from __future__ import annotations
 
-from typing import Optional
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Optional
 
 from torch import nn
 
@@ -12,7 +14,26 @@ from mmal.scoring.embeddings import BaseEmbedder
 from mmal.scoring.embeddings.base import backbone_of
 from mmal.selection import BaseSelector
 from .round_config import classes_of
+from .schema import short
 from .settings import Settings
+
+
+@contextmanager
+def _trying(key: str, component: Any, model: nn.Module) -> Iterator[None]:
+    """Say what did not work when something is tried on the detector.
+
+    Wrong values in ``model``, e.g. channels that do not fit, show only when a
+    blank image passes through it, as any error of torch.
+    """
+    try:
+        yield
+    except (ValueError, OSError, FloatingPointError):
+        raise  # names a key or a file
+    except Exception as e:
+        raise ValueError(
+            f'{key}, a {_name(component)}, cannot be tried on the model, a '
+            f'{_name(model)}: {type(e).__name__}: {short(str(e), 500)}. Does '
+            'this model detect anything without active learning?') from e
 
 
 def check_query(settings: Settings, scorer: BaseScorer,
@@ -31,7 +52,8 @@ def check_query(settings: Settings, scorer: BaseScorer,
     Raises:
         ValueError: Naming the key.
     """
-    scorer.check(model, data)
+    with _trying('active_learning.scorer', scorer, model):
+        scorer.check(model, data)
     _check_scores(scorer, selector, data)
     if settings.reselects and selector.needs_labelled:
         raise ValueError(
@@ -80,7 +102,8 @@ def _check_embeddings(scorer: BaseScorer, selector: BaseSelector,
             raise ValueError(
                 f'active_learning.embedder is set, but {_name(scorer)} gives '
                 'embeddings of its own kind: set embedder to None.')
-        embedder.check(model)
+        with _trying('active_learning.embedder', embedder, model):
+            embedder.check(model)
     elif not scorer.needs_embeddings:
         if selector.needs_embeddings:
             backbone_of(model)
@@ -120,7 +143,8 @@ def check_committee(scorer: BaseScorer,
             'asks it: set active_learning.committee to None, or '
             'active_learning.scorer to one that does (mmal.EntropyScorer, '
             'mmal.MutualInformationScorer).')
-    committee.check(model, in_run)
+    with _trying('active_learning.committee', committee, model):
+        committee.check(model, in_run)
 
 
 def _name(part) -> str:

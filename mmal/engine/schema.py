@@ -107,7 +107,7 @@ def nearest(name: Any, known: Iterable[str]) -> str:
     return f'Known: {_shortened(", ".join(known), 300)}.'
 
 
-def plain(value: Any, key: str = '', finite: bool = True) -> Any:
+def plain(value: Any, key: str = '', ours: bool = True) -> Any:
     """A part of a config as plain dicts, lists, tuples and values.
 
     mmengine's own dicts, its marks and numpy's numbers are gone, and what a
@@ -116,7 +116,8 @@ def plain(value: Any, key: str = '', finite: bool = True) -> Any:
     Args:
         value (Any): The part.
         key (str): Its dotted key, for the messages.
-        finite (bool): Whether NaN and infinity are mistakes.
+        ours (bool): Whether NaN, infinity and keys that are no texts are
+            mistakes; mmdet has uses for them.
 
     Raises:
         Problems: If a key is no text, or a value is no number, nests too
@@ -141,7 +142,7 @@ def plain(value: Any, key: str = '', finite: bool = True) -> Any:
             out = {}
             # not value.items(): mmengine's imports what is in it
             for name, item in dict.items(value):
-                if not isinstance(name, str):
+                if ours and not isinstance(name, str):
                     problems.append((key, f'has the key {short(name)}, which '
                                      'is no name: keys are texts.'))
                 elif name not in _LEFTOVERS:
@@ -155,7 +156,7 @@ def plain(value: Any, key: str = '', finite: bool = True) -> Any:
             return items if isinstance(value, list) else tuple(items)
         if isinstance(value, np.generic):
             value = value.item()
-        if finite and isinstance(value, float) and not math.isfinite(value):
+        if ours and isinstance(value, float) and not math.isfinite(value):
             problems.append((key, f'is {value}: give a finite number.'))
         return value
 
@@ -179,6 +180,8 @@ def problems_of(error: ValidationError, schema: type[BaseModel]) -> Problems:
             known = model.model_fields if model else ()
             problems.append(
                 (key, f'is not known. {nearest(item["loc"][-1], known)}'))
+        elif item['type'] == 'invalid_key':
+            problems.append((key, 'is no name: keys are texts.'))
         elif item['type'] == 'missing':
             problems.append((key, f'{_MISSING}: give {expected}.'))
         elif item['type'] == 'value_error':

@@ -220,7 +220,7 @@ class Settings(Block):
         except Exception as e:  # mmengine imports what is a whole import
             raise ValueError(
                 f'{KEY} cannot be imported: {short(str(e))}.') from e
-        if block is None or block == {}:
+        if block is None or isinstance(block, dict) and not block:
             raise ValueError(
                 f'{cfg.filename or "the config"} has no active_learning '
                 "block: add '…/_base_/active_learning.py' to its _base_ and "
