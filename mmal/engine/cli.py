@@ -11,6 +11,7 @@ from typing import Any, Callable
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.dist import get_rank, is_main_process
+from mmengine.utils import import_modules_from_strings
 
 from mmal.compat.malloc import keep_freed_memory
 from mmal.dist import close_dist
@@ -103,6 +104,9 @@ def load_config(args: argparse.Namespace, default_suffix: str = '') -> Config:
         raise FileNotFoundError(f'there is no config {args.config}.')
     try:
         cfg = Config.fromfile(args.config)
+        if cfg.get('custom_imports'):
+            # mmengine has done so already, but for pure-python configs
+            import_modules_from_strings(**cfg.custom_imports)
     except Exception as e:  # a config is a program
         raise ValueError(f'{args.config} cannot be read: {type(e).__name__}: '
                          f'{short(str(e), 800)}') from e

@@ -2,13 +2,10 @@
 from __future__ import annotations
 
 import inspect
-import types
-import typing
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Union
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mmengine.registry import FUNCTIONS, Registry
-from pydantic import TypeAdapter, ValidationError
 
 from mmal.influence.solvers import BaseSolver
 from mmal.models.committees import BaseCommittee
@@ -17,7 +14,9 @@ from mmal.registry import SCOPE, TASK_UTILS
 from mmal.scoring import BaseScorer
 from mmal.scoring.embeddings import BaseEmbedder
 from mmal.selection import BaseSelector
+from .pure_python import type_name
 from .schema import Problems, join_key, nearest, short
+from .type_hints import fits, hints_of, in_words
 
 KINDS = dict(
     scorer=BaseScorer,
@@ -30,14 +29,14 @@ KINDS = dict(
 _NESTED = ('selector', 'solver')
 # the arguments that a run gives
 _GIVEN = dict(oracle=('pool', 'work_dir'))
-_WORDS = {
-    int: 'a whole number',
-    float: 'a number',
-    str: 'a text',
-    bool: 'True or False',
-    dict: 'a dict',
-    type(None): 'None'
-}
+_EXAMPLES = dict(
+    scorer='RandomScorer',
+    selector='TopN',
+    oracle='CocoOracle',
+    committee='EnsembleCommittee',
+    embedder='LayerEmbedder',
+    solver='ConjugateGradient',
+    function='make_digits')
 
 
 def checked_component(cfg: Any, kind: str) -> dict:
@@ -95,20 +94,21 @@ def _typed(cfg: Any, kind: str, registry: Registry, key: str,
            problems: list[tuple[str, str]]) -> tuple[Any, dict]:
     """What ``cfg['type']`` names, None if it is nothing, and the config with
     it as a name."""
+    example = f"e.g. dict(type='{SCOPE}.{_EXAMPLES[kind]}')"
     if not isinstance(cfg, Mapping):
         problems.append((key, f'is {short(cfg)}: give a dict with the type '
-                         f'of the {kind}, {_example(kind)}.'))
+                         f'of the {kind}, {example}.'))
         return None, {}
     if 'type' not in cfg:
         problems.append((join_key(key, 'type'), 'must be set: the name of a '
-                         f'registered {kind}, {_example(kind)}.'))
+                         f'registered {kind}, {example}.'))
         return None, {}
     cfg = dict(cfg)
     name = cfg['type']
     if inspect.isclass(name) or inspect.isroutine(name):
         # a config names what is registered: it is written to files
         found = name
-        cfg['type'] = registered_name(found, registry)
+        cfg['type'] = type_name(found) or found
         return found, cfg
     try:
         found = registry.get(name)
@@ -123,22 +123,6 @@ def _typed(cfg: Any, kind: str, registry: Registry, key: str,
                          f'not registered. {nearest(name, known)} (Your own '
                          'needs custom_imports.)'))
     return found, cfg
-
-
-def registered_name(found: Callable, registry: Registry) -> str:
-    """The name by which a registry finds a class, or its import path."""
-    for name, cls in registry.module_dict.items():
-        if cls is found:
-            return f'{registry.scope}.{name}'
-    return f'{found.__module__}.{found.__qualname__}'
-
-
-def _example(kind: str) -> str:
-    examples = dict(
-        scorer='RandomScorer', selector='TopN', oracle='CocoOracle',
-        committee='EnsembleCommittee', embedder='LayerEmbedder',
-        solver='ConjugateGradient', function='make_digits')
-    return f"e.g. dict(type='{SCOPE}.{examples[kind]}')"
 
 
 def _check_arguments(target: Callable, cfg: dict, kind: str, key: str,
@@ -158,7 +142,7 @@ def _check_arguments(target: Callable, cfg: dict, kind: str, key: str,
         if p.default is p.empty and name not in cfg:
             problems.append((join_key(key, name), 'must be set: '
                              f'{cfg["type"]} needs it.'))
-    hints = _hints(target)
+    hints = hints_of(target)
     for name, value in cfg.items():
         where = join_key(key, name)
         if name == 'type':
@@ -170,44 +154,6 @@ def _check_arguments(target: Callable, cfg: dict, kind: str, key: str,
         elif name in _NESTED and not isinstance(value, KINDS[name]):
             if value is not None:
                 cfg[name] = _check(value, name, where, problems)
-        elif name in hints and not _fits(value, hints[name]):
+        elif name in hints and not fits(value, hints[name]):
             problems.append(
-                (where, f'is {short(value)}: give {_words(hints[name])}.'))
-
-
-def _hints(target: Callable) -> dict[str, Any]:
-    """The types of the arguments, of those that a config can spell."""
-    init = target.__init__ if inspect.isclass(target) else target
-    try:
-        hints = typing.get_type_hints(init)
-    except Exception:  # a name that only a type checker sees
-        return {}
-    return {name: hint for name, hint in hints.items() if _is_spelled(hint)}
-
-
-def _is_spelled(hint: Any) -> bool:
-    origin = typing.get_origin(hint)
-    if origin in (Union, getattr(types, 'UnionType', Union), list, Sequence,
-                  Mapping, dict):
-        return all(map(_is_spelled, typing.get_args(hint)))
-    return hint in _WORDS
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    try:
-        TypeAdapter(hint).validate_python(value, strict=True)
-    except ValidationError:
-        return False
-    return True
-
-
-def _words(hint: Any) -> str:
-    """A type as a person says it: 'a whole number or None'."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (list, Sequence):
-        return f'a list, of {_words(args[0])} each'
-    if origin in (Mapping, dict):
-        return _WORDS[dict]
-    if args:
-        return ' or '.join(_words(a) for a in args)
-    return _WORDS[hint]
+                (where, f'is {short(value)}: give {in_words(hints[name])}.'))

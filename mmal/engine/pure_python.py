@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
 from mmengine import registry as mmengine_registry
@@ -35,21 +34,20 @@ def with_named_types(cfg: Config) -> Config:
     """
     # what is imported at the top of the file is no key of the config
     imported = getattr(cfg, '_imported_names', ())
-    top = {k: v for k, v in _raw_items(cfg._cfg_dict) if k not in imported}
+    # (dict.items, since mmengine's own would import every value)
+    top = {k: v for k, v in dict.items(cfg._cfg_dict) if k not in imported}
     if not imported and not any(map(_has_imports, top.values())):
         return cfg
     problems: list[tuple[str, str]] = []
-    tree = {k: _named(v, str(k), '', problems) for k, v in top.items()}
+    scope = top.get('default_scope') or SCOPE
+    tree = {
+        k: _named(v, str(k), '', scope, problems) for k, v in top.items()
+    }
     if problems:
         raise ValueError(Problems(problems).message(''))
-    tree['default_scope'] = tree.get('default_scope') or SCOPE
+    tree['default_scope'] = scope
     named = Config(tree)
     return Config(tree, cfg_text=named.pretty_text, filename=cfg.filename)
-
-
-def _raw_items(value: dict) -> Iterator[tuple[Any, Any]]:
-    """The items of a dict; mmengine's own would import them."""
-    return dict.items(value)
 
 
 def _is_import(value: Any) -> bool:
@@ -61,25 +59,25 @@ def _has_imports(value: Any, depth: int = 0) -> bool:
     if depth > 100:  # as deep as no config is: others say so
         return False
     if isinstance(value, dict):
-        return any(_has_imports(v, depth + 1) for _, v in _raw_items(value))
+        return any(_has_imports(v, depth + 1) for _, v in dict.items(value))
     if isinstance(value, (list, tuple)):
         return any(_has_imports(v, depth + 1) for v in value)
     return _is_import(value)
 
 
-def _named(value: Any, path: str, key: str,
+def _named(value: Any, path: str, key: str, scope: str,
            problems: list[tuple[str, str]], depth: int = 0) -> Any:
     if depth > 100:
         problems.append((path, 'is nested more than 100 levels deep.'))
         return None
     if isinstance(value, dict):
         return {
-            k: _named(v, join_key(path, k), k, problems, depth + 1)
-            for k, v in _raw_items(value)
+            k: _named(v, join_key(path, k), k, scope, problems, depth + 1)
+            for k, v in dict.items(value)
         }
     if isinstance(value, (list, tuple)):
         return type(value)(
-            _named(v, join_key(path, i), '', problems, depth + 1)
+            _named(v, join_key(path, i), '', scope, problems, depth + 1)
             for i, v in enumerate(value))
     if not _is_import(value):
         return value
@@ -91,7 +89,9 @@ def _named(value: Any, path: str, key: str,
             return None
         if isinstance(value, _VALUES):
             return value
-    name = type_name(value) if key == 'type' else None
+    name = None
+    if key == 'type' and callable(value):
+        name = type_name(value, scope)
     if name is None:
         problems.append(
             (path, f'is {short(value)}: in a pure-python config a run can use '
@@ -100,30 +100,29 @@ def _named(value: Any, path: str, key: str,
     return name
 
 
-def type_name(target: Callable) -> Optional[str]:
+def type_name(target: Callable, scope: str = SCOPE) -> Optional[str]:
     """The text by which ``dict(type=…)`` finds a class or a function.
 
+    Args:
+        target (callable): The class or function.
+        scope (str): The default scope of the config.
+
     Returns:
-        str | None: Its registered name, with a scope where mmdet's default
-        scope finds another class of this name; its import path if it is not
-        registered; None if it is neither.
+        str | None: Its registered name; with the name of its scope in front
+        where the default scope has none or another one of this name. Its
+        import path if it is not registered, None if it has none.
     """
-    if not (inspect.isclass(target) or inspect.isroutine(target)):
-        return None
     for root in vars(mmengine_registry).values():
         if not isinstance(root, Registry):
             continue
-        of_mmdet = root.children.get(SCOPE)
-        for registry in (of_mmdet, root, *root.children.values()):
-            if registry is None:
-                continue
-            for name, cls in registry.module_dict.items():
-                if cls is not target:
+        default = root.children.get(scope, root)
+        for registry in (default, root, *root.children.values()):
+            for name, registered in registry.module_dict.items():
+                if registered is not target:
                     continue
-                # the scope in which a name is looked for first
-                first = of_mmdet if of_mmdet and name in of_mmdet.module_dict \
-                    else root
-                return name if first is registry else \
-                    f'{registry.scope}.{name}'
+                # looked for in the default scope first, then in mmengine's
+                near = {**root.module_dict, **default.module_dict}
+                plain = near.get(name) is target
+                return name if plain else f'{registry.scope}.{name}'
     path = f'{target.__module__}.{target.__qualname__}'
     return None if '<' in path else path

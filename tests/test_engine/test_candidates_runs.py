@@ -316,7 +316,7 @@ def test_an_older_state_goes_on(tmp_path):
 
 def test_labelled_images_that_are_gone_are_not_set_aside(tmp_path):
     query = Query(
-        Settings(data=dict(ann_file=''), budget=dict(size=9),
+        Settings(data=dict(ann_file='pool.json'), budget=dict(size=9),
                  candidates='all', on_bad_image='skip',
                  selector=dict(type='mmal.TopN')),
         CocoData('', {i: dict(file_name=f'{i}.png') for i in range(4)}, {},
