@@ -12,7 +12,7 @@ from mmal.pool import CocoData, check_classes, check_images, load_coco
 from .dataset_config import innermost_dataset
 from .mmdet_schema import check_mmdet_config
 from .round_config import classes_of
-from .schema import short
+from .schema import clip
 from .settings import Settings, absolute, image_prefix
 
 # which have a class for each category
@@ -92,7 +92,7 @@ def check_model(cfg: Config, dataset: dict) -> nn.Module:
         model = MODELS.build(copy.deepcopy(cfg.model)).eval()
     except Exception as e:  # whatever a module makes of its arguments
         raise ValueError(f'model cannot be built: {type(e).__name__}: '
-                         f'{short(str(e), 500)}') from e
+                         f'{clip(str(e), 500)}') from e
     classes = classes_of(dataset)
     for name, module in model.named_modules():
         number = getattr(module, 'num_classes', None)

@@ -17,7 +17,7 @@ from mmal.compat.malloc import keep_freed_memory
 from mmal.dist import close_dist
 from mmal.pool import LabelsPending
 from .pure_python import with_named_types
-from .schema import short
+from .schema import clip, short
 
 EXPECTED = (ValueError, OSError, FloatingPointError)
 
@@ -109,7 +109,7 @@ def load_config(args: argparse.Namespace, default_suffix: str = '') -> Config:
             import_modules_from_strings(**cfg.custom_imports)
     except Exception as e:  # a config is a program
         raise ValueError(f'{args.config} cannot be read: {type(e).__name__}: '
-                         f'{short(str(e), 800)}') from e
+                         f'{clip(str(e), 800)}') from e
     cfg = with_named_types(cfg)
     prepare_config(cfg, args, default_suffix)
     return cfg
@@ -175,8 +175,8 @@ def merge_options(cfg: Config, options: dict) -> None:
             cfg.merge_from_dict({key: value})
         except Exception as e:  # mmengine asserts, or fails as it happens
             raise ValueError(
-                f'{short(key)} cannot be set to {short(value)}: '
-                f'{short(str(e), 300)}') from e
+                f'{clip(key, 100)} cannot be set to {short(value)}: '
+                f'{clip(str(e), 300)}') from e
 
 
 def move_data(cfg: Config, data_root: str) -> None:

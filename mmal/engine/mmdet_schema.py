@@ -1,7 +1,7 @@
 """What a run reads of an mmdet config outside of ``active_learning``."""
 from __future__ import annotations
 
-from typing import Annotated, Any, Optional, Union
+from typing import Annotated, Any, Optional
 
 from mmengine.config import Config
 from pydantic import (
@@ -9,10 +9,11 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
-from .schema import Problems, join_key, plain, problems_of, short
+from .schema import Problems, clip, plain, problems_of
 
 Text = Annotated[str, Field(strict=True)]
 Name = Annotated[str, Field(strict=True, min_length=1)]
@@ -92,7 +93,7 @@ class MmdetConfig(_Part):
                                                   None)
     test_dataloader: Optional[LoaderPart] = _field('a dict with a dataset',
                                                    None)
-    val_evaluator: Union[EvaluatorPart, list[EvaluatorPart], None] = _field(
+    val_evaluator: Optional[list[EvaluatorPart]] = _field(
         'a dict with the type of a metric, or a list of such dicts', None)
     train_cfg: SchedulePart = _field(
         'the training schedule of one round, e.g. '
@@ -110,6 +111,11 @@ class MmdetConfig(_Part):
     randomness: dict = _field('a dict, e.g. dict(seed=0)', {})
     visualizer: Optional[dict] = _field('a dict with a type', None)
     launcher: Optional[Name] = _field("a text, e.g. 'none' or 'pytorch'", None)
+
+    @field_validator('val_evaluator', mode='before')
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
 
     @model_validator(mode='after')
     def _whole(self) -> MmdetConfig:
@@ -158,20 +164,15 @@ def check_mmdet_config(cfg: Config) -> None:
         except Problems as e:
             problems += e.problems
         except Exception as e:  # mmengine imports what is a whole import
-            problems.append((key, f'cannot be imported: {short(str(e))}.'))
+            problems.append((key, f'cannot be imported: {clip(str(e), 300)}.'))
     if problems:
         raise ValueError(Problems(problems).message(''))
     try:
         MmdetConfig(**tree)
     except ValidationError as e:
-        raise ValueError(_by_key(e)) from None
-
-
-def _by_key(error: ValidationError) -> str:
-    """The message; pydantic names both types of a union in its keys."""
-    problems = {}
-    for key, text in problems_of(error, MmdetConfig).problems:
-        parts = [p for p in key.split('.')
-                 if p != 'EvaluatorPart' and not p.startswith('list[')]
-        problems.setdefault(join_key(*parts), text)
-    return Problems(problems.items()).message('')
+        problems = problems_of(e, MmdetConfig).problems
+        if isinstance(tree.get('val_evaluator'), dict):
+            # it was made a list of one
+            problems = [(key.replace('val_evaluator.0', 'val_evaluator'), text)
+                        for key, text in problems]
+        raise ValueError(Problems(problems).message('')) from None

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.registry import Registry
 
-from .schema import Problems, join_key, short
+from .schema import Problems, clip, join_key, short
 
 SCOPE = 'mmdet'
 # no module, but a plain value that was imported
@@ -85,7 +85,7 @@ def _named(value: Any, path: str, key: str, scope: str,
         try:
             value = value.build()
         except Exception as e:  # importing runs anybody's code
-            problems.append((path, f'cannot be imported: {short(str(e))}'))
+            problems.append((path, f'cannot be imported: {clip(str(e), 300)}'))
             return None
         if isinstance(value, _VALUES):
             return value

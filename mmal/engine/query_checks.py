@@ -14,7 +14,7 @@ from mmal.scoring.embeddings import BaseEmbedder
 from mmal.scoring.embeddings.base import backbone_of
 from mmal.selection import BaseSelector
 from .round_config import classes_of
-from .schema import short
+from .schema import clip
 from .settings import Settings
 
 
@@ -32,7 +32,7 @@ def _trying(key: str, component: Any, model: nn.Module) -> Iterator[None]:
     except Exception as e:
         raise ValueError(
             f'{key}, a {_name(component)}, cannot be tried on the model, a '
-            f'{_name(model)}: {type(e).__name__}: {short(str(e), 500)}. Does '
+            f'{_name(model)}: {type(e).__name__}: {clip(str(e), 500)}. Does '
             'this model detect anything without active learning?') from e
 
 

@@ -58,7 +58,7 @@ class Problems(ValueError):
     def message(self, prefix: str) -> str:
         """One sentence, or a list of them; all keys below ``prefix``."""
         lines = [
-            f'{_shortened(join_key(prefix, key), 100)} {text}'
+            f'{clip(join_key(prefix, key), 100)} {text}'
             for key, text in self.problems
         ]
         if len(lines) == 1:
@@ -66,7 +66,7 @@ class Problems(ValueError):
         more = len(lines) - _MAX_SHOWN
         return '\n  '.join([
             f'{prefix or "the config"} has {len(lines)} mistakes:',
-            *(_shortened(line, 170) for line in lines[:_MAX_SHOWN]),
+            *(clip(line, 170) for line in lines[:_MAX_SHOWN]),
             *([f'… and {more} more'] if more > 0 else [])
         ])
 
@@ -89,10 +89,12 @@ def short(value: Any, length: int = 80) -> str:
     show.maxlevel, show.maxlong = 3, length
     if isinstance(value, Mapping) and type(value) is not dict:
         value = dict(value)
-    return _shortened(' '.join(show.repr(value).split()), length)
+    return clip(show.repr(value), length)
 
 
-def _shortened(text: str, length: int) -> str:
+def clip(text: str, length: int) -> str:
+    """A text of at most so many characters, on one line."""
+    text = ' '.join(text.split())
     return text if len(text) <= length else f'{text[:length - 1]}…'
 
 
@@ -104,7 +106,7 @@ def nearest(name: Any, known: Iterable[str]) -> str:
         return f'Did you mean {near[0]}?'
     if not known:
         return 'There are no keys here.'
-    return f'Known: {_shortened(", ".join(known), 300)}.'
+    return f'Known: {clip(", ".join(known), 300)}.'
 
 
 def plain(value: Any, key: str = '', ours: bool = True) -> Any:
@@ -134,9 +136,9 @@ def plain(value: Any, key: str = '', ours: bool = True) -> Any:
             try:
                 value = value.build()
             except Exception as e:  # importing runs anybody's code
-                problems.append((key, f'cannot be imported: {short(str(e))}. '
-                                 'Repair the import at the top of the '
-                                 'config.'))
+                problems.append((
+                    key, f'cannot be imported: {clip(str(e), 300)}. Repair '
+                    'the import at the top of the config.'))
                 return None
         if isinstance(value, dict):
             out = {}

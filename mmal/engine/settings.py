@@ -16,7 +16,15 @@ from pydantic import (
 from mmal.pool.budget import BUDGETS
 from .components import checked_component, checked_function
 from .dataset_config import innermost_dataset
-from .schema import Block, Problems, nearest, plain, problems_of, short
+from .schema import (
+    Block,
+    Problems,
+    clip,
+    nearest,
+    plain,
+    problems_of,
+    short,
+)
 
 KEY = 'active_learning'
 # Files of _base_/al_methods set this key for the active_learning block, and
@@ -219,7 +227,7 @@ class Settings(Block):
             raise ValueError(e.message(KEY)) from None
         except Exception as e:  # mmengine imports what is a whole import
             raise ValueError(
-                f'{KEY} cannot be imported: {short(str(e))}.') from e
+                f'{KEY} cannot be imported: {clip(str(e), 300)}.') from e
         if block is None or isinstance(block, dict) and not block:
             raise ValueError(
                 f'{cfg.filename or "the config"} has no active_learning '

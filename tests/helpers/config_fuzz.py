@@ -8,11 +8,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 
-import mmengine.dist  # noqa: F401
-from helpers.config_mutations import as_config, mutate
-from helpers.tiny import tiny_active_learning, tiny_config
 from mmengine.registry import DefaultScope
 
+from helpers.config_mutations import as_config, mutate
+from helpers.tiny import tiny_active_learning, tiny_config
 from mmal.engine.cli import EXPECTED
 from mmal.engine.plan import plan_run
 
@@ -21,8 +20,8 @@ LONGEST = 1500
 # an error by the tiny detector.
 BLOCKS = (
     dict(),
-    dict(scorer=dict(type='mmal.InfluenceScorer', layers=['bbox_head.conv_cls'],
-                     score_thr=0.1,
+    dict(scorer=dict(type='mmal.InfluenceScorer', score_thr=0.1,
+                     layers=['bbox_head.conv_cls'],
                      solver=dict(type='mmal.LiSSA', repeats=2, scale=10.)),
          target=dict(metric='coco/bbox_mAP', value=0.5), seed=3),
     dict(scorer=dict(type='mmal.EntropyScorer', aggregation='max'),
@@ -51,8 +50,8 @@ READ = ('train_dataloader', 'val_dataloader', 'test_dataloader',
         'visualizer', 'custom_hooks')
 
 
-def fuzz(root: str, seeds: Iterable[int], verbose: bool = False
-         ) -> tuple[Counter, list[tuple]]:
+def fuzz(root: str,
+         seeds: Iterable[int]) -> tuple[Counter, list[tuple]]:
     """Plan configs with mistakes in their block, and elsewhere.
 
     Args:

@@ -99,9 +99,9 @@ def mutate(tree: dict, seed: int, keep: tuple = ()) -> dict:
         elif kind == 'rename' and isinstance(parent, dict):
             parent[_renamed(key, rng)] = parent.pop(key)
         elif kind == 'nest':
-            wrap = rng.choice((lambda v: [v], lambda v: dict(x=v),
-                               lambda v: (v, v), lambda v: {str(key): v}))
-            parent[key] = wrap(parent[key])
+            value = parent[key]
+            parent[key] = rng.choice(
+                ([value], dict(x=value), (value, value), {str(key): value}))
         elif kind == 'swap':
             other = rng.choice(paths)
             if other[:len(path)] != path and path[:len(other)] != other:

@@ -49,6 +49,7 @@ def test_wrapped_data_sets(cfg):
     ('val_evaluator', None, 'val_evaluator must be set'),
     ('val_evaluator', [dict(type='CocoMetric', ann_file=3)],
      r'^val_evaluator\.0\.ann_file is 3'),
+    ('val_evaluator', dict(ann_file='a'), r'^val_evaluator\.type must be'),
     ('val_cfg', None, 'val_cfg must be set'),
     ('optim_wrapper', None, 'optim_wrapper is None'),
     ('load_from', 3, 'load_from is 3'),
@@ -63,7 +64,7 @@ def test_what_it_does_not_take(cfg, key, value, message):
 
 def test_missing_keys_are_listed(cfg):
     for key in ('model', 'train_cfg', 'train_dataloader'):
-        del cfg[key]
+        cfg.pop(key)
     with pytest.raises(ValueError, match='the config has 3 mistakes'):
         check_mmdet_config(cfg)
 

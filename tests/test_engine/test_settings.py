@@ -140,7 +140,7 @@ def test_all_mistakes_at_once_and_none_at_length():
     message = message_of(
         rounds=Unprintable(), seed=list(range(10**5)), candidates='x' * 10**5,
         budget=dict(size=0, unit='kg'), scorer=dict(type='mmal.X', y=1),
-        data=dict(ann_file={i: i for i in range(1000)}))
+        data=dict(ann_file={str(i): i for i in range(1000)}))
     lines = message.splitlines()
     assert lines[0] == 'active_learning has 7 mistakes:'
     assert len(lines) == 8 and len(message) < 1500
