@@ -13,9 +13,13 @@ from mmal.scoring import BaseScorer, ScoringData
 from mmal.scoring.embeddings import BaseEmbedder
 from mmal.scoring.embeddings.base import backbone_of
 from mmal.selection import BaseSelector
+from .mmdet_schema import MmdetConfig
 from .round_config import classes_of
 from .schema import clip
 from .settings import Settings
+
+# a message with one of them says what to change
+_KEYS = ('active_learning', *MmdetConfig.model_fields)
 
 
 @contextmanager
@@ -27,8 +31,14 @@ def _trying(key: str, component: Any, model: nn.Module) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, FloatingPointError):
-        raise  # names a key or a file
+    except ValueError as e:
+        text = str(e)
+        if type(e) is not ValueError or any(k in text for k in _KEYS):
+            raise
+        # of torch, or of a class that does not know where it stands
+        raise ValueError(f'{key}: {clip(text, 800)}') from e
+    except (OSError, FloatingPointError):
+        raise  # names a file
     except Exception as e:
         raise ValueError(
             f'{key}, a {_name(component)}, cannot be tried on the model, a '
@@ -54,7 +64,8 @@ def check_query(settings: Settings, scorer: BaseScorer,
     """
     with _trying('active_learning.scorer', scorer, model):
         scorer.check(model, data)
-    _check_scores(scorer, selector, data)
+    with _trying('active_learning.selector', selector, model):
+        _check_scores(scorer, selector, data)
     if settings.reselects and selector.needs_labelled:
         raise ValueError(
             "active_learning.candidates is 'all', but a "

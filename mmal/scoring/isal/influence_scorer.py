@@ -161,8 +161,7 @@ class InfluenceScorer(BaseScorer):
                 f'{[la.name for la in self.recorder.layers]}: {e}') from e
         except TypeError as e:
             raise ValueError(
-                'active_learning.scorer: InfluenceScorer cannot read the '
-                'outputs of '
+                f'InfluenceScorer cannot read the outputs of '
                 f'{type(model).__name__} in eval mode ({e}): choose another '
                 'scorer for it.') from e
         if self.reference not in data.splits:
