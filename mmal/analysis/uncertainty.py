@@ -186,7 +186,7 @@ class ShiftAnalysis:
         data = ScoringData(
             splits,
             progress=self.progress,
-            **Settings.from_config(cfg).score_dataloader)
+            **Settings.from_config(cfg).score_dataloader.to_dict())
         # read now, where what pycocotools prints can be kept from the table
         with redirect_stdout(io.StringIO()):
             for split in splits:
