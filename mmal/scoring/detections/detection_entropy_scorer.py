@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Optional
 
 import torch
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmal.registry import TASK_UTILS
@@ -80,29 +79,25 @@ class DetectionEntropyScorer(BaseScorer):
             dict[str, Tensor]: ``score`` [B], ``class_scores``
             [B, num_classes] and the number of ``detections`` [B].
         """
-        found = detect(model, batch)
+        detections = detect(model, batch)
         classes = final_head(model).num_classes
-        keep = confident(found, self.score_thr)
-        entropies = detection_entropy(found, classes)
-        return dict(
-            score=self._score(found, entropies, keep),
-            class_scores=self._of_classes(found, entropies, keep, classes),
-            detections=keep.sum(1))
+        keep = confident(detections, self.score_thr)
+        entropies = detection_entropy(detections, classes)
 
-    def _score(self, found: Sequence[InstanceData], entropies: Tensor,
-               keep: Tensor) -> Tensor:
-        """[B] of [B, N] entropies, those of classes with a weight."""
+        # Weights are of the score alone: the values of each class are kept as
+        # they are, for quotas.
+        weighted, counted = entropies, keep
         if self.class_weights is not None:
-            labels = padded(found, 'labels', 0).long()
+            labels = padded(detections, 'labels', 0).long()
             weights = entropies.new_tensor(self.class_weights)[labels]
-            entropies, keep = entropies * weights, keep & (weights > 0)
-        return aggregate(entropies, self.aggregation, keep)
+            weighted, counted = entropies * weights, keep & (weights > 0)
+        score = aggregate(weighted, self.aggregation, counted)
 
-    def _of_classes(self, found: Sequence[InstanceData], entropies: Tensor,
-                    keep: Tensor, classes: int) -> Tensor:
-        """The same over the detections of each class."""
-        labels = padded(found, 'labels', -1)[:, None]
+        labels = padded(detections, 'labels', -1)[:, None]
         numbers = torch.arange(classes, device=labels.device)[:, None]
-        mask = keep[:, None] & (labels == numbers)
-        return aggregate(
-            entropies[:, None].expand(mask.shape), self.aggregation, mask)
+        of_class = keep[:, None] & (labels == numbers)
+        class_scores = aggregate(
+            entropies[:, None].expand(of_class.shape), self.aggregation,
+            of_class)
+        return dict(
+            score=score, class_scores=class_scores, detections=keep.sum(1))

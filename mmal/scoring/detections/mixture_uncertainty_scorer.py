@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmal.registry import TASK_UTILS
@@ -18,7 +17,7 @@ from mmal.scoring.options import check_choice, check_score_thr
 from mmal.uncertainty import image_moments, pooled_moments
 from .predict import confident, detect, padded
 
-# uncertainty: the field of the detections it is read from
+# Uncertainty: the field of the detections it is read from.
 FIELDS = {
     'box_aleatoric': 'box_aleatoric',
     'box_epistemic': 'box_epistemic',
@@ -88,13 +87,22 @@ class MixtureUncertaintyScorer(BaseScorer):
     @torch.no_grad()
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Count, maxima and moments of each image's uncertainties, [B]."""
-        found = detect(model, batch)
-        keep = confident(found, self.score_thr)
-        classes = final_head(model).num_classes
-        values = torch.stack(
-            [_values(found, name, classes, keep) for name in self.given], 1)
+        detections = detect(model, batch)
+        keep = confident(detections, self.score_thr)
+        values = []
+        for name in self.given:
+            of_name = padded(detections, FIELDS[name])
+            if of_name is None:  # no image has a detection
+                of_name = torch.zeros_like(keep, dtype=torch.float)
+            elif name == 'cls_entropy':
+                of_name = class_entropy(of_name,
+                                        final_head(model).num_classes)
+            elif of_name.dim() == 3:  # of the four numbers of a box
+                of_name = of_name.amax(-1)
+            values.append(of_name)
+        moments = image_moments(torch.stack(values, 1), keep)
         columns = dict(detections=keep.sum(1))
-        for kind, column in image_moments(values, keep).items():
+        for kind, column in moments.items():
             names = (f'{name}_{kind}' for name in self.given)
             columns.update(zip(names, column.unbind(1)))
         return columns
@@ -109,8 +117,15 @@ class MixtureUncertaintyScorer(BaseScorer):
                 np.stack([columns[f'{u}_{kind}'][seen]
                           for u in self.uncertainties], 1)
                 for kind in ('mean', 'm2', 'max'))
-            moments = pooled_moments(count[seen], mean, m2)
-            z = _standardised(largest, *(x.numpy() for x in moments))
+            mean, std = (
+                x.numpy() for x in pooled_moments(count[seen], mean, m2))
+            # A single Gaussian has no epistemic uncertainty: a column of
+            # zeros would be the maximum of all images that are below the mean
+            # elsewhere, so columns that do not vary are left out.
+            varying = std > 0
+            z = np.zeros_like(largest)
+            if varying.any():
+                z = (largest - mean)[:, varying] / std[varying]
             scores[seen] = AGGREGATIONS[self.aggregation](z, axis=1)
         return scores
 
@@ -136,29 +151,6 @@ def given_uncertainties(model: nn.Module) -> tuple[str, ...]:
     Returns:
         tuple[str]: Some keys of :data:`FIELDS`.
     """
-    found = detect(model, dummy_batch(model, box=False))[0]
-    return tuple(name for name, field in FIELDS.items() if field in found)
-
-
-def _values(found: Sequence[InstanceData], name: str, num_classes: int,
-            keep: Tensor) -> Tensor:
-    """An uncertainty of the detections of B images, [B, n]."""
-    values = padded(found, FIELDS[name])
-    if values is None:  # no image has a detection
-        return torch.zeros_like(keep, dtype=torch.float)
-    if name == 'cls_entropy':
-        return class_entropy(values, num_classes)
-    return values.amax(-1) if values.dim() == 3 else values
-
-
-def _standardised(values: np.ndarray, mean: np.ndarray,
-                  std: np.ndarray) -> np.ndarray:
-    """(x - mean) / std of the columns that vary; zeros if none does.
-
-    A single Gaussian has no epistemic uncertainty: a column of zeros would be
-    the maximum of all images that are below the mean elsewhere.
-    """
-    varying = std > 0
-    if not varying.any():
-        return np.zeros_like(values)
-    return (values - mean)[:, varying] / std[varying]
+    detections = detect(model, dummy_batch(model, box=False))[0]
+    return tuple(name for name, field in FIELDS.items()
+                 if field in detections)
