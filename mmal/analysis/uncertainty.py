@@ -84,7 +84,7 @@ def selection_overlap(run: str,
     if n is None:
         budget = Settings.from_config(this.run_config()).budget
         # a budget in boxes: as many images as it came to
-        n = budget['size'] if budget.get('unit', 'images') == 'images' else \
+        n = budget.size if budget.unit == 'images' else \
             len(this.selected())
         n = min(n, len(scores))
     if not 1 <= n <= len(scores):

@@ -45,7 +45,7 @@ def message_of(**block):
      'Did you mean budget'),
     (dict(budget=dict(sise=1)),
      r'^active_learning\.budget\.sise is not known\. Did you mean size\?$'),
-    (dict(on_bad_image='skip'), r'active_learning\.on_bad_image is not'),
+    (dict(on_unreadable='skip'), r'active_learning\.on_unreadable is not'),
     (dict(rounds=0), r'active_learning\.rounds is 0'),
     (dict(rounds=2.5), r'active_learning\.rounds is 2\.5'),
     (dict(rounds='ten'), r"active_learning\.rounds is 'ten': give the number "
