@@ -3,9 +3,13 @@
 # the test suite with two processes of one thread each.
 #
 #   bash tools/run_tests.sh [arguments of pytest, paths from the root]
+#   bash tools/run_tests.sh -m "not run"    # without runs that train
+#
+# A process takes over the tests of the other when it has none left, so that
+# most files stay in one process, which makes what their tests share once.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 
 cd "$ROOT"
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-exec "$PYTHON" -m pytest -q -n 2 "$@"
+exec "$PYTHON" -m pytest -q -n 2 --dist worksteal "$@"

@@ -1,1 +1,1 @@
-"""What the papers analyse: comparisons of runs, transfer, maps, calibration."""
+"""The papers' analyses: comparisons of runs, transfer, maps, calibration."""

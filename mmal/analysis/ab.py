@@ -31,24 +31,18 @@ from mmal.engine.fingerprint import fingerprint
 from mmal.engine.lock import lock_training_dir
 from mmal.engine.members import is_trained, train_to_weights
 from mmal.engine.round_config import classes_of, test_pipeline
-from mmal.engine.settings import Settings, absolute, image_prefix
-from mmal.evaluation import ABSplit, ab_split, relative_change, spread
+from mmal.engine.settings import Settings, absolute
+from mmal.evaluation import ab_split, relative_change, spread
 from mmal.evaluation.size_weighted_coco_metric import COCO_AREAS
 from mmal.fileio import read_json, write_json
 from mmal.models.utils import load_weights
 from mmal.models.utils.evaluation_mode import full_precision
-from mmal.pool import (
-    CocoData,
-    check_classes,
-    check_images,
-    count_boxes,
-    load_coco,
-)
+from mmal.pool import load_coco
 from mmal.pool.layout import MemberDir, WorkDir
 from mmal.reporting import ABRow, PlainTable, ab_table
 from .ab_data import by_name, check_disjoint, joined, load_selection
 from .finished_round import build_model
-from .transfer import plain_config
+from .plain_training import check_training_data, plain_config
 
 REFERENCE = 'reference'
 SIDES = ('a', 'b')
@@ -126,14 +120,14 @@ class ABTest:
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """Images and boxes of both selections."""
-        return [(len(s.images), _boxes(s)) for s in self.selections]
+        return [(len(s.images), s.num_boxes) for s in self.selections]
 
     def check_names(self, classes: Sequence[str]) -> None:
         """Raise a ValueError if a class is not one of the data set's."""
         known = classes_of(self.dataset)
-        strange = [c for c in classes if c not in known]
-        if strange:
-            raise ValueError(f'there is no class {strange[0]!r}: the classes '
+        unknown = [c for c in classes if c not in known]
+        if unknown:
+            raise ValueError(f'there is no class {unknown[0]!r}: the classes '
                              f'are {", ".join(known)}.')
 
     def run(self) -> dict:
@@ -148,91 +142,33 @@ class ABTest:
                 found before training.
         """
         setup_dist(self.cfg.get('launcher', 'none'))
-        init_default_scope(self.cfg.get('default_scope', 'mmdet'))
+        init_default_scope(self.cfg.get('default_scope') or 'mmdet')
         on_main(self._check)
-        on_main(lambda: lock_training_dir(self.work, self._identity(), self.resume))
-        self._run_model(REFERENCE, 0, self._train(REFERENCE, 0))
-        for number, _ in enumerate(self.splits):
-            for side in SIDES:
-                self._run_model(side, number, self._train(side, number))
+        on_main(lambda: lock_training_dir(self.work, self._fingerprint(),
+                                          self.resume))
+        repetitions = range(len(self.splits))
+        models = [(REFERENCE, 0),
+                  *((side, n) for n in repetitions for side in SIDES)]
+        for model, number in models:
+            weights = self._train(model, number)
+            # the one reference model is tested on the images of all splits
+            numbers = repetitions if model == REFERENCE else [number]
+            tests = {key(model, n, test): (n, test)
+                     for n in numbers for test in TESTS}
+            done = on_main(self._results)
+            tests = {k: v for k, v in tests.items() if k not in done}
+            if tests:
+                detector = load_detector(self.cfg, weights)
+                for name, (n, test) in tests.items():
+                    metrics = self._evaluate(detector, n, test)
+                    # written one by one: an interruption loses one at most
+                    on_main(lambda new={name: metrics}: write_json(
+                        self.results_file, {**self._results(), **new},
+                        indent=1))
         return on_main(self._results)
 
-    def _run_model(self, model: str, number: int, weights: str) -> None:
-        """All evaluations of one model."""
-        numbers = [number]
-        if model == REFERENCE:
-            numbers = range(len(self.splits))
-        tests = dict.fromkeys(
-            (key(model, n, test), (n, test)) for n in numbers
-            for test in TESTS)
-        done = on_main(self._results)
-        left = [(name, place) for name, place in tests if name not in done]
-        if not left:
-            return
-        detector = load_detector(self.cfg, weights)
-        for name, place in left:
-            self._keep(name, self._evaluate(detector, *place))
-
-    def _keep(self, name: str, found: dict) -> None:
-        on_main(lambda: write_json(
-            self.results_file, {**self._results(), name: found}, indent=1))
-
-    def _results(self) -> dict:
-        path = self.results_file
-        return read_json(path) if osp.exists(path) else {}
-
-    def _train(self, model: str, number: int) -> str:
-        """Train one model, unless that is done; returns its weights."""
-        if model == REFERENCE and self.checkpoint:
-            return self.checkpoint
-        parts = [self.work.path, REFERENCE] if model == REFERENCE else [
-            self._folder(number), model]
-        files = MemberDir(osp.join(*parts, 'model'))
-        if not is_trained(files):
-            print_log(f'Training {osp.join(*parts)}.', 'current')
-            on_main(lambda: write_json(
-                files.labelled, self._labelled(model, number)))
-        settings = Settings(
-            data=dict(ann_file=files.labelled),
-            budget=dict(size=0),
-            seed=self.seed)
-        cfg = copy.deepcopy(self.cfg)
-        cfg.work_dir = osp.dirname(files.path)  # loggers are named by it
-        # seeds: the reference is round 0, A and B of a repetition are equal
-        round = 0 if model == REFERENCE else number + 1
-        train_to_weights(cfg, settings, round, files)
-        return files.weights
-
-    def _folder(self, number: int) -> str:
-        return osp.join(self.work.path, f'split_{number + 1:02d}')
-
-    def _labelled(self, model: str, number: int) -> dict:
-        parts = [(self.reference, by_name(self.reference))]
-        if model != REFERENCE:
-            side = SIDES.index(model)
-            parts.append(
-                (self.selections[side], self.splits[number].train[side]))
-        return joined(parts)
-
-    def _evaluate(self, model: nn.Module, number: int, test: str) -> dict:
-        val = innermost_dataset(self.cfg.val_dataloader.dataset)
-        if test == 'val':
-            return evaluate(model, self.cfg, val)
-        path = osp.join(self._folder(number), f'test_{test}.json')
-        on_main(lambda: write_json(path, self._test(number, test)))
-        where = {k: self.dataset[k] for k in ('data_root', 'data_prefix')
-                 if k in self.dataset}
-        return evaluate(model, self.cfg, {**val, **where, 'ann_file': path})
-
-    def _test(self, number: int, test: str) -> dict:
-        split: ABSplit = self.splits[number]
-        parts = list(zip(self.selections, split.test))
-        if test in SIDES:
-            parts = [parts[SIDES.index(test)]]
-        # the reference gives the categories
-        return joined([(self.reference, ()), *parts])
-
     def _check(self) -> None:
+        """Find what is wrong before the first of many trainings."""
         if not self.cfg.get('val_dataloader'):
             raise ValueError(
                 f'{self.cfg.filename} has no val_dataloader: without it no '
@@ -243,7 +179,7 @@ class ABTest:
                 f'the selections have {sizes[0]:,} and {sizes[1]:,} images: '
                 'they are compared at equal size; leave some out.')
         for coco in (self.reference, *self.selections):
-            self._check_file(coco)
+            check_training_data(coco, self.dataset, self.dataset)
         for selection in self.selections:
             check_disjoint(self.reference, selection)
         check_val(self.cfg)
@@ -251,24 +187,77 @@ class ABTest:
         if self.checkpoint:
             load_detector(self.cfg, self.checkpoint)
 
-    def _check_file(self, coco: CocoData) -> None:
-        check_classes(coco, classes_of(self.dataset),
-                      'train_dataloader.dataset.metainfo.classes')
-        bad = check_images(coco, image_prefix(self.dataset))
-        if bad:
-            raise FileNotFoundError(
-                f'{len(bad)} image(s) of {coco.path} cannot be used, the '
-                f'first is {bad[0]}.')
-
-    def _identity(self) -> dict:
-        files = zip((REFERENCE, *SIDES), (self.reference, *self.selections))
+    def _fingerprint(self) -> dict:
+        """All that decides the results, for a resumed test to compare."""
         content = dict(
             fingerprint(self.cfg),
             seed=self.seed,
             fraction=self.fraction,
             processes=get_world_size(),
-            checkpoint=self.checkpoint and _hash_of(self.checkpoint))
-        return {**content, **{name: _digest(coco) for name, coco in files}}
+            checkpoint=None)
+        if self.checkpoint:
+            with open(self.checkpoint, 'rb') as f:
+                content['checkpoint'] = hashlib.sha256(f.read()).hexdigest()
+        # hashes of what is in the files: where they lie does not matter
+        for name, coco in zip((REFERENCE, *SIDES),
+                              (self.reference, *self.selections)):
+            file = coco.subset(coco.ids, coco.annotations_of(coco.ids))
+            content[name] = hashlib.sha256(repr(file).encode()).hexdigest()
+        return content
+
+    def _results(self) -> dict:
+        path = self.results_file
+        return read_json(path) if osp.exists(path) else {}
+
+    def _train(self, model: str, number: int) -> str:
+        """Train one model, unless that is done; returns its weights."""
+        if model == REFERENCE and self.checkpoint:
+            return self.checkpoint
+        parts = [(self.reference, by_name(self.reference))]
+        if model == REFERENCE:
+            folder = osp.join(self.work.path, REFERENCE)
+        else:
+            folder = osp.join(self.work.path, split_name(number), model)
+            side = SIDES.index(model)
+            parts.append(
+                (self.selections[side], self.splits[number].train[side]))
+        files = MemberDir(osp.join(folder, 'model'))
+        if not is_trained(files):
+            print_log(f'Training {folder}.', 'current')
+            on_main(lambda: write_json(files.labelled, joined(parts)))
+        settings = Settings(
+            data=dict(ann_file=files.labelled),
+            budget=dict(size=1),
+            seed=self.seed)
+        cfg = copy.deepcopy(self.cfg)
+        cfg.work_dir = osp.dirname(files.path)  # loggers are named by it
+        # seeds: the reference is round 0, A and B of a repetition are equal
+        round = 0 if model == REFERENCE else number + 1
+        train_to_weights(cfg, settings, round, files)
+        return files.weights
+
+    def _evaluate(self, model: nn.Module, number: int, test: str) -> dict:
+        """Metrics of a detector on one test set, of :data:`TESTS`."""
+        val = innermost_dataset(self.cfg.val_dataloader.dataset)
+        if test == 'val':
+            return evaluate(model, self.cfg, val)
+        parts = list(zip(self.selections, self.splits[number].test))
+        if test in SIDES:
+            parts = [parts[SIDES.index(test)]]
+        # the reference gives the categories, in the order of its file, and
+        # no image
+        parts = [(self.reference, ()), *parts]
+        path = osp.join(self.work.path, split_name(number),
+                        f'test_{test}.json')
+        on_main(lambda: write_json(path, joined(parts)))
+        where = {k: self.dataset[k] for k in ('data_root', 'data_prefix')
+                 if k in self.dataset}
+        return evaluate(model, self.cfg, {**val, **where, 'ann_file': path})
+
+
+def split_name(number: int) -> str:
+    """What a repetition, from 0, is called in files."""
+    return f'split_{number + 1:02d}'
 
 
 def key(model: str, number: int, test: str) -> str:
@@ -285,7 +274,7 @@ def key(model: str, number: int, test: str) -> str:
     """
     if model == REFERENCE and test == 'val':  # the same in all repetitions
         return f'{REFERENCE}/val'
-    return f'split_{number + 1:02d}/{model}/{test}'
+    return f'{split_name(number)}/{model}/{test}'
 
 
 def ab_tables(results: dict,
@@ -311,30 +300,25 @@ def ab_tables(results: dict,
         a=f'test images of {names[0]} alone',
         b=f'test images of {names[1]} alone',
         val='validation set')
-    return [
-        ab_table([_row(results, splits, metric, test, c)
-             for c in (None, *classes)],
-                 names, f'{metric}, change over the reference in percent, '
-                 f'{titles[test]} ({splits} splits)') for test in tests
-    ]
-
-
-def _row(results: dict, splits: int, metric: str, test: str,
-         name: Optional[str]) -> ABRow:
-    """One class, or all where it is None."""
-    values = {
-        model: [_value(results[key(model, n, test)][metric], name)
-                for n in range(splits)] for model in (REFERENCE, *SIDES)
-    }
-    changes = tuple(
-        spread(list(map(relative_change, values[side], values[REFERENCE])))
-        for side in SIDES)
-    label = 'all classes' if name is None else name
-    return ABRow(label, spread(values[REFERENCE]), changes)
-
-
-def _value(found: dict, name: Optional[str]) -> Optional[float]:
-    return found['overall'] if name is None else found['classes'][name]
+    tables = []
+    for test in tests:
+        rows = []
+        for name in (None, *classes):  # None: all classes together
+            values = {}
+            for model in (REFERENCE, *SIDES):
+                metrics = [results[key(model, n, test)][metric]
+                           for n in range(splits)]
+                values[model] = [m['overall'] if name is None
+                                 else m['classes'][name] for m in metrics]
+            changes = tuple(
+                spread(list(map(relative_change, values[side],
+                                values[REFERENCE]))) for side in SIDES)
+            label = 'all classes' if name is None else name
+            rows.append(ABRow(label, spread(values[REFERENCE]), changes))
+        title = (f'{metric}, change over the reference in percent, '
+                 f'{titles[test]} ({splits} splits)')
+        tables.append(ab_table(rows, names, title))
+    return tables
 
 
 def load_detector(cfg: Config, path: str) -> nn.Module:
@@ -377,26 +361,11 @@ def evaluate(model: nn.Module, cfg: Config, dataset: dict) -> dict:
         evaluator.dataset_meta = loader.dataset.metainfo
         for batch in loader:
             evaluator.process(model.test_step(batch), batch)
-        found = evaluator.evaluate(len(loader.dataset))
+        metrics = evaluator.evaluate(len(loader.dataset))
     classes = loader.dataset.metainfo['classes']
     return {
         name: dict(
-            overall=found.get(f'{name}/bbox_wMAP'),
-            classes={c: found.get(f'{name}/{c}_wMAP') for c in classes})
+            overall=metrics.get(f'{name}/bbox_wMAP'),
+            classes={c: metrics.get(f'{name}/{c}_wMAP') for c in classes})
         for name in METRICS
     }
-
-
-def _boxes(coco: CocoData) -> int:
-    ids = coco.ids
-    return int(count_boxes(coco.annotations_of(ids), ids).sum())
-
-
-def _digest(coco: CocoData) -> str:
-    content = coco.subset(coco.ids, coco.annotations_of(coco.ids))
-    return hashlib.sha256(repr(content).encode()).hexdigest()
-
-
-def _hash_of(path: str) -> str:
-    with open(path, 'rb') as f:
-        return hashlib.sha256(f.read()).hexdigest()

@@ -14,8 +14,8 @@ def load_selection(path: str, pool: Optional[CocoData] = None) -> CocoData:
     """A selection and its annotations.
 
     Args:
-        path (str): A COCO json, or the ``selected.json`` of a query; labelled
-            images that it took again are left out.
+        path (str): A COCO json, or the ``selected.json`` of a query;
+            reselected images are left out.
         pool (CocoData, optional): For the latter: images and annotations.
 
     Raises:
@@ -30,10 +30,11 @@ def load_selection(path: str, pool: Optional[CocoData] = None) -> CocoData:
         raise ValueError(f'{path} names images by their ids alone: give the '
                          'COCO json that has them and their annotations with '
                          '--pool.')
-    again = set(content.get('reselected') or ())
-    ids = [i for i in content['ids'] if i not in again]
-    part = pool.subset(ids, pool.annotations_of(ids))
-    return parse_coco(part, f'{path} (of {pool.path})')
+    # both selections are to add new images to the reference's
+    reselected = set(content.get('reselected') or ())
+    ids = [i for i in content['ids'] if i not in reselected]
+    selected = pool.subset(ids, pool.annotations_of(ids))
+    return parse_coco(selected, f'{path} (of {pool.path})')
 
 
 def by_name(coco: CocoData) -> dict:
@@ -42,11 +43,11 @@ def by_name(coco: CocoData) -> dict:
     Raises:
         ValueError: If a name comes twice.
     """
-    found = {image['file_name']: i for i, image in coco.images.items()}
-    if len(found) < len(coco.images):
+    ids = {image['file_name']: i for i, image in coco.images.items()}
+    if len(ids) < len(coco.images):
         raise ValueError(f'{coco.path} lists a file_name more than once: '
                          'images are known by their names here.')
-    return found
+    return ids
 
 
 def check_disjoint(reference: CocoData, selection: CocoData) -> None:
@@ -89,5 +90,6 @@ def joined(parts: Sequence[tuple[CocoData, Iterable[str]]]) -> dict:
     numbered = [dict(a, id=n) for n, a in enumerate(annotations, 1)]
     content = dict(
         images=images, annotations=numbered, categories=first.categories)
+    # through the same checks and completions as any COCO file
     whole = parse_coco(content, 'a joined file')
     return whole.subset(whole.ids, numbered)

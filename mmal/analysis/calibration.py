@@ -5,10 +5,8 @@ import io
 import os.path as osp
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
-from typing import Optional
 
 import torch
-from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
@@ -40,7 +38,12 @@ def calibration_of_model(model: nn.Module,
     if not cfg.get('val_dataloader'):
         raise ValueError(f'{cfg.filename} has no val_dataloader: there are no '
                          'images to detect on.')
-    options.setdefault('ann_file', _evaluated_file(cfg))
+    # the truth that the validation of the config compares with
+    evaluators = cfg.get('val_evaluator') or []
+    if isinstance(evaluators, Mapping):
+        evaluators = [evaluators]
+    files = [e.get('ann_file') for e in evaluators]
+    options.setdefault('ann_file', next(filter(None, files), None))
     with redirect_stdout(io.StringIO()):  # pycocotools talks
         loader = Runner.build_dataloader(cfg.val_dataloader)
     metric = CalibrationMetric(**options)
@@ -66,27 +69,14 @@ def calibration_of_file(path: str, **options) -> CalibrationData:
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no file of predictions {path}.')
     samples = load(path) if path.endswith(('.pkl', '.pickle')) else None
-    if not _are_predictions(samples):
+    if not isinstance(samples, (list, tuple)) or not all(
+            isinstance(s, (Mapping, BaseDataElement))
+            and 'pred_instances' in s for s in samples):
         raise ValueError(f'{path} holds no predictions: give a .pkl that '
                          "mmdet's tools/test.py --out has written.")
     metric = CalibrationMetric(**options)
     metric.process({}, _plain(samples))
     return CalibrationData.join(metric.results)
-
-
-def _are_predictions(samples) -> bool:
-    return isinstance(samples, (list, tuple)) and all(
-        isinstance(s, (Mapping, BaseDataElement)) and 'pred_instances' in s
-        for s in samples)
-
-
-def _evaluated_file(cfg: Config) -> Optional[str]:
-    """The first ``ann_file`` of the validation's metrics."""
-    evaluators = cfg.get('val_evaluator') or []
-    if isinstance(evaluators, Mapping):
-        evaluators = [evaluators]
-    files = (e.get('ann_file') for e in evaluators)
-    return next((file for file in files if file), None)
 
 
 def _plain(samples: Iterable) -> list[dict]:

@@ -94,7 +94,7 @@ class FinishedRound:
 
 def build_model(cfg: Config) -> nn.Module:
     """The detector of a config with whatever weights, on the CPU."""
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    init_default_scope(cfg.get('default_scope') or 'mmdet')
     return MODELS.build(cfg.model)
 
 
@@ -115,8 +115,9 @@ def find_round(run: str, number: Optional[int] = None) -> FinishedRound:
     if number < 0:
         number += len(known)
     if number not in known:
+        numbers = ', '.join(map(str, known))
         raise FileNotFoundError(f'{run} has no round {number}: it has the '
-                                f'rounds {_listed(known)}.')
+                                f'rounds {numbers}.')
     return FinishedRound(run, number)
 
 
@@ -140,6 +141,8 @@ def trained_rounds(run: str) -> list[int]:
     Raises:
         FileNotFoundError: If there is none.
     """
+    # a round is in the curve when all of it is done; its folder is there
+    # from the start of its training
     begun = rounds_of(run)
     curve = Curve.load(WorkDir(run).curve, missing_ok=True)
     trained = [r.round for r in curve.records if r.round in begun]
@@ -155,7 +158,3 @@ def _read_config(path: str) -> Config:
         raise FileNotFoundError(f'there is no {path}: was the run made by '
                                 'tools/al_train.py?')
     return Config.fromfile(path)
-
-
-def _listed(numbers: list[int]) -> str:
-    return ', '.join(map(str, numbers))

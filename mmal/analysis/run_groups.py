@@ -36,10 +36,11 @@ class RunFolder:
     @property
     def stem(self) -> str:
         """Its name without the seed: ``random`` of ``random_0``."""
-        found = re.fullmatch(r'(.+?)[_-](?:seed[_-]?)?0*(\d+)', self.run.name)
-        if not found or self.run.seed not in (None, int(found[2])):
+        match = re.fullmatch(r'(.+?)[_-](?:seed[_-]?)?0*(\d+)', self.run.name)
+        # a number that is not the seed is part of the name: retinanet-50
+        if not match or self.run.seed not in (None, int(match[2])):
             return self.run.name
-        return found[1]
+        return match[1]
 
     @property
     def parent(self) -> str:
@@ -70,7 +71,10 @@ def read_run(path: str) -> RunFolder:
             f'{path} has no {osp.basename(work.curve)}: it is no work folder '
             'of a run, or no round of it is finished. Leave it out.')
     known = read_json(work.identity) if osp.isfile(work.identity) else {}
-    seed = known.get('active_learning.seed', _stored_seed(work))
+    seed = known.get('active_learning.seed')
+    # what is at its default may be missing in identity.json
+    if seed is None and osp.isfile(work.state):
+        seed = read_json(work.state).get('seed')
     identity = {k: v for k, v in known.items() if k not in SEEDS}
     run = Run(osp.basename(osp.abspath(path)), Curve.load(path), seed)
     return RunFolder(path, run, identity or None)
@@ -97,19 +101,61 @@ def group_runs(paths: Sequence[str],
             the same seed, or two methods the same name.
     """
     groups = dict(groups or {})
-    _check_once([*paths, *(p for g in groups.values() for p in g)])
-    found = {}
+    given = [*paths, *(p for group in groups.values() for p in group)]
+    counts = Counter(map(osp.realpath, given))
+    for path in given:
+        if counts[osp.realpath(path)] > 1:
+            raise ValueError(f'{path} is given more than once: give each run '
+                             'once.')
+
+    by_key: dict[tuple, list[RunFolder]] = {}
     for folder in map(read_run, paths):
-        found.setdefault(folder.key, []).append(folder)
-    for members in found.values():
-        _check_seeds(members)
-    named = _named(list(found.values()))
+        by_key.setdefault(folder.key, []).append(folder)
+    for folders in by_key.values():
+        first: dict[Optional[int], RunFolder] = {}
+        for folder in folders:
+            other = first.setdefault(folder.run.seed, folder)
+            if other is not folder and folder.run.seed is not None:
+                raise ValueError(
+                    f'{other.path} and {folder.path} have the same config '
+                    f'and the same seed {folder.run.seed}: they would count '
+                    'twice. Leave one out, or name two methods with --group.')
+
+    methods = _name_methods(list(by_key.values()))
     for name, members in groups.items():
-        if name in named:
+        if name in methods:
             raise ValueError(f'--group {name} has the name of other runs: '
                              'choose another one.')
-        named[name] = [read_run(path) for path in members]
-    return _tell_apart(named)
+        methods[name] = [read_run(path) for path in members]
+
+    # runs whose folders have the same name are called by their paths
+    names = Counter(f.run.name for fs in methods.values() for f in fs)
+    return {
+        name: [f.run if names[f.run.name] == 1 else replace(
+            f.run, name=f.path) for f in folders]
+        for name, folders in methods.items()
+    }
+
+
+def _name_methods(
+        methods: Sequence[Sequence[RunFolder]]) -> dict[str, list[RunFolder]]:
+    """Methods by the first kind of name that tells them all apart."""
+    for name_of in (lambda f: f.stem, lambda f: f'{f.parent}/{f.stem}'):
+        named = {name_of(folders[0]): list(folders) for folders in methods}
+        if len(named) == len(methods):
+            return named
+    first: dict[tuple, RunFolder] = {}
+    for folder, *_ in methods:
+        other = first.setdefault((folder.parent, folder.stem), folder)
+        if other is not folder:
+            break
+    changed = differences(other.identity or {}, folder.identity or {})
+    shown = '\n  '.join(changed[:5])
+    more = f'\n  … {len(changed) - 5} more' if len(changed) > 5 else ''
+    raise ValueError(
+        f'{other.path} and {folder.path} differ in more than the seed:\n'
+        f'  {shown}{more}\nSay by --group {folder.stem}=RUN,RUN that they '
+        'belong together, or by two of them what to call each.')
 
 
 def finished(paths: Iterable[str]) -> list[str]:
@@ -133,20 +179,21 @@ def parse_group(text: str) -> tuple[str, list[str]]:
         >>> parse_group('isal=work_dirs/isal_0,work_dirs/isal_1')
         ('isal', ['work_dirs/isal_0', 'work_dirs/isal_1'])
     """
-    name, _, rest = text.partition('=')
-    parts = [part for part in rest.split(',') if part]
-    if not name or not parts:
+    name, _, listed = text.partition('=')
+    patterns = [pattern for pattern in listed.split(',') if pattern]
+    if not name or not patterns:
         raise ValueError(f'--group {text} is none: write NAME=RUN,RUN.')
-    return name, [path for part in parts for path in _expand(part)]
-
-
-def _expand(pattern: str) -> list[str]:
-    if osp.exists(pattern) or not re.search(r'[*?[]', pattern):
-        return [pattern]
-    found = sorted(filter(osp.isdir, glob(pattern)))
-    if not found:
-        raise ValueError(f'no folder fits {pattern}.')
-    return found
+    paths = []
+    for pattern in patterns:
+        # a folder may have a bracket in its name
+        if osp.exists(pattern) or not re.search(r'[*?[]', pattern):
+            paths.append(pattern)
+            continue
+        folders = sorted(filter(osp.isdir, glob(pattern)))
+        if not folders:
+            raise ValueError(f'no folder fits {pattern}.')
+        paths += folders
+    return name, paths
 
 
 def _work_dir(path: str) -> WorkDir:
@@ -154,61 +201,3 @@ def _work_dir(path: str) -> WorkDir:
         raise FileNotFoundError(
             f'there is no work folder {path}: give folders of runs.')
     return WorkDir(path)
-
-
-def _stored_seed(work: WorkDir) -> Optional[int]:
-    if not osp.isfile(work.state):
-        return None
-    return read_json(work.state).get('seed')
-
-
-def _check_once(paths: Sequence[str]) -> None:
-    counts = Counter(map(osp.realpath, paths))
-    twice = [p for p in paths if counts[osp.realpath(p)] > 1]
-    if twice:
-        raise ValueError(f'{twice[0]} is given more than once: give each run '
-                         'once.')
-
-
-def _check_seeds(members: Sequence[RunFolder]) -> None:
-    first = {}
-    for folder in members:
-        other = first.setdefault(folder.run.seed, folder)
-        if other is not folder and folder.run.seed is not None:
-            raise ValueError(
-                f'{other.path} and {folder.path} have the same config and '
-                f'the same seed {folder.run.seed}: they would count twice. '
-                'Leave one out, or name two methods with --group.')
-
-
-def _named(found: Sequence[Sequence[RunFolder]]) -> dict:
-    """Groups by the first name that tells them apart."""
-    for name in (lambda f: f.stem, lambda f: f'{f.parent}/{f.stem}'):
-        named = {name(members[0]): members for members in found}
-        if len(named) == len(found):
-            return named
-    raise ValueError(_same_name(found))
-
-
-def _same_name(found: Sequence[Sequence[RunFolder]]) -> str:
-    first = {}
-    for folder, *_ in found:
-        other = first.setdefault((folder.parent, folder.stem), folder)
-        if other is not folder:
-            break
-    changed = differences(other.identity or {}, folder.identity or {})
-    shown = '\n  '.join(changed[:5])
-    more = f'\n  … {len(changed) - 5} more' if len(changed) > 5 else ''
-    return (f'{other.path} and {folder.path} differ in more than the seed:\n'
-            f'  {shown}{more}\nSay by --group {folder.stem}=RUN,RUN that they '
-            'belong together, or by two of them what to call each.')
-
-
-def _tell_apart(named: Mapping[str, Sequence[RunFolder]]) -> dict:
-    """Runs whose folders have the same name are called by their paths."""
-    counts = Counter(f.run.name for g in named.values() for f in g)
-    return {
-        name: [f.run if counts[f.run.name] == 1 else replace(
-            f.run, name=f.path) for f in members]
-        for name, members in named.items()
-    }

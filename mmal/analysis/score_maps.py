@@ -21,7 +21,7 @@ from mmal.models.committees import BaseCommittee
 from mmal.pool import verify_image
 from mmal.registry import TASK_UTILS
 from mmal.scoring import ScoringData, scoring_pipeline
-from mmal.scoring.batch import Batch, collate
+from mmal.scoring.batch import collate
 from mmal.scoring.dense.probabilities import check_dense
 from mmal.scoring.dense.score_map import MapScorer, score_map
 from mmal.visualization.draw import picture_names
@@ -53,15 +53,23 @@ class ScoreMaps:
                  members: Sequence[str] = (),
                  class_name: Optional[str] = None) -> None:
         check_dense(model)
-        settings = cfg.get('active_learning') or {}
+        block = cfg.get('active_learning') or {}
         self.model = model
-        self.scorer = _dense_scorer(settings, scorer)
-        committee = _committee(settings, self.scorer, members)
-        data = ScoringData({}, seed=settings.get('seed', 0),
-                           committee=committee)
+        self.scorer = _build_scorer(block.get('scorer'), scorer)
+        committee = _build_committee(block.get('committee'), self.scorer,
+                                     members)
+        data = ScoringData(
+            {}, seed=block.get('seed', 0), committee=committee)
         check_committee(self.scorer, committee, model, in_run=False)
         self.scorer.check(model, data)
-        self.class_index = _class_index(model, class_name)
+        self.class_index = None
+        if class_name is not None:
+            classes = list((model.dataset_meta or {}).get('classes', ()))
+            if class_name not in classes:
+                raise ValueError(
+                    f'{class_name!r} is no class of the detector: choose one '
+                    f'of {", ".join(classes)}.')
+            self.class_index = classes.index(class_name)
         if committee is not None:
             committee.prepare(model, data.seed)
         self.scorer.prepare(model, data)
@@ -72,10 +80,13 @@ class ScoreMaps:
 
     def map_of(self, path: str) -> np.ndarray:
         """The map of an image file, [H, W] of the network's input."""
-        batch = self._batch(path)
-        found = score_map(self.scorer, self.model, batch, self.class_index)
+        item = self.pipeline(
+            dict(img_path=path, img_id=osp.basename(path), instances=[]))
+        batch = collate([item], self.model)
+        values = score_map(self.scorer, self.model, batch, self.class_index)
+        # what pads the image to the network's strides is no part of it
         height, width = batch.samples[0].img_shape[:2]
-        return found[0, :height, :width].cpu().numpy()
+        return values[0, :height, :width].cpu().numpy()
 
     def draw(self,
              images: Sequence[str],
@@ -96,8 +107,15 @@ class ScoreMaps:
             FileNotFoundError, ValueError: If there is no such image, or it
                 cannot be read; nothing is drawn.
         """
+        # all of them first: a picture may take a minute on a CPU
         for path in images:
-            _check_image(path)
+            if not osp.isfile(path):
+                raise FileNotFoundError(
+                    f'there is no image {path}: check the path.')
+            reason = verify_image(path)
+            if reason is not None:
+                raise ValueError(f'{path} cannot be read as an image: '
+                                 f'{reason}. Leave it out.')
         os.makedirs(folder, exist_ok=True)
         for path, name in zip(images, picture_names(images)):
             file = osp.join(folder, name)
@@ -109,26 +127,17 @@ class ScoreMaps:
         image = mmcv.imread(path, channel_order='rgb')
         return draw_heat_map(image, self.map_of(path), self.label, vmax)
 
-    def _batch(self, path: str) -> Batch:
-        item = self.pipeline(
-            dict(img_path=path, img_id=osp.basename(path), instances=[]))
-        return collate([item], self.model)
 
-
-def _check_image(path: str) -> None:
-    if not osp.isfile(path):
-        raise FileNotFoundError(f'there is no image {path}: check the path.')
-    reason = verify_image(path)
-    if reason is not None:
-        raise ValueError(f'{path} cannot be read as an image: {reason}. Leave '
-                         'it out.')
-
-
-def _dense_scorer(settings: dict, kind: Optional[str]) -> MapScorer:
+def _build_scorer(cfg: Optional[dict], kind: Optional[str]) -> MapScorer:
+    """The scorer of a config, or one of another type in its place."""
     key = 'active_learning.scorer'
-    cfg = settings.get('scorer')
     if kind:
-        cfg = dict(_shared_keys(kind, cfg or {}), type=kind)
+        # what says which values are drawn is taken over, if this type has it
+        wanted = TASK_UTILS.get(kind)
+        known = signature(wanted).parameters if wanted else ()
+        shared = {k: cfg[k] for k in ('classes', 'class_weights')
+                  if k in (cfg or {}) and k in known}
+        cfg = dict(shared, type=kind)
     if cfg is None:
         raise ValueError(f'{key} is not set: give --scorer, e.g. '
                          'mmal.EntropyScorer.')
@@ -143,24 +152,16 @@ def _dense_scorer(settings: dict, kind: Optional[str]) -> MapScorer:
     return scorer
 
 
-def _shared_keys(kind: str, cfg: dict) -> dict:
-    """What says of a config's scorer which values are drawn, if another one
-    has these keys too."""
-    wanted = TASK_UTILS.get(kind)
-    known = signature(wanted).parameters if wanted else ()
-    return {k: cfg[k] for k in ('classes', 'class_weights')
-            if k in cfg and k in known}
-
-
-def _committee(settings: dict, scorer: MapScorer,
-               members: Sequence[str]) -> Optional[BaseCommittee]:
+def _build_committee(cfg: Optional[dict], scorer: MapScorer,
+                     members: Sequence[str]) -> Optional[BaseCommittee]:
     """Members by name, or of the config; one model may do without."""
     if members:
         return TASK_UTILS.build(
             dict(type='mmal.EnsembleCommittee', checkpoints=list(members)))
-    if settings.get('committee') is None:
+    if cfg is None:
         return None
-    committee = build_from('committee', settings['committee'])
+    committee = build_from('committee', cfg)
+    # members that a run would train: there are none outside it
     if committee.trained_members and not scorer.needs_committee:
         return None
     if committee.trained_members:
@@ -168,13 +169,3 @@ def _committee(settings: dict, scorer: MapScorer,
             f'{type(scorer).__name__} compares several opinions: name the '
             'checkpoints of the other members with --members.')
     return committee
-
-
-def _class_index(model: nn.Module, name: Optional[str]) -> Optional[int]:
-    if name is None:
-        return None
-    classes = list((model.dataset_meta or {}).get('classes', ()))
-    if name not in classes:
-        raise ValueError(f'{name!r} is no class of the detector: choose one '
-                         f'of {", ".join(classes)}.')
-    return classes.index(name)

@@ -1,7 +1,6 @@
 """Train another detector on what a run has labelled."""
 from __future__ import annotations
 
-import copy
 import hashlib
 import os.path as osp
 from typing import Optional
@@ -15,14 +14,14 @@ from mmal.engine.checks import check_model, check_val
 from mmal.engine.dataset_config import innermost_dataset
 from mmal.engine.fingerprint import fingerprint
 from mmal.engine.lock import lock_training_dir
-from mmal.engine.round_config import classes_of, round_config
-from mmal.engine.settings import Settings, image_prefix, pool_dataset
+from mmal.engine.round_config import round_config
+from mmal.engine.settings import Settings, pool_dataset
 from mmal.engine.training import trained
 from mmal.fileio import read_json, write_bytes
-from mmal.pool import CocoData, check_classes, check_images, count_boxes
 from mmal.pool.layout import RoundDir, WorkDir
 from mmal.reporting import Curve, Record
 from .finished_round import FinishedRound, find_round
+from .plain_training import check_training_data, plain_config
 
 
 class Transfer:
@@ -75,27 +74,57 @@ class Transfer:
                 found before training.
         """
         setup_dist(self.cfg.get('launcher', 'none'))
-        init_default_scope(self.cfg.get('default_scope', 'mmdet'))
-        counts = on_main(self._check)
-        on_main(self._claim)
+        init_default_scope(self.cfg.get('default_scope') or 'mmdet')
+        images, boxes = on_main(self._check)
         folder = RoundDir(self.work.path)
-        checkpoint = on_main(folder.latest_checkpoint)
-        cfg = round_config(self.cfg, self._settings(), self.round.number,
-                           folder, checkpoint)
-        with trained(cfg) as training:
-            seconds = None if checkpoint else training.seconds
-        return on_main(lambda: self._record(folder, *counts, seconds))
 
-    def _settings(self) -> Settings:
+        def lock() -> None:
+            with open(self.round.folder.labelled, 'rb') as f:
+                labelled = f.read()
+            content = dict(
+                fingerprint(self.cfg),
+                labelled=hashlib.sha256(labelled).hexdigest(),
+                round=self.round.number,
+                seed=self.seed,
+                processes=get_world_size())
+            lock_training_dir(self.work, content, self.resume)
+            # a copy: the folder says what it was trained on without the run
+            write_bytes(folder.labelled, labelled)
+
+        on_main(lock)
+        checkpoint = on_main(folder.latest_checkpoint)
+        with trained(self.training_config(checkpoint)) as training:
+            # a part of the time was spent before the interruption
+            seconds = None if checkpoint else training.seconds
+
+        def save() -> Record:
+            record = Record(self.round.number, images, boxes,
+                            read_json(folder.metrics), seconds)
+            before = Curve.load(self.work.curve, missing_ok=True).records
+            if before and seconds is None:
+                record.train_seconds = before[0].train_seconds
+            note = f'{self.cfg.filename} on the labels of {self.round.run}'
+            Curve([record], 'rounds', note).save(self.work.curve)
+            return record
+
+        return on_main(save)
+
+    def training_config(self, checkpoint: Optional[str] = None) -> Config:
+        """The config of the training.
+
+        Args:
+            checkpoint (str, optional): Where to resume from.
+        """
         # given even if empty: those of the new config must not stay
         data = dict(
             data_root=self.pool.get('data_root') or '',
             data_prefix=self.pool.get('data_prefix') or dict(img=''),
             ann_file=osp.abspath(self.round.folder.labelled))
-        return Settings(
-            data=data,
-            budget=dict(size=0),
-            seed=self.seed)
+        settings = Settings(data=data, budget=dict(size=1), seed=self.seed)
+        # the number of the round, for the same seeds as those of its own
+        # model, and so the same result if the config is the run's
+        return round_config(self.cfg, settings, self.round.number,
+                            RoundDir(self.work.path), checkpoint)
 
     def _check(self) -> tuple[int, int]:
         """Find what is wrong with images, classes, validation and model.
@@ -109,43 +138,10 @@ class Transfer:
                 'new detector cannot be evaluated.')
         coco = self.round.labelled()
         dataset = innermost_dataset(self.cfg.train_dataloader.dataset)
-        check_classes(coco, classes_of(dataset),
-                      'train_dataloader.dataset.metainfo.classes')
+        check_training_data(coco, dataset, self.pool)
         check_val(self.cfg)
         check_model(self.cfg, dataset)
-        bad = check_images(coco, image_prefix(self.pool))
-        if bad:
-            raise FileNotFoundError(
-                f'{len(bad)} image(s) of {coco.path} cannot be used, the '
-                f'first is {bad[0]}.')
-        return len(coco.ids), _boxes(coco)
-
-    def _claim(self) -> None:
-        """Take the work folder, or make sure it is of the same training."""
-        lock_training_dir(self.work, self._identity(), self.resume)
-        with open(self.round.folder.labelled, 'rb') as f:
-            write_bytes(RoundDir(self.work.path).labelled, f.read())
-
-    def _identity(self) -> dict:
-        with open(self.round.folder.labelled, 'rb') as f:
-            labelled = hashlib.sha256(f.read()).hexdigest()
-        return dict(
-            fingerprint(self.cfg),
-            labelled=labelled,
-            round=self.round.number,
-            seed=self.seed,
-            processes=get_world_size())
-
-    def _record(self, folder: RoundDir, images: int, boxes: int,
-                seconds: Optional[float]) -> Record:
-        record = Record(self.round.number, images, boxes,
-                        read_json(folder.metrics), seconds)
-        before = Curve.load(self.work.curve, missing_ok=True).records
-        if before and seconds is None:
-            record.train_seconds = before[0].train_seconds
-        note = f'{self.cfg.filename} on the labels of {self.round.run}'
-        Curve([record], 'rounds', note).save(self.work.curve)
-        return record
+        return len(coco.ids), coco.num_boxes
 
 
 def result_line(record: Record) -> str:
@@ -168,19 +164,3 @@ def default_suffix(run: str, number: Optional[int]) -> str:
     name = osp.basename(osp.abspath(run))
     folder = find_round(run, number).folder
     return f'_on_{name}_{osp.basename(folder.path)}'
-
-
-def plain_config(cfg: Config) -> Config:
-    """A copy of a config without anything of active learning."""
-    cfg = copy.deepcopy(cfg)
-    cfg.pop('active_learning', None)
-    cfg.custom_hooks = [
-        h for h in cfg.get('custom_hooks', [])
-        if h['type'] != 'mmal.ActiveLearningHook'
-    ]
-    return cfg
-
-
-def _boxes(coco: CocoData) -> int:
-    ids = coco.ids
-    return int(count_boxes(coco.annotations_of(ids), ids).sum())

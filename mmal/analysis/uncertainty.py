@@ -13,7 +13,6 @@ from typing import Optional
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch import nn
 
@@ -33,6 +32,7 @@ from mmal.scoring.detections.mixture_uncertainty_scorer import (
     given_uncertainties,
 )
 from mmal.scoring.detections.predict import detect
+from mmal.types import ImageId
 from .finished_round import (
     FinishedRound,
     find_round,
@@ -66,7 +66,14 @@ def selection_overlap(run: str,
         ValueError: If the scores have no such columns, or ``n`` is not
             between 1 and the images of the pool.
     """
-    this = find_round(run, _last_query(run) if number is None else number)
+    if number is None:
+        queries = [n for n in rounds_of(run) if FinishedRound(run,
+                                                              n).selected()]
+        if not queries:
+            raise FileNotFoundError(f'no round of {run} has made a query yet: '
+                                    'there are no scores to compare.')
+        number = queries[-1]
+    this = find_round(run, number)
     scores = this.scores()
     names = [u for u in UNCERTAINTIES if f'{u}_max' in scores.columns]
     if not names:
@@ -74,7 +81,12 @@ def selection_overlap(run: str,
             f'{this.folder.scores} has no uncertainties but the columns '
             f'{", ".join(scores.columns) or "(none)"}: make the run with '
             "scorer=dict(type='mmal.MixtureUncertaintyScorer').")
-    n = min(_budget(this), len(scores)) if n is None else n
+    if n is None:
+        budget = Settings.from_config(this.run_config()).budget
+        # a budget in boxes: as many images as it came to
+        n = budget.size if budget.unit == 'images' else \
+            len(this.selected())
+        n = min(n, len(scores))
     if not 1 <= n <= len(scores):
         raise ValueError(f'cannot choose {n} images of the {len(scores)} in '
                          f'{this.folder.scores}: give 1 to {len(scores)}.')
@@ -83,27 +95,12 @@ def selection_overlap(run: str,
     title = (f'Images chosen by both, percent of {n:,} (round {this.number}, '
              f'pool of {len(scores):,}; {100 * n / len(scores):.0f} by chance)'
              )
+    # an image without detections has -inf in every column
     seen = int(np.isfinite(columns[0]).sum())
     if seen < n:
         title += (f'; only {seen:,} images have detections, the others are '
                   'the same for all')
     return overlap_table(names, overlap_matrix(chosen), title)
-
-
-def _last_query(run: str) -> int:
-    for number in reversed(rounds_of(run)):
-        if FinishedRound(run, number).selected():
-            return number
-    raise FileNotFoundError(f'no round of {run} has made a query yet: there '
-                            'are no scores to compare.')
-
-
-def _budget(this: FinishedRound) -> int:
-    """The budget in images; one in boxes is what its images came to."""
-    budget = Settings.from_config(this.run_config()).budget
-    if budget.get('unit', 'images') == 'images':
-        return budget['size']
-    return len(this.selected())
 
 
 @dataclass(frozen=True)
@@ -135,15 +132,15 @@ class ShiftAnalysis:
         """
         sides = [self._side(this) for this in (first, second)]
         names = [u for u in sides[0].names if u in sides[1].names]
-        found = [
+        detections = [
             self._detect(side, 'val', names, f'round {this.number}')
             for side, this in zip(sides, (first, second))
         ]
         labels = tuple(f'round {this.number}, '
                        f'{len(this.labelled().ids):,} images'
                        for this in (first, second))
-        return shift_table(names, uncertainty_shift(*found, self.iou_thr),
-                           labels, 'More training data')
+        shift = uncertainty_shift(*detections, self.iou_thr)
+        return shift_table(names, shift, labels, 'More training data')
 
     def by_noise(self, this: FinishedRound, variance: float) -> PlainTable:
         """Table 7b: validation images as they are and with Gaussian noise.
@@ -156,17 +153,17 @@ class ShiftAnalysis:
             FileNotFoundError, ValueError: See :meth:`by_data`.
         """
         side = self._side(this, variance)
-        found = [
+        detections = [
             self._detect(side, split, side.names, split)
             for split in ('val', 'noisy')
         ]
-        return shift_table(side.names,
-                           uncertainty_shift(*found, self.iou_thr),
-                           ('original', 'noisy'),
+        shift = uncertainty_shift(*detections, self.iou_thr)
+        return shift_table(side.names, shift, ('original', 'noisy'),
                            f'Noise N(0, {variance:g}), round {this.number}')
 
     def _side(self, this: FinishedRound,
               variance: Optional[float] = None) -> _Side:
+        """The detector of a round and what it detects on."""
         model, cfg = this.model()
         names = [u for u in given_uncertainties(model) if u in UNCERTAINTIES]
         if not names:
@@ -174,47 +171,44 @@ class ShiftAnalysis:
                 f'the detections of the {type(model).__name__} in '
                 f'{this.folder.path} carry no uncertainty: its head must be '
                 'of mixtures (mmal.MDNSSDHead, mmal.MDNShared2FCBBoxHead).')
-        return _Side(model, self._data(cfg, variance), names)
-
-    def _data(self, cfg: Config, variance: Optional[float]) -> ScoringData:
         if not cfg.get('val_dataloader'):
             raise ValueError(f'{cfg.filename} has no val_dataloader: there '
                              'are no images to compare detections on.')
         dataset = innermost_dataset(cfg.val_dataloader.dataset)
-        pipeline = test_pipeline(cfg)
-        splits = dict(
-            val=Split(dict(dataset, pipeline=pipeline), labels=False))
+        pipelines = dict(val=test_pipeline(cfg))
         if variance is not None:
-            noisy = noisy_pipeline(pipeline, variance, self.seed)
-            splits['noisy'] = Split(
-                dict(dataset, pipeline=noisy), labels=False)
+            pipelines['noisy'] = noisy_pipeline(pipelines['val'], variance,
+                                                self.seed)
+        splits = {
+            name: Split(dict(dataset, pipeline=pipeline), labels=False)
+            for name, pipeline in pipelines.items()
+        }
         data = ScoringData(
             splits,
             progress=self.progress,
-            **Settings.from_config(cfg).score_dataloader)
-        with redirect_stdout(io.StringIO()):  # pycocotools talks
+            **Settings.from_config(cfg).score_dataloader.to_dict())
+        # read now, where what pycocotools prints can be kept from the table
+        with redirect_stdout(io.StringIO()):
             for split in splits:
                 data.ids(split)
-        return data
+        return _Side(model, data, names)
 
     @torch.no_grad()
     def _detect(self, side: _Side, split: str, names: Sequence[str],
-                desc: str) -> dict:
-        """Detections by image id."""
-        found = {}
+                desc: str) -> dict[ImageId, Detections]:
+        """Detections of at least the score, by image id."""
+        by_image = {}
         with full_precision():
             for batch in side.data.batches(split, side.model, desc=desc):
-                for image_id, one in zip(
-                        batch.ids, detect(side.model, batch)):
-                    found[image_id] = self._sure(one, names)
-        return {i: found[i] for i in side.data.ids(split)}
-
-    def _sure(self, found: InstanceData, names: Sequence[str]) -> Detections:
-        found = found[found.scores >= self.score_thr]
-        return Detections(
-            boxes=found.bboxes.double().cpu().numpy(),
-            labels=found.labels.cpu().numpy(),
-            uncertainties=reduced(found, names))
+                for image_id, instances in zip(batch.ids,
+                                               detect(side.model, batch)):
+                    instances = instances[instances.scores >= self.score_thr]
+                    by_image[image_id] = Detections(
+                        boxes=instances.bboxes.double().cpu().numpy(),
+                        labels=instances.labels.cpu().numpy(),
+                        uncertainties=reduced(instances, names))
+        # in one order for both sides, whatever the batches were
+        return {i: by_image[i] for i in side.data.ids(split)}
 
 
 def shift_tables(analysis: ShiftAnalysis,
@@ -236,10 +230,10 @@ def shift_tables(analysis: ShiftAnalysis,
     if rounds is None:
         trained = trained_rounds(run)
         rounds = sorted({trained[0], trained[-1]})
-    found = [find_round(run, number) for number in rounds]
-    tables = [analysis.by_data(*found)] if len(found) > 1 else []
+    finished = [find_round(run, number) for number in rounds]
+    tables = [analysis.by_data(*finished)] if len(finished) > 1 else []
     if variance:
-        tables.append(analysis.by_noise(found[-1], variance))
+        tables.append(analysis.by_noise(finished[-1], variance))
     if not tables:
         raise ValueError(f'{run} has one trained round and --noise is 0: '
                          'there is nothing to compare.')
@@ -248,24 +242,25 @@ def shift_tables(analysis: ShiftAnalysis,
 
 @dataclass(frozen=True)
 class _Side:
+    """One of the two that are compared."""
     model: nn.Module
     data: ScoringData
     names: list[str]
 
 
-def reduced(found: InstanceData, names: Sequence[str]) -> np.ndarray:
+def reduced(detections: InstanceData, names: Sequence[str]) -> np.ndarray:
     """Uncertainties of n detections, the largest of a box's four.
 
     Args:
-        found (InstanceData): With the fields ``names``, [n, 4] or [n]; a set
-            without detections need not have them.
+        detections (InstanceData): With the fields ``names``, [n, 4] or [n];
+            one without detections need not have them.
         names (sequence[str]): U names.
 
     Returns:
         np.ndarray: float64 [n, U].
     """
-    if not len(found):
+    if not len(detections):
         return np.zeros((0, len(names)))
-    columns = [found[u].double().reshape(len(found), -1).amax(1)
+    columns = [detections[u].double().reshape(len(detections), -1).amax(1)
                for u in names]
     return torch.stack(columns, 1).cpu().numpy()

@@ -13,6 +13,7 @@ from torch import nn
 from mmal.scoring.dense.bald_scorer import check_branch
 from mmal.visualization.detection_labels import draw_labelled
 from mmal.visualization.heat_map import draw_heat_map
+from .plain_training import plain_config
 from .score_maps import ScoreMaps
 
 
@@ -44,9 +45,8 @@ class UncertaintyMaps(ScoreMaps):
             raise ValueError(f'--score-thr is {score_thr}: give a score from '
                              '0 to 1.')
         check_branch(model)
-        cfg = cfg.copy()
-        cfg.pop('active_learning', None)
-        super().__init__(cfg, model, 'mmal.BALDScorer', class_name=class_name)
+        super().__init__(plain_config(cfg), model, 'mmal.BALDScorer',
+                         class_name=class_name)
         self.score_thr = score_thr
 
     def picture(self, path: str, vmax: Optional[float] = None) -> bytes:
@@ -54,13 +54,13 @@ class UncertaintyMaps(ScoreMaps):
         image = mmcv.imread(path, channel_order='rgb')
         annotate = partial(
             draw_labelled,
-            found=self.detections(path),
+            detections=self.detections(path),
             classes=self.model.dataset_meta['classes'],
             image_size=image.shape[:2])
         return draw_heat_map(image, self.map_of(path), self.label, vmax,
                              annotate)
 
     def detections(self, path: str) -> InstanceData:
-        """What is found in an image file, above the score; in its pixels."""
-        found = inference_detector(self.model, path).pred_instances
-        return found[found.scores > self.score_thr]
+        """Detections in an image file above the score; in its pixels."""
+        detections = inference_detector(self.model, path).pred_instances
+        return detections[detections.scores > self.score_thr]

@@ -24,6 +24,7 @@ from mmal.pool.layout import WorkDir
 from mmal.types import ImageId
 from .build import build
 from .checks import check_config, check_model, check_pool, check_val
+from .pure_python import with_named_types
 from .query import Query
 from .query_checks import check_committee
 from .round_config import scoring_splits
@@ -72,10 +73,11 @@ def read_inputs(cfg: Config) -> RunInputs:
     Raises:
         FileNotFoundError, ValueError: Naming the file or the key.
     """
+    cfg = with_named_types(cfg)
     settings = Settings.from_config(cfg)
     setup_dist(cfg.get('launcher', 'none'))
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
     check_config(cfg, settings)
+    init_default_scope(cfg.get('default_scope') or 'mmdet')
     if settings.prepare_data:
         maker = dict(settings.prepare_data)
         on_main(lambda: FUNCTIONS.get(maker.pop('type'))(**maker))
@@ -87,9 +89,11 @@ def read_inputs(cfg: Config) -> RunInputs:
         try:
             full = load_coco(dataset['ann_file'], need_annotations=False)
         except FileNotFoundError as e:
-            source = settings.data.get('source')
+            source = settings.data.source
             where = f' Get the data from {source}.' if source else ''
             raise FileNotFoundError(f'{e}{where}') from e
+        except IsADirectoryError as e:
+            raise ValueError(f'active_learning.data.ann_file: {e}') from e
         check_pool(full, dataset)
         return full
 
@@ -126,10 +130,10 @@ def _draw_initial(settings: Settings, coco: CocoData, dataset: dict,
     prefix = image_prefix(dataset)
     unreadable = check_images(coco, prefix)
     while True:
-        if unreadable and settings.on_unreadable != 'skip':
+        if unreadable and settings.on_bad_image != 'skip':
             raise UnreadableImagesError(unreadable)
         initial = initial_ids(
-            settings.initial,
+            settings.initial.to_dict(),
             coco,
             settings.seed,
             data_root=dataset.get('data_root') or '',

@@ -60,8 +60,8 @@ class ActiveLearner:
                  cfg: Config,
                  resume: bool = False,
                  accept_changes: bool = False) -> None:
-        self.cfg = cfg
         self.inputs = read_inputs(cfg)
+        self.cfg = self.inputs.cfg
         self.settings = self.inputs.settings
         self.query = self.inputs.query
         self.work = WorkDir(osp.abspath(cfg.work_dir))
@@ -166,13 +166,13 @@ class ActiveLearner:
         """Why no round comes after this one; None if one does."""
         target = self.settings.target
         if target and metrics:
-            if target['metric'] not in metrics:
+            if target.metric not in metrics:
                 raise ValueError(
-                    f'active_learning.target.metric is {target["metric"]!r}, '
+                    f'active_learning.target.metric is {target.metric!r}, '
                     f'but validation gives {", ".join(metrics)}: choose one '
                     'of them and run again with --resume.')
-            reached = metrics[target['metric']]
-            if reached is not None and reached >= target['value']:
+            reached = metrics[target.metric]
+            if reached is not None and reached >= target.value:
                 return 'target'
         if not self.state.pool.unlabelled():
             return 'exhausted'

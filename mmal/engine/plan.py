@@ -64,7 +64,7 @@ def plan_run(cfg: Config) -> str:
             total = int(inputs.oracle.count_boxes(ids).sum())
             first = int(inputs.oracle.count_boxes(inputs.initial_ids).sum())
         return plan_table(plan_rounds(
-            cfg, settings.rounds, settings.budget, len(ids),
+            inputs.cfg, settings.rounds, settings.budget.to_dict(), len(ids),
             len(inputs.initial_ids), first, total, get_world_size(),
             inputs.query.trained_members, settings.reselects))
 

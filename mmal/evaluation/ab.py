@@ -27,11 +27,6 @@ class ABSplit:
     train: tuple[list[Name], list[Name]]
     test: tuple[list[Name], list[Name]]
 
-    @property
-    def both(self) -> list[Name]:
-        """The test images of A, then those of B alone."""
-        return list(dict.fromkeys(self.test[0] + self.test[1]))
-
 
 def ab_split(first: Iterable[Name],
              second: Iterable[Name],
@@ -67,21 +62,21 @@ def ab_split(first: Iterable[Name],
     if not 0 < fraction < 1:
         raise ValueError(f'fraction is {fraction}: give the part of the '
                          'images to test on, between 0 and 1.')
-    parts = [_cut(names, fraction, seed, number) for names in (first, second)]
-    test = parts[0][0], parts[1][0]
-    tested = set(test[0]).union(test[1])
-    train = tuple([n for n in rest if n not in tested] for _, rest in parts)
-    return ABSplit(train, test)
-
-
-def _cut(names: Iterable[Name], fraction: float, seed: int,
-         number: int) -> tuple[list[Name], list[Name]]:
-    order = seeded_order(names, seed, number, 'ab_test')
-    if len(order) < 2:
-        raise ValueError(f'a selection has {len(order)} image(s): at least '
-                         'two are needed to train on some and test on others.')
-    size = min(max(1, round(fraction * len(order))), len(order) - 1)
-    return order[:size], order[size:]
+    test, train = [], []
+    for names in (first, second):
+        order = seeded_order(names, seed, number, 'ab_test')
+        if len(order) < 2:
+            raise ValueError(
+                f'a selection has {len(order)} image(s): at least two are '
+                'needed to train on some and test on others.')
+        # at least one image to test on, and one to train on
+        size = min(max(1, round(fraction * len(order))), len(order) - 1)
+        test.append(order[:size])
+        train.append(order[size:])
+    # both selections may have chosen an image: no model may see a test image
+    tested = set().union(*test)
+    train = [[n for n in names if n not in tested] for names in train]
+    return ABSplit(tuple(train), tuple(test))
 
 
 def relative_change(new: Optional[float],

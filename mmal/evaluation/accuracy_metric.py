@@ -33,8 +33,8 @@ class AccuracyMetric(BaseMetric):
         """
         for sample in data_samples:
             truth = sample['gt_instances']['labels']
-            found = sample['pred_instances']['labels']
-            self.results.append((int(truth), int(found)))
+            predicted = sample['pred_instances']['labels']
+            self.results.append((int(truth), int(predicted)))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """See the class.
@@ -45,12 +45,12 @@ class AccuracyMetric(BaseMetric):
         return accuracy(*np.array(results, np.int64).reshape(-1, 2).T)
 
 
-def accuracy(truth: np.ndarray, found: np.ndarray) -> dict[str, float]:
+def accuracy(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """Accuracy over images and the mean of that of each class.
 
     Args:
         truth (np.ndarray): int [N], the classes.
-        found (np.ndarray): int [N], the predicted ones.
+        predicted (np.ndarray): int [N].
 
     Returns:
         dict[str, float]: ``top1`` and ``class_mean``; 0 without images.
@@ -61,6 +61,7 @@ def accuracy(truth: np.ndarray, found: np.ndarray) -> dict[str, float]:
     """
     if not len(truth):
         return dict(top1=0.0, class_mean=0.0)
-    right = truth == found
+    right = truth == predicted
+    # classes without an image have no share
     shares = [right[truth == c].mean() for c in np.unique(truth)]
     return dict(top1=float(right.mean()), class_mean=float(np.mean(shares)))

@@ -57,8 +57,16 @@ def reliability(confidences: np.ndarray,
     Raises:
         ValueError: If a confidence is not in [0, 1], or ``bins`` is below 1.
     """
-    confidences = _confidences(confidences)
     check_bins(bins)
+    confidences = np.asarray(confidences, dtype=np.float64)
+    # the limit leaves room for sums of probabilities that were rounded; a
+    # NaN fails both comparisons
+    if not ((confidences >= 0) & (confidences < 1 + 1e-5)).all():
+        raise ValueError(
+            'calibration: a confidence is not in [0, 1]: the scores of '
+            'detections must be probabilities.')
+    confidences = confidences.clip(max=1)
+    # a bin has its upper edge, so that a score of 1 needs no bin of its own
     edges = np.linspace(0, 1, bins + 1)
     index = np.searchsorted(edges[1:-1], confidences, side='left')
     counts = np.bincount(index, minlength=bins)
@@ -137,13 +145,9 @@ def interval_coverage(errors: np.ndarray,
     check_levels(levels)
     errors, stds = _gaussians(errors, stds)
     z = np.sort(np.abs(errors / stds).reshape(-1))
-    inside = np.searchsorted(z, _half_widths(levels), side='right')
+    half_widths = [NormalDist().inv_cdf((1 + level) / 2) for level in levels]
+    inside = np.searchsorted(z, half_widths, side='right')
     return inside / max(len(z), 1)
-
-
-def _half_widths(levels: Sequence[float]) -> list[float]:
-    """Half the width of each interval, in standard deviations."""
-    return [NormalDist().inv_cdf((1 + level) / 2) for level in levels]
 
 
 @dataclass
@@ -166,6 +170,7 @@ class CalibrationData:
     @classmethod
     def join(cls, parts: Iterable[CalibrationData]) -> CalibrationData:
         """All detections of several images; none of no image."""
+        # keeps shapes and types where there is no image at all
         empty = cls(np.zeros(0), np.zeros(0, bool), np.zeros((0, 4)),
                     np.zeros((0, 4)))
         parts = [empty, *parts]
@@ -189,30 +194,22 @@ class CalibrationData:
         Returns:
             dict[str, float]: Without those of a side that has no detections.
         """
-        found = dict(detections=float(len(self.confidences)),
-                     matched=float(self.correct.sum()))
+        numbers = dict(detections=float(len(self.confidences)),
+                       matched=float(self.correct.sum()))
         if len(self.confidences):
-            found.update(self._classes(bins))
+            numbers['ece'] = expected_calibration_error(
+                self.confidences, self.correct, bins)
+            numbers['overconfidence'] = float(self.confidences.mean() -
+                                              self.correct.mean())
         if self.has_boxes:
-            found.update(self._boxes(levels))
-        return found
-
-    def _classes(self, bins: int) -> dict[str, float]:
-        gap = self.confidences.mean() - self.correct.mean()
-        return dict(
-            ece=expected_calibration_error(self.confidences, self.correct,
-                                           bins),
-            overconfidence=float(gap))
-
-    def _boxes(self, levels: Sequence[float]) -> dict[str, float]:
-        coverage = interval_coverage(self.errors, self.stds, levels)
-        named = {f'coverage_{100 * level:g}': float(c)
-                 for level, c in zip(levels, coverage)}
-        return dict(
-            box_nll=float(gaussian_nll(self.errors, self.stds).mean()),
-            **named,
-            box_std=float(self.stds.mean()),
-            box_rmse=float(np.sqrt((self.errors**2).mean())))
+            numbers['box_nll'] = float(
+                gaussian_nll(self.errors, self.stds).mean())
+            coverage = interval_coverage(self.errors, self.stds, levels)
+            numbers.update((f'coverage_{100 * level:g}', float(share))
+                           for level, share in zip(levels, coverage))
+            numbers['box_std'] = float(self.stds.mean())
+            numbers['box_rmse'] = float(np.sqrt((self.errors**2).mean()))
+        return numbers
 
 
 def match_to_truth(boxes: np.ndarray,
@@ -244,16 +241,19 @@ def match_to_truth(boxes: np.ndarray,
     """
     overlaps = np.where(ignored, _share_inside(boxes, true_boxes),
                         box_iou(boxes, true_boxes))
+    # COCO's own bound, below which an IoU of 1 that was rounded still is 1
     fits = (np.asarray(labels)[:, None] == np.asarray(true_labels)[None]) & (
         overlaps >= min(iou_thr, 1 - 1e-10))
     free = ~np.asarray(ignored, dtype=bool)
-    found = np.where((fits & ~free).any(1), IGNORED, FALSE_ALARM)
+    match = np.where((fits & ~free).any(1), IGNORED, FALSE_ALARM)
     for i in np.argsort(-np.asarray(scores), kind='stable'):
         candidates = np.flatnonzero(fits[i] & free)
         if len(candidates):
-            best = candidates[::-1][overlaps[i, candidates[::-1]].argmax()]
-            found[i], free[best] = best, False
-    return found
+            # from the back: COCO takes the last of objects that overlap alike
+            candidates = candidates[::-1]
+            best = candidates[overlaps[i, candidates].argmax()]
+            match[i], free[best] = best, False
+    return match
 
 
 def _share_inside(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
@@ -283,17 +283,9 @@ def check_levels(levels: Sequence[float]) -> None:
                              'of an interval: give numbers in (0, 1).')
 
 
-def _confidences(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
-    if not ((values >= 0) & (values < 1 + 1e-5)).all():  # NaN, too
-        raise ValueError(
-            'calibration: a confidence is not in [0, 1]: the scores of '
-            'detections must be probabilities.')
-    return values.clip(max=1)  # sums of probabilities are rounded
-
-
 def _gaussians(errors: np.ndarray,
                stds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Errors and standard deviations, checked; the latter not near 0."""
     errors, stds = (np.asarray(x, dtype=np.float64) for x in (errors, stds))
     fine = np.isfinite(errors).all() and np.isfinite(stds).all()
     if not fine or (stds < 0).any():

@@ -73,7 +73,12 @@ class CalibrationMetric(BaseMetric):
         super().__init__(**kwargs)
         check_bins(bins)
         check_levels(levels)
-        _check_thresholds(score_thr, iou_thr)
+        if not 0 <= score_thr < 1:
+            raise ValueError(f'CalibrationMetric: score_thr is {score_thr}: '
+                             'give a number in [0, 1).')
+        if not 0 < iou_thr <= 1:
+            raise ValueError(f'CalibrationMetric: iou_thr is {iou_thr}: give '
+                             'a number in (0, 1].')
         self.bins = bins
         self.score_thr = score_thr
         self.iou_thr = iou_thr
@@ -89,40 +94,40 @@ class CalibrationMetric(BaseMetric):
                 ``img_id`` or ``gt_instances`` and ``ignored_instances``.
         """
         for sample in data_samples:
-            self.results.append(self._compare(sample))
+            detections = {
+                k: _numpy(v) for k, v in sample['pred_instances'].items()
+                if k in ('bboxes', 'labels', 'scores', 'box_std')
+            }
+            keep = detections['scores'] >= self.score_thr
+            detections = {k: v[keep] for k, v in detections.items()}
+            if self._truth is not None:
+                classes = (self.dataset_meta or {}).get('classes', ())
+                truth = self._truth.of(sample['img_id'], classes)
+            else:
+                truth = _packed_truth(sample)
+            match = match_to_truth(detections['bboxes'], detections['labels'],
+                                   detections['scores'], *truth, self.iou_thr)
+            counted, hits = match != IGNORED, match > FALSE_ALARM
+            # the heads of most detectors predict no deviation
+            stds = detections.get('box_std')
+            known = hits if stds is not None else np.zeros_like(hits)
+            true_boxes = truth[0]
+            self.results.append(
+                CalibrationData(
+                    confidences=detections['scores'][counted].astype(
+                        np.float64),
+                    correct=hits[counted],
+                    errors=true_boxes[match[known]] -
+                    detections['bboxes'][known],
+                    stds=np.zeros((0, 4)) if stds is None else
+                    stds[hits].astype(np.float64)))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """See the class; keys without the prefix."""
-        found = CalibrationData.join(results).summary(self.bins, self.levels)
-        shown = ', '.join(f'{k} {v:.4g}' for k, v in found.items())
+        numbers = CalibrationData.join(results).summary(self.bins, self.levels)
+        shown = ', '.join(f'{k} {v:.4g}' for k, v in numbers.items())
         MMLogger.get_current_instance().info(f'Calibration: {shown}')
-        return found
-
-    def _compare(self, sample: dict) -> CalibrationData:
-        found = {k: _numpy(v) for k, v in sample['pred_instances'].items()
-                 if k in ('bboxes', 'labels', 'scores', 'box_std')}
-        keep = found['scores'] >= self.score_thr
-        found = {k: v[keep] for k, v in found.items()}
-        boxes, labels, ignored = self._truth_of(sample)
-        match = match_to_truth(found['bboxes'], found['labels'],
-                               found['scores'], boxes, labels, ignored,
-                               self.iou_thr)
-        counted, hits = match != IGNORED, match > FALSE_ALARM
-        stds = found.get('box_std')
-        known = hits if stds is not None else np.zeros_like(hits)
-        return CalibrationData(
-            confidences=found['scores'][counted].astype(np.float64),
-            correct=hits[counted],
-            errors=boxes[match[known]] - found['bboxes'][known],
-            stds=np.zeros((0, 4)) if stds is None else stds[hits].astype(
-                np.float64))
-
-    def _truth_of(
-            self, sample: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        if self._truth is not None:
-            classes = (self.dataset_meta or {}).get('classes', ())
-            return self._truth.of(sample['img_id'], classes)
-        return _packed_truth(sample)
+        return numbers
 
 
 class _CocoTruth:
@@ -184,12 +189,3 @@ def _numpy(value) -> np.ndarray:
     """A tensor, or mmdet's boxes, on the CPU; bfloat16 becomes float32."""
     value = getattr(value, 'tensor', value).detach().cpu()
     return (value.float() if value.is_floating_point() else value).numpy()
-
-
-def _check_thresholds(score_thr: float, iou_thr: float) -> None:
-    if not 0 <= score_thr < 1:
-        raise ValueError(f'CalibrationMetric: score_thr is {score_thr}: give '
-                         'a number in [0, 1).')
-    if not 0 < iou_thr <= 1:
-        raise ValueError(f'CalibrationMetric: iou_thr is {iou_thr}: give a '
-                         'number in (0, 1].')

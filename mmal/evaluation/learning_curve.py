@@ -3,14 +3,17 @@
 Costs are boxes or images, values are AP in [0, 1]; both are plain sequences
 ordered by round. Between two rounds a curve is taken as a straight line.
 """
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
+from typing import Optional
 
 import numpy as np
 
 from .ab import relative_change
 
-Series = Tuple[Sequence[float], Sequence[float]]
+Series = tuple[Sequence[float], Sequence[float]]
 
 
 def area_under_curve(costs: Sequence[float],
@@ -52,10 +55,14 @@ def area_under_curve(costs: Sequence[float],
             f'curve, {x[0]} to {x[-1]}')
     if low == high:
         return float(np.interp(low, x, y))
+    # Rounds may share a cost, where the curve jumps: the interval begins
+    # after the jump at its lower end, and ends before that at its upper one.
+    at_low, at_high = np.flatnonzero(x == low), np.flatnonzero(x == high)
+    first = y[at_low[-1]] if len(at_low) else np.interp(low, x, y)
+    last = y[at_high[0]] if len(at_high) else np.interp(high, x, y)
     inside = (x > low) & (x < high)
     grid = np.concatenate(([low], x[inside], [high]))
-    heights = np.concatenate(
-        ([_value_after(x, y, low)], y[inside], [_value_before(x, y, high)]))
+    heights = np.concatenate(([first], y[inside], [last]))
     area = np.sum(np.diff(grid) * (heights[1:] + heights[:-1]) / 2)
     return float(area / (high - low))
 
@@ -83,11 +90,12 @@ def cost_needed(costs: Sequence[float], values: Sequence[float],
         True
     """
     x, y = _check(costs, values)
+    # the first crossing, though a curve may fall below the target again
     reached = np.flatnonzero(y >= target)
     if not len(reached):
         return None
     i = reached[0]
-    if i == 0:
+    if i == 0:  # nobody knows what fewer would have been enough
         return float(x[0])
     share = (target - y[i - 1]) / (y[i] - y[i - 1])
     return float(x[i - 1] + share * (x[i] - x[i - 1]))
@@ -117,7 +125,7 @@ class Saving:
     def percent(self) -> Optional[float]:
         """``fewer`` in percent of the other's cost; None if that is 0."""
         change = relative_change(self.cost, self.other)
-        return None if change is None else 0.0 - change
+        return None if change is None else 0.0 - change  # no -0.0 in tables
 
 
 def saving(curve: Series,
@@ -140,11 +148,11 @@ def saving(curve: Series,
         ValueError: If a curve is empty, holds NaN or its costs fall.
 
     Examples:
-        >>> found = saving(([100, 200], [0.1, 0.5]), ([100, 300], [0.1, 0.3]))
-        >>> found.cost, found.other, found.fewer, found.percent
+        >>> saved = saving(([100, 200], [0.1, 0.5]), ([100, 300], [0.1, 0.3]))
+        >>> saved.cost, saved.other, saved.fewer, saved.percent
         (150.0, 300.0, 150.0, 50.0)
     """
-    _check(*other)
+    _check(*other)  # before its last value is taken for the target
     target = other[1][-1] if target is None else target
     return Saving(
         float(target), cost_needed(*curve, target),
@@ -152,7 +160,8 @@ def saving(curve: Series,
 
 
 def _check(costs: Sequence[float],
-           values: Sequence[float]) -> Tuple[np.ndarray, np.ndarray]:
+           values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """A curve as arrays, if it is one."""
     x = np.asarray(costs, dtype=float)
     y = np.asarray(values, dtype=float)
     if x.ndim != 1 or x.shape != y.shape or not len(x):
@@ -166,14 +175,3 @@ def _check(costs: Sequence[float],
         raise ValueError(
             f'the costs of a learning curve fall: {x.tolist()}')
     return x, y
-
-
-def _value_after(x: np.ndarray, y: np.ndarray, at: float) -> float:
-    """Height just right of ``at``: rounds may share a cost."""
-    same = np.flatnonzero(x == at)
-    return y[same[-1]] if len(same) else np.interp(at, x, y)
-
-
-def _value_before(x: np.ndarray, y: np.ndarray, at: float) -> float:
-    same = np.flatnonzero(x == at)
-    return y[same[0]] if len(same) else np.interp(at, x, y)

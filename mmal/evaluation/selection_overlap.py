@@ -43,6 +43,7 @@ def highest(values: Sequence[float],
     if not 0 <= n <= len(values):
         raise ValueError(f'cannot choose {n} of {len(values)} images: ask '
                          f'for 0 to {len(values)}.')
+    # the last key of lexsort counts first
     return np.lexsort((ties, -values))[:n]
 
 
@@ -64,6 +65,7 @@ def overlap_matrix(chosen: Sequence[Sequence]) -> np.ndarray:
         >>> overlap_matrix([[1, 2, 3, 4], [3, 4, 5, 6]]).tolist()
         [[100.0, 50.0], [50.0, 100.0]]
     """
+    # sizes of lists and of sets: they differ where an id comes twice
     sets = [set(ids) for ids in chosen]
     sizes = {len(ids) for ids in chosen} | {len(ids) for ids in sets}
     if len(sizes) != 1 or 0 in sizes:

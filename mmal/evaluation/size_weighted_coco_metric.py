@@ -56,7 +56,15 @@ class SizeWeightedCocoMetric(CocoMetric):
                  area_ranges: Sequence[Sequence[float]] = COCO_AREAS,
                  **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        _check_ranges(area_ranges)
+        if not len(area_ranges):
+            raise ValueError('SizeWeightedCocoMetric: area_ranges is empty: '
+                             'give at least one group of sizes.')
+        for pair in area_ranges:
+            if len(pair) != 2 or not 0 <= pair[0] < pair[1]:
+                raise ValueError(
+                    f'SizeWeightedCocoMetric: {pair} in area_ranges is no '
+                    'range: give the smallest and the largest area in '
+                    'pixels².')
         if 'bbox' not in self.metrics:
             raise ValueError(
                 f'SizeWeightedCocoMetric: metric is {self.metrics}, but wMAP '
@@ -65,32 +73,31 @@ class SizeWeightedCocoMetric(CocoMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """See the class; keys without the prefix."""
-        found = super().compute_metrics(results)
+        metrics = super().compute_metrics(results)
         if self.format_only:
-            return found
-        new = self._size_weighted([pred for _, pred in results])
-        shown = ', '.join(f'{k} {v:.4f}' for k, v in new.items())
-        MMLogger.get_current_instance().info(
-            shown or 'bbox_wMAP: there are no objects')
-        return {**found, **new}
-
-    def _size_weighted(self, preds: Sequence[dict]) -> dict[str, float]:
+            return metrics
         with redirect_stdout(io.StringIO()):  # pycocotools talks
-            precision, categories = self._precision(self._load(preds))
+            detected = self._load([pred for _, pred in results])
+            precision, categories = self._precision(detected)
         overall, of_classes = size_weighted_ap(precision)
         values = {'bbox_wMAP': overall}
         if self.classwise:
             names = [c['name'] for c in self._coco_api.loadCats(categories)]
             values.update(
                 (f'{n}_wMAP', v) for n, v in zip(names, of_classes))
-        return {k: float(v) for k, v in values.items() if v >= 0}
+        values = {k: float(v) for k, v in values.items() if v >= 0}
+        shown = ', '.join(f'{k} {v:.4f}' for k, v in values.items())
+        MMLogger.get_current_instance().info(
+            shown or 'bbox_wMAP: there are no objects')
+        return {**metrics, **values}
 
     def _load(self, preds: Sequence[dict]) -> COCO:
+        """Detections as pycocotools has them."""
         with TemporaryDirectory() as folder:
             files = self.results2json(preds, osp.join(folder, 'results'))
-            found = load(files['bbox'])
-        if found:
-            return self._coco_api.loadRes(found)
+            detections = load(files['bbox'])
+        if detections:
+            return self._coco_api.loadRes(detections)
         nothing = COCO()  # loadRes cannot read an empty list
         nothing.dataset = dict(self._coco_api.dataset, annotations=[])
         nothing.createIndex()
@@ -103,12 +110,13 @@ class SizeWeightedCocoMetric(CocoMetric):
         params = evaluation.params
         params.catIds, params.imgIds = self.cat_ids, self.img_ids
         params.iouThrs = np.atleast_1d(self.iou_thrs)
+        # one number of detections and one list of areas: COCOeval is run once
         params.maxDets = [max(self.proposal_nums)]
         params.areaRng = self.area_ranges
         params.areaRngLbl = list(map(str, self.area_ranges))
         evaluation.evaluate()
         evaluation.accumulate()
-        # COCOeval has sorted the categories
+        # the order of this table: COCOeval has sorted the categories
         return evaluation.eval['precision'][..., 0], evaluation.params.catIds
 
 
@@ -128,6 +136,8 @@ def size_weighted_ap(precision: np.ndarray) -> tuple[float, np.ndarray]:
         >>> size_weighted_ap(table[None, None])
         (0.375, array([0.5, 0.5]))
     """
+    # -1 stands at all thresholds and recalls of a class without objects, so
+    # that the mean over these is -1 too
     ap = precision.mean((0, 1))
     return float(_known_mean(_known_mean(ap, 0), 0)), _known_mean(ap, 1)
 
@@ -138,14 +148,3 @@ def _known_mean(values: np.ndarray, axis: int) -> np.ndarray:
     count = known.sum(axis)
     total = np.where(known, values, 0).sum(axis)
     return np.where(count > 0, total / np.maximum(count, 1), -1.0)
-
-
-def _check_ranges(ranges: Sequence[Sequence[float]]) -> None:
-    if not len(ranges):
-        raise ValueError('SizeWeightedCocoMetric: area_ranges is empty: give '
-                         'at least one group of sizes.')
-    for pair in ranges:
-        if len(pair) != 2 or not 0 <= pair[0] < pair[1]:
-            raise ValueError(
-                f'SizeWeightedCocoMetric: {pair} in area_ranges is no range: '
-                'give the smallest and the largest area in pixels².')

@@ -67,6 +67,7 @@ def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     shared = (high - low).clip(0).prod(-1)
     areas = [(b[:, 2:] - b[:, :2]).clip(0).prod(-1) for b in (first, second)]
     union = areas[0][:, None] + areas[1][None] - shared
+    # two boxes without area share nothing, rather than NaN
     return np.divide(shared, union, out=np.zeros_like(shared),
                      where=union > 0)
 
@@ -92,12 +93,13 @@ def match_detections(first: Detections,
     iou = box_iou(first.boxes, second.boxes)
     same = first.labels[:, None] == second.labels[None]
     rows, columns = np.nonzero(same & (iou >= iou_thr))
+    # stable, so that equal IoUs go by position on every platform
     order = np.argsort(-iou[rows, columns], kind='stable')
-    taken_rows, taken_columns, pairs = set(), set(), []
+    paired_rows, paired_columns, pairs = set(), set(), []
     for row, column in zip(rows[order].tolist(), columns[order].tolist()):
-        if row not in taken_rows and column not in taken_columns:
-            taken_rows.add(row)
-            taken_columns.add(column)
+        if row not in paired_rows and column not in paired_columns:
+            paired_rows.add(row)
+            paired_columns.add(column)
             pairs.append((row, column))
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
@@ -125,24 +127,17 @@ def uncertainty_shift(first: Mapping[Hashable, Detections],
         raise ValueError(
             f'two sets of detections on {len(first)} and {len(second)} '
             'images, which are not the same: compare them on equal images.')
-    matched = [_matched(first[i], second[i], iou_thr) for i in first]
+    matched = []  # [2, p, U] of the p pairs of each image
+    for i in first:
+        pairs = match_detections(first[i], second[i], iou_thr)
+        matched.append(np.stack([
+            first[i].uncertainties[pairs[:, 0]],
+            second[i].uncertainties[pairs[:, 1]],
+        ]))
+    # over all pairs: an image with many objects counts as much as these
     values = np.concatenate(matched, axis=1)
     means = np.full(values.shape[::2], np.nan)
     if values.shape[1]:
         means = values.mean(1)
-    return Shift(means[0], means[1], values.shape[1],
-                 (_count(first), _count(second)))
-
-
-def _matched(first: Detections, second: Detections,
-             iou_thr: float) -> np.ndarray:
-    """Uncertainties [2, p, U] of the pairs of one image."""
-    pairs = match_detections(first, second, iou_thr)
-    return np.stack([
-        first.uncertainties[pairs[:, 0]],
-        second.uncertainties[pairs[:, 1]],
-    ])
-
-
-def _count(detections: Mapping[Hashable, Detections]) -> int:
-    return sum(map(len, detections.values()))
+    totals = tuple(sum(map(len, side.values())) for side in (first, second))
+    return Shift(means[0], means[1], values.shape[1], totals)

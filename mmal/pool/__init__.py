@@ -10,6 +10,7 @@ from .budget import (
 from .coco import (
     CocoData,
     check_classes,
+    is_box,
     load_coco,
     merge_annotations,
     write_split,
@@ -27,7 +28,6 @@ from .oracle import (
     LabelsPending,
     ManualOracle,
     count_boxes,
-    is_box,
 )
 from .pool import Pool, State, draw_initial
 from .repeat_images import RepeatImages

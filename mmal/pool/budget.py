@@ -9,8 +9,8 @@ from typing import Optional
 
 from mmengine.registry import Registry
 
-from mmal.pool.oracle import BaseOracle
 from mmal.types import ImageId
+from .oracle import BaseOracle
 
 BUDGETS = Registry('budget', scope='mmal', locations=['mmal.pool'])
 
@@ -119,10 +119,13 @@ class BaseBudget(ABC):
                 raise ValueError(f'the selector gave image {image} twice.')
             seen.add(image)
             if image in free:
+                # kept back: if no new image follows, it was preferred to none
                 reselected.append(image)
                 continue
             cost = self.cost(oracle, image)
             if paid and spent + cost > self.size:
+                # not passed over for a cheaper one: that would prefer images
+                # with few boxes, whatever the selector says
                 all_taken = False
                 break
             ids += [*reselected, image]
@@ -130,7 +133,9 @@ class BaseBudget(ABC):
             paid += 1
             spent += cost
             if spent + self.least_cost > self.size:
-                all_taken = False  # as far as anybody knows
+                # the next one need not be drawn, which may cost a selector
+                # minutes; whether there is one nobody knows
+                all_taken = False
                 break
         boxes = None
         if oracle.knows_counts:
@@ -236,15 +241,12 @@ def build_budget(cfg: Mapping) -> BaseBudget:
     if set(cfg) != {'size'}:
         raise ValueError(f'{_KEY} has the keys {sorted(cfg)}: it needs size '
                          'and unit, and may have repeats.')
-    return BUDGETS.get(unit)(_positive(cfg['size'], unit), repeats)
-
-
-def _positive(size, unit: str) -> int:
+    size = cfg['size']
     try:
-        number = operator.index(size)
+        number = operator.index(size)  # numpy's integers too
     except TypeError:
         number = 0
     if isinstance(size, bool) or number < 1:
         raise ValueError(f'{_KEY}.size is {size!r}: it must be a whole '
                          f'number of {unit} above 0.')
-    return number
+    return BUDGETS.get(unit)(number, repeats)

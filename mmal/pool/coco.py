@@ -22,10 +22,10 @@ import numpy as np
 from mmal.fileio import read_json, write_json
 from mmal.types import ImageId
 
-_MISSING = object()
-_ID_TYPES = frozenset({int, str})
+_MISSING = object()  # None is a value that JSON can hold
+_ID_TYPES = frozenset({int, str})  # exact types: a bool is an int too
 _NUMBERS = frozenset({int, float})
-_LARGEST = sys.float_info.max
+_LARGEST = sys.float_info.max  # python's ints may be larger
 
 
 @dataclass
@@ -55,6 +55,11 @@ class CocoData:
     def class_names(self) -> tuple[str, ...]:
         """Category names in file order: the order of mmdet's labels."""
         return tuple(c['name'] for c in self.categories)
+
+    @property
+    def num_boxes(self) -> int:
+        """Boxes on all images, see :func:`is_box`."""
+        return sum(map(is_box, chain.from_iterable(self.annotations.values())))
 
     def without_annotations(self) -> CocoData:
         """The same images for those who must not see what is on them."""
@@ -91,7 +96,13 @@ class CocoData:
         if unknown:
             raise ValueError(f'{self.path} has no images with the ids '
                              f'{some(unknown)}.')
-        kept = [_completed(a) for a in annotations]
+        kept = []
+        for annotation in map(dict, annotations):
+            if 'area' not in annotation:
+                _, _, width, height = annotation['bbox']
+                annotation['area'] = width * height
+            annotation.setdefault('iscrowd', 0)
+            kept.append(annotation)
         foreign = [a['id'] for a in kept if a['image_id'] not in keep]
         if foreign:
             raise ValueError(
@@ -131,22 +142,50 @@ def load_coco(path: str,
     """
     path = os.fspath(path)
     with _paused_gc():
-        return parse_coco(_read(path, backend_args), path, need_annotations)
+        if backend_args is None and '://' not in path:
+            try:
+                raw = read_json(path)
+            except FileNotFoundError:
+                raise FileNotFoundError(
+                    f'there is no COCO file {path}. Check the path (ann_file '
+                    'is taken under data_root), or download or make the data '
+                    'set first.') from None
+            except IsADirectoryError:
+                raise IsADirectoryError(
+                    f'{path} is a folder: name the COCO json in it.') from None
+        else:
+            # mmengine is not needed, nor imported, for files on a disk
+            from mmengine import fileio
+            try:
+                raw = json.loads(fileio.get(path, backend_args))
+            except (json.JSONDecodeError, UnicodeDecodeError) as e:
+                raise _format_error(path, f'is not valid JSON ({e})') from e
+        return parse_coco(raw, path, need_annotations)
 
 
 def parse_coco(raw: Any, path: str, need_annotations: bool = True) -> CocoData:
     """Check the parsed content of a COCO file; see :func:`load_coco`."""
     if not isinstance(raw, dict):
-        raise _bad(path, f'holds a {type(raw).__name__} at its top, not an '
-                   'object with "images", "annotations" and "categories"')
+        raise _format_error(
+            path, f'holds a {type(raw).__name__} at its top, not an object '
+            'with "images", "annotations" and "categories"')
+    # First the form of all three, so that a file of another kind is called
+    # that, and not faulty in some entry.
     images = _rows(raw, 'images', path)
     categories = _rows(raw, 'categories', path)
     if not need_annotations:
         raw = {'annotations': [], **raw}
     annotations = _rows(raw, 'annotations', path)
     by_id = _check_images(images, path)
-    category_ids = _check_categories(categories, path)
-    _check_annotations(annotations, by_id, category_ids, path)
+    if not categories:
+        raise _format_error(path, 'lists no categories',
+                            'Name the classes in it.')
+    category_ids = _column(categories, 'id', _ID_TYPES, path, 'categories')
+    _check_unique(category_ids, path, 'category ids',
+                  'Give every class its own id.')
+    names = _column(categories, 'name', frozenset({str}), path, 'categories')
+    _check_unique(names, path, 'category names', 'Join or rename them.')
+    _check_annotations(annotations, by_id, set(category_ids), path)
     header = {
         k: v
         for k, v in raw.items()
@@ -154,6 +193,15 @@ def parse_coco(raw: Any, path: str, need_annotations: bool = True) -> CocoData:
     }
     return CocoData(path, by_id, group_by_image(annotations), categories,
                     header)
+
+
+def is_box(annotation: Mapping) -> bool:
+    """Whether a COCO annotation is a box that people draw.
+
+    Crowd regions (``iscrowd``) and those marked ``ignore`` are none: they
+    outline no single object, and no detector trains on them as one.
+    """
+    return not (annotation.get('iscrowd') or annotation.get('ignore'))
 
 
 def group_by_image(
@@ -184,6 +232,7 @@ def merge_annotations(*parts: Iterable[Mapping]) -> list[dict]:
     top = max((a['id'] for a in rows if isinstance(a['id'], int)), default=0)
     seen = set()
     for a in rows:
+        # A number above all others: a later annotation may have the next.
         if a['id'] in seen:
             top += 1
             a['id'] = top
@@ -212,11 +261,29 @@ def check_classes(coco: CocoData, classes: Sequence[str], where: str) -> None:
         raise ValueError(f'{where} is the string {classes!r}: write a tuple '
                          f'of names, ({classes!r}, ).')
     classes = list(classes)
+    known = set(classes)
     missing = [c for c in classes if c not in set(coco.class_names)]
-    extra = _used_extra(coco, classes)
+    extra = {c['id']: c['name'] for c in coco.categories
+             if c['name'] not in known}
+    if extra:  # those that no annotation uses do no harm
+        used = {a['category_id']
+                for a in chain.from_iterable(coco.annotations.values())}
+        extra = {i: name for i, name in extra.items() if i in used}
     if missing or extra:
-        raise ValueError(_mismatch(coco, classes, missing, extra, where))
-    in_file = [n for n in coco.class_names if n in set(classes)]
+        text = (f'{where} and the categories of {coco.path} do not fit '
+                'together.')
+        if missing:
+            text += f' Classes that the file lacks: {some(missing, 10)}.'
+        if extra:
+            text += (' Categories with annotations that the model does not '
+                     f'know: {some(extra.values(), 10)}; mmdet would drop '
+                     'them silently.')
+        remedy = ' (e.g. remove these annotations)' if extra else ''
+        raise ValueError(
+            f'{text} Set {where} (and num_classes of the model) to the names '
+            f'in the file, {some(coco.class_names, 10)}, or correct the file'
+            f'{remedy}.')
+    in_file = [n for n in coco.class_names if n in known]
     if in_file != classes:
         raise ValueError(
             f'{where} lists the classes of {coco.path} in another order. '
@@ -233,29 +300,10 @@ def some(values: Iterable, limit: int = 5) -> str:
     return f'{shown}, … ({len(values)} in all)'
 
 
-def _read(path: str, backend_args: Optional[dict]) -> Any:
-    if backend_args is None and '://' not in path:
-        try:
-            return read_json(path)
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f'there is no COCO file {path}. Check the path (ann_file is '
-                'taken under data_root), or download or make the data set '
-                'first.') from None
-        except IsADirectoryError:
-            raise IsADirectoryError(
-                f'{path} is a folder: name the COCO json in it.') from None
-    from mmengine import fileio
-    try:
-        return json.loads(fileio.get(path, backend_args))
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise _bad(path, f'is not valid JSON ({e})') from e
-
-
 @contextlib.contextmanager
 def _paused_gc():
     """Millions of new dicts and no garbage: collecting doubles the time."""
-    was_on = gc.isenabled()
+    was_on = gc.isenabled()  # a caller may have turned it off for itself
     gc.disable()
     try:
         yield
@@ -264,22 +312,25 @@ def _paused_gc():
             gc.enable()
 
 
-def _bad(path: str, problem: str, advice: str = '') -> ValueError:
+def _format_error(path: str, problem: str, advice: str = '') -> ValueError:
     return ValueError(f'{path} {problem}. ' +
                       (advice or 'Correct the file or download it again.'))
 
 
 def _rows(raw: Mapping, key: str, path: str) -> list[dict]:
     if key not in raw:
-        raise _bad(path, f'has no key "{key}": it is no COCO detection file')
+        raise _format_error(
+            path, f'has no key "{key}": it is no COCO detection file')
     rows = raw[key]
     if not isinstance(rows, list):
-        raise _bad(path, f'has a {type(rows).__name__} under "{key}" where a '
-                   'list of objects is needed')
+        raise _format_error(
+            path, f'has a {type(rows).__name__} under "{key}" where a list of '
+            'objects is needed')
     if set(map(type, rows)) - {dict}:
-        where = [n for n, r in enumerate(rows) if not isinstance(r, dict)]
-        raise _bad(path, f'has entries in "{key}" that are no objects, at '
-                   f'the positions {some(where)}')
+        wrong = [n for n, r in enumerate(rows) if not isinstance(r, dict)]
+        raise _format_error(
+            path, f'has entries in "{key}" that are no objects, at the '
+            f'positions {some(wrong)}')
     return rows
 
 
@@ -290,68 +341,62 @@ def _column(rows: Sequence[dict], key: str, types: frozenset, path: str,
         column = list(map(itemgetter(key), rows))
     except KeyError:
         column = [r.get(key, _MISSING) for r in rows]
-    wrong = set(map(type, column)) - types
-    if wrong:
-        at = [n for n, v in enumerate(column) if type(v) in wrong]
-        raise _bad(path, _wrong_values(rows, at, column, key, types, kind))
-    return column
-
-
-def _wrong_values(rows, at, column, key, types, kind) -> str:
-    absent = [n for n in at if column[n] is _MISSING]
-    need = ' or '.join(sorted(t.__name__ for t in types))
+    # No loop in python over what is right: files have 860,001 annotations.
+    wrong_types = set(map(type, column)) - types
+    if not wrong_types:
+        return column
+    wrong = [n for n, v in enumerate(column) if type(v) in wrong_types]
+    absent = [n for n in wrong if column[n] is _MISSING]
     if absent:
-        return f'has {_entries(rows, absent, kind)} without "{key}"'
-    return (f'has a wrong "{key}" in {_entries(rows, at, kind)}: '
-            f'{column[at[0]]!r}, where {need} is needed')
+        raise _format_error(
+            path, f'has {_entries(rows, absent, kind)} without "{key}"')
+    need = ' or '.join(sorted(t.__name__ for t in types))
+    raise _format_error(
+        path, f'has a wrong "{key}" in {_entries(rows, wrong, kind)}: '
+        f'{column[wrong[0]]!r}, where {need} is needed')
 
 
-def _entries(rows: Sequence[dict], at: Sequence[int], kind: str) -> str:
+def _entries(rows: Sequence[dict], positions: Sequence[int],
+             kind: str) -> str:
     """Entries by id, or by position where they have none."""
-    if all('id' in rows[n] for n in at):
-        return f'{kind} with the ids {some(rows[n]["id"] for n in at)}'
-    return f'{kind} at the positions {some(at)}'
+    if all('id' in rows[n] for n in positions):
+        return f'{kind} with the ids {some(rows[n]["id"] for n in positions)}'
+    return f'{kind} at the positions {some(positions)}'
 
 
 def _check_unique(values: Sequence, where: str, what: str,
                   advice: str) -> None:
     if len(set(values)) == len(values):
         return
-    seen, twice = set(), {}
+    seen, duplicates = set(), {}
     for v in values:
         if v in seen:
-            twice[v] = None
+            duplicates[v] = None
         seen.add(v)
-    raise _bad(where, f'has duplicate {what}: {some(twice)}', advice)
+    raise _format_error(where, f'has duplicate {what}: {some(duplicates)}',
+                        advice)
 
 
 def _check_images(rows: list[dict], path: str) -> dict[ImageId, dict]:
+    """The images of a file by their ids."""
     if not rows:
-        raise _bad(path, 'lists no images: the pool is empty',
-                   'Give a file with at least one image.')
+        raise _format_error(path, 'lists no images: the pool is empty',
+                            'Give a file with at least one image.')
     ids = _column(rows, 'id', _ID_TYPES, path, 'images')
     _check_unique(ids, path, 'image ids', 'Give every image its own id.')
     names = _column(rows, 'file_name', frozenset({str}), path, 'images')
     if '' in names:
-        raise _bad(path, 'has an empty "file_name" in the images '
-                   f'{some(compress(ids, [not n for n in names]))}')
+        nameless = compress(ids, [not n for n in names])
+        raise _format_error(
+            path, f'has an empty "file_name" in the images {some(nameless)}')
     for key in ('width', 'height'):
         sizes = _column(rows, key, _NUMBERS, path, 'images')
         wrong = [i for i, s in zip(ids, sizes) if not 0 < s < 2**31]
         if wrong:
-            raise _bad(path, f'has images whose "{key}" is not above 0: the '
-                       f'ids {some(wrong)}')
+            raise _format_error(
+                path, f'has images whose "{key}" is not above 0: the ids '
+                f'{some(wrong)}')
     return dict(zip(ids, rows))
-
-
-def _check_categories(rows: list[dict], path: str) -> set:
-    if not rows:
-        raise _bad(path, 'lists no categories', 'Name the classes in it.')
-    ids = _column(rows, 'id', _ID_TYPES, path, 'categories')
-    names = _column(rows, 'name', frozenset({str}), path, 'categories')
-    _check_unique(ids, path, 'category ids', 'Give every class its own id.')
-    _check_unique(names, path, 'category names', 'Join or rename them.')
-    return set(ids)
 
 
 def _check_annotations(rows: list[dict], images: Mapping, categories: set,
@@ -365,11 +410,11 @@ def _check_annotations(rows: list[dict], images: Mapping, categories: set,
         column = _column(rows, key, _ID_TYPES, path, kind)
         unknown = set(column).difference(known)
         if unknown:
-            of = [i for i, v in zip(ids, column) if v in unknown]
-            raise _bad(
+            users = [i for i, v in zip(ids, column) if v in unknown]
+            raise _format_error(
                 path, f'has annotations of an unknown {what}: annotation ids '
-                f'{some(of)} have the "{key}" {some(sorted(unknown, key=str))}'
-                ', which is not in the file',
+                f'{some(users)} have the "{key}" '
+                f'{some(sorted(unknown, key=str))}, which is not in the file',
                 f'Add the missing {what} entries or remove the annotations.')
     _check_boxes(rows, ids, path)
 
@@ -377,58 +422,27 @@ def _check_annotations(rows: list[dict], images: Mapping, categories: set,
 def _check_boxes(rows: list[dict], ids: list, path: str) -> None:
     boxes = _column(rows, 'bbox', frozenset({list}), path, 'annotations')
     if set(map(len, boxes)) - {4}:
-        raise _bad_boxes(path, ids, [len(b) != 4 for b in boxes], boxes)
+        raise _box_error(path, ids, [len(b) != 4 for b in boxes], boxes)
     if set(map(type, chain.from_iterable(boxes))) - _NUMBERS:
         wrong = [bool(set(map(type, b)) - _NUMBERS) for b in boxes]
-        raise _bad_boxes(path, ids, wrong, boxes)
+        raise _box_error(path, ids, wrong, boxes)
+    # The types first: numpy would take True for 1 and '1' for a number.
     try:
         values = np.fromiter(chain.from_iterable(boxes), np.float64)
     except OverflowError:  # an int beyond every float
-        raise _bad_boxes(
+        raise _box_error(
             path, ids, [max(map(abs, b)) > _LARGEST for b in boxes],
             boxes) from None
     values = values.reshape(-1, 4)
     wrong = ~np.isfinite(values).all(1) | (values[:, 2:] < 0).any(1)
     if wrong.any():
-        raise _bad_boxes(path, ids, wrong, boxes)
+        raise _box_error(path, ids, wrong, boxes)
 
 
-def _bad_boxes(path, ids, wrong, boxes) -> ValueError:
+def _box_error(path, ids, wrong, boxes) -> ValueError:
     first = next(compress(boxes, wrong))
-    return _bad(
+    return _format_error(
         path, f'has malformed boxes in the annotations '
         f'{some(compress(ids, wrong))}: {first}',
         'A "bbox" is [x, y, width, height]: four finite numbers, width and '
         'height not below 0. Correct or remove them.')
-
-
-def _completed(annotation: Mapping) -> dict:
-    done = dict(annotation)
-    if 'area' not in done:
-        done['area'] = done['bbox'][2] * done['bbox'][3]
-    done.setdefault('iscrowd', 0)
-    return done
-
-
-def _used_extra(coco: CocoData, classes: Sequence[str]) -> list[str]:
-    known = set(classes)
-    names = {c['id']: c['name'] for c in coco.categories
-             if c['name'] not in known}
-    if not names:
-        return []
-    used = {a['category_id']
-            for a in chain.from_iterable(coco.annotations.values())}
-    return [n for i, n in names.items() if i in used]
-
-
-def _mismatch(coco, classes, missing, extra, where) -> str:
-    text = (f'{where} and the categories of {coco.path} do not fit together.')
-    if missing:
-        text += f' Classes that the file lacks: {some(missing, 10)}.'
-    if extra:
-        text += (f' Categories with annotations that the model does not '
-                 f'know: {some(extra, 10)}; mmdet would drop them silently.')
-    return text + (
-        f' Set {where} (and num_classes of the model) to the names in the '
-        f'file, {some(coco.class_names, 10)}, or correct the file'
-        + (' (e.g. remove these annotations).' if extra else '.'))

@@ -1,4 +1,4 @@
-"""Find images of a pool that cannot be used, before they stop a run."""
+"""Find unreadable images of a pool before they stop a run."""
 from __future__ import annotations
 
 import contextlib
@@ -8,7 +8,6 @@ import os.path as osp
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Optional
 
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -18,12 +17,13 @@ from mmal.types import ImageId
 from .coco import CocoData
 
 _ORIENTATION = 0x0112  # EXIF
+_QUARTER_TURNS = range(5, 9)  # its values that swap width and height
 _SHOW_PROGRESS_AFTER = 5.0  # seconds
 
 
 @dataclass(frozen=True)
 class UnreadableImage:
-    """An image that cannot be used.
+    """An image that is missing, broken or of another size than its entry.
 
     Args:
         id (int | str): Its id in the COCO file.
@@ -41,25 +41,25 @@ class UnreadableImage:
 
 
 class UnreadableImagesError(ValueError):
-    """Images of the pool that cannot be used.
+    """A pool has unreadable images.
 
     Args:
-        bad (Sequence[UnreadableImage]): At least one; the message shows the first
-            ten.
+        images (Sequence[UnreadableImage]): At least one; the message shows
+            the first ten.
     """
 
-    def __init__(self, bad: Sequence[UnreadableImage]) -> None:
-        self.bad = list(bad)
-        lines = [f'  {b}' for b in self.bad[:10]]
-        if len(self.bad) > 10:
-            lines.append(f'  … and {len(self.bad) - 10} more')
+    def __init__(self, images: Sequence[UnreadableImage]) -> None:
+        self.images = list(images)
+        lines = [f'  {image}' for image in self.images[:10]]
+        if len(self.images) > 10:
+            lines.append(f'  … and {len(self.images) - 10} more')
         super().__init__(
-            f'{len(self.bad)} image(s) of the pool cannot be used:\n' +
+            f'{len(self.images)} image(s) of the pool are unreadable:\n' +
             '\n'.join(lines) + '\nReplace them, or set '
-            "active_learning.on_unreadable='skip' to set them aside.")
+            "active_learning.on_bad_image='skip' to go on without them.")
 
     def __reduce__(self):  # it travels between processes
-        return UnreadableImagesError, (self.bad, )
+        return UnreadableImagesError, (self.images, )
 
 
 def check_images(coco: CocoData,
@@ -91,26 +91,39 @@ def check_images(coco: CocoData,
             the wrong places. Half turns and square images cannot be told.
 
     Returns:
-        list[UnreadableImage]: In the order of the file; empty when all is well.
+        list[UnreadableImage]: In the order of the file; empty when all is
+        well.
     """
-    chosen = coco.images.values() if ids is None else [
+    checked = coco.images.values() if ids is None else [
         coco.images[i] for i in ids]
-    check = partial(
-        _decode_reason if decode else _file_reason,
-        prefix=img_prefix, backend_args=backend_args, apply_exif=apply_exif)
-    with _strict_pil(), ThreadPoolExecutor(max(1, workers)) as pool:
+
+    def reason_of(image: dict) -> Optional[str]:
+        path = osp.join(img_prefix, image['file_name'])
+        if decode:
+            size = (image['width'], image['height'])
+            return _decode(path, backend_args, size, apply_exif)
+        if not _is_local(path, backend_args):
+            from mmengine import fileio
+            exists = fileio.isfile(path, backend_args)
+            return None if exists else 'no such file'
+        try:
+            return None if os.stat(path).st_size else 'the file is empty'
+        except OSError as e:
+            return _os_reason(e)
+
+    # decoding runs outside python's lock, and disks answer several at once
+    with _strict_pil(), ThreadPoolExecutor(max(1, workers)) as threads:
         reasons = tqdm(
-            pool.map(check, chosen),
-            total=len(chosen),
+            threads.map(reason_of, checked),
+            total=len(checked),
             desc='checking images',
             unit='img',
             delay=_SHOW_PROGRESS_AFTER)
-        bad = [
-            UnreadableImage(img['id'], img['file_name'],
-                     osp.join(img_prefix, img['file_name']), reason)
-            for img, reason in zip(chosen, reasons) if reason
+        return [
+            UnreadableImage(image['id'], image['file_name'],
+                            osp.join(img_prefix, image['file_name']), reason)
+            for image, reason in zip(checked, reasons) if reason
         ]
-    return bad
 
 
 def verify_image(path: str,
@@ -130,32 +143,20 @@ def verify_image(path: str,
         PIL's limit against decompression bombs count as fine, unread.
     """
     with _strict_pil():
-        return _verify(path, backend_args, size, apply_exif)
+        return _decode(path, backend_args, size, apply_exif)
 
 
-def _file_reason(image: dict, prefix: str, backend_args: Optional[dict],
-                 **kwargs) -> Optional[str]:
-    path = osp.join(prefix, image['file_name'])
-    if not _is_local(path, backend_args):
-        from mmengine import fileio
-        found = fileio.isfile(path, backend_args)
-        return None if found else 'no such file'
+def _decode(path: str, backend_args: Optional[dict],
+            size: Optional[tuple[int, int]],
+            apply_exif: bool) -> Optional[str]:
+    """What is wrong with an image, see :func:`verify_image`."""
     try:
-        return None if os.stat(path).st_size else 'the file is empty'
-    except OSError as e:
-        return _os_reason(e)
-
-
-def _decode_reason(image: dict, prefix: str, backend_args: Optional[dict],
-                   apply_exif: bool) -> Optional[str]:
-    path = osp.join(prefix, image['file_name'])
-    size = (image['width'], image['height'])
-    return _verify(path, backend_args, size, apply_exif)
-
-
-def _verify(path, backend_args, size, apply_exif) -> Optional[str]:
-    try:
-        content = _read(path, backend_args)
+        if _is_local(path, backend_args):
+            with open(path, 'rb') as f:
+                content = f.read()
+        else:
+            from mmengine import fileio
+            content = fileio.get(path, backend_args)
     except OSError as e:
         return _os_reason(e)
     if not content:
@@ -163,21 +164,17 @@ def _verify(path, backend_args, size, apply_exif) -> Optional[str]:
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
-            return _size_reason(image, size, apply_exif)
+            if size is None:
+                return None
+            actual, note = image.size, ''
+            turned = apply_exif and image.getexif().get(
+                _ORIENTATION, 1) in _QUARTER_TURNS
     except UnidentifiedImageError:
         return 'it is not an image'
     except Image.DecompressionBombError:
-        return None
+        return None  # large, not broken: OpenCV reads 2**30 pixels
     except Exception as e:  # PIL's plugins raise many kinds on broken data
         return f'it is truncated or broken ({e})'
-
-
-def _size_reason(image: Image.Image, size: Optional[tuple[int, int]],
-                 apply_exif: bool) -> Optional[str]:
-    if size is None:
-        return None
-    actual, note = image.size, ''
-    turned = apply_exif and image.getexif().get(_ORIENTATION, 1) in range(5, 9)
     if turned:
         actual, note = actual[::-1], (
             ' after the rotation that its EXIF orientation asks for and that '
@@ -188,15 +185,8 @@ def _size_reason(image: Image.Image, size: Optional[tuple[int, int]],
             f'{size[0]}x{size[1]}{note}')
 
 
-def _read(path: str, backend_args: Optional[dict]) -> bytes:
-    if _is_local(path, backend_args):
-        with open(path, 'rb') as f:
-            return f.read()
-    from mmengine import fileio
-    return fileio.get(path, backend_args)
-
-
 def _is_local(path: str, backend_args: Optional[dict]) -> bool:
+    """Whether a file is on a disk, which needs no mmengine to read."""
     return backend_args is None and '://' not in path
 
 

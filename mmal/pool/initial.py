@@ -65,6 +65,8 @@ def initial_ids(cfg: Mapping,
                          'nothing else. (A config that inherits the other '
                          'one writes initial=dict(_delete_=True, …).)')
     unreadable = set(unreadable)
+    # An unreadable image is replaced by the next one of the same draw: a
+    # larger draw begins with the smaller one.
     if 'size' in cfg:
         usable = [i for i in coco.ids if i not in unreadable]
         return Initial(draw_initial(usable, cfg['size'], seed))

@@ -100,6 +100,8 @@ class RoundDir:
 
     def checkpoints(self) -> list[str]:
         """The checkpoints of the training, the newest first."""
+        # by number, for epoch_10 sorts before epoch_2 by name; best_*.pth are
+        # copies of these
         steps = [
             (int(match[1]), osp.join(self.path, match[0]))
             for match in map(_STEP.fullmatch, _names_in(self.path)) if match

@@ -14,6 +14,7 @@ from mmal.types import ImageId
 from .coco import (
     CocoData,
     group_by_image,
+    is_box,
     load_coco,
     merge_annotations,
     some,
@@ -127,6 +128,7 @@ class CocoOracle(BaseOracle):
                 "oracle=dict(type='mmal.ManualOracle') for images that "
                 'nobody has labelled.')
         self._annotations = labels.annotations
+        # another file may number its categories in its own way
         if labels is not pool:
             check_same_images(pool, labels, pool.ids)
             self._annotations = group_by_image(
@@ -179,7 +181,7 @@ class ManualOracle(BaseOracle):
             raise ValueError('ManualOracle needs folder, where the files for '
                              'labelling go.')
         self.files = LabelDir(folder) if folder else WorkDir(work_dir).labels
-        _ids_by_name(pool)
+        _ids_by_name(pool)  # raises before anybody has labelled a thing
 
     def annotate(self, ids: Iterable[ImageId]) -> list[dict]:
         """See :meth:`BaseOracle.annotate`."""
@@ -188,6 +190,7 @@ class ManualOracle(BaseOracle):
         pending = [i for i in ids if i not in accepted.images]
         if pending:
             self._accept(pending, accepted)
+            # read again: a resumed run reads the same numbers from the file
             accepted = self._load_accepted()
         return accepted.annotations_of(ids)
 
@@ -239,6 +242,7 @@ class ManualOracle(BaseOracle):
                 f'the images {some(rescaled)}. Boxes must be in pixels of the '
                 'original images: label those, unscaled and not rotated.')
         new = translate(labels, self.pool, match)
+        # an untouched copy of the request has these images and no boxes too
         if not new and labels.header.get('confirm_empty') is not True:
             raise ValueError(
                 f'{labels.path} has no annotation for any of the '
@@ -289,6 +293,7 @@ class InitialOracle(BaseOracle):
         """See :meth:`BaseOracle.annotate`."""
         ids = list(ids)
         given = [a for i in ids for a in self._given.get(i, ())]
+        # ManualOracle would stop the run to ask for no image at all
         others = [i for i in ids if i not in self._given]
         asked = self.oracle.annotate(others) if others else []
         return merge_annotations(given, asked)
@@ -304,18 +309,10 @@ class InitialOracle(BaseOracle):
         return counts
 
 
-def is_box(annotation: Mapping) -> bool:
-    """Whether a COCO annotation is a box that people draw.
-
-    Crowd regions (``iscrowd``) and those marked ``ignore`` are none: they
-    outline no single object, and no detector trains on them as one.
-    """
-    return not (annotation.get('iscrowd') or annotation.get('ignore'))
-
-
 def count_boxes(annotations: Iterable[Mapping],
                 ids: Sequence[ImageId]) -> np.ndarray:
-    """Count the boxes that people draw on each image, see :func:`is_box`.
+    """Count the boxes that people draw on each image, see
+    :func:`~mmal.pool.coco.is_box`.
 
     Args:
         annotations (Iterable[dict]): COCO annotations.

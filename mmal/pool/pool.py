@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
@@ -42,6 +42,8 @@ class Pool:
 
     def __init__(self, ids: Iterable[ImageId]) -> None:
         self._ids = list(ids)
+        # Finds the file's own id for an equal one: numpy's 7 equals 7, but
+        # JSON cannot hold it.
         self._known = {i: i for i in self._ids}
         if not self._ids:
             raise ValueError('the pool is empty: its COCO file lists no '
@@ -56,24 +58,9 @@ class Pool:
         self._unreadable: dict[ImageId, UnreadableImage] = {}
 
     @property
-    def ids(self) -> list[ImageId]:
-        """All ids, in the order of the file."""
-        return list(self._ids)
-
-    @property
-    def rounds(self) -> list[list[ImageId]]:
-        """The ids that each round added, in the order they were chosen."""
-        return [list(r) for r in self._rounds]
-
-    @property
     def num_rounds(self) -> int:
         """Rounds committed; the initial set is the first one."""
         return len(self._rounds)
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether nothing is left to label."""
-        return len(self._round_of) + len(self._unreadable) == len(self._ids)
 
     def labelled(self, round: Optional[int] = None) -> list[ImageId]:
         """Ids labelled at the start of a round: rounds 0 to ``round``.
@@ -104,7 +91,8 @@ class Pool:
         last = self._check_round(round)
         return [
             i for i in self._ids
-            if i not in self._unreadable and self._round_of.get(i, last + 1) > last
+            if i not in self._unreadable
+            and self._round_of.get(i, last + 1) > last
         ]
 
     def repeat_counts(self, round: Optional[int] = None) -> dict[ImageId, int]:
@@ -133,7 +121,7 @@ class Pool:
         Args:
             ids (Iterable[int | str]): Unlabelled ids, in the order chosen.
             seed (int, optional): The seed they were chosen with.
-            reselected (Iterable[int | str]): Labelled ids that were chosen once more.
+            reselected (Iterable[int | str]): Reselected ids.
 
         Returns:
             int: The number of the new round.
@@ -148,13 +136,19 @@ class Pool:
         if not ids and not reselected:
             raise ValueError(f'round {new} would add no image to the pool: '
                              'select at least one.')
-        for part in (ids, reselected):
-            if len(set(part)) != len(part):
-                twice = some(i for i in part if part.count(i) > 1)
+        for chosen in (ids, reselected):
+            times = Counter(chosen)
+            duplicates = [i for i in chosen if times[i] > 1]
+            if duplicates:
                 raise ValueError(f'round {new} holds an image twice: '
-                                 f'{twice}.')
+                                 f'{some(duplicates)}.')
         self._check_unlabelled(ids, f'cannot be labelled in round {new}')
-        self._check_labelled(reselected, new)
+        unlabelled = [i for i in reselected if i not in self._round_of]
+        if unlabelled:
+            raise ValueError(
+                f'images {some(unlabelled)} cannot be reselected in round '
+                f'{new}: they are not labelled.')
+        # Nothing can fail from here on: a round is committed as a whole.
         self._rounds.append(ids)
         self._reselected.append(reselected)
         self._seeds.append(None if seed is None else int(seed))
@@ -172,6 +166,7 @@ class Pool:
             ValueError: If an id is unknown or labelled already. Nothing is
                 changed then.
         """
+        # Of an image that two checks found unreadable the first reason stays.
         new = {self._lookup([image.id])[0]: image for image in images}
         new = {i: image for i, image in new.items()
                if i not in self._unreadable}
@@ -184,12 +179,15 @@ class Pool:
                  stopped: Optional[str] = None,
                  **meta: Any) -> State:
         """Everything a resumed run needs; see :class:`State`."""
-        rounds = [
-            _entry(*r) for r in zip(self._rounds, self._seeds, self._reselected)
-        ]
+        rounds = []
+        for ids, chosen_with, reselected in zip(self._rounds, self._seeds,
+                                                self._reselected):
+            rounds.append(dict(ids=list(ids), seed=chosen_with))
+            if reselected:
+                rounds[-1]['reselected'] = list(reselected)
+        unreadable = [asdict(image) for image in self._unreadable.values()]
         return State(config_hash, int(seed), pool_hash(self._ids),
-                     len(self._ids), rounds,
-                     [asdict(b) for b in self._unreadable.values()], stopped, meta)
+                     len(self._ids), rounds, unreadable, stopped, meta)
 
     @classmethod
     def from_state(cls, state: State, ids: Iterable[ImageId]) -> Pool:
@@ -213,7 +211,8 @@ class Pool:
         try:
             for r in state.rounds:
                 pool.commit(r['ids'], r['seed'], r.get('reselected', ()))
-            pool.set_unreadable(UnreadableImage(**b) for b in state.unreadable)
+            pool.set_unreadable(
+                UnreadableImage(**image) for image in state.unreadable)
         except (TypeError, ValueError) as e:
             raise _corrupt('the state of the pool', str(e)) from e
         return pool
@@ -236,6 +235,7 @@ class Pool:
                 f'{len(self._unreadable)} unreadable)')
 
     def _check_round(self, round: Optional[int]) -> int:
+        """A round that was committed; the latest for None."""
         if round is None:
             return len(self._rounds) - 1
         if not 0 <= round < len(self._rounds):
@@ -244,7 +244,7 @@ class Pool:
         return round
 
     def _lookup(self, ids: Iterable[ImageId]) -> list[ImageId]:
-        """The pool's own ids, so that numpy integers do not get into it."""
+        """The pool's own ids for equal ones."""
         ids = list(ids)
         unknown = [i for i in ids if i not in self._known]
         if unknown:
@@ -253,19 +253,13 @@ class Pool:
                 'are those of the COCO file, not positions in a data set.')
         return [self._known[i] for i in ids]
 
-    def _check_labelled(self, ids: Sequence[ImageId], round: int) -> None:
-        new = [i for i in ids if i not in self._round_of]
-        if new:
-            raise ValueError(
-                f'images {some(new)} cannot be reselected in round {round}: '
-                'they are not labelled.')
-
     def _check_unlabelled(self, ids: Sequence[ImageId], problem: str) -> None:
-        done = [i for i in ids if i in self._round_of]
-        if done:
+        """Raise ValueError if an image is labelled or unreadable."""
+        labelled = [i for i in ids if i in self._round_of]
+        if labelled:
             raise ValueError(
-                f'images {some(done)} {problem}: they are labelled since '
-                f'round {self._round_of[done[0]]}.')
+                f'images {some(labelled)} {problem}: they are labelled since '
+                f'round {self._round_of[labelled[0]]}.')
         unreadable = [i for i in ids if i in self._unreadable]
         if unreadable:
             reason = self._unreadable[unreadable[0]].reason
@@ -284,9 +278,9 @@ class State:
         num_images (int): How many there are.
         rounds (list[dict]): Per round ``ids``, in the order chosen, the
             ``seed`` they were chosen with (or None) and, if there are any,
-            ``reselected``: labelled ids that were chosen once more.
-        unreadable (list[dict]): id, file_name, path and reason of images that
-            cannot be used.
+            ``reselected`` ids.
+        unreadable (list[dict]): id, file_name, path and reason of unreadable
+            images.
         stopped (str, optional): Why the run is over ('rounds', 'target',
             'exhausted'), or None while it goes on.
         meta (dict): What else the writer wants to keep; JSON types.
@@ -310,7 +304,7 @@ class State:
 
         Raises:
             FileNotFoundError: If there is none.
-            ValueError: If it is corrupt, or of a newer version.
+            ValueError: If it is corrupt, or of another version.
         """
         try:
             raw = read_json(path)
@@ -318,12 +312,30 @@ class State:
             raise _corrupt(path, 'it is not valid JSON') from e
         if not isinstance(raw, dict) or 'version' not in raw:
             raise _corrupt(path, 'it is no state of mmal')
+        # before the keys are looked at: they differ between versions
         if raw.pop('version') != STATE_VERSION:
             raise ValueError(f'{path} was written by another version of mmal '
                              '(its format is not '
                              f'{STATE_VERSION}). Use that version, or start '
                              'again in another work folder.')
-        _check_state(raw, path)
+        types = {
+            'config_hash': str, 'seed': int, 'pool_hash': str,
+            'num_images': int, 'rounds': list, 'unreadable': list,
+            'stopped': (str, type(None)), 'meta': dict
+        }
+        wrong = {key for key in {*raw, *types}
+                 if key not in raw or key not in types
+                 or not isinstance(raw[key], types[key])}
+        if wrong:
+            raise _corrupt(path,
+                           f'wrong or missing keys {some(sorted(wrong))}')
+        if not all(map(_is_round, raw['rounds'])):
+            raise _corrupt(path, 'a round is not of the form {ids, seed} or '
+                           '{ids, seed, reselected}')
+        fields = set(UnreadableImage.__dataclass_fields__)
+        if not all(isinstance(image, dict) and set(image) == fields
+                   for image in raw['unreadable']):
+            raise _corrupt(path, f'"unreadable" entries need {sorted(fields)}')
         return cls(**raw)
 
 
@@ -352,41 +364,17 @@ def draw_initial(ids: Sequence[ImageId], size: int,
     return seeded_order(ids, 'initial', seed)[:size]
 
 
-def _entry(ids: list, seed: Optional[int], reselected: list) -> dict:
-    """A round as it stands in the state."""
-    entry = dict(ids=list(ids), seed=seed)
-    return dict(entry, reselected=list(reselected)) if reselected else entry
-
-
 def pool_hash(ids: Iterable[ImageId]) -> str:
     """A hash of a set of ids, whatever their order."""
+    # sorted, so that a file written in another order is the same pool
     h = hashlib.blake2b(digest_size=16)
     for name in sorted(repr(i) for i in ids):
         h.update(name.encode('utf-8', 'backslashreplace') + b'\n')
     return h.hexdigest()
 
 
-def _check_state(raw: Mapping, path: str) -> None:
-    types = {
-        'config_hash': str, 'seed': int, 'pool_hash': str, 'num_images': int,
-        'rounds': list, 'unreadable': list, 'stopped': (str, type(None)),
-        'meta': dict
-    }
-    wrong = set(raw) ^ set(types)
-    wrong |= {k for k in set(raw) & set(types)
-              if not isinstance(raw[k], types[k])}
-    if wrong:
-        raise _corrupt(path, f'wrong or missing keys {some(sorted(wrong))}')
-    if not all(map(_is_entry, raw['rounds'])):
-        raise _corrupt(path, 'a round is not of the form {ids, seed} or '
-                       '{ids, seed, reselected}')
-    fields = set(UnreadableImage.__dataclass_fields__)
-    if not all(isinstance(b, dict) and set(b) == fields
-               for b in raw['unreadable']):
-        raise _corrupt(path, f'"unreadable" entries need {sorted(fields)}')
-
-
-def _is_entry(value: Any) -> bool:
+def _is_round(value: Any) -> bool:
+    """Whether an entry of ``State.rounds`` has the right form."""
     return (isinstance(value, dict)
             and set(value) - {'reselected'} == {'ids', 'seed'}
             and isinstance(value['ids'], list)

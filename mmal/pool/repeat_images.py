@@ -17,8 +17,7 @@ from .coco import some
 class RepeatImages:
     """Wraps a data set and repeats single images of it.
 
-    :class:`~mmengine.dataset.RepeatDataset` repeats all of them. An image
-    and its repetitions stand side by side; samplers shuffle them. With
+    :class:`~mmengine.dataset.RepeatDataset` repeats all of them. With
     Mosaic and the like, this is what ``MultiImageMixDataset`` wraps.
 
     Images that the data set leaves out (``filter_cfg``) are not repeated.
@@ -40,7 +39,25 @@ class RepeatImages:
             dataset = ALL_DATASETS.build(dataset)
         self.dataset = dataset
         self.dataset.full_init()
-        self._index = _positions(self.dataset, _load(repeats))
+        content = read_json(repeats)
+        if not isinstance(content, dict) or set(content) != {'ids', 'times'}:
+            raise ValueError(
+                f'{repeats} must hold an object with ids and times.')
+        ids, times = content['ids'], content['times']
+        wrong = [t for t in times if type(t) is not int or t < 0]
+        if wrong or len(ids) != len(times):
+            raise ValueError(
+                f'{repeats} has {len(ids)} ids and {len(times)} times, which '
+                'must be as many whole numbers, 0 or more. Wrong are: '
+                f'{some(wrong)}.')
+        # An image and its repetitions stand side by side, so that a position
+        # depends on the images before it alone; samplers shuffle them.
+        times_of = dict(zip(ids, times))
+        entries = map(self.dataset.get_data_info, range(len(self.dataset)))
+        counts = np.fromiter(
+            (1 + times_of.get(entry['img_id'], 0) for entry in entries),
+            np.int64, len(self.dataset))
+        self._index = np.repeat(np.arange(len(self.dataset)), counts)
 
     @property
     def metainfo(self) -> dict:
@@ -76,24 +93,3 @@ class RepeatImages:
 
     def _at(self, idx: int) -> int:
         return int(self._index[idx])
-
-
-def _positions(dataset: BaseDataset, times: Mapping) -> np.ndarray:
-    """Of the entries of a data set, each 1 + times[id] times."""
-    number = len(dataset)
-    ids = (dataset.get_data_info(i)['img_id'] for i in range(number))
-    counts = np.fromiter((1 + times.get(i, 0) for i in ids), np.int64, number)
-    return np.repeat(np.arange(number), counts)
-
-
-def _load(path: str) -> dict:
-    content = read_json(path)
-    if not isinstance(content, dict) or set(content) != {'ids', 'times'}:
-        raise ValueError(f'{path} must hold an object with ids and times.')
-    ids, times = content['ids'], content['times']
-    wrong = [t for t in times if type(t) is not int or t < 0]
-    if wrong or len(ids) != len(times):
-        raise ValueError(
-            f'{path} has {len(ids)} ids and {len(times)} times, which must be '
-            f'as many whole numbers, 0 or more. Wrong are: {some(wrong)}.')
-    return dict(zip(ids, times))

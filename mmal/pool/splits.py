@@ -36,6 +36,7 @@ def write_round_splits(folder: RoundDir,
         OSError: If they cannot be written.
     """
     write_split(folder.labelled, coco, pool.labelled(round), annotations)
+    # ``coco`` may know annotations of these: they are not passed on
     write_split(folder.unlabelled, coco, pool.unlabelled(round))
 
 

@@ -77,9 +77,12 @@ def draw_detections(model: nn.Module,
     os.makedirs(folder, exist_ok=True)
     files = [osp.join(folder, name) for name in picture_names(images)]
     for path, file in zip(images, files):
+        image = mmcv.imread(path)
+        if image is None:
+            raise ValueError(f'{path} cannot be read as an image: is it one?')
         visualizer.add_datasample(
             osp.basename(path),
-            _read(path),
+            np.ascontiguousarray(image[..., ::-1]),
             inference_detector(model, path),
             draw_gt=False,
             pred_score_thr=score_thr,
@@ -87,21 +90,15 @@ def draw_detections(model: nn.Module,
     return files
 
 
-def _read(path: str) -> np.ndarray:
-    image = mmcv.imread(path)
-    if image is None:
-        raise ValueError(f'{path} cannot be read as an image: is it one?')
-    return np.ascontiguousarray(image[..., ::-1])
-
-
 def picture_names(images: Sequence[str]) -> Iterator[str]:
     """The name of each image's png; one that is taken gets a number."""
-    taken = set()
+    names = set()
     for path in images:
+        # images of several folders, or of several formats, may share a stem
         stem = name = osp.splitext(osp.basename(path))[0]
         number = 1
-        while name in taken:
+        while name in names:
             number += 1
             name = f'{stem}_{number}'
-        taken.add(name)
+        names.add(name)
         yield f'{name}.png'

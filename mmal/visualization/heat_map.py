@@ -1,6 +1,9 @@
 """A map of numbers over an image."""
+from __future__ import annotations
+
 import io
-from typing import Callable, Optional
+from collections.abc import Callable
+from typing import Optional
 
 import numpy as np
 
@@ -28,6 +31,7 @@ def draw_heat_map(image: np.ndarray,
         bytes: A PNG; the same input gives the same bytes with the same
         matplotlib.
     """
+    # pyplot would look for a screen and keep the figure
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     height, width = image.shape[:2]
@@ -38,7 +42,19 @@ def draw_heat_map(image: np.ndarray,
     left.imshow(image)
     if annotate is not None:
         annotate(left)
-    heat = _overlay(right, image, values, vmax)
+    grey = image.astype(float).mean(-1)
+    right.imshow(grey, cmap='gray', vmin=0, vmax=255)
+    top = vmax if vmax is not None else float(values.max(initial=0))
+    heat = right.imshow(
+        values,
+        cmap='inferno',
+        alpha=0.65,
+        vmin=0,
+        vmax=top or 1.0,  # a map of zeros is dark
+        # the centre of a pixel is at its number: an image ends half a pixel
+        # beyond the last one
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        interpolation='nearest')
     for panel in (left, right):
         panel.set_axis_off()
     figure.colorbar(heat, ax=right, label=label, fraction=0.046, pad=0.02)
@@ -46,20 +62,3 @@ def draw_heat_map(image: np.ndarray,
     figure.savefig(
         content, format='png', dpi=DPI, metadata={'Software': None})
     return content.getvalue()
-
-
-def _overlay(panel, image: np.ndarray, values: np.ndarray,
-             vmax: Optional[float]):
-    """Draw the grey image and the map; returns what the colours mean."""
-    height, width = image.shape[:2]
-    grey = image.astype(float).mean(-1)
-    panel.imshow(grey, cmap='gray', vmin=0, vmax=255)
-    top = vmax if vmax is not None else float(values.max(initial=0))
-    return panel.imshow(
-        values,
-        cmap='inferno',
-        alpha=0.65,
-        vmin=0,
-        vmax=top or 1.0,  # a map of zeros is dark
-        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-        interpolation='nearest')

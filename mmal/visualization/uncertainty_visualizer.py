@@ -71,9 +71,10 @@ class UncertaintyVisualizer(DetLocalVisualizer):
                        *args,
                        **kwargs) -> None:
         """See mmdet's ``DetLocalVisualizer.add_datasample``."""
-        if self.show_uncertainty and _can_grow(data_sample):
+        if self.show_uncertainty and data_sample is not None and \
+                _is_uncertain(data_sample.get('pred_instances', {})):
             factor = math.ceil(self.min_width / image.shape[1])
-            image, data_sample = _grown(image, data_sample, factor)
+            image, data_sample = _enlarged(image, data_sample, factor)
         super().add_datasample(name, image, data_sample, *args, **kwargs)
 
     def _draw_instances(self, image: np.ndarray, instances: InstanceData,
@@ -81,24 +82,26 @@ class UncertaintyVisualizer(DetLocalVisualizer):
                         palette: Optional[list]) -> np.ndarray:
         if not (self.show_uncertainty and _is_uncertain(instances)):
             return super()._draw_instances(image, instances, classes, palette)
-        names = _names(instances, classes)
+        labels = instances.labels.tolist()
+        if 'label_names' in instances:
+            names = list(instances.label_names)
+        else:
+            names = [classes[i] if classes is not None else f'class {i}'
+                     for i in labels]
+
+        # mmdet draws boxes and masks; for empty names it writes nothing
         bare = InstanceData(**dict(instances.items()))
-        bare.label_names = [''] * len(names)  # nothing is drawn for these
+        bare.label_names = [''] * len(names)
         if 'scores' in bare:
             del bare.scores
         super()._draw_instances(image, bare, classes, palette)
-        self._draw_labels(image, instances, names, palette)
-        return self.get_image()
 
-    def _draw_labels(self, image: np.ndarray, instances: InstanceData,
-                     names: list[str], palette: Optional[list]) -> None:
         texts = [
             uncertainty_text(instances, i, n) for i, n in enumerate(names)
         ]
         sizes = np.array([text_extent(t, self.font_size) for t in texts])
         boxes = instances.bboxes.detach().cpu().numpy()
         corners = place_labels(boxes, sizes, image.shape[:2])
-        labels = instances.labels.tolist()
         inks = get_palette(self.text_color, max(labels) + 1)
         edges = get_palette(self.bbox_color or palette, max(labels) + 1)
         for text, corner, label in zip(texts, corners, labels):
@@ -113,6 +116,7 @@ class UncertaintyVisualizer(DetLocalVisualizer):
                     alpha=0.7,
                     pad=MARGIN,
                     edgecolor=np.divide(edges[label], 255)))
+        return self.get_image()
 
 
 def uncertainty_text(instances: InstanceData, index: int, name: str) -> str:
@@ -130,11 +134,11 @@ def uncertainty_text(instances: InstanceData, index: int, name: str) -> str:
 
     Examples:
         >>> import torch
-        >>> found = InstanceData(
+        >>> detections = InstanceData(
         ...     scores=torch.tensor([0.83]),
         ...     box_aleatoric=torch.tensor([[0.1, 0.21, 0.2, 0.0]]),
         ...     cls_epistemic=torch.tensor([3.16e-6]))
-        >>> uncertainty_text(found, 0, 'cow').splitlines()
+        >>> uncertainty_text(detections, 0, 'cow').splitlines()
         ['cow 0.83', 'box al 0.21', 'cls ep 3.2e-6']
     """
     lines = {'': [name]}
@@ -176,28 +180,21 @@ def place_labels(boxes: np.ndarray, sizes: np.ndarray,
     """
     limit = np.array(image_size)[::-1] - sizes
     placed = np.zeros((0, 4))
-    for box, size, most in zip(boxes, sizes, limit):
-        corners = np.maximum(np.minimum(_beside(box, size), most), 0)
-        spots = np.concatenate([corners, corners + size], axis=1)
-        covered = [_overlaps(spots, b).sum(1) for b in (boxes, placed)]
-        best = np.lexsort(np.round(covered, 3))[0]  # equal up to rounding
+    for (x1, y1, x2, y2), (width, height), most in zip(boxes, sizes, limit):
+        corners = np.array([(x1, y1 - height), (x1, y2), (x2, y1),
+                            (x1 - width, y1), (x1, y1)])
+        corners = np.maximum(np.minimum(corners, most), 0)
+        spots = np.concatenate([corners, corners + (width, height)], axis=1)
+        covered = []  # area of each spot, on boxes and on labels
+        for others in (boxes, placed):
+            low = np.maximum(spots[:, None, :2], others[None, :, :2])
+            high = np.minimum(spots[:, None, 2:], others[None, :, 2:])
+            covered.append((high - low).clip(0).prod(-1).sum(1))
+        # rounded, so that spots that are equal by eye go by their order; the
+        # last key, the labels, counts first
+        best = np.lexsort(np.round(covered, 3))[0]
         placed = np.concatenate([placed, spots[best:best + 1]])
     return placed[:, :2]
-
-
-def _beside(box: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Corners [5, 2] of a label around its box and in it."""
-    x1, y1, x2, y2 = box
-    width, height = size
-    return np.array([(x1, y1 - height), (x1, y2), (x2, y1), (x1 - width, y1),
-                     (x1, y1)])
-
-
-def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Areas [n, m] that boxes [n, 4] and [m, 4] share."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    return (high - low).clip(0).prod(-1)
 
 
 def text_extent(text: str, font_size: float) -> tuple[float, float]:
@@ -210,39 +207,27 @@ def text_extent(text: str, font_size: float) -> tuple[float, float]:
     return width + 2 * MARGIN, 1.25 * font_size * len(lines) + 2 * MARGIN
 
 
-def _names(instances: InstanceData, classes: Optional[list]) -> list[str]:
-    if 'label_names' in instances:
-        return list(instances.label_names)
-    labels = instances.labels.tolist()
-    return [classes[i] if classes is not None else f'class {i}'
-            for i in labels]
-
-
 def _is_uncertain(instances: InstanceData) -> bool:
+    """Whether there are boxes with a field of :data:`FIELDS`."""
     known = 'bboxes' in instances and len(instances) > 0
     return known and any(field in instances for field in FIELDS)
 
 
-def _can_grow(sample: Optional[DetDataSample]) -> bool:
-    """Only pictures of nothing but boxes are enlarged."""
-    if sample is None or not _is_uncertain(
-            sample.get('pred_instances', InstanceData())):
-        return False
-    parts = [p for p in sample.values() if isinstance(p, InstanceData)]
-    return not any('masks' in p for p in parts) and not any(
-        k.endswith('_seg') for k in sample.keys())
-
-
-def _grown(image: np.ndarray, sample: DetDataSample,
-           factor: int) -> tuple[np.ndarray, DetDataSample]:
-    """Image and boxes enlarged; what was given is not changed."""
-    if factor <= 1:
+def _enlarged(image: np.ndarray, sample: DetDataSample,
+              factor: int) -> tuple[np.ndarray, DetDataSample]:
+    """Image and boxes; what was given is not changed."""
+    parts = {key: part for key, part in sample.items()
+             if isinstance(part, InstanceData)}
+    has_masks = any('masks' in part for part in parts.values()) or any(
+        key.endswith('_seg') for key in sample.keys())
+    # masks would have to grow too: a picture with any stays as it is
+    if factor <= 1 or has_masks:
         return image, sample
     image = cv2.resize(
         image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     large = sample.clone()  # shares its parts with the sample
-    for key, part in sample.items():
-        if isinstance(part, InstanceData) and 'bboxes' in part:
+    for key, part in parts.items():
+        if 'bboxes' in part:
             part = part.clone()
             part.bboxes = getattr(part.bboxes, 'tensor', part.bboxes) * factor
             setattr(large, key, part)

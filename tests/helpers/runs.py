@@ -5,7 +5,6 @@ import sys
 
 from helpers.forks import ROOT, fork_run
 from helpers.tiny import tiny_config
-
 from mmal.fileio import read_json
 
 TRAIN = os.path.join(ROOT, 'tools', 'al_train.py')

@@ -1,6 +1,7 @@
 """Two selections compared by what models learn from them."""
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -75,6 +76,7 @@ def done(data, tmp_path_factory):
     return work, command, out.getvalue()
 
 
+@pytest.mark.run
 def test_files_are_of_the_split(data, done):
     work, _, _ = done
     test = make(data, work)
@@ -82,14 +84,16 @@ def test_files_are_of_the_split(data, done):
     folder = os.path.join(work, 'split_01')
     base = names(data['reference'])
     assert names(os.path.join(work, 'reference', 'labelled.json')) == base
+    both = set().union(*split.test)
     for side, train, tested in zip(SIDES, split.train, split.test):
         assert names(os.path.join(folder, side, 'labelled.json')) == \
             base | set(train)
         assert names(os.path.join(folder, f'test_{side}.json')) == set(tested)
-        assert not set(train) & set(split.both)
-    assert names(os.path.join(folder, 'test_both.json')) == set(split.both)
+        assert not set(train) & both
+    assert names(os.path.join(folder, 'test_both.json')) == both
 
 
+@pytest.mark.run
 def test_every_model_has_metrics_on_every_test_set(done):
     work, _, printed = done
     results = read_json(os.path.join(work, 'results.json'))
@@ -108,6 +112,7 @@ def test_every_model_has_metrics_on_every_test_set(done):
         assert '| class_0 | ' in f.read()
 
 
+@pytest.mark.run
 def test_the_boxes_of_both_selections_are_shown(data, done):
     work, _, printed = done
     sizes = [(len(c['images']), sum(
@@ -123,6 +128,7 @@ def test_the_boxes_of_both_selections_are_shown(data, done):
         for name, (images, boxes) in zip(('manual', 'AL'), sizes)]
 
 
+@pytest.mark.run
 def test_finished_work_is_not_repeated(done, capsys, monkeypatch):
     work, command, printed = done
     before = os.path.getmtime(os.path.join(work, 'results.json'))
@@ -139,6 +145,7 @@ def test_finished_work_is_not_repeated(done, capsys, monkeypatch):
     assert 'seed: 0 -> 1' in capsys.readouterr().err
 
 
+@pytest.mark.run
 def test_interrupted_and_resumed_is_the_same(data, done, tmp_path,
                                              monkeypatch):
     """Stopped in the middle of the evaluation of A."""
@@ -164,17 +171,19 @@ def test_interrupted_and_resumed_is_the_same(data, done, tmp_path,
         assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
 
 
+@pytest.mark.run
 def test_a_given_reference_model_is_only_tested(data, done, tmp_path,
                                                 monkeypatch):
     given = os.path.join(done[0], 'reference', 'model', 'weights.pth')
     trained = []
-    monkeypatch.setattr(ab, 'train_to_weights',
-                        lambda cfg, *_: trained.append(cfg.work_dir))
+
+    def train(cfg, settings, round, files):
+        trained.append(cfg.work_dir)
+        os.makedirs(files.path, exist_ok=True)
+        shutil.copy(given, files.weights)
+
+    monkeypatch.setattr(ab, 'train_to_weights', train)
     test = make(data, tmp_path / 'work', checkpoint=given)
-    monkeypatch.setattr(
-        test, '_train',
-        lambda model, number, train=test._train: train(
-            model, number) and given)
     results = test.run()
     assert [os.path.basename(t) for t in trained] == list(SIDES)
     theirs = read_json(os.path.join(done[0], 'results.json'))
@@ -208,13 +217,25 @@ class Oracle(torch.nn.Module):
         return [s.to_dict() for s in batch['data_samples']]
 
 
+@pytest.fixture(scope='module')
+def seen(data, tmp_path_factory):
+    """A test whose models all see what :class:`Oracle` sees; its results."""
+    here = make(data, tmp_path_factory.mktemp('seen') / 'work')
+    with pytest.MonkeyPatch.context() as m, \
+            DefaultScope.overwrite_default_scope('mmdet'):
+        m.setattr(ab, 'train_to_weights', lambda *args: None)
+        m.setattr(ab, 'load_detector',
+                  lambda *args: Oracle(here.dataset.data_root))
+        return here, here.run()
+
+
 @pytest.mark.parametrize('test', TESTS)
-def test_each_test_set_is_evaluated(data, tmp_path, test):
+def test_each_test_set_is_evaluated(seen, test):
     """A detector that sees all but class 1, on images of known classes."""
-    here = make(data, tmp_path / 'work')
-    found = here._evaluate(Oracle(here.dataset.data_root), 0, test)
+    here, results = seen
+    found = results[key('a', 0, test)]
     path = here.cfg.val_dataloader.dataset.ann_file if test == 'val' else \
-        os.path.join(here._folder(0), f'test_{test}.json')
+        os.path.join(here.work.path, 'split_01', f'test_{test}.json')
     coco = load_coco(os.path.join(here.dataset.data_root, path))
     there = {a['category_id'] for a in coco.annotations_of(coco.ids)}
     expected = {f'class_{c}': float(c != 1) if c + 1 in there else None
@@ -293,7 +314,7 @@ def test_selected_json_is_read_with_its_pool(data, tmp_path):
     theirs = load_coco(data['a'])
     assert found.images == theirs.images
     assert found.annotations == theirs.annotations
-    known = data['pool'].ids[0]  # taken again: nothing new
+    known = data['pool'].ids[0]  # reselected: nothing new
     write_json(path, dict(ids=[known, *ids], reselected=[known]))
     assert load_selection(path, data['pool']).images == theirs.images
     with pytest.raises(ValueError, match='with --pool'):

@@ -17,9 +17,12 @@ from mmal.analysis.uncertainty import (
     selection_overlap,
     shift_tables,
 )
+from mmal.engine import round_config
 from mmal.scores import Scores
+from mmal.scoring import ScoringData, Split
 from mmal.scoring.detections.predict import detect
 
+pytestmark = pytest.mark.run
 SHIFT = ShiftAnalysis(score_thr=0.1, progress=False)
 
 
@@ -129,7 +132,10 @@ def test_means_are_those_of_the_detections(run):
     """The model with itself has all its detections in common."""
     this = find_round(run)
     model, cfg = this.model()
-    data = SHIFT._data(cfg, None)
+    val = dict(cfg.val_dataloader.dataset,
+               pipeline=round_config.test_pipeline(cfg))
+    data = ScoringData(dict(val=Split(val, labels=False)), batch_size=2,
+                       num_workers=0, progress=False)
     values = []
     for batch in data.batches('val', model):
         for found in detect(model, batch):

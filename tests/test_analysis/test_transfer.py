@@ -1,23 +1,20 @@
 """Other detectors trained on what a run has labelled."""
 import json
 import os
-import signal
 
 import pytest
 import torch
+from helpers.forks import ROOT, Kill
 from helpers.mdn_runs import learn, mdn_config, tool
-from helpers.runs import ROOT, SABOTAGE, make_config
-from helpers.runs import run as run_python
+from helpers.runs import killed, make_config
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmal.analysis.transfer import Transfer, default_suffix, result_line
-from mmal.engine.round_config import round_config
-from mmal.engine.settings import image_prefix
 from mmal.fileio import read_json
-from mmal.pool.layout import RoundDir
 from mmal.reporting import Curve
 
+pytestmark = pytest.mark.run
 TRANSFER = os.path.join(ROOT, 'tools', 'transfer.py')
 
 
@@ -107,9 +104,8 @@ def test_killed_and_resumed_is_the_same(source, tmp_path):
     work = str(tmp_path / 'work')
     command = (TRANSFER, config, run, '--round', '1', '--work-dir', work,
                '--resume')
-    done = run_python('-c', SABOTAGE, 'mmengine.runner.loops',
-                      'EpochBasedTrainLoop.run_iter', '3', 'before', *command)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    killed(Kill('mmengine.runner.loops', 'EpochBasedTrainLoop.run_iter', 3),
+           *command)
     assert os.path.exists(os.path.join(work, 'epoch_1.pth'))
     with DefaultScope.overwrite_default_scope('mmdet'):
         record = Transfer(load(config, work), run, 1, resume=True).run()
@@ -168,18 +164,21 @@ def test_checkpoints_of_another_training_are_not_resumed(source, tmp_path):
 
 
 @pytest.mark.parametrize('key', ['data_root', 'data_prefix'])
-def test_images_of_a_run_that_names_no_folder(source, tmp_path, key):
+def test_images_of_a_run_that_names_no_folder(source, tmp_path, monkeypatch,
+                                              key):
     """The new config's own folder is not looked at."""
     config, run = source
     cfg = load(config, tmp_path / 'work')
     cfg.train_dataloader.dataset.update(
         data_root='elsewhere', data_prefix=dict(img='photos'))
-    transfer = Transfer(cfg, run)
+    transfer = Transfer(cfg, run, 0)
+    root = transfer.pool['data_root']
     transfer.pool.pop(key)
-    new = round_config(transfer.cfg, transfer._settings(), 0,
-                       RoundDir(str(tmp_path)), None)
-    assert image_prefix(new.train_dataloader.dataset) == image_prefix(
-        transfer.pool)
+    if key == 'data_root':
+        monkeypatch.chdir(root)
+    else:
+        transfer.pool['data_root'] = os.path.join(root, 'images')
+    assert transfer.run().images == 4
 
 
 def test_missing_images_are_named(source, tmp_path):

@@ -15,6 +15,7 @@ from helpers.tiny import (
 
 from mmal.analysis.uncertainty_maps import UncertaintyMaps
 from mmal.scoring import BALDScorer
+from mmal.scoring.batch import collate
 from mmal.scoring.dense.score_map import score_map
 from mmal.visualization import load_detector
 
@@ -82,7 +83,8 @@ def test_the_map_is_the_scorers_where_the_image_is(files):
     model = load_detector(config, weights, 'cpu')
     maps = UncertaintyMaps(model.cfg, model)
     assert maps.label == 'BALD, bits'
-    batch = maps._batch(images[0])
+    batch = collate([maps.pipeline(
+        dict(img_path=images[0], img_id='image_0', instances=[]))], model)
     height, width = batch.samples[0].img_shape
     truth = score_map(BALDScorer(), model, batch)[0, :height, :width]
     found = maps.map_of(images[0])

@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 
 from mmal.engine import ActiveLearner
 from mmal.engine.hooks import LossHeadDetachHook
+from mmal.engine.inputs import read_inputs
 
 LLAL = dict(type='mmal.LearningLossClassifier',
             loss_head=dict(in_channels=[4, 8, 16]))
@@ -51,6 +52,7 @@ def read(tmp_path, *names):
         return json.load(f)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize('method', METHODS)
 def test_a_run_goes_from_labels_to_report(method, tmp_path):
     report = ActiveLearner(config(tmp_path, *METHODS[method])).run()
@@ -68,7 +70,7 @@ def test_a_run_goes_from_labels_to_report(method, tmp_path):
 def test_a_head_of_other_classes_is_refused(tmp_path):
     cfg = config(tmp_path, {}, dict(model=dict(cls_head=dict(num_classes=4))))
     with pytest.raises(ValueError, match='model.cls_head.num_classes is 4'):
-        ActiveLearner(cfg).prepare()
+        read_inputs(cfg)
 
 
 class _Watch(Hook):
@@ -90,6 +92,7 @@ def runner_of(cfg, tmp_path):
     return Runner.from_cfg(cfg)
 
 
+@pytest.mark.run
 def test_the_loss_head_is_detached_after_its_epochs(tmp_path):
     runner = runner_of(config(tmp_path, {}, dict(model=LLAL)), tmp_path)
     watch = _Watch()

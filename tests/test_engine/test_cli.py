@@ -66,7 +66,7 @@ def test_errors_travel_between_processes():
     assert str(error) == 'label these' and error.ids == [1, 2]
     bad = UnreadableImage(1, 'a.png', '/x/a.png', 'it is truncated')
     error = pickle.loads(pickle.dumps(UnreadableImagesError([bad])))
-    assert error.bad == [bad] and 'a.png' in str(error)
+    assert error.images == [bad] and 'a.png' in str(error)
 
 
 @pytest.mark.parametrize('error, status', [

@@ -1,16 +1,25 @@
 """Whole runs whose scorer asks a committee."""
-import json
 import os
 
 import pytest
 import torch
 from helpers.committee_parts import DisagreementScorer
-from helpers.runs import SELECT, TRAIN, make_config, run, succeed
+from helpers.forks import fork_run, fork_two
+from helpers.runs import (
+    LAUNCHER,
+    SELECT,
+    TRAIN,
+    make_config,
+    succeed,
+    succeeded,
+)
 from helpers.tiny import tiny_active_learning, tiny_config
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmal.compat.checkpoints import load_checkpoint
-from mmal.engine import ActiveLearner, members
+from mmal.engine import ActiveLearner
+from mmal.engine.plan import plan_run
 from mmal.engine.round_config import member_seed
 from mmal.fileio import read_json
 from mmal.scores import Scores
@@ -18,10 +27,6 @@ from mmal.scores import Scores
 SCORER = dict(type='mmal.DisagreementScorer')
 ENSEMBLE = dict(type='mmal.EnsembleCommittee', size=3)
 DROPOUT = dict(type='mmal.DropoutCommittee', passes=3)
-HERE = os.path.dirname(__file__)
-ENV = dict(PYTHONPATH=HERE)
-TORCHRUN = ('-m', 'torch.distributed.run', '--standalone',
-            '--nproc_per_node', '2')
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +72,7 @@ def ensemble(data, tmp_path_factory):
     return work
 
 
+@pytest.mark.run
 def test_members_are_trained_in_rounds_with_a_query(ensemble):
     assert sorted(p.name for p in ensemble.glob('round_*/member_*')) == [
         'member_01', 'member_02'
@@ -74,11 +80,13 @@ def test_members_are_trained_in_rounds_with_a_query(ensemble):
     for member in ensemble.glob('round_00/member_*'):
         assert [p.name for p in member.glob('*.pth')] == ['weights.pth']
         assert not (member / 'last_checkpoint').exists()
-        text = (member / 'config.py').read_text()
-        assert 'round_00/labelled.json' in text.replace(os.sep, '/')
-        assert 'val_dataloader = None' in text
+        cfg = Config.fromfile(str(member / 'config.py'))
+        assert cfg.train_dataloader.dataset.ann_file.endswith(
+            os.path.join('round_00', 'labelled.json'))
+        assert cfg.val_dataloader is None
 
 
+@pytest.mark.run
 def test_members_differ_from_each_other(ensemble):
     files = ('epoch_1.pth', 'member_01/weights.pth', 'member_02/weights.pth')
     weights = [
@@ -90,6 +98,7 @@ def test_members_differ_from_each_other(ensemble):
         assert not torch.equal(weights[i][name], weights[i - 1][name])
 
 
+@pytest.mark.run
 def test_the_rounds_own_model_is_trained_as_without_members(
         data, ensemble, tmp_path):
     cfg = config(data, tmp_path / 'work', rounds=1)
@@ -103,6 +112,7 @@ def test_the_rounds_own_model_is_trained_as_without_members(
         assert torch.equal(value, among[name]), name
 
 
+@pytest.mark.run
 def test_scores_come_from_all_members(ensemble):
     values = Scores.load(str(ensemble / 'round_00' / 'scores.npz')).values
     assert (values > 0).all() and len(set(values)) == len(values) == 8
@@ -110,6 +120,7 @@ def test_scores_come_from_all_members(ensemble):
     assert chosen['ids'] == rounds(ensemble)[1]
 
 
+@pytest.mark.run
 def test_training_time_is_that_of_all_models(ensemble):
     first, last = read_json(ensemble / 'curve.json')['rounds']
     seconds = [
@@ -121,6 +132,7 @@ def test_training_time_is_that_of_all_models(ensemble):
     assert last['train_seconds'] < first['train_seconds']
 
 
+@pytest.mark.run
 def test_a_finished_run_given_more_rounds_trains_members_then(
         data, ensemble, tmp_path):
     work = tmp_path / 'work'
@@ -130,19 +142,21 @@ def test_a_finished_run_given_more_rounds_trains_members_then(
     assert rounds(work) == rounds(ensemble)
 
 
+@pytest.mark.run
 def test_averaged_weights_are_kept_of_each_member(data, tmp_path,
                                                   monkeypatch):
     """Those of the last checkpoint, which mmengine swaps in for saving."""
     cfg = config(data, tmp_path / 'work', committee=dict(ENSEMBLE, size=2))
     cfg.custom_hooks = [dict(type='EMAHook', momentum=0.5)]
     cfg.train_cfg.max_epochs = 2  # the first step's average is the weights
-    original, kept = members._finish, {}
+    original, kept = os.unlink, {}
 
-    def spy(files):
-        kept.update(load_checkpoint(files.checkpoints()[0]))
-        return original(files)
+    def spy(path, **kwargs):
+        if str(path).endswith('member_01/epoch_2.pth'):
+            kept.update(load_checkpoint(path))
+        return original(path, **kwargs)
 
-    monkeypatch.setattr(members, '_finish', spy)
+    monkeypatch.setattr(os, 'unlink', spy)
     ActiveLearner(cfg).run()
     found = load_checkpoint(
         tmp_path / 'work/round_00/member_01/weights.pth')['state_dict']
@@ -154,11 +168,12 @@ def test_averaged_weights_are_kept_of_each_member(data, tmp_path,
 
 def test_plan_counts_the_members(data, tmp_path):
     cfg = config(data, tmp_path / 'work', rounds=3)
-    rows = [r.split() for r in ActiveLearner(cfg).plan().splitlines()[2:]]
+    rows = [r.split() for r in plan_run(cfg).splitlines()[2:]]
     assert [int(r[3]) for r in rows] == [3 * 1, 3 * 2, 3]
     assert [r[4:] for r in rows] == [['3', 'models']] * 2 + [[]]
 
 
+@pytest.mark.run
 def test_dropout_scores_do_not_depend_on_the_batch_size(data, tmp_path):
     values = []
     for size in (1, 4):
@@ -194,7 +209,7 @@ def test_a_scorer_without_its_committee(data, tmp_path):
     (dict(type='mmal.EnsembleCommittee', checkpoints=['a.pth']),
      'for a single query'),
     (dict(type='mmal.EnsembleCommittee', number=3),
-     r'active_learning\.committee cannot be built'),
+     r'active_learning\.committee\.number is not known'),
     (dict(type='mmal.TopN'), 'which is no committee'),
 ])
 def test_committees_that_cannot_work(data, tmp_path, committee, message):
@@ -208,6 +223,7 @@ def test_a_committee_that_nobody_asks(data, tmp_path, scorer):
                  scorer=dict(type=scorer)), 'never asks it')
 
 
+@pytest.mark.run
 def test_another_committee_is_another_run(data, ensemble):
     cfg = config(data, ensemble, committee=dict(ENSEMBLE, size=4))
     with pytest.raises(ValueError, match=r'committee\.size: 3 -> 4'):
@@ -224,50 +240,55 @@ def config_file(tmp_path_factory):
         str(tmp_path_factory.mktemp('file')),
         active_learning=dict(
             rounds=2, scorer=SCORER, committee=dict(ENSEMBLE, size=2)),
-        custom_imports=dict(imports=['mmal', 'committee_parts']))
+        custom_imports=dict(imports=['mmal', 'helpers.committee_parts']))
 
 
 @pytest.fixture(scope='module')
 def whole(config_file, tmp_path_factory):
     work = str(tmp_path_factory.mktemp('whole') / 'work')
-    succeed(TRAIN, config_file, '--work-dir', work, env=ENV)
+    succeed(TRAIN, config_file, '--work-dir', work)
     return work
 
 
-def select(whole, config_file, out, committee, launch=()):
+def select(whole, config_file, out, committee):
+    """The command of a single query."""
     first = os.path.join(whole, 'round_00')
     options = [f'active_learning.committee.{k}={v}'
                for k, v in committee.items()]
-    launcher = ('--launcher', 'pytorch') if launch else ()
-    command = (*launch, SELECT, config_file, f'{first}/epoch_2.pth',
-               '--labelled', f'{first}/labelled.json', '--out-dir', out,
-               *launcher, '--cfg-options', *options)
-    return run(*command, env=ENV)
+    return (SELECT, config_file, f'{first}/epoch_2.pth', '--labelled',
+            f'{first}/labelled.json', '--out-dir', out, '--cfg-options',
+            *options)
 
 
+@pytest.mark.run
 def test_single_query_with_checkpoints_equals_the_rounds(
         whole, config_file, tmp_path):
     """In two processes, too."""
     member = os.path.join(whole, 'round_00', 'member_01', 'weights.pth')
-    for name, launch in (('one', ()), ('two', TORCHRUN)):
-        out = str(tmp_path / name)
-        done = select(whole, config_file, out, dict(checkpoints=f'[{member}]'),
-                      launch)
-        assert done.returncode == 0, done.stderr[-3000:]
-        with open(os.path.join(out, 'selected.json')) as f:
-            assert json.load(f)['ids'] == rounds(whole)[1]
+    committee = dict(checkpoints=f'[{member}]')
+    one, two = (str(tmp_path / name) for name in ('one', 'two'))
+    succeed(*select(whole, config_file, one, committee))
+    for done in fork_two(*select(whole, config_file, two, committee),
+                         *LAUNCHER):
+        succeeded(done)
+    for out in (one, two):
+        chosen = read_json(os.path.join(out, 'selected.json'))
+        assert chosen['ids'] == rounds(whole)[1]
 
 
+@pytest.mark.run
 def test_single_query_without_checkpoints(whole, config_file, tmp_path):
-    done = select(whole, config_file, str(tmp_path / 'out'), dict(size=3))
+    done = fork_run(*select(whole, config_file, tmp_path / 'out',
+                            dict(size=3)))
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert 'checkpoints, those of the 2 others' in done.stderr
 
 
+@pytest.mark.run
 def test_a_run_of_two_processes(config_file, tmp_path):
     work = str(tmp_path / 'work')
-    succeed(*TORCHRUN, TRAIN, config_file, '--work-dir', work, '--launcher',
-            'pytorch', env=ENV)
+    for done in fork_two(TRAIN, config_file, '--work-dir', work, *LAUNCHER):
+        succeeded(done)
     assert [len(r) for r in rounds(work)] == [4, 3]
     folder = os.path.join(work, 'round_00', 'member_01')
     assert load_checkpoint(os.path.join(folder, 'weights.pth'))

@@ -45,7 +45,8 @@ def test_the_farthest_images_are_chosen(whole):
         assert scores.embeddings.shape == (8 - 3 * number, 32)
         assert labelled.shape == (4 + 3 * number, 32)
         chosen = CoreSet().select(scores, 3, scores.embeddings, labelled)
-        assert read_json(os.path.join(folder, 'selected.json'))['ids'] == chosen
+        selected = read_json(os.path.join(folder, 'selected.json'))
+        assert selected['ids'] == chosen
     assert len({i for ids in ids_of(work_dir) for i in ids}) == 10
 
 

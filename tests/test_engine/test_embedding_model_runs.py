@@ -25,6 +25,7 @@ def config(folder, **block):
             embedder=EMBEDDER, **block))
 
 
+@pytest.mark.run
 def test_a_run_chooses_by_the_second_model(tmp_path):
     work = learn(config(tmp_path, selector=CORE_SET), str(tmp_path / 'work'))
     folder = os.path.join(work, 'round_00')

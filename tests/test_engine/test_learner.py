@@ -12,6 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmal.engine import ActiveLearner
+from mmal.engine.inputs import read_inputs
+from mmal.engine.plan import plan_run
 from mmal.pool import LabelsPending
 
 
@@ -44,6 +46,24 @@ def config(root, tmp_path, **block):
     return cfg
 
 
+@pytest.fixture(scope='module')
+def finished(data, tmp_path_factory):
+    """The folder around ``work``, which is of a run of two rounds."""
+    folder = tmp_path_factory.mktemp('finished')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        ActiveLearner(config(data, folder)).run()
+    return folder
+
+
+@pytest.fixture(scope='module')
+def first_round(data, tmp_path_factory):
+    """The same of a run of one round."""
+    folder = tmp_path_factory.mktemp('first_round')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        ActiveLearner(config(data, folder, rounds=1)).run()
+    return folder
+
+
 def read(tmp_path, *names):
     with open(os.path.join(str(tmp_path), 'work', *names)) as f:
         return json.load(f)
@@ -59,9 +79,10 @@ def edit(root, change, name='pool.json'):
     return content
 
 
-def test_files_of_a_run(data, tmp_path):
-    report = ActiveLearner(config(data, tmp_path)).run()
-    assert os.path.getsize(report) > 1000
+@pytest.mark.run
+def test_files_of_a_run(finished):
+    tmp_path = finished
+    assert os.path.getsize(tmp_path / 'work' / 'report.html') > 1000
     state = read(tmp_path, 'state.json')
     first, second = (r['ids'] for r in state['rounds'])
     assert state['stopped'] == 'rounds'
@@ -83,11 +104,14 @@ def test_files_of_a_run(data, tmp_path):
         os.path.join('round_01', 'labelled.json'))
 
 
-def test_the_same_seed_gives_the_same_images_and_metrics(data, tmp_path):
+@pytest.mark.run
+def test_the_same_seed_gives_the_same_images_and_metrics(
+        data, finished, tmp_path):
     outcomes = []
-    for name, seed in (('a', 0), ('b', 0), ('c', 1)):
-        folder = tmp_path / name
-        ActiveLearner(config(data, folder, seed=seed)).run()
+    for folder, seed in ((finished, None), (tmp_path / 'b', 0),
+                         (tmp_path / 'c', 1)):
+        if seed is not None:
+            ActiveLearner(config(data, folder, seed=seed)).run()
         outcomes.append(([r['ids'] for r in read(
             folder, 'state.json')['rounds']], [
                 r['metrics'] for r in read(folder, 'curve.json')['rounds']
@@ -96,6 +120,7 @@ def test_the_same_seed_gives_the_same_images_and_metrics(data, tmp_path):
     assert outcomes[0][0] != outcomes[2][0]
 
 
+@pytest.mark.run
 def test_the_last_round_takes_what_is_left_and_says_so(data, tmp_path):
     cfg = config(data, tmp_path, rounds=9, budget=dict(size=7))
     ActiveLearner(cfg).run()
@@ -105,6 +130,7 @@ def test_the_last_round_takes_what_is_left_and_says_so(data, tmp_path):
     assert 'only 1 images were left' in curve['note']
 
 
+@pytest.mark.run
 def test_budget_in_boxes_is_kept(data, tmp_path):
     cfg = config(data, tmp_path, budget=dict(size=4, unit='boxes'))
     ActiveLearner(cfg).run()
@@ -114,6 +140,7 @@ def test_budget_in_boxes_is_kept(data, tmp_path):
     assert curve[1]['boxes'] - curve[0]['boxes'] == selected['boxes']
 
 
+@pytest.mark.run
 def test_unknown_target_metric_is_named(data, tmp_path, monkeypatch):
     target = dict(metric='bbox_mAP', value=0.5)
     fake_metrics(monkeypatch, {'coco/bbox_mAP': 0.1})
@@ -130,6 +157,7 @@ def fake_metrics(monkeypatch, metrics):
                         })
 
 
+@pytest.mark.run
 def test_metrics_of_classes_without_boxes_are_nan(data, tmp_path,
                                                    monkeypatch):
     target = dict(metric='coco/a_precision', value=0.5)
@@ -141,22 +169,21 @@ def test_metrics_of_classes_without_boxes_are_nan(data, tmp_path,
     assert read(tmp_path, 'state.json')['stopped'] == 'rounds'
 
 
+@pytest.mark.run
 def test_only_broken_images_are_left(own_data, tmp_path):
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        learner = ActiveLearner(config(own_data, tmp_path))
-        learner.prepare()
-    first = set(learner.initial_ids)
+    first = set(read_inputs(config(own_data, tmp_path)).initial_ids)
     for image in read_pool(own_data)['images']:
         if image['id'] not in first:
             damage(own_data, image['file_name'])
-    ActiveLearner(config(own_data, tmp_path, on_unreadable='skip')).run()
+    ActiveLearner(config(own_data, tmp_path, on_bad_image='skip')).run()
     state = read(tmp_path, 'state.json')
     assert state['stopped'] == 'exhausted' and len(state['rounds']) == 1
-    assert len(state['set_aside']) == 8
+    assert len(state['unreadable']) == 8
 
 
-def test_changes_can_be_forced(data, tmp_path):
-    ActiveLearner(config(data, tmp_path, rounds=1)).run()
+@pytest.mark.run
+def test_changes_can_be_forced(data, first_round, tmp_path):
+    shutil.copytree(first_round / 'work', tmp_path / 'work')
     cfg = config(data, tmp_path, budget=dict(size=2))
     fails(copy.deepcopy(cfg), '--resume force', resume=True)
     ActiveLearner(cfg, resume=True, accept_changes=True).run()
@@ -166,10 +193,8 @@ def test_changes_can_be_forced(data, tmp_path):
 
 
 def test_rounds_without_state_are_refused(data, tmp_path):
-    cfg = config(data, tmp_path, rounds=1)
-    ActiveLearner(copy.deepcopy(cfg)).run()
-    os.unlink(tmp_path / 'work' / 'state.json')
-    fails(cfg, 'has rounds but no state.json')
+    os.makedirs(tmp_path / 'work' / 'round_00')
+    fails(config(data, tmp_path), 'has rounds but no state.json')
 
 
 @pytest.mark.parametrize('layers', ['bbox_head', 'bbox_head.*'])
@@ -184,6 +209,7 @@ def test_missing_validation_image(own_data, tmp_path):
     fails(config(own_data, tmp_path), 'val_002.png', FileNotFoundError)
 
 
+@pytest.mark.run
 def test_scores_before_a_bad_image_are_kept(own_data, tmp_path, monkeypatch):
     """Only the repaired image is scored again."""
     from mmal.scoring import InfluenceScorer
@@ -220,6 +246,7 @@ def test_scores_before_a_bad_image_are_kept(own_data, tmp_path, monkeypatch):
         tmp_path / 'whole', 'state.json')['rounds']
 
 
+@pytest.mark.run
 def test_target_ends_the_run(data, tmp_path, monkeypatch):
     fake_metrics(monkeypatch, {'coco/bbox_mAP': 0.3})
     target = dict(metric='coco/bbox_mAP', value=0.25)
@@ -228,6 +255,7 @@ def test_target_ends_the_run(data, tmp_path, monkeypatch):
     assert state['stopped'] == 'target' and len(state['rounds']) == 1
 
 
+@pytest.mark.run
 def test_validation_of_its_own_interval_is_made_up_for(data, tmp_path):
     cfg = config(data, tmp_path, rounds=1)
     cfg.train_cfg.val_begin = 5
@@ -236,6 +264,7 @@ def test_validation_of_its_own_interval_is_made_up_for(data, tmp_path):
     assert len(read(tmp_path, 'curve.json')['rounds']) == 1
 
 
+@pytest.mark.run
 def test_people_label_through_files(own_data, tmp_path):
     full = edit(own_data, lambda c: None)
     shutil.copy(f'{own_data}/pool.json', f'{own_data}/full.json')
@@ -258,18 +287,17 @@ def test_people_label_through_files(own_data, tmp_path):
     assert read(tmp_path, 'state.json')['stopped'] == 'rounds'
 
 
-def test_initial_images_of_ones_own(data, tmp_path):
-    ActiveLearner(config(data, tmp_path / 'first')).run()
-    own = str(tmp_path / 'first' / 'work' / 'round_01' / 'labelled.json')
+@pytest.mark.run
+def test_initial_images_of_ones_own(data, finished, tmp_path):
+    own = str(finished / 'work' / 'round_01' / 'labelled.json')
     cfg = config(
         data, tmp_path, initial=dict(ann_file=own, _delete_=True), rounds=1)
     ActiveLearner(cfg).run()
     assert read(tmp_path, 'curve.json')['rounds'][0]['images'] == 7
 
 
-def test_dry_run_writes_nothing(data, tmp_path, capsys):
-    table = ActiveLearner(config(data, tmp_path)).plan()
-    assert table in capsys.readouterr().out
+def test_a_plan_writes_nothing(data, tmp_path):
+    table = plan_run(config(data, tmp_path))
     rows = [line.split() for line in table.splitlines()[2:]]
     assert [row[:2] for row in rows] == [['0', '4'], ['1', '7']]
     assert not os.path.exists(tmp_path / 'work')
@@ -343,23 +371,25 @@ def test_missing_image_stops_at_once(own_data, tmp_path):
     fails(config(own_data, tmp_path), 'pool_005.png')
 
 
-def test_bad_images_are_set_aside_and_listed(own_data, tmp_path):
+@pytest.mark.run
+def test_unreadable_images_are_listed(own_data, tmp_path):
     os.unlink(os.path.join(own_data, 'images', 'pool_005.png'))
     damage(own_data, 'pool_003.png')
     damage(own_data, 'pool_007.png')
     cfg = config(
-        own_data, tmp_path, on_unreadable='skip', rounds=9,
+        own_data, tmp_path, on_bad_image='skip', rounds=9,
         budget=dict(size=8))
     report = ActiveLearner(cfg).run()
     state = read(tmp_path, 'state.json')
-    aside = {b['file_name'] for b in state['set_aside']}
-    assert aside == {'pool_003.png', 'pool_005.png', 'pool_007.png'}
+    unreadable = {b['file_name'] for b in state['unreadable']}
+    assert unreadable == {'pool_003.png', 'pool_005.png', 'pool_007.png'}
     labelled = [i for r in state['rounds'] for i in r['ids']]
     assert len(labelled) == len(set(labelled)) == 9
     with open(report) as f:
         assert 'pool_003.png' in f.read()
 
 
+@pytest.mark.run
 def test_truncated_image_in_scoring_loses_nothing(own_data, tmp_path):
     layers = ['bbox_head.conv_cls']
     scorer = dict(
@@ -367,10 +397,7 @@ def test_truncated_image_in_scoring_loses_nothing(own_data, tmp_path):
         layers=layers,
         solver=dict(type='mmal.Identity'))
     cfg = config(own_data, tmp_path, scorer=scorer)
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        learner = ActiveLearner(copy.deepcopy(cfg))
-        learner.prepare()
-    first = set(learner.initial_ids)
+    first = set(read_inputs(copy.deepcopy(cfg)).initial_ids)
     victim = next(i['file_name'] for i in read_pool(own_data)['images']
                   if i['id'] not in first)
     path = os.path.join(own_data, 'images', victim)
@@ -406,22 +433,23 @@ def test_layer_that_does_not_exist(data, tmp_path):
 
 def test_selector_in_place_of_the_scorer(data, tmp_path):
     cfg = config(data, tmp_path, scorer=dict(type='mmal.TopN'))
-    fails(cfg, 'active_learning.scorer.type is mmal.TopN')
+    fails(cfg, "active_learning.scorer.type is 'mmal.TopN'")
 
 
 def test_unknown_scorer(data, tmp_path):
     cfg = config(data, tmp_path, scorer=dict(type='mmal.Bogus'))
-    fails(cfg, r'active_learning\.scorer cannot be built')
+    fails(cfg, r"active_learning\.scorer\.type is 'mmal.Bogus'")
 
 
-def test_folder_of_another_run(data, tmp_path):
-    cfg = config(data, tmp_path, rounds=1)
-    ActiveLearner(copy.deepcopy(cfg)).run()
+@pytest.mark.run
+def test_folder_of_another_run(data, finished):
+    cfg = config(data, finished)
     fails(copy.deepcopy(cfg), 'already holds a run')
     cfg.active_learning.seed = 1
     fails(cfg, r'active_learning\.seed: \(none\) -> 1', resume=True)
 
 
+@pytest.mark.run
 def test_nan_in_training_stops_before_the_checkpoint(data, tmp_path):
     cfg = config(data, tmp_path, initial=dict(size=8))
     cfg.optim_wrapper.optimizer = dict(type='SGD', lr=1e30)
@@ -432,6 +460,7 @@ def test_nan_in_training_stops_before_the_checkpoint(data, tmp_path):
     assert not os.path.exists(tmp_path / 'work' / 'curve.json')
 
 
+@pytest.mark.run
 def test_nan_in_scores(data, tmp_path, monkeypatch):
     from mmal.scoring import RandomScorer
 
@@ -447,6 +476,7 @@ def test_nothing_to_train_on(own_data, tmp_path):
     fails(config(own_data, tmp_path), 'none of the 4 images .* has a box')
 
 
+@pytest.mark.run
 def test_full_disk_while_the_state_is_written(data, tmp_path, monkeypatch):
     real = os.replace
 

@@ -1,14 +1,20 @@
-"""What a query builds from the config."""
+"""What a query builds from the config, and what it chooses."""
+import os
+
 import numpy as np
 import pytest
-from helpers.tiny import tiny_fcos
+from helpers.queries import ask, prepare
+from helpers.tiny import tiny_coco, tiny_fcos
 from helpers.tiny_ssd import tiny_mdn_ssd
 
 from mmal.engine.query import Query
+from mmal.engine.query_checks import check_query
 from mmal.engine.settings import Settings
+from mmal.pool import CocoOracle, load_coco
 from mmal.scores import Scores
 from mmal.scoring import ScoringData
 from mmal.scoring.data import Split
+from mmal.selection import TopThird
 
 
 def data_of():
@@ -17,10 +23,21 @@ def data_of():
     return ScoringData(dict(unlabelled=Split(dataset, labels=False)))
 
 
+def check(asked, model):
+    check_query(asked.settings, asked.scorer, asked.selector, asked.embedder,
+                model, data_of())
+
+
+@pytest.fixture(scope='module')
+def coco(tmp_path_factory):
+    root = tiny_coco(str(tmp_path_factory.mktemp('pool')))
+    return load_coco(os.path.join(root, 'pool.json'))
+
+
 def query(**block):
     settings = Settings(
         data=dict(ann_file='pool.json'), budget=dict(size=1), **block)
-    return Query(settings, coco=None, img_prefix='', oracle=None)
+    return Query(settings, coco=None, img_prefix='')
 
 
 @pytest.mark.parametrize('selector, seed', [
@@ -50,14 +67,40 @@ def test_a_selector_that_draws_nothing_gets_no_seed():
     assert not hasattr(query(seed=7).selector, 'seed')
 
 
-def test_a_selector_knows_the_round(monkeypatch):
-    asked = query(selector=dict(type='mmal.TopThird'))
-    for name in ('_scores', '_labelled'):
-        monkeypatch.setattr(asked, name, lambda *args: None)
-    monkeypatch.setattr(asked, '_choose',
-                        lambda *args: 1 / (asked.selector.round - 4))
-    with pytest.raises(ZeroDivisionError):
-        asked.run(None, {}, 4, None)
+def test_a_selector_knows_the_round(coco, tmp_path):
+    labelled, left = coco.ids[:3], coco.ids[3:]
+    scores = Scores(left, np.arange(9.))
+    prepare(str(tmp_path), coco, scores, labelled)
+    chosen = ask(str(tmp_path), coco, CocoOracle(pool=coco), 4, seed=7,
+                 budget=dict(size=3), selector=dict(type='mmal.TopThird'))
+    alone = TopThird(seed=7)
+    by_round = []
+    for number in (0, 4):
+        alone.prepare(number)
+        by_round.append(alone.select(scores, 3))
+    assert chosen.ids == by_round[1] != by_round[0]
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_labelled_images_that_are_gone_are_not_called_unreadable(
+        coco, tmp_path, known):
+    """They were readable when the pool was opened, and are labelled."""
+    labelled, left = coco.ids[:2], coco.ids[2:]
+    scores = Scores([labelled[0], left[0]], [1., 0.],
+                    unreadable=dict.fromkeys((labelled[1], left[1]),
+                                             'gone'))
+    if not known:  # nothing that is not labelled has a score
+        scores = scores.take(slice(1))
+    prepare(str(tmp_path), coco, scores, labelled)
+    chosen = ask(str(tmp_path), coco, CocoOracle(pool=coco),
+                 budget=dict(size=9), candidates='all', on_bad_image='skip')
+    assert [image.id for image in chosen.unreadable] == [left[1]]
+    if known:
+        assert chosen.ids == [labelled[0], left[0]]
+        assert chosen.reselected == [labelled[0]]
+        assert chosen.new == [left[0]]
+    else:
+        assert chosen.ids == chosen.new == []
 
 
 def test_an_unknown_selector_is_named():
@@ -76,10 +119,10 @@ def test_turns_over_classes_need_a_value_of_each(kind, model, fits):
     selector = dict(type='mmal.RoundRobin', selector=dict(type='mmal.TopN'))
     asked = query(scorer=dict(type=f'mmal.{kind}'), selector=selector)
     if fits:
-        asked.check(model(), data_of())
+        check(asked, model())
         return
     with pytest.raises(ValueError, match='RoundRobin.*one value for all'):
-        asked.check(model(), data_of())
+        check(asked, model())
 
 
 @pytest.mark.parametrize('classes, message', [
@@ -96,9 +139,9 @@ def test_turns_over_classes_by_number_and_by_the_datas_names(classes,
     asked = query(scorer=dict(type='mmal.EntropyScorer'), selector=turns)
     if message is not None:
         with pytest.raises(ValueError, match=message):
-            asked.check(tiny_fcos(), data_of())
+            check(asked, tiny_fcos())
         return
-    asked.check(tiny_fcos(), data_of())
+    check(asked, tiny_fcos())
     table = np.eye(3)  # image c is of class c
     scores = Scores([0, 1, 2], np.ones(3), np.arange(3) / 3,
                     dict(class_scores=table))
@@ -120,7 +163,7 @@ def test_negative_scores_are_no_weights(selector, fits):
     asked = query(
         scorer=dict(type='mmal.MixtureUncertaintyScorer'), selector=selector)
     if fits:
-        asked.check(tiny_mdn_ssd(), None)
+        check(asked, tiny_mdn_ssd())
         return
     with pytest.raises(ValueError, match='may be negative: set active_lear'):
-        asked.check(tiny_mdn_ssd(), None)
+        check(asked, tiny_mdn_ssd())

@@ -1,14 +1,17 @@
 """A query by two processes of which only one knows how many boxes."""
-from types import SimpleNamespace
+import os
 
 import numpy as np
 import pytest
-import torch.multiprocessing as mp
+from helpers.forks import fork_two
+from helpers.queries import ask, prepare
+from helpers.runs import succeeded
 
-from mmal.engine.query import Query
-from mmal.engine.settings import Settings
+from mmal.dist import ProcessGroup, close_dist, setup_dist
+from mmal.fileio import read_json, write_json
+from mmal.pool import CocoOracle, load_coco
 from mmal.scores import Scores
-from mmal.selection import SharedSelection
+from mmal.selection import CoreSet, KMeansPlusPlus
 
 N = 61
 SELECTORS = dict(
@@ -17,76 +20,96 @@ SELECTORS = dict(
     k_means=dict(type='mmal.KMeansPlusPlus'))
 
 
-def boxes(ids):
-    return np.array([i % 3 for i in ids])
+@pytest.fixture(scope='module')
+def pool(tmp_path_factory):
+    """N images, each with up to two boxes, and two labelled ones more."""
+    path = str(tmp_path_factory.mktemp('pool') / 'pool.json')
+    ids = range(N + 2)
+    boxes = [i for i in ids for _ in range(i % 3)]
+    write_json(path, dict(
+        images=[dict(id=i, file_name=f'{i}.png', width=99, height=99)
+                for i in ids],
+        annotations=[dict(id=n, image_id=i, category_id=1, area=16,
+                          bbox=[5, 5, 4, 4], iscrowd=0)
+                     for n, i in enumerate(boxes)],
+        categories=[dict(id=1, name='dog')]))
+    return load_coco(path)
 
 
-def selections(knows, refuse=False):
-    """One of each selector, by a budget in boxes."""
+@pytest.fixture(scope='module', params=[False, True], ids=['', 'refused'])
+def folder(request, pool, tmp_path_factory):
+    """A round with scores and embeddings; and whether selectors that take
+    scores for weights must refuse them."""
+    root = str(tmp_path_factory.mktemp('round'))
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((N, 4)).astype('f4')
     values = rng.uniform(0, 1, N)
-    scores = Scores(list(range(N)), -values if refuse else values,
+    scores = Scores(range(N), -values if request.param else values,
                     rng.permutation(N) / N, embeddings=rows)
-    oracle = SimpleNamespace(knows_counts=True, count_boxes=boxes)
+    prepare(root, pool, scores, [N, N + 1])
+    np.save(os.path.join(root, 'embeddings_labelled.npy'), rows[:2] + 9)
+    return root, request.param
+
+
+def choose(root, pool, knows):
+    """Ids and boxes by each selector, or the error."""
+    oracle = CocoOracle(pool=pool) if knows else None
     out = []
     for selector in SELECTORS.values():
-        settings = Settings(data=dict(ann_file='pool.json'),
-                            budget=dict(size=17, unit='boxes'),
-                            selector=selector)
-        query = Query(settings, None, '', oracle if knows else None)
         try:
-            chosen = query._select(scores, rows[:2] + 9, frozenset())
-            out.append((chosen.ids, chosen.boxes))
+            chosen = ask(root, pool, oracle, selector=selector,
+                         budget=dict(size=17, unit='boxes'))
+            out.append([chosen.ids, chosen.boxes])
         except ValueError as e:
             out.append(str(e))
     return out
 
 
-def process(rank, address, queue):
-    import torch.distributed as dist
-    dist.init_process_group(
-        'gloo', init_method=f'file://{address}', rank=rank, world_size=2)
-    asked, select = [], SharedSelection._choose
+def process(root, pool, out):
+    """What one of two processes does; it notes how many images it looked
+    at and how often it talked to the other."""
+    setup_dist('pytorch')
+    rank = int(os.environ['RANK'])
+    shares, gathers = [], []
 
-    def watched(self, n):
-        asked.append((len(self._scores.ids), n))
-        return select(self, n)
+    def watch(owner, name, note):
+        original = getattr(owner, name)
 
-    SharedSelection._choose = watched
-    found = selections(rank == 0)
-    queue.put((found, selections(rank == 0, refuse=True), asked))
-    dist.barrier()
-    dist.destroy_process_group()
+        def watched(self, *args):
+            note(args)
+            return original(self, *args)
+
+        setattr(owner, name, watched)
+
+    for kind in (CoreSet, KMeansPlusPlus):
+        watch(kind, 'order_sharded', lambda args: shares.append(len(args[0])))
+    watch(ProcessGroup, 'gather', gathers.append)
+    chosen = choose(root, pool, rank == 0)
+    close_dist()
+    write_json(f'{out}/{rank}.json', [chosen, shares, len(gathers)])
 
 
 @pytest.fixture(scope='module')
-def two(tmp_path_factory):
-    queue = mp.get_context('spawn').SimpleQueue()
-    store = str(tmp_path_factory.mktemp('two') / 'store')
-    mp.spawn(process, (store, queue), nprocs=2)
-    return queue.get(), queue.get()
+def two(folder, pool, tmp_path_factory):
+    out = str(tmp_path_factory.mktemp('two'))
+    for done in fork_two(lambda: process(folder[0], pool, out)):
+        succeeded(done)
+    return [read_json(f'{out}/{rank}.json') for rank in range(2)]
 
 
-def test_two_processes_choose_what_one_chooses(two):
-    expected = selections(True)
-    assert two[0][0] == two[1][0] == expected
-    assert all(8 <= len(ids) < N and 15 <= number <= 17
-               for ids, number in expected)
-
-
-def test_an_error_is_one_of_both(two):
-    expected = selections(True, refuse=True)
-    assert [isinstance(e, str) for e in expected] == [False, True, True]
-    for found, alone in zip(zip(two[0][1], two[1][1]), expected):
-        assert found[0] == found[1]
-        if isinstance(alone, tuple):
-            assert found[0] == alone
+def test_two_processes_choose_what_one_chooses(folder, pool, two):
+    root, refuses = folder
+    expected = choose(root, pool, True)
+    assert [isinstance(e, str) for e in expected] == [False] + 2 * [refuses]
+    for first, second, alone in zip(two[0][0], two[1][0], expected):
+        assert first == second
+        if isinstance(alone, str):
+            assert 'finite and >= 0' in alone and 'finite and >= 0' in first
         else:
-            assert 'finite and >= 0' in found[0]
+            assert first == alone
+            assert 8 <= len(alone[0]) < N and 15 <= alone[1] <= 17
 
 
 def test_each_looks_at_half_of_the_images(two):
-    shares = sorted({n for *_, asked in two for n, _ in asked})
-    assert shares == [30, 31]
-    assert [n for _, n in two[0][2]] == [n for _, n in two[1][2]]
+    assert [set(shares) for _, shares, _ in two] == [{30}, {31}]
+    assert two[0][2] == two[1][2] < 3 * N

@@ -4,15 +4,21 @@ import os
 
 import mmdet
 import pytest
-from helpers.runs import SELECT, TRAIN, make_config, run, succeed
+from helpers.forks import fork_run
+from helpers.runs import (
+    SELECT,
+    TRAIN,
+    leftovers,
+    make_config,
+    succeed,
+    succeeded,
+    typed,
+)
 from mmengine.config import Config
 
-# mmdet's own script, started so that mmal supplies the operators
-MMDET_TRAIN = ('-c', 'import mmal, runpy, sys; sys.argv = sys.argv[1:]; '
-               "runpy.run_path(sys.argv[0], run_name='__main__')",
-               os.path.join(
-                   os.path.dirname(mmdet.__file__), '.mim', 'tools',
-                   'train.py'))
+pytestmark = pytest.mark.run
+MMDET_TRAIN = os.path.join(
+    os.path.dirname(mmdet.__file__), '.mim', 'tools', 'train.py')
 
 
 @pytest.fixture(scope='module')
@@ -41,9 +47,9 @@ def test_selects_from_a_pool_without_labels(trained, tmp_path):
     out = str(tmp_path / 'out')
     os.makedirs(out)  # where another query was killed
     (tmp_path / 'out' / '.scores.npz.0.mmal.tmp').write_text('half')
-    done = succeed(SELECT, config, checkpoint, '--labelled', labelled,
-                   '--pool', str(tmp_path / 'unlabelled.json'), '--budget',
-                   '5', '--out-dir', out)
+    done = succeeded(typed(
+        SELECT, config, checkpoint, '--labelled', labelled, '--pool',
+        tmp_path / 'unlabelled.json', '--budget', '5', '--out-dir', out))
     chosen = read(out, 'selected.json')
     assert len(chosen['ids']) == 5 and chosen['boxes'] is None
     trained_on = {i['id'] for i in read(labelled)['images']}
@@ -53,7 +59,7 @@ def test_selects_from_a_pool_without_labels(trained, tmp_path):
         assert f.read().split() == [names[i] for i in chosen['ids']]
     assert '5 images' in done.stdout
     assert chosen['scores'] == sorted(chosen['scores'], reverse=True)
-    assert not [f for f in os.listdir(out) if f.endswith('.tmp')]
+    assert leftovers(out) == []
 
 
 @pytest.mark.parametrize('arguments, message', [
@@ -66,17 +72,17 @@ def test_mistakes_are_named(trained, tmp_path, arguments, message):
     root = Config.fromfile(config).train_dataloader.dataset.data_root
     arguments = [a.format(pool=os.path.join(root, 'pool.json'))
                  for a in arguments]
-    done = run(SELECT, config, checkpoint, *arguments, '--out-dir',
-               str(tmp_path))
+    done = fork_run(SELECT, config, checkpoint, *arguments, '--out-dir',
+                    tmp_path)
     assert done.returncode == 1
     assert message in done.stderr and 'Traceback' not in done.stderr
 
 
 def test_checkpoint_of_another_detector(trained, tmp_path):
     config, checkpoint, labelled = trained
-    done = run(SELECT, config, checkpoint, '--labelled', labelled,
-               '--out-dir', str(tmp_path), '--cfg-options',
-               'model.bbox_head.stacked_convs=2')
+    done = fork_run(SELECT, config, checkpoint, '--labelled', labelled,
+                    '--out-dir', tmp_path, '--cfg-options',
+                    'model.bbox_head.stacked_convs=2')
     assert done.returncode == 1 and 'does not fit the detector' in done.stderr
 
 
@@ -88,7 +94,7 @@ def test_hook_in_mmdets_own_training(trained, tmp_path):
     cfg.log_level = 'INFO'
     path = str(tmp_path / 'one_round.py')
     cfg.dump(path)
-    done = succeed(*MMDET_TRAIN, path, '--work-dir', str(tmp_path / 'work'))
+    done = succeed(MMDET_TRAIN, path, '--work-dir', str(tmp_path / 'work'))
     chosen = read(tmp_path, 'work', 'selected.json')
     said = f'Selected 3 images with {chosen["boxes"]} boxes.'
     assert said in done.stdout + done.stderr

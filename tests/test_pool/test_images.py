@@ -121,7 +121,7 @@ def test_error_lists_ten(folder):
     bad = [UnreadableImage(n, f'{n}.jpg', f'/d/{n}.jpg', 'no such file')
            for n in range(12)]
     error = UnreadableImagesError(bad)
-    assert error.bad == bad
+    assert error.images == bad
     assert '12 image(s)' in str(error) and '/d/9.jpg' in str(error)
     assert '/d/10.jpg' not in str(error) and '2 more' in str(error)
-    assert "on_unreadable='skip'" in str(error)
+    assert "on_bad_image='skip'" in str(error)

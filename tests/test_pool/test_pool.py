@@ -25,6 +25,10 @@ def _bad(id, reason='no such file'):
     return UnreadableImage(id, f'{id}.jpg', f'/d/{id}.jpg', reason)
 
 
+def ids_of_rounds(pool):
+    return [r['ids'] for r in pool.to_state('', 0).rounds]
+
+
 def unreadable(pool):
     state = pool.to_state('', 0)
     return [UnreadableImage(**image) for image in state.unreadable]
@@ -41,15 +45,14 @@ def pool():
 
 def test_rounds(pool):
     assert pool.num_rounds == 2 and len(pool) == 5
-    assert pool.rounds == [[12, 7], ['3']]
+    assert ids_of_rounds(pool) == [[12, 7], ['3']]
     assert pool.labelled() == [7, '3', 12]
     assert pool.labelled(0) == [7, 12]
     assert pool.unlabelled() == [3]
     assert pool.unlabelled(0) == [3, '3']
     assert [b.id for b in unreadable(pool)] == ['x']
-    assert not pool.exhausted
     assert pool.commit([3]) == 2
-    assert pool.exhausted and pool.unlabelled() == []
+    assert pool.unlabelled() == []
 
 
 def test_before_the_first_round():
@@ -60,9 +63,10 @@ def test_before_the_first_round():
 
 
 def test_results_are_copies(pool):
-    pool.rounds[0].append(3)
-    pool.ids.clear()
-    assert pool.rounds[0] == [12, 7] and pool.ids == IDS
+    pool.to_state('', 0).rounds[0]['ids'].append(3)
+    pool.labelled().clear()
+    assert ids_of_rounds(pool) == [[12, 7], ['3']]
+    assert pool.labelled() == [7, '3', 12]
 
 
 @pytest.mark.parametrize('ids, message', [
@@ -80,7 +84,8 @@ def test_a_wrong_commit_changes_nothing(pool, ids, message):
 
 
 @pytest.mark.parametrize('id, message', [
-    (99, 'no images with the ids 99'), (7, 'images 7 cannot be called unreadable')])
+    (99, 'no images with the ids 99'),
+    (7, 'images 7 cannot be called unreadable')])
 def test_a_wrong_unreadable_image_changes_nothing(pool, id, message):
     with pytest.raises(ValueError, match=message):
         pool.set_unreadable([_bad(3), _bad(id)])
@@ -117,7 +122,7 @@ def test_round_trip(pool, tmp_path):
     # the order of the file may change, the images may not
     again = Pool.from_state(state, IDS[::-1])
     assert again.to_state('abc', 3, 'target', note='AP 0.22') == state
-    assert again.rounds == pool.rounds
+    assert ids_of_rounds(again) == ids_of_rounds(pool)
     assert unreadable(again) == unreadable(pool)
     assert repr(again) == ('Pool(5 images: 3 labelled in 2 rounds, '
                            '1 unreadable)')
@@ -163,9 +168,24 @@ def test_a_contradicting_state(pool, tmp_path, rounds):
 
 def test_a_state_of_another_version(pool, tmp_path):
     path = tmp_path / 'state.json'
-    path.write_text(_state(pool, version=1))
+    path.write_text(_state(pool, version=STATE_VERSION + 1))
     with pytest.raises(ValueError, match='another version of mmal'):
         State.load(str(path))
+
+
+def test_a_state_of_the_first_version_is_refused_in_one_sentence(
+        pool, tmp_path):
+    """Its keys are others: it must not be called corrupt, nor half read."""
+    content = json.loads(_state(pool, version=1))
+    content['bad_images'] = content.pop('unreadable')
+    content['rounds'][1]['repeated'] = [7]
+    path = tmp_path / 'state.json'
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError) as e:
+        State.load(str(path))
+    assert str(e.value) == (
+        f'{path} was written by another version of mmal (its format is not '
+        '2). Use that version, or start again in another work folder.')
 
 
 def test_no_state(tmp_path):
@@ -192,11 +212,11 @@ def test_every_image_is_in_one_set(data):
     broken = [b.id for b in unreadable(pool)]
     parts = pool.labelled() + pool.unlabelled() + broken
     assert len(parts) == len(ids) and set(parts) == set(ids)
-    assert pool.exhausted == (not pool.unlabelled())
     assert [i for i in ids if i in set(pool.labelled())] == pool.labelled()
     for r in range(pool.num_rounds):
         then = set(pool.labelled(r))
-        assert then == {i for ids in pool.rounds[:r + 1] for i in ids}
+        assert then == {i for ids in ids_of_rounds(pool)[:r + 1]
+                        for i in ids}
         assert not then & set(pool.unlabelled(r))
     again = Pool.from_state(
         State(**json.loads(json.dumps(vars(pool.to_state('h', 0))))), ids)
@@ -267,7 +287,7 @@ def test_killed_while_saving(tmp_path):
     assert left_over  # some kills did hit a write
 
 
-def test_images_taken_again(tmp_path):
+def test_reselected_images(tmp_path):
     pool = Pool(IDS)
     pool.commit([12, 7], seed=5)
     pool.commit(['3'], reselected=np.array([7]))
@@ -277,7 +297,7 @@ def test_images_taken_again(tmp_path):
         {}, {7: 1}, {7: 2, '3': 1}, {7: 2, '3': 1}]
     assert list(pool.repeat_counts()) == [7, '3']
     assert pool.labelled(2) == [7, '3', 12] and pool.num_rounds == 4
-    assert pool.rounds == [[12, 7], ['3'], [], [3]]
+    assert ids_of_rounds(pool) == [[12, 7], ['3'], [], [3]]
     path = str(tmp_path / 'state.json')
     pool.save(path, 'hash', 0)
     again = Pool.from_state(State.load(path), IDS)
@@ -291,23 +311,23 @@ def test_images_taken_again(tmp_path):
         {'ids': [3], 'seed': None}]
 
 
-@pytest.mark.parametrize('ids, repeated, message', [
+@pytest.mark.parametrize('ids, reselected, message', [
     ([], [], 'would add no image'),
     ([3], [3], 'images 3 cannot be reselected in round 2.*not labelled'),
     ([3], ['x'], "images 'x' cannot be reselected"),
     ([3], [7, 7], 'holds an image twice'),
     ([3], [99], 'no images with the ids 99'),
 ])
-def test_a_wrong_repetition_changes_nothing(pool, ids, repeated, message):
+def test_a_wrong_reselection_changes_nothing(pool, ids, reselected, message):
     before = pool.to_state('', 0)
     with pytest.raises(ValueError, match=message):
-        pool.commit(ids, reselected=repeated)
+        pool.commit(ids, reselected=reselected)
     assert pool.to_state('', 0) == before
 
 
 @pytest.mark.parametrize('change', [
     dict(reselected=7), dict(reselected=[3]), dict(repeat=[7])])
-def test_a_state_with_wrong_repetitions_is_corrupt(pool, tmp_path, change):
+def test_a_state_with_wrong_reselections_is_corrupt(pool, tmp_path, change):
     path = tmp_path / 'state.json'
     pool.save(str(path), 'hash', 0)
     content = json.loads(path.read_text())

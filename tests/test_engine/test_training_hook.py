@@ -1,4 +1,4 @@
-"""What the hook of a round keeps after the training."""
+"""What the hook of a training keeps after it."""
 import gc
 import weakref
 from types import SimpleNamespace
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from mmal.engine import ActiveLearningHook
+from mmal.engine.hooks import TrainingHook
 
 
 def test_the_last_loss_does_not_keep_the_model():
@@ -15,7 +15,7 @@ def test_the_last_loss_does_not_keep_the_model():
     weight = weakref.ref(model.weight)
     runner = SimpleNamespace(
         iter=0, hooks=[], val_loop=None, model=model, work_dir='')
-    hook = ActiveLearningHook(on_round_end=lambda *args: None)
+    hook = TrainingHook()
     hook.before_train(runner)
     loss = model(torch.ones(1, 2)).sum()
     loss.backward()

@@ -1,0 +1,54 @@
+"""Queries whose scores are there already, so that no detector is needed."""
+import os
+
+from mmal.engine.query import Query
+from mmal.engine.query_result import QueryResult
+from mmal.engine.settings import Settings
+from mmal.pool import CocoData, Pool, write_candidates, write_round_splits
+from mmal.pool.layout import RoundDir
+from mmal.scores import Scores
+from mmal.scoring.data import Split
+
+
+def prepare(root: str, coco: CocoData, scores: Scores, labelled: list) -> None:
+    """Write what an interrupted query of a round has left.
+
+    Args:
+        root (str): The folder of the round.
+        coco (CocoData): The pool.
+        scores (Scores): Of the candidates.
+        labelled (list): Ids of the labelled images.
+    """
+    pool = Pool(coco.ids)
+    pool.commit(labelled, 0)
+    write_round_splits(root, coco, pool, coco.annotations_of(labelled))
+    write_candidates(root, coco, pool)
+    scores.save(RoundDir(root).scores)
+
+
+def ask(root: str, coco: CocoData, oracle, round: int = 0,
+        **block) -> QueryResult:
+    """Choose by the scores in a folder.
+
+    Args:
+        root (str): See :func:`prepare`.
+        coco (CocoData): The pool; its images are in ``images`` beside it.
+        oracle (BaseOracle, optional): None where no process may know.
+        round (int): The round.
+        **block: Keys of ``active_learning``.
+    """
+    files = RoundDir(root)
+    images = os.path.join(os.path.dirname(coco.path), 'images')
+    names = tuple(c['name'] for c in coco.categories)
+    dataset = dict(
+        type='mmdet.CocoDataset', data_prefix=dict(img=images),
+        pipeline=[dict(type='LoadImageFromFile')],
+        metainfo=dict(classes=names))
+    splits = {
+        name: Split(dict(dataset, ann_file=getattr(files, name)), labels)
+        for name, labels in dict(
+            unlabelled=False, candidates=False, labelled=True).items()
+    }
+    settings = Settings(data=dict(ann_file=coco.path), **block)
+    query = Query(settings, coco.without_annotations(), images)
+    return query.run(None, splits, round, files, oracle)
