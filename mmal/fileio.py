@@ -3,13 +3,16 @@
 Everything `mmal` writes goes through :func:`atomic_write`, so that a process
 killed at any moment, or a full disk, leaves every earlier file as it was.
 """
+from __future__ import annotations
+
 import contextlib
 import errno
 import json
 import os
 import os.path as osp
 import tempfile
-from typing import Any, BinaryIO, Iterator, Optional
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO, Optional
 
 import numpy as np
 
@@ -43,18 +46,32 @@ def atomic_write(path: str) -> Iterator[BinaryIO]:
                 dir=folder, prefix=f'.{osp.basename(path)}.', suffix=_SUFFIX,
                 delete=False) as f:
             tmp = f.name
-            os.chmod(tmp, 0o666 & ~_umask())
+            # a temporary file is for its owner alone; this one gets the
+            # rights of any new file, which only setting the umask tells
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(tmp, 0o666 & ~mask)
             yield f
             f.flush()
+            # to the disk before the name: a power cut must not leave an
+            # empty file under it
             os.fsync(f.fileno())
         os.replace(tmp, path)
-        _sync_folder(folder)
+        with contextlib.suppress(OSError):  # some systems cannot sync folders
+            fd = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
     except OSError as e:
         _discard(tmp)
         if e.errno in _OUT_OF_SPACE:
-            raise _explain(e, path) from e
+            raise OSError(
+                e.errno, f'{os.strerror(e.errno)} while writing {path}. '
+                'Nothing was lost: free some space and run the same command '
+                'with --resume') from e
         raise
-    except BaseException:
+    except BaseException:  # Ctrl-C too
         _discard(tmp)
         raise
 
@@ -70,7 +87,7 @@ def write_text(path: str, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: str, obj: Any, indent: int = None) -> None:
+def write_json(path: str, obj: Any, indent: Optional[int] = None) -> None:
     """Write ``obj`` to ``path`` atomically, as JSON.
 
     Raises:
@@ -112,34 +129,6 @@ def discard_leftovers(folder: str) -> None:
                 _discard(osp.join(folder, name))
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: str) -> None:
-    with contextlib.suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
-def _discard(tmp: str) -> None:
-    if tmp is not None:
-        with contextlib.suppress(OSError):
-            os.unlink(tmp)
-
-
-def _explain(error: OSError, path: str) -> OSError:
-    return OSError(
-        error.errno, f'{os.strerror(error.errno)} while writing {path}. '
-        'Nothing was lost: free some space and run the same command with '
-        '--resume')
-
-
 def open_rows(path: str) -> Optional[np.memmap]:
     """A two-dimensional ``.npy`` file, memory-mapped for reading.
 
@@ -153,12 +142,13 @@ def open_rows(path: str) -> Optional[np.memmap]:
     return rows if rows.ndim == 2 else None
 
 
-def save_rows(path: str, parts, number: int, dim: int, dtype: str) -> None:
+def save_rows(path: str, blocks: Iterable[np.ndarray], number: int, dim: int,
+              dtype: str) -> None:
     """Write a ``.npy`` file atomically, without holding it in memory.
 
     Args:
         path (str): The file.
-        parts (iterable[np.ndarray]): Blocks of rows in order.
+        blocks (iterable[np.ndarray]): Blocks of rows in order.
         number (int): How many rows they are together.
         dim (int): Their length.
         dtype (str): The type of the file.
@@ -169,5 +159,11 @@ def save_rows(path: str, parts, number: int, dim: int, dtype: str) -> None:
         shape=(number, dim))
     with atomic_write(path) as f:
         np.lib.format.write_array_header_1_0(f, header)
-        for rows in parts:
+        for rows in blocks:
             f.write(np.ascontiguousarray(rows, dtype).tobytes())
+
+
+def _discard(tmp: Optional[str]) -> None:
+    if tmp is not None:
+        with contextlib.suppress(OSError):
+            os.unlink(tmp)

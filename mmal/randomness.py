@@ -38,8 +38,8 @@ def seeded_uniform(ids: Iterable[Key], *key: Key) -> np.ndarray:
         [0.9401, 0.773]
     """
     prefix = hashlib.blake2b(digest_size=8)
-    for part in key:
-        prefix.update(_encode(part))
+    for value in key:
+        prefix.update(_encode(value))
     values = [_bits(prefix, _encode(i)) for i in ids]
     return np.array(values, dtype=np.float64) * 2.0**-_BITS
 
@@ -88,16 +88,18 @@ class SeededStreams:
         Returns:
             np.ndarray: float64 [N], finite and > 0.
         """
+        # all in place: k-means++ asks for [N] numbers at every pick
         bits = self._bits(k)
         bits >>= np.uint64(64 - _BITS)
         uniform = bits.astype(np.float64)
-        uniform += 0.5
+        uniform += 0.5  # the middle of each step: never 0, whose log is -inf
         uniform *= 2.0**-_BITS  # in (0, 1)
         np.log(uniform, out=uniform)
         return np.negative(uniform, out=uniform)
 
     def _bits(self, k: int) -> np.ndarray:
-        """uint64 [N]."""
+        """The k-th numbers as uint64 [N]."""
+        # the k-th state of SplitMix64, without the k states before it
         step = (k + 1) * 0x9E3779B97F4A7C15 % 2**64
         z = self._state + np.uint64(step)
         for shift, factor in ((30, 0xBF58476D1CE4E5B9),
@@ -108,12 +110,12 @@ class SeededStreams:
         return z
 
 
-def _encode(part: Key) -> bytes:
-    """Bytes that no other int or str has, nor any two parts in a row."""
-    if isinstance(part, str):
-        raw = b's' + part.encode('utf-8', 'surrogatepass')
+def _encode(value: Key) -> bytes:
+    """Bytes that no other int or str has, nor any two of them in a row."""
+    if isinstance(value, str):
+        raw = b's' + value.encode('utf-8', 'surrogatepass')
     else:
-        raw = b'i%d' % operator.index(part)
+        raw = b'i%d' % operator.index(value)
     return b'%d:' % len(raw) + raw
 
 

@@ -54,18 +54,18 @@ def chosen(args):
         raise ValueError('there are no runs to report on'
                          f'{": none is finished" if given else ""}.')
     groups = {n: [p for p in g if p in kept] for n, g in groups.items()}
-    found = group_runs([p for p in args.runs if p in kept],
-                       {n: g for n, g in groups.items() if g})
-    return found, [f'{p} is not finished and left out.' for p in given
-                   if p not in kept]
+    methods = group_runs([p for p in args.runs if p in kept],
+                         {n: g for n, g in groups.items() if g})
+    return methods, [f'{p} is not finished and left out.' for p in given
+                     if p not in kept]
 
 
 def main(argv=None):
     args = parse_args(argv)
 
     def work():
-        groups, notes = chosen(args)
-        curves = [MergedCurve(n, r, args.metric) for n, r in groups.items()]
+        methods, notes = chosen(args)
+        curves = [MergedCurve(n, r, args.metric) for n, r in methods.items()]
         notes += [note for curve in curves for note in curve.notes]
         tables = merged_tables(curves, args.target, args.method)
         print('\n\n'.join(table.text() for table in tables.values()))

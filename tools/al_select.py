@@ -13,8 +13,10 @@ from mmal.engine.checks import check_model
 from mmal.engine.cli import (
     add_common_options,
     load_config,
+    merge_options,
     run_or_explain,
 )
+from mmal.engine.mmdet_schema import check_mmdet_config
 from mmal.engine.settings import Settings, pool_dataset
 from mmal.engine.single_query import query_once
 from mmal.models.utils import load_weights
@@ -44,10 +46,15 @@ def query_config(args):
     if not osp.isfile(args.checkpoint):
         raise FileNotFoundError(
             f'there is no checkpoint {args.checkpoint}.')
-    if args.pool:
-        cfg.active_learning.data.ann_file = osp.abspath(args.pool)
-    if args.budget:
-        cfg.active_learning.budget.size = args.budget
+    options = {}
+    if args.pool is not None:
+        options['active_learning.data.ann_file'] = osp.abspath(args.pool)
+    if args.budget is not None:
+        options['active_learning.budget.size'] = args.budget
+    merge_options(cfg, options)
+    # the block first, so that its mistakes are named before others
+    Settings.from_config(cfg)
+    check_mmdet_config(cfg)
     return cfg
 
 
@@ -66,7 +73,7 @@ def main(argv=None):
     def work():
         cfg = query_config(args)
         setup_dist(args.launcher)
-        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        init_default_scope(cfg.get('default_scope') or 'mmdet')
         model = load_model(cfg, args.checkpoint)
         chosen = query_once(cfg, model, cfg.work_dir, args.labelled)
         if is_main_process():

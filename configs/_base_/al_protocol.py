@@ -18,5 +18,5 @@ active_learning = dict(
     # Of the first images, of the scores and of every training.
     seed=0,
     # An unreadable image of the pool: 'raise', or 'skip' to set it aside.
-    on_unreadable='raise',
+    on_bad_image='raise',
     score_dataloader=dict(batch_size=8, num_workers=2))

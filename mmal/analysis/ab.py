@@ -142,7 +142,7 @@ class ABTest:
                 found before training.
         """
         setup_dist(self.cfg.get('launcher', 'none'))
-        init_default_scope(self.cfg.get('default_scope', 'mmdet'))
+        init_default_scope(self.cfg.get('default_scope') or 'mmdet')
         on_main(self._check)
         on_main(lambda: lock_training_dir(self.work, self._fingerprint(),
                                           self.resume))
@@ -227,7 +227,7 @@ class ABTest:
             on_main(lambda: write_json(files.labelled, joined(parts)))
         settings = Settings(
             data=dict(ann_file=files.labelled),
-            budget=dict(size=0),
+            budget=dict(size=1),
             seed=self.seed)
         cfg = copy.deepcopy(self.cfg)
         cfg.work_dir = osp.dirname(files.path)  # loggers are named by it

@@ -94,7 +94,7 @@ class FinishedRound:
 
 def build_model(cfg: Config) -> nn.Module:
     """The detector of a config with whatever weights, on the CPU."""
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    init_default_scope(cfg.get('default_scope') or 'mmdet')
     return MODELS.build(cfg.model)
 
 

@@ -74,7 +74,7 @@ class Transfer:
                 found before training.
         """
         setup_dist(self.cfg.get('launcher', 'none'))
-        init_default_scope(self.cfg.get('default_scope', 'mmdet'))
+        init_default_scope(self.cfg.get('default_scope') or 'mmdet')
         images, boxes = on_main(self._check)
         folder = RoundDir(self.work.path)
 
@@ -120,7 +120,7 @@ class Transfer:
             data_root=self.pool.get('data_root') or '',
             data_prefix=self.pool.get('data_prefix') or dict(img=''),
             ann_file=osp.abspath(self.round.folder.labelled))
-        settings = Settings(data=data, budget=dict(size=0), seed=self.seed)
+        settings = Settings(data=data, budget=dict(size=1), seed=self.seed)
         # the number of the round, for the same seeds as those of its own
         # model, and so the same result if the config is the run's
         return round_config(self.cfg, settings, self.round.number,

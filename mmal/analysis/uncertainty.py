@@ -84,7 +84,7 @@ def selection_overlap(run: str,
     if n is None:
         budget = Settings.from_config(this.run_config()).budget
         # a budget in boxes: as many images as it came to
-        n = budget['size'] if budget.get('unit', 'images') == 'images' else \
+        n = budget.size if budget.unit == 'images' else \
             len(this.selected())
         n = min(n, len(scores))
     if not 1 <= n <= len(scores):
@@ -186,7 +186,7 @@ class ShiftAnalysis:
         data = ScoringData(
             splits,
             progress=self.progress,
-            **Settings.from_config(cfg).score_dataloader)
+            **Settings.from_config(cfg).score_dataloader.to_dict())
         # read now, where what pycocotools prints can be kept from the table
         with redirect_stdout(io.StringIO()):
             for split in splits:

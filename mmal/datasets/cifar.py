@@ -13,7 +13,7 @@ from .dataset_cache import build_once
 from .image_labels import ImageLabels, write_image_labels
 
 SIDE = 32
-VAL_ID = 1_000_001
+VAL_ID = 1_000_001  # above every id of the pool
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def make_cifar(source: str, root: str, classes: int = 10) -> str:
         write_image_labels(folder, 'val', val, names)
 
     return build_once(root, dict(data='cifar', classes=classes, version=1),
-                       fill, 'make_cifar')
+                      fill, 'make_cifar')
 
 
 def read_cifar(source: str, files: Sequence[str], labels: str = 'labels',
@@ -94,17 +94,20 @@ def read_cifar(source: str, files: Sequence[str], labels: str = 'labels',
     Returns:
         ImageLabels: All of their images, in order.
     """
-    parts = [_read(osp.join(source, name)) for name in files]
-    for name, part in zip(files, parts):
-        missing = [k for k in (b'data', labels.encode()) if k not in part]
+    key = labels.encode()  # python 2 pickled them: all strings are bytes
+    contents = [_read(osp.join(source, name)) for name in files]
+    for name, content in zip(files, contents):
+        missing = [k for k in (b'data', key) if k not in content]
         if missing:
             raise ValueError(f'{osp.join(source, name)} has no '
                              f'{missing[0].decode()}: it is no such file of '
                              'CIFAR, unpack the archive again.')
-    rows = np.concatenate([p[b'data'] for p in parts])
+    # a row has the red plane, then the green and the blue one
+    rows = np.concatenate([content[b'data'] for content in contents])
     images = rows.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     return ImageLabels(
-        images, np.concatenate([p[labels.encode()] for p in parts]), first_id)
+        images, np.concatenate([content[key] for content in contents]),
+        first_id)
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -113,6 +116,7 @@ class _ArraysOnly(pickle.Unpickler):
     allowed = frozenset({'_reconstruct', 'ndarray', 'dtype', 'encode'})
 
     def find_class(self, module: str, name: str):
+        # numpy moved its internals from numpy.core to numpy._core
         if name in self.allowed and module.split('.')[0] in ('numpy',
                                                              '_codecs'):
             return super().find_class(module, name)
@@ -120,6 +124,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _read(path: str) -> dict:
+    """The content of a file, with keys of bytes."""
     try:
         with open(path, 'rb') as f:
             content = _ArraysOnly(f, encoding='bytes').load()

@@ -6,7 +6,7 @@ import os
 import os.path as osp
 import shutil
 import tempfile
-from typing import Callable, Optional
+from collections.abc import Callable
 
 from mmengine.logging import print_log
 
@@ -16,10 +16,10 @@ PARAMETERS = 'parameters.json'
 
 
 def build_once(root: str,
-                parameters: dict,
-                fill: Callable[[str], None],
-                maker: str,
-                complete: Callable[[str], bool] = osp.isdir) -> str:
+               parameters: dict,
+               fill: Callable[[str], None],
+               maker: str,
+               complete: Callable[[str], bool] = osp.isdir) -> str:
     """Make a folder unless it is there, made with the same parameters.
 
     Several processes may make it at once. One made with other parameters is
@@ -42,31 +42,30 @@ def build_once(root: str,
     root = osp.abspath(root)
 
     def is_made() -> bool:
-        return _parameters(root) == parameters and complete(root)
+        path = osp.join(root, PARAMETERS)
+        return (osp.exists(path) and read_json(path) == parameters
+                and complete(root))
 
     if is_made():
         return root
     _refuse_foreign(root, maker)
     print_log(f'{maker} makes a data set in {root}', 'current')
     os.makedirs(osp.dirname(root), exist_ok=True)
+    # beside its place, on the same disk, where renaming is one step
     made = tempfile.mkdtemp(
         prefix=f'.{osp.basename(root)}.', dir=osp.dirname(root))
     try:
         fill(made)
         write_json(osp.join(made, PARAMETERS), parameters)
-        os.chmod(made, 0o755)
+        os.chmod(made, 0o755)  # mkdtemp's is for its owner alone
         _move_into_place(made, root, maker, is_made)
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return root
 
 
-def _parameters(root: str) -> Optional[dict]:
-    path = osp.join(root, PARAMETERS)
-    return read_json(path) if osp.exists(path) else None
-
-
 def _refuse_foreign(root: str, maker: str) -> None:
+    """Raise FileExistsError for a folder that was not made here."""
     ours = osp.exists(osp.join(root, PARAMETERS))
     if osp.exists(root) and not ours and (osp.isfile(root)
                                           or os.listdir(root)):
@@ -78,6 +77,8 @@ def _refuse_foreign(root: str, maker: str) -> None:
 def _move_into_place(made: str, root: str, maker: str,
                      is_made: Callable[[], bool]) -> None:
     """Rename ``made`` to ``root``, or leave it if another process did."""
+    # Between any two of these steps another process may take the place, which
+    # makes the last one fail: look again.
     for _ in range(10):
         if is_made():
             return

@@ -35,23 +35,19 @@ def make_digit_images(root: str, seed: int = 0) -> str:
     def fill(folder: str) -> None:
         banks = digit_banks(seed)
         for name, split in SPLITS.items():
-            images = _split(banks[name], split.classes, split.first_id)
-            write_image_labels(folder, name, images, CLASSES)
+            # as many of each class as its share of the most frequent one says
+            kept = [
+                samples[:round(len(samples) * share / max(split.classes))]
+                for samples, share in zip(banks[name], split.classes)]
+            labels = np.repeat(np.arange(len(kept)), list(map(len, kept)))
+            grey = [cv2.resize(x, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+                    for x in np.concatenate(kept)]
+            images = np.rint(255 * np.stack(grey)).astype(np.uint8)
+            # mmdet's pipelines read three channels
+            images = images[..., None].repeat(3, -1)
+            write_image_labels(folder, name,
+                               ImageLabels(images, labels, split.first_id),
+                               CLASSES)
 
     return build_once(root, dict(data='digit images', seed=seed, version=1),
-                       fill, 'make_digit_images')
-
-
-def _split(bank: list[np.ndarray], shares: tuple[float, ...],
-           first_id: int) -> ImageLabels:
-    """So many of each class as its share of the most frequent one says."""
-    kept = [b[:round(len(b) * s / max(shares))] for b, s in zip(bank, shares)]
-    labels = np.repeat(np.arange(len(kept)), [len(b) for b in kept])
-    images = np.stack([_enlarged(x) for x in np.concatenate(kept)])
-    return ImageLabels(images, labels, first_id)
-
-
-def _enlarged(sample: np.ndarray) -> np.ndarray:
-    """uint8 [32, 32, 3] of a sample [8, 8] in [0, 1]."""
-    grey = cv2.resize(sample, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    return np.rint(255 * grey).astype(np.uint8)[..., None].repeat(3, -1)
+                      fill, 'make_digit_images')

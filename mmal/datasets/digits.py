@@ -5,12 +5,14 @@ the UCI "Optical Recognition of Handwritten Digits" set, 43 writers), drawn
 large on textured backgrounds. Scenes differ in difficulty and the pool holds
 many easy ones and few of some classes, so that it matters which are labelled.
 """
+from __future__ import annotations
+
 import os
 import os.path as osp
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import Optional
 
 import numpy as np
 
@@ -37,11 +39,11 @@ class Level:
         texture (tuple[int]): Amplitude of the background, in grey values.
         clutter (tuple[int]): Fewest and most strokes that are no digit.
     """
-    digits: Tuple[int, int]
-    side: Tuple[float, float]
-    contrast: Tuple[int, int]
-    texture: Tuple[int, int]
-    clutter: Tuple[int, int]
+    digits: tuple[int, int]
+    side: tuple[float, float]
+    contrast: tuple[int, int]
+    texture: tuple[int, int]
+    clutter: tuple[int, int]
 
 
 LEVELS = (
@@ -61,8 +63,8 @@ class Split:
         classes (tuple[float]): Weight of each class in the draw of a digit.
     """
     first_id: int
-    levels: Tuple[float, ...]
-    classes: Tuple[float, ...]
+    levels: tuple[float, ...]
+    classes: tuple[float, ...]
 
 
 SPLITS = {
@@ -105,7 +107,44 @@ def make_digits(root: str,
     """
     parameters = dict(
         version=LAYOUT_VERSION, seed=seed, pool=pool, val=val, size=size)
-    _check(parameters)
+    least = dict(version=1, seed=0, pool=1, val=1, size=64)
+    for name, value in parameters.items():
+        if not isinstance(value, int) or value < least[name]:
+            raise ValueError(f'make_digits: {name} is {value!r}; give a whole '
+                             f'number of at least {least[name]}')
+
+    def fill(folder: str) -> None:
+        banks = digit_banks(seed)
+        for number, (name, split) in enumerate(SPLITS.items()):
+            # a stream of its own: more pool images change no validation
+            rng = np.random.default_rng([seed, 1, number])
+            images, annotations = [], []
+            for i in range(parameters[name]):
+                level = LEVELS[rng.choice(len(LEVELS), p=split.levels)]
+                picture, boxes, labels = draw_scene(level, size, banks[name],
+                                                    split.classes, rng)
+                image = dict(
+                    id=split.first_id + i, file_name=f'{name}_{i:04d}.png',
+                    height=size, width=size)
+                images.append(image)
+                write_bytes(
+                    osp.join(folder, 'images', image['file_name']),
+                    encode_png(picture))
+                for box, label in zip(boxes, labels):
+                    annotations.append(
+                        dict(
+                            id=split.first_id + len(annotations),
+                            image_id=image['id'],
+                            category_id=label + 1,
+                            bbox=box,
+                            area=box[2] * box[3],
+                            iscrowd=0))
+            categories = [
+                dict(id=c + 1, name=n) for c, n in enumerate(CLASSES)]
+            write_json(
+                osp.join(folder, f'{name}.json'),
+                dict(images=images, annotations=annotations,
+                     categories=categories))
 
     def complete(folder: str) -> bool:
         images = osp.join(folder, 'images')
@@ -113,24 +152,7 @@ def make_digits(root: str,
                 and osp.isdir(images)
                 and len(os.listdir(images)) == pool + val)
 
-    return build_once(root, parameters, lambda made: _make(made, parameters),
-                       'make_digits', complete)
-
-
-def _check(parameters: dict) -> None:
-    least = dict(version=1, seed=0, pool=1, val=1, size=64)
-    for name, value in parameters.items():
-        if not isinstance(value, int) or value < least[name]:
-            raise ValueError(f'make_digits: {name} is {value!r}; give a whole '
-                             f'number of at least {least[name]}')
-
-
-def _make(root: str, parameters: dict) -> None:
-    banks = digit_banks(parameters['seed'])
-    for number, (name, split) in enumerate(SPLITS.items()):
-        rng = np.random.default_rng([parameters['seed'], 1, number])
-        _make_split(root, name, split, parameters[name], parameters['size'],
-                    banks[name], rng)
+    return build_once(root, parameters, fill, 'make_digits', complete)
 
 
 def digit_banks(seed: int) -> dict:
@@ -142,6 +164,7 @@ def digit_banks(seed: int) -> dict:
             'the digits come with scikit-learn, which is missing. Install it '
             "with: pip install 'mmal[digits]' (or pip install scikit-learn)"
         ) from e
+    # samples, not scenes, are divided: no validation digit is trained on
     digits = load_digits()
     rng = np.random.default_rng([seed, 0])
     banks = {'pool': [], 'val': []}
@@ -153,35 +176,8 @@ def digit_banks(seed: int) -> dict:
     return banks
 
 
-def _make_split(root: str, name: str, split: Split, number: int, size: int,
-                bank: List[np.ndarray], rng: np.random.Generator) -> None:
-    images, annotations = [], []
-    for i in range(number):
-        level = LEVELS[rng.choice(len(LEVELS), p=split.levels)]
-        picture, boxes, labels = draw_scene(level, size, bank, split.classes,
-                                            rng)
-        file_name = f'{name}_{i:04d}.png'
-        write_bytes(osp.join(root, 'images', file_name), encode_png(picture))
-        image_id = split.first_id + i
-        images.append(
-            dict(id=image_id, file_name=file_name, height=size, width=size))
-        for box, label in zip(boxes, labels):
-            annotations.append(
-                dict(
-                    id=split.first_id + len(annotations),
-                    image_id=image_id,
-                    category_id=label + 1,
-                    bbox=box,
-                    area=box[2] * box[3],
-                    iscrowd=0))
-    categories = [dict(id=c + 1, name=n) for c, n in enumerate(CLASSES)]
-    write_json(
-        osp.join(root, f'{name}.json'),
-        dict(images=images, annotations=annotations, categories=categories))
-
-
-def draw_scene(level: Level, size: int, bank: List[np.ndarray],
-               class_weights: Tuple[float, ...],
+def draw_scene(level: Level, size: int, bank: list[np.ndarray],
+               class_weights: tuple[float, ...],
                rng: np.random.Generator) -> tuple:
     """Draw one scene.
 
@@ -208,7 +204,7 @@ def draw_scene(level: Level, size: int, bank: List[np.ndarray],
         sample = bank[label][rng.integers(len(bank[label]))]
         mask = _strokes(sample, size * rng.uniform(*level.side), rng)
         corner = _free_place(mask.shape, size, boxes, rng)
-        if corner is None:
+        if corner is None:  # fewer digits rather than one over another
             continue
         colour = _colour(ground, rng.uniform(*level.contrast), rng)
         _paint(picture, mask, colour, corner)
@@ -223,21 +219,18 @@ def _background(size: int, ground: float, texture: float,
     """Noise of four scales and stripes, around one tinted grey."""
     noise = rng.normal(size=(size, size)) * 0.3
     for cells, weight in ((3, 1.0), (8, 0.7), (24, 0.5)):
-        rows = _interpolation(cells, size)
+        # a matrix [size, cells] that enlarges linearly
+        at = np.linspace(0, cells - 1, size)[:, None]
+        rows = (1 - np.abs(at - np.arange(cells))).clip(0)
         noise += weight * rows @ rng.normal(size=(cells, cells)) @ rows.T
     if rng.random() < 0.5:
         angle, period = rng.uniform(0, np.pi), rng.uniform(6, 24)
         y, x = np.mgrid[:size, :size]
         along = x * np.cos(angle) + y * np.sin(angle)
         noise += 0.8 * np.sin(2 * np.pi * along / period)
+    # less its own grey value, so that contrasts are what the level says
     tint = rng.normal(0, 18, 3)
     return ground + tint - tint @ GREY + (texture * noise)[..., None]
-
-
-def _interpolation(cells: int, size: int) -> np.ndarray:
-    """Matrix [size, cells] that enlarges linearly."""
-    at = np.linspace(0, cells - 1, size)[:, None]
-    return (1 - np.abs(at - np.arange(cells))).clip(0)
 
 
 def _strokes(sample: np.ndarray, side: float,
@@ -296,14 +289,15 @@ def _colour(ground: float, contrast: float,
 
 
 def _paint(picture: np.ndarray, opacity: np.ndarray, colour: np.ndarray,
-           corner: Tuple[int, int]) -> None:
-    height, width = opacity.shape
-    part = picture[corner[0]:corner[0] + height, corner[1]:corner[1] + width]
-    part += opacity[..., None] * (colour - part)
+           corner: tuple[int, int]) -> None:
+    """Blend a colour into a picture, from a (row, column) on; in place."""
+    (row, column), (height, width) = corner, opacity.shape
+    covered = picture[row:row + height, column:column + width]
+    covered += opacity[..., None] * (colour - covered)
 
 
-def _free_place(shape: Tuple[int, int], size: int, boxes: list,
-                rng: np.random.Generator) -> Optional[Tuple[int, int]]:
+def _free_place(shape: tuple[int, int], size: int, boxes: list,
+                rng: np.random.Generator) -> Optional[tuple[int, int]]:
     """A (row, column) where nothing is yet, or None after 40 trials."""
     height, width = shape
     if max(shape) > size:
@@ -331,6 +325,7 @@ def encode_png(picture: np.ndarray) -> bytes:
     rows = np.zeros((height, 1 + 3 * width), np.uint8)
     rows[:, 1:] = picture.reshape(height, -1)
     content = rows.tobytes()
+    # deflate's blocks of stored bytes, which hold 65,535 at most
     blocks = [content[i:i + 65535] for i in range(0, len(content), 65535)]
     stored = b''.join(
         struct.pack('<BHH', i == len(blocks) - 1, len(b), 65535 - len(b)) + b
@@ -342,5 +337,6 @@ def encode_png(picture: np.ndarray) -> bytes:
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
+    """A part of a PNG: its length, kind and content, and a checksum."""
     return (struct.pack('>I', len(content)) + kind + content +
             struct.pack('>I', zlib.crc32(kind + content)))

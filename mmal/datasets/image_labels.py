@@ -62,15 +62,15 @@ def write_image_labels(root: str, name: str, split: ImageLabels,
     os.makedirs(osp.join(root, 'images'), exist_ok=True)
     names = [f'{name}_{i:05d}.png' for i in range(len(split))]
     for file_name, image in zip(names, split.images):
-        _write_png(osp.join(root, 'images', file_name), image)
-    write_json(osp.join(root, f'{name}.json'), _coco(split, names, classes))
-
-
-def _coco(split: ImageLabels, names: list[str],
-          classes: Sequence[str]) -> dict:
+        bgr = np.ascontiguousarray(image[..., ::-1])
+        png = cv2.imencode('.png', bgr)[1]
+        # not atomic: 60,000 syncs take minutes, and the folder of a data set
+        # appears as a whole
+        with open(osp.join(root, 'images', file_name), 'wb') as f:
+            f.write(png.tobytes())
     height, width = split.images.shape[1:3]
     ids = range(split.first_id, split.first_id + len(split))
-    return dict(
+    content = dict(
         images=[
             dict(id=i, file_name=n, height=height, width=width)
             for i, n in zip(ids, names)
@@ -85,10 +85,4 @@ def _coco(split: ImageLabels, names: list[str],
                 iscrowd=0) for i, label in zip(ids, split.labels)
         ],
         categories=[dict(id=c + 1, name=n) for c, n in enumerate(classes)])
-
-
-def _write_png(path: str, image: np.ndarray) -> None:
-    # the folder appears as a whole: no need to sync each file
-    _, content = cv2.imencode('.png', np.ascontiguousarray(image[..., ::-1]))
-    with open(path, 'wb') as f:
-        f.write(content.tobytes())
+    write_json(osp.join(root, f'{name}.json'), content)

@@ -40,6 +40,7 @@ class PaddedCrop(BaseTransform):
         sides = (self.padding, self.padding)
         padded = np.pad(
             image, (sides, sides, (0, 0)), constant_values=self.value)
+        # drawn apart, for mmcv can hold it to draw the same again
         row, column = self._corner()
         height, width = image.shape[:2]
         results['img'] = np.ascontiguousarray(

@@ -11,7 +11,7 @@ from .image_labels import ImageLabels, write_image_labels
 
 CLASSES = tuple('0123456789')
 FILES = dict(pool='train_32x32.mat', val='test_32x32.mat')
-VAL_ID = 1_000_001
+VAL_ID = 1_000_001  # above every id of the pool
 
 
 @FUNCTIONS.register_module()
@@ -71,6 +71,7 @@ def read_svhn(path: str, first_id: int = 1) -> ImageLabels:
     except (ValueError, KeyError, NotImplementedError) as e:
         raise ValueError(f'{path} is no file of SVHN, format 2 ({e}): get it '
                          'again.') from e
+    # Matlab counts images in the last axis
     return ImageLabels(
         np.moveaxis(images, -1, 0), labels.ravel().astype(np.int64) % 10,
         first_id)

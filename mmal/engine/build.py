@@ -4,20 +4,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from inspect import signature
 
-from mmal.models.committees import BaseCommittee
-from mmal.pool import BaseOracle
 from mmal.registry import TASK_UTILS
-from mmal.scoring import BaseScorer
-from mmal.scoring.embeddings import BaseEmbedder
-from mmal.selection import BaseSelector
+from .components import KINDS
+from .schema import short
 from .settings import Settings
-
-_KINDS = dict(
-    scorer=BaseScorer,
-    selector=BaseSelector,
-    oracle=BaseOracle,
-    committee=BaseCommittee,
-    embedder=BaseEmbedder)
 
 
 def build(settings: Settings, name: str, **kwargs):
@@ -40,24 +30,39 @@ def build(settings: Settings, name: str, **kwargs):
         return None
     if name == 'selector':
         cfg = _with_run_seed(cfg, settings.seed)
-    return build_from(name, {**kwargs, **cfg})
+    return build_from(name, cfg, **kwargs)
 
 
-def build_from(name: str, cfg: dict):
+def build_from(name: str, cfg: dict, **kwargs):
     """Build one of them from its own config.
+
+    Args:
+        name (str): Which of them.
+        cfg (dict): Its config.
+        **kwargs: Arguments that the config need not say; no message shows
+            them.
 
     Raises:
         ValueError: See :func:`build`.
     """
+    key = f'active_learning.{name}'
     try:
-        built = TASK_UTILS.build(cfg)
-    except (KeyError, TypeError) as e:
+        built = TASK_UTILS.build({**kwargs, **cfg})
+    except OSError:
+        raise  # names the file
+    except Exception as e:  # whatever its class makes of a value
+        text = str(e)
+        if isinstance(e, ValueError) and key in text and len(text) < 1000:
+            raise
+        reason = text if isinstance(e, ValueError) else \
+            f'{type(e).__name__}: {text}'
         raise ValueError(
-            f'active_learning.{name} cannot be built from {cfg}: {e}') from e
-    if not isinstance(built, _KINDS[name]):
+            f'{key} cannot be built from {short(cfg, 200)}: '
+            f'{reason[:500]}') from e
+    if not isinstance(built, KINDS[name]):
         raise ValueError(
-            f'active_learning.{name}.type is {cfg["type"]}, which is no '
-            f'{name}: give the name of a registered {name}.')
+            f'{key}.type is {short(cfg["type"])}, which is no {name}: give '
+            f'the name of a registered {name}.')
     return built
 
 

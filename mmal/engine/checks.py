@@ -21,7 +21,9 @@ from mmal.pool import (
     read_size,
 )
 from .dataset_config import innermost_dataset
+from .mmdet_schema import check_mmdet_config
 from .round_config import classes_of
+from .schema import clip
 from .settings import Settings, absolute, image_prefix
 
 # which have a class for each category
@@ -32,8 +34,9 @@ def check_config(cfg: Config, settings: Settings) -> None:
     """Check what needs neither data nor a model.
 
     Raises:
-        ValueError: Naming the key.
+        FileNotFoundError, ValueError: Naming the key.
     """
+    check_mmdet_config(cfg)
     if not settings.initial:
         raise ValueError(
             'active_learning.initial must be set: size (a number of images '
@@ -42,9 +45,6 @@ def check_config(cfg: Config, settings: Settings) -> None:
         raise ValueError(
             'active_learning.target is set but the config has no '
             'val_dataloader: without validation no target is ever reached.')
-    if cfg.get('train_cfg') is None:
-        raise ValueError('the config has no train_cfg: give the training '
-                         'schedule of one round.')
     if cfg.get('load_from') and not _exists(cfg.load_from):
         raise FileNotFoundError(f'load_from: there is no {cfg.load_from}.')
 
@@ -68,9 +68,12 @@ def check_val(cfg: Config) -> Optional[CocoData]:
         return None
     dataset = innermost_dataset(cfg.val_dataloader.dataset)
     classes = classes_of(dataset, 'val_dataloader.dataset')
-    coco = load_coco(
-        absolute(dataset, dataset['ann_file']),
-        read_size=partial(read_size, image_prefix(dataset)))
+    try:
+        coco = load_coco(
+            absolute(dataset, dataset['ann_file']),
+            read_size=partial(read_size, image_prefix(dataset)))
+    except IsADirectoryError as e:
+        raise ValueError(f'val_dataloader.dataset.ann_file: {e}') from e
     check_boxes(coco)
     check_classes(coco, classes, 'val_dataloader.dataset.metainfo.classes')
     bad = check_images(coco, image_prefix(dataset), decode=True)
@@ -100,10 +103,14 @@ def check_model(cfg: Config, dataset: dict) -> nn.Module:
         nn.Module: The detector with random weights, in eval mode.
 
     Raises:
-        ValueError: If a head has another number of classes, or a batch too few
-            images.
+        ValueError: If the detector cannot be built, a head has another number
+            of classes, or a batch too few images.
     """
-    model = MODELS.build(copy.deepcopy(cfg.model)).eval()
+    try:
+        model = MODELS.build(copy.deepcopy(cfg.model)).eval()
+    except Exception as e:  # whatever a module makes of its arguments
+        raise ValueError(f'model cannot be built: {type(e).__name__}: '
+                         f'{clip(str(e), 500)}') from e
     with preserve_rng_state():
         # Some detectors cannot detect at all before (Sparse R-CNN learns its
         # proposals). Pretrained weights, which may have to be downloaded,

@@ -11,10 +11,13 @@ from typing import Any, Callable
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.dist import get_rank, is_main_process
+from mmengine.utils import import_modules_from_strings
 
 from mmal.compat.malloc import keep_freed_memory
 from mmal.dist import close_dist
 from mmal.pool import LabelsPending
+from .pure_python import with_named_types
+from .schema import clip, short
 
 EXPECTED = (ValueError, OSError, FloatingPointError)
 
@@ -90,13 +93,24 @@ def load_config(args: argparse.Namespace, default_suffix: str = '') -> Config:
         args (argparse.Namespace): See :func:`prepare_config`.
         default_suffix (str): Ends the name of the default work folder.
 
+    Returns:
+        Config: Its types are names, also those of a pure-python config.
+
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: See :func:`prepare_config`.
+        ValueError: If it cannot be read, and see :func:`prepare_config`.
     """
     if not osp.isfile(args.config):
         raise FileNotFoundError(f'there is no config {args.config}.')
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = Config.fromfile(args.config)
+        if cfg.get('custom_imports'):
+            # mmengine has done so already, but for pure-python configs
+            import_modules_from_strings(**cfg.custom_imports)
+    except Exception as e:  # a config is a program
+        raise ValueError(f'{args.config} cannot be read: {type(e).__name__}: '
+                         f'{clip(str(e), 800)}') from e
+    cfg = with_named_types(cfg)
     prepare_config(cfg, args, default_suffix)
     return cfg
 
@@ -113,24 +127,29 @@ def prepare_config(cfg: Config,
         default_suffix (str): Ends the name of the default work folder.
 
     Raises:
-        ValueError: If mixed precision is asked for without a GPU.
+        ValueError: If mixed precision is asked for without a GPU, or an
+            option does not fit into the config.
     """
     options = dict(args.cfg_options or {})
     if 'data_root' in options:
         move_data(cfg, options['data_root'])
-    cfg.merge_from_dict(options)
+    merge_options(cfg, options)
     name = osp.splitext(osp.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join(
         'work_dirs', name + default_suffix)
     cfg.launcher = args.launcher
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.seed is not None:
-        cfg.setdefault('active_learning', {})['seed'] = args.seed
+        block = cfg.setdefault('active_learning', {})
+        if isinstance(block, dict):  # whoever reads the block says so
+            block['seed'] = args.seed
     if args.amp:
         if not torch.cuda.is_available():
             raise ValueError(
                 '--amp needs a GPU: leave it out on this machine.')
-        wrapper = cfg.optim_wrapper
+        wrapper = cfg.get('optim_wrapper')
+        if not isinstance(wrapper, dict):
+            raise ValueError('--amp needs an optim_wrapper in the config.')
         if wrapper.get('type') not in ('AmpOptimWrapper', 'OptimWrapper',
                                        None):
             raise ValueError(
@@ -139,6 +158,25 @@ def prepare_config(cfg: Config,
         if wrapper.get('type') != 'AmpOptimWrapper':
             wrapper.type = 'AmpOptimWrapper'
             wrapper.loss_scale = 'dynamic'
+
+
+def merge_options(cfg: Config, options: dict) -> None:
+    """Set keys of a config.
+
+    Args:
+        cfg (Config): Changed in place.
+        options (dict): Dotted key -> value.
+
+    Raises:
+        ValueError: If a key is inside of something that is no dict.
+    """
+    for key, value in options.items():
+        try:
+            cfg.merge_from_dict({key: value})
+        except Exception as e:  # mmengine asserts, or fails as it happens
+            raise ValueError(
+                f'{clip(key, 100)} cannot be set to {short(value)}: '
+                f'{clip(str(e), 300)}') from e
 
 
 def move_data(cfg: Config, data_root: str) -> None:

@@ -20,16 +20,19 @@ from mmal.pool import (
     UnreadableImagesError,
     check_boxes,
     check_images,
+    count_boxes,
     duplicate_files,
     ignore_untrained,
     initial_ids,
     load_coco,
     read_size,
 )
+from mmal.pool.coco import group_by_image
 from mmal.pool.layout import WorkDir
 from mmal.types import ImageId
 from .build import build
 from .checks import check_config, check_model, check_pool, check_val
+from .pure_python import with_named_types
 from .query import Query
 from .query_checks import check_committee
 from .round_config import classes_of, scoring_splits
@@ -84,15 +87,15 @@ def read_inputs(cfg: Config) -> RunInputs:
     Raises:
         FileNotFoundError, ValueError: Naming the file or the key.
     """
+    cfg = with_named_types(cfg)
     settings = Settings.from_config(cfg)
     setup_dist(cfg.get('launcher', 'none'))
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
     check_config(cfg, settings)
+    init_default_scope(cfg.get('default_scope') or 'mmdet')
     if settings.prepare_data:
         maker = dict(settings.prepare_data)
         on_main(lambda: FUNCTIONS.get(maker.pop('type'))(**maker))
     dataset = pool_dataset(cfg, settings)
-    crowd = dataset.pop('crowd', 'ignore')
     work = WorkDir(osp.abspath(cfg.work_dir))
 
     def read_pool() -> CocoData:
@@ -101,11 +104,13 @@ def read_inputs(cfg: Config) -> RunInputs:
                 dataset['ann_file'],
                 need_annotations=False,
                 read_size=partial(read_size, image_prefix(dataset)),
-                crowd=crowd)
+                crowd=settings.data.crowd)
         except FileNotFoundError as e:
-            source = settings.data.get('source')
+            source = settings.data.source
             where = f' Get the data from {source}.' if source else ''
             raise FileNotFoundError(f'{e}{where}') from e
+        except IsADirectoryError as e:
+            raise ValueError(f'active_learning.data.ann_file: {e}') from e
         check_boxes(full)
         check_pool(full, dataset)
         return full
@@ -131,6 +136,9 @@ def read_inputs(cfg: Config) -> RunInputs:
         if oracle.knows_counts and left:
             boxes = int(oracle.count_boxes(left).sum())
         query.budget.check(len(coco.ids), len(initial.ids), boxes)
+        if oracle.knows_counts or initial.annotations is not None:
+            trained_counts(coco, oracle.annotate(initial.ids), initial.ids,
+                           rule)
         model = check_model(cfg, dataset)
         check_committee(query.scorer, query.committee, model)
         query.check(model, scoring_splits(cfg, settings, work.round(0), []))
@@ -139,6 +147,44 @@ def read_inputs(cfg: Config) -> RunInputs:
     notes = on_main(lambda: _notes(full, val, untrained))
     return RunInputs(cfg, settings, dataset, coco, val, oracle, query, rule,
                      initial.ids, unreadable, notes)
+
+
+def trained_counts(coco: CocoData, annotations: list[dict],
+                   ids: list[ImageId], rule: TrainingRule) -> tuple[int, int]:
+    """How many images and boxes a round trains on.
+
+    What is not trained on is marked so in the annotations.
+
+    Args:
+        coco (CocoData): The pool.
+        annotations (list[dict]): Those of the labelled images; changed in
+            place.
+        ids (list[int | str]): The labelled images.
+        rule (TrainingRule): Which boxes and images mmdet trains on.
+
+    Raises:
+        ValueError: If there are none; the message says what removes them.
+    """
+    reasons = ignore_untrained(annotations, coco.images, rule)
+    boxes = int(count_boxes(annotations, ids).sum())
+    by_image = group_by_image(annotations)
+    images = sum(rule.keeps(coco.images[i], by_image.get(i, ())) for i in ids)
+    if boxes and images:
+        return images, boxes
+    if not annotations:
+        raise ValueError(
+            f'none of the {len(ids)} images of active_learning.initial has a '
+            'box, so the first round has nothing to train on: enlarge it or '
+            'change active_learning.seed.')
+    why = ', '.join(f'{n:,} {reason}' for reason, n in reasons.items())
+    advice = 'Correct the annotations, or filter_cfg of the training set.'
+    if reasons.get('crowd regions') == len(annotations):
+        advice = ("If they are objects drawn as masks, set "
+                  "active_learning.data.crowd='boxes'.")
+    raise ValueError(
+        f'mmdet would train on no box of the {len(ids)} labelled images: of '
+        f'their {len(annotations):,} annotations all are left out ({why}). '
+        f'{advice}')
 
 
 def _notes(full: CocoData, val: Optional[CocoData],
@@ -164,10 +210,10 @@ def _draw_initial(settings: Settings, coco: CocoData, dataset: dict,
     prefix = image_prefix(dataset)
     unreadable = check_images(coco, prefix)
     while True:
-        if unreadable and settings.on_unreadable != 'skip':
+        if unreadable and settings.on_bad_image != 'skip':
             raise UnreadableImagesError(unreadable)
         initial = initial_ids(
-            settings.initial,
+            settings.initial.to_dict(),
             coco,
             settings.seed,
             data_root=dataset.get('data_root') or '',

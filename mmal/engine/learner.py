@@ -12,18 +12,15 @@ from mmal.dist import on_main
 from mmal.fileio import discard_leftovers, read_json
 from mmal.pool import (
     Pool,
-    count_boxes,
-    ignore_untrained,
     write_candidates,
     write_repeats,
     write_round_splits,
     write_split,
 )
-from mmal.pool.coco import group_by_image
 from mmal.pool.layout import RoundDir, WorkDir
 from mmal.reporting import Curve, Record, round_table, write_report
 from .fingerprint import digest, fingerprint
-from .inputs import RunInputs, read_inputs
+from .inputs import RunInputs, read_inputs, trained_counts
 from .lock import lock_run_dir
 from .members import train_members
 from .query_result import QueryResult
@@ -67,8 +64,8 @@ class ActiveLearner:
                  resume: bool = False,
                  accept_changes: bool = False,
                  rehearsal: bool = False) -> None:
-        self.cfg = cfg
         self.inputs = read_inputs(cfg)
+        self.cfg = self.inputs.cfg
         self.settings = self.inputs.settings
         self.query = self.inputs.query
         self.work = WorkDir(osp.abspath(cfg.work_dir))
@@ -168,21 +165,7 @@ class ActiveLearner:
         pool, coco, rule = self.state.pool, self.inputs.coco, self.inputs.rule
         ids = pool.labelled()
         annotations = self.inputs.oracle.annotate(ids)
-        reasons = ignore_untrained(annotations, coco.images, rule)
-        boxes = int(count_boxes(annotations, ids).sum())
-        by_image = group_by_image(annotations)
-        images = sum(
-            rule.keeps(coco.images[i], by_image.get(i, ())) for i in ids)
-        if not boxes or not images:
-            why = ', '.join(f'{n:,} {reason}' for reason, n in reasons.items())
-            raise ValueError(
-                f'none of the {len(ids)} labelled images has a box to train '
-                f'on: of {len(annotations):,} annotations all are left out '
-                f'({why}). Correct the annotations or filter_cfg.'
-                if annotations else
-                f'none of the {len(ids)} images of active_learning.initial '
-                'has a box, so the first round has nothing to train on: '
-                'enlarge it or change active_learning.seed.')
+        images, boxes = trained_counts(coco, annotations, ids, rule)
         if images < len(ids):
             self.logger.warning(
                 f'Round {self.state.round}: mmdet leaves out '
@@ -207,13 +190,13 @@ class ActiveLearner:
         """Why no round comes after this one; None if one does."""
         target = self.settings.target
         if target and metrics:
-            if target['metric'] not in metrics:
+            if target.metric not in metrics:
                 raise ValueError(
-                    f'active_learning.target.metric is {target["metric"]!r}, '
+                    f'active_learning.target.metric is {target.metric!r}, '
                     f'but validation gives {", ".join(metrics)}: choose one '
                     'of them and run again with --resume.')
-            reached = metrics[target['metric']]
-            if reached is not None and reached >= target['value']:
+            reached = metrics[target.metric]
+            if reached is not None and reached >= target.value:
                 return 'target'
         if not self.state.pool.unlabelled():
             return 'exhausted'

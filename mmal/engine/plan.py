@@ -69,7 +69,7 @@ def plan_run(cfg: Config) -> str:
         for note in inputs.notes:
             print(note)
         return plan_table(plan_rounds(
-            cfg, settings.rounds, settings.budget, len(ids),
+            inputs.cfg, settings.rounds, settings.budget.to_dict(), len(ids),
             len(inputs.initial_ids), first, total, get_world_size(),
             inputs.query.trained_members, settings.reselects))
 

@@ -58,7 +58,7 @@ class Query:
         self.selector = build(settings, 'selector')
         self.committee = build(settings, 'committee')
         self.embedder = build(settings, 'embedder')
-        self.budget = build_budget(settings.budget)
+        self.budget = build_budget(settings.budget.to_dict())
 
     @property
     def trained_members(self) -> int:
@@ -124,7 +124,7 @@ class Query:
             check_image=verify_image,
             committee=self.committee,
             embedder=self.embedder,
-            **self.settings.score_dataloader)
+            **self.settings.score_dataloader.to_dict())
 
     @property
     def _split(self) -> str:
@@ -262,7 +262,7 @@ class Query:
 
     @property
     def _may_skip(self) -> bool:
-        return self.settings.on_unreadable == 'skip'
+        return self.settings.on_bad_image == 'skip'
 
     def _refuse(self, unreadable: list[UnreadableImage]) -> None:
         if unreadable and not self._may_skip:

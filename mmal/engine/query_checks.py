@@ -2,7 +2,9 @@
 model, before any training."""
 from __future__ import annotations
 
-from typing import Optional
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Optional
 
 from torch import nn
 
@@ -11,8 +13,37 @@ from mmal.scoring import BaseScorer, ScoringData
 from mmal.scoring.embeddings import BaseEmbedder
 from mmal.scoring.embeddings.base import backbone_of
 from mmal.selection import BaseSelector
+from .mmdet_schema import MmdetConfig
 from .round_config import classes_of
+from .schema import clip
 from .settings import Settings
+
+# a message with one of them says what to change
+_KEYS = ('active_learning', *MmdetConfig.model_fields)
+
+
+@contextmanager
+def _trying(key: str, component: Any, model: nn.Module) -> Iterator[None]:
+    """Say what did not work when something is tried on the detector.
+
+    Wrong values in ``model``, e.g. channels that do not fit, show only when a
+    blank image passes through it, as any error of torch.
+    """
+    try:
+        yield
+    except ValueError as e:
+        text = str(e)
+        if type(e) is not ValueError or any(k in text for k in _KEYS):
+            raise
+        # of torch, or of a class that does not know where it stands
+        raise ValueError(f'{key}: {clip(text, 800)}') from e
+    except (OSError, FloatingPointError):
+        raise  # names a file
+    except Exception as e:
+        raise ValueError(
+            f'{key}, a {_name(component)}, cannot be tried on the model, a '
+            f'{_name(model)}: {type(e).__name__}: {clip(str(e), 500)}. Does '
+            'this model detect anything without active learning?') from e
 
 
 def check_query(settings: Settings, scorer: BaseScorer,
@@ -31,8 +62,10 @@ def check_query(settings: Settings, scorer: BaseScorer,
     Raises:
         ValueError: Naming the key.
     """
-    scorer.check(model, data)
-    _check_scores(scorer, selector, data)
+    with _trying('active_learning.scorer', scorer, model):
+        scorer.check(model, data)
+    with _trying('active_learning.selector', selector, model):
+        _check_scores(scorer, selector, data)
     if settings.reselects and selector.needs_labelled:
         raise ValueError(
             "active_learning.candidates is 'all', but a "
@@ -80,7 +113,8 @@ def _check_embeddings(scorer: BaseScorer, selector: BaseSelector,
             raise ValueError(
                 f'active_learning.embedder is set, but {_name(scorer)} gives '
                 'embeddings of its own kind: set embedder to None.')
-        embedder.check(model)
+        with _trying('active_learning.embedder', embedder, model):
+            embedder.check(model)
     elif not scorer.needs_embeddings:
         if selector.needs_embeddings:
             backbone_of(model)
@@ -120,7 +154,8 @@ def check_committee(scorer: BaseScorer,
             'asks it: set active_learning.committee to None, or '
             'active_learning.scorer to one that does (mmal.EntropyScorer, '
             'mmal.MutualInformationScorer).')
-    committee.check(model, in_run)
+    with _trying('active_learning.committee', committee, model):
+        committee.check(model, in_run)
 
 
 def _name(part) -> str:

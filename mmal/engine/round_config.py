@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os.path as osp
 from hashlib import sha256
 from typing import Optional
@@ -9,11 +10,13 @@ from typing import Optional
 import torch
 from mmdet.registry import DATASETS
 from mmengine.config import Config
+from mmengine.fileio import list_from_file
 
 from mmal.pool.layout import RoundDir, WorkDir
 from mmal.scoring.data import Split
 from .dataset_config import innermost_dataset
 from .reproducible import BACKEND, derive_seed
+from .schema import short
 from .settings import Settings, absolute, pool_dataset
 
 
@@ -130,14 +133,14 @@ def _make_reproducible(cfg: Config, seed: int) -> None:
     """Let a training end with the same weights however often it is killed."""
     cfg.randomness = {**cfg.get('randomness', {}), 'seed': seed}
     cfg.custom_hooks = [
-        *cfg.get('custom_hooks', []),
+        *(cfg.get('custom_hooks') or []),
         dict(type='mmal.EpochSeedHook', seed=seed)
     ]
     loader = cfg.train_dataloader
     loader['worker_init_fn'] = dict(type='mmal.seed_worker')
     train_cfg = cfg.train_cfg
-    if train_cfg.get('type') == 'IterBasedTrainLoop' or \
-            train_cfg.get('by_epoch') is False:
+    loop = (train_cfg.get('type') or '').rpartition('.')[2]
+    if loop == 'IterBasedTrainLoop' or train_cfg.get('by_epoch') is False:
         # On resume mmengine passes over the batches that were trained on:
         # only workers draw the same random numbers for them again.
         loader['num_workers'] = max(1, loader.get('num_workers', 0))
@@ -213,14 +216,45 @@ def classes_of(dataset: dict,
         where (str): The key that holds it, for the message.
 
     Raises:
-        ValueError: If the data set is not in COCO format.
+        FileNotFoundError, ValueError: If the data set is not in COCO format,
+            or mmdet would read other classes than its config seems to say.
     """
     from mmdet.datasets import CocoDataset
-    kind = DATASETS.get(dataset['type'])
-    if kind is None or not issubclass(kind, CocoDataset):
+    try:
+        kind = DATASETS.get(dataset['type'])
+    except RuntimeError:  # it is not registered
+        kind = None
+    if not (inspect.isclass(kind) and issubclass(kind, CocoDataset)):
         raise ValueError(
-            f'{where}.type is {dataset["type"]}, but images are read from a '
-            'COCO json: use CocoDataset (tools/dataset/voc2coco.py converts '
-            'PASCAL VOC).')
+            f'{where}.type is {short(dataset["type"])}, but images are read '
+            'from a COCO json: use CocoDataset (tools/dataset/voc2coco.py '
+            'converts PASCAL VOC).')
     metainfo = dataset.get('metainfo') or {}
-    return tuple(metainfo.get('classes') or kind.METAINFO['classes'])
+    for key, values, name in (('metainfo.CLASSES', metainfo, 'CLASSES'),
+                              ('classes', dataset, 'classes')):
+        if name in values:
+            raise ValueError(
+                f"{where}.{key} is a key of mmdet 2, which mmdet 3 does not "
+                f'read: write metainfo=dict(classes={short(values[name])}).')
+    if 'classes' not in metainfo:
+        return tuple(kind.METAINFO['classes'])
+    classes, key = metainfo['classes'], f'{where}.metainfo.classes'
+    if isinstance(classes, str):
+        # mmengine reads a text as the path of a file, a class a line
+        try:
+            classes = list_from_file(classes)
+        except (OSError, TypeError):
+            raise ValueError(
+                f"{key} is the text {short(classes)}, and there is no file of "
+                'this name with a class a line. For one class write a tuple, '
+                f'with its comma: classes=({short(classes)}, ).') from None
+    if not isinstance(classes, (list, tuple)) or not classes or not all(
+            isinstance(c, str) and c.strip() for c in classes):
+        raise ValueError(
+            f"{key} is {short(classes)}: give a tuple of names, e.g. "
+            "classes=('cat', 'dog'), or a file with a name a line and no "
+            'empty line.')
+    twice = sorted({c for c in classes if classes.count(c) > 1})
+    if twice:
+        raise ValueError(f'{key} has {short(twice)} more than once.')
+    return tuple(classes)

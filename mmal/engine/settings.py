@@ -1,25 +1,120 @@
 """The ``active_learning`` block of a config, checked."""
 from __future__ import annotations
 
-import difflib
 import os.path as osp
-from dataclasses import dataclass, field, fields
-from typing import Any, Optional
+from typing import Annotated, Any, Literal, Optional
 
 from mmengine.config import Config
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from mmal.pool.budget import BUDGETS
+from .components import checked_component, checked_function
 from .dataset_config import innermost_dataset
+from .schema import (
+    Block,
+    Problems,
+    clip,
+    nearest,
+    plain,
+    problems_of,
+    short,
+)
 
-_BAD_IMAGE = ('raise', 'skip')
-_CANDIDATES = ('unlabelled', 'all')
+KEY = 'active_learning'
 # Files of _base_/al_methods set this key for the active_learning block, and
 # al_method_model etc. for others: two bases may not set the same key.
 METHOD = 'al_method'
 
+# a million images in a thousand rounds are possible; 10**30 is a slip
+_LARGEST = 10**9
+Text = Annotated[str, Field(strict=True, min_length=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=_LARGEST)]
+Number = Annotated[float, Field(strict=True)]
 
-@dataclass
-class Settings:
+
+def _field(expected: str, *default: Any) -> Any:
+    """A field and what to give for it; one without default must be set."""
+    return Field(default[0] if default else ..., description=expected)
+
+
+class DataSettings(Block):
+    """The pool. Paths are relative to the training data set's ``data_root``,
+    and what is not given is that data set's."""
+    ann_file: Text = _field('the COCO json of the full pool')
+    data_root: Optional[Annotated[str, Field(strict=True)]] = _field(
+        'the folder of the pool, as text', None)
+    data_prefix: Optional[dict[str, Optional[Annotated[
+        str, Field(strict=True)]]]] = _field(
+        "a dict of folders under data_root, e.g. dict(img='images/')", None)
+    source: Optional[Text] = _field(
+        'a text that says where to get the data', None)
+    crowd: Literal['ignore', 'boxes'] = _field(
+        "'ignore', or 'boxes' to train on crowd regions as boxes", 'ignore')
+
+
+class InitialSettings(Block):
+    """The first labelled images: so many, drawn at random, or those of a
+    COCO file."""
+    size: Optional[Count] = _field('a whole number of images, at least 1',
+                                   None)
+    ann_file: Optional[Text] = _field(
+        'the path of a COCO json of labelled images', None)
+
+    @model_validator(mode='after')
+    def _either(self) -> InitialSettings:
+        if (self.size is None) == (self.ann_file is None):
+            raise ValueError(
+                f'is {short(self.to_dict())}: it needs either size (a number '
+                'of images) or ann_file (a COCO json), and nothing else. (A '
+                'config that inherits the other one writes '
+                'initial=dict(_delete_=True, …).)')
+        return self
+
+
+class BudgetSettings(Block):
+    """What a query may label."""
+    size: Count = _field('a whole number of at least 1')
+    unit: Annotated[str, Field(strict=True)] = _field(
+        "'images' or 'boxes'", 'images')
+    repeats: Optional[Annotated[
+        str, Field(strict=True, pattern='^(free|counted)$')]] = _field(
+        "'free' or 'counted'", None)
+
+    @field_validator('unit')
+    @classmethod
+    def _registered(cls, unit: str) -> str:
+        known = sorted(BUDGETS.module_dict)
+        if unit not in known:
+            raise ValueError(f'is {short(unit)}: it must be one of {known}. '
+                             f'{nearest(unit, known)}')
+        return unit
+
+
+class TargetSettings(Block):
+    """A validation metric, and the value that ends a run."""
+    metric: Text = _field("the name of a metric, e.g. 'coco/bbox_mAP'")
+    value: Number = _field('a number')
+
+
+class LoaderSettings(Block):
+    """How images are loaded for scoring."""
+    batch_size: Annotated[int, Field(strict=True, ge=1, le=10**6)] = _field(
+        'a whole number of at least 1', 8)
+    num_workers: Annotated[int, Field(strict=True, ge=0, le=1000)] = _field(
+        'a whole number from 0 to 1000', 2)
+
+
+class Settings(Block):
     """What to learn actively, and from what.
+
+    Making one checks all of it, nested keys and the arguments of scorer,
+    selector and the like, too.
 
     Args:
         data (dict): The pool: ``ann_file``, relative to the ``data_root`` of
@@ -45,53 +140,69 @@ class Settings:
         target (dict, optional): ``metric`` and ``value``: stop when a
             validation metric reaches it.
         seed (int): Seed of the initial images, scores and training.
-        on_unreadable (str): 'raise' or 'skip' for unreadable pool images.
+        on_bad_image (str): 'raise' or 'skip' for unreadable pool images.
         score_dataloader (dict): ``batch_size`` and ``num_workers``.
         prepare_data (dict, optional): A registered function that makes the
             data, called before anything else.
-    """
-    data: dict
-    budget: dict
-    initial: Optional[dict] = None
-    scorer: dict = field(default_factory=lambda: dict(
-        type='mmal.RandomScorer'))
-    selector: dict = field(default_factory=lambda: dict(type='mmal.TopN'))
-    oracle: dict = field(default_factory=lambda: dict(type='mmal.CocoOracle'))
-    rounds: int = 10
-    target: Optional[dict] = None
-    seed: int = 0
-    on_unreadable: str = 'raise'
-    score_dataloader: dict = field(
-        default_factory=lambda: dict(batch_size=8, num_workers=2))
-    prepare_data: Optional[dict] = None
-    committee: Optional[dict] = None
-    embedder: Optional[dict] = None
-    candidates: str = 'unlabelled'
 
-    def __post_init__(self) -> None:
-        _require(
-            isinstance(self.rounds, int) and self.rounds >= 1,
-            f'rounds is {self.rounds!r}: give the number of trainings, at '
-            'least 1.')
-        _require(
-            self.on_unreadable in _BAD_IMAGE,
-            f"on_unreadable is {self.on_unreadable!r}: choose 'raise' or "
-            "'skip'.")
-        _require(
-            self.candidates in _CANDIDATES,
-            f"candidates is {self.candidates!r}: choose 'unlabelled' or "
-            "'all'.")
-        _require(
-            self.reselects or 'repeats' not in self.budget,
-            'budget.repeats is set, but no labelled image is taken again: '
-            "set candidates='all', or leave it out.")
-        _require('ann_file' in self.data,
-                 'data has no ann_file: give the COCO json of the full pool.')
-        if self.target is not None:
-            _require(
-                set(self.target) == {'metric', 'value'},
-                f'target is {dict(self.target)}: give metric, e.g. '
-                "'coco/bbox_mAP', and value.")
+    Raises:
+        ValueError: Naming every key that is wrong, and what to give.
+    """
+    data: DataSettings = _field("a dict, e.g. dict(ann_file='pool.json')")
+    budget: BudgetSettings = _field("a dict, e.g. dict(size=500)")
+    initial: Optional[InitialSettings] = _field(
+        'a dict, e.g. dict(size=500)', None)
+    scorer: dict = _field('a dict', dict(type='mmal.RandomScorer'))
+    selector: dict = _field('a dict', dict(type='mmal.TopN'))
+    oracle: dict = _field('a dict', dict(type='mmal.CocoOracle'))
+    rounds: Count = _field(
+        'the number of trainings, a whole number of at least 1', 10)
+    target: Optional[TargetSettings] = _field(
+        "a dict, e.g. dict(metric='coco/bbox_mAP', value=0.3)", None)
+    seed: Annotated[int, Field(strict=True, ge=-2**63, lt=2**63)] = _field(
+        'a whole number below 2**63', 0)
+    on_bad_image: Annotated[
+        str, Field(strict=True, pattern='^(raise|skip)$')] = _field(
+        "'raise' or 'skip'", 'raise')
+    score_dataloader: LoaderSettings = _field(
+        'a dict, e.g. dict(batch_size=8, num_workers=2)', LoaderSettings())
+    prepare_data: Optional[dict] = _field('a dict', None)
+    committee: Optional[dict] = _field('a dict', None)
+    embedder: Optional[dict] = _field('a dict', None)
+    candidates: Annotated[
+        str, Field(strict=True, pattern='^(unlabelled|all)$')] = _field(
+        "'unlabelled' or 'all'", 'unlabelled')
+
+    def __init__(self, /, **block) -> None:
+        try:
+            super().__init__(**plain(block))
+        except Problems as e:
+            raise ValueError(e.message(KEY)) from None
+        except ValidationError as e:
+            message = problems_of(e, Settings).message(KEY)
+            raise ValueError(message) from None
+
+    @field_validator(
+        'scorer', 'selector', 'oracle', 'committee', 'embedder',
+        mode='before')
+    @classmethod
+    def _component(cls, cfg: Any, info: ValidationInfo) -> Optional[dict]:
+        if cfg is None and info.field_name in ('committee', 'embedder'):
+            return None
+        return checked_component(cfg, info.field_name)
+
+    @field_validator('prepare_data', mode='before')
+    @classmethod
+    def _function(cls, cfg: Any) -> Optional[dict]:
+        return None if cfg is None else checked_function(cfg)
+
+    @model_validator(mode='after')
+    def _consistent(self) -> Settings:
+        if self.budget.repeats is not None and not self.reselects:
+            raise Problems([(
+                'budget.repeats', 'is set, but no labelled image is taken '
+                "again: set candidates='all', or leave it out.")])
+        return self
 
     @property
     def reselects(self) -> bool:
@@ -110,23 +221,25 @@ class Settings:
         # a leaf takes the parts of its method out of its bases: one that is
         # still there would silently have no effect
         for key in cfg:
-            if key.startswith(METHOD):
+            if isinstance(key, str) and key.startswith(METHOD):
                 raise ValueError(_not_taken(cfg, key))
-        block = cfg.get('active_learning')
-        if not block:
+        try:
+            block = plain(cfg.get(KEY))
+        except Problems as e:
+            raise ValueError(e.message(KEY)) from None
+        except Exception as e:  # mmengine imports what is a whole import
+            raise ValueError(
+                f'{KEY} cannot be imported: {clip(str(e), 300)}.') from e
+        if block is None or isinstance(block, dict) and not block:
             raise ValueError(
                 f'{cfg.filename or "the config"} has no active_learning '
                 "block: add '…/_base_/active_learning.py' to its _base_ and "
                 'set active_learning.data, initial and budget.')
-        block = _without_scope(block)
-        known = [f.name for f in fields(cls)]
-        for key in block:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f'Did you mean {near[0]}?' if near else \
-                f'Known keys: {", ".join(known)}.'
-            _require(key in known, f'{key} is not known. {hint}')
-        missing = [k for k in ('data', 'budget') if k not in block]
-        _require(not missing, f'{", ".join(missing)} must be set.')
+        if not isinstance(block, dict):
+            raise ValueError(
+                f'{KEY} is {short(block)}: it must be a dict, e.g. '
+                "active_learning=dict(data=dict(ann_file='pool.json'), "
+                'initial=dict(size=500), budget=dict(size=500)).')
         return cls(**block)
 
 
@@ -137,9 +250,8 @@ def pool_dataset(cfg: Config, settings: Settings) -> dict:
     ``ann_file`` is joined with its ``data_root``.
     """
     dataset = dict(innermost_dataset(cfg.train_dataloader.dataset))
-    dataset.update(
-        {k: v
-         for k, v in settings.data.items() if k != 'source'})
+    dataset.update(settings.data.model_dump(
+        exclude={'source', 'crowd'}, exclude_unset=True))
     dataset['ann_file'] = absolute(dataset, dataset['ann_file'])
     return dataset
 
@@ -155,24 +267,9 @@ def image_prefix(dataset: dict) -> str:
     return absolute(dataset, prefix.get('img', prefix.get('img_path', '')))
 
 
-def _without_scope(value: Any) -> Any:
-    """Drop the scopes that mmengine puts into ``mmal::`` base configs."""
-    if isinstance(value, dict):
-        return {
-            k: _without_scope(v)
-            for k, v in value.items() if k != '_scope_'
-        }
-    return value
-
-
 def _not_taken(cfg: Config, key: str) -> str:
     target = key.removeprefix(f'{METHOD}_')
     target = 'active_learning' if target == METHOD else target
     return (f'{cfg.filename or "the config"} inherits a method of '
             f"_base_/al_methods but does not use its {key}: add the line "
             f"{target} = _base_.pop('{key}') below _base_.")
-
-
-def _require(ok: Any, message: str) -> None:
-    if not ok:
-        raise ValueError(f'active_learning.{message}')

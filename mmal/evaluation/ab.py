@@ -27,11 +27,6 @@ class ABSplit:
     train: tuple[list[Name], list[Name]]
     test: tuple[list[Name], list[Name]]
 
-    @property
-    def both(self) -> list[Name]:
-        """The test images of A, then those of B alone."""
-        return list(dict.fromkeys(self.test[0] + self.test[1]))
-
 
 def ab_split(first: Iterable[Name],
              second: Iterable[Name],

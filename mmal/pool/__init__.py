@@ -43,9 +43,10 @@ from .training_rule import (
 __all__ = [
     'Acquisition', 'BUDGETS', 'BaseBudget', 'BaseOracle', 'BoxBudget',
     'CocoData', 'CocoOracle', 'ImageBudget', 'Initial', 'LabelsPending',
-    'ManualOracle', 'Pool', 'RepeatImages', 'State', 'TrainingRule', 'UnreadableImage',
-    'UnreadableImagesError', 'build_budget', 'check_boxes', 'check_classes', 'check_images',
-    'count_boxes', 'draw_initial', 'duplicate_files', 'initial_ids', 'is_box', 'load_coco',
-    'ignore_untrained', 'merge_annotations', 'read_size', 'verify_image',
+    'ManualOracle', 'Pool', 'RepeatImages', 'State', 'TrainingRule',
+    'UnreadableImage', 'UnreadableImagesError', 'build_budget', 'check_boxes',
+    'check_classes', 'check_images', 'count_boxes', 'draw_initial',
+    'duplicate_files', 'ignore_untrained', 'initial_ids', 'is_box',
+    'load_coco', 'merge_annotations', 'read_size', 'verify_image',
     'write_candidates', 'write_repeats', 'write_round_splits', 'write_split'
 ]

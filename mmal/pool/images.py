@@ -56,7 +56,7 @@ class UnreadableImagesError(ValueError):
         super().__init__(
             f'{len(self.images)} image(s) of the pool are unreadable:\n' +
             '\n'.join(lines) + '\nReplace them, or set '
-            "active_learning.on_unreadable='skip' to go on without them.")
+            "active_learning.on_bad_image='skip' to go on without them.")
 
     def __reduce__(self):  # it travels between processes
         return UnreadableImagesError, (self.images, )

@@ -89,6 +89,7 @@ class Record:
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Record:
         """Inverse of :meth:`to_dict`; the efficiency is computed anew."""
+        # what is computed, and keys of other versions, are passed over
         names = cls.__dataclass_fields__
         return cls(**{k: v for k, v in entry.items() if k in names})
 
@@ -120,6 +121,7 @@ class Curve:
 
     def add(self, record: Record) -> None:
         """Append a round; one that is there already is replaced."""
+        # a round that was killed after its record is done and added again
         others = [r for r in self.records if r.round != record.round]
         self.records = sorted([*others, record], key=lambda r: r.round)
 

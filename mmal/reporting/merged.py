@@ -166,6 +166,7 @@ class MergedCurve:
 def common_span(curves: Sequence[MergedCurve],
                 by: str = 'boxes') -> Optional[tuple[float, float]]:
     """The costs that every run of every method covers; None without any."""
+    # of the runs, not of the means: each run has an area of its own
     costs = [c.run_series(run, by)[0] for c in curves for run in c.runs]
     low, high = max(c[0] for c in costs), min(c[-1] for c in costs)
     return (low, high) if low <= high else None
@@ -196,6 +197,7 @@ def seed_savings(curve: MergedCurve,
 
 
 def _by_seed(runs: Sequence[Run]) -> dict[int, Run]:
+    # of two runs with one seed nobody can say which is the other's pair
     counts = Counter(run.seed for run in runs)
     return {run.seed: run for run in runs
             if run.seed is not None and counts[run.seed] == 1}

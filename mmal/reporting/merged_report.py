@@ -49,6 +49,7 @@ def merged_tables(curves: Sequence[MergedCurve],
         raise ValueError(f'there is no method {method} among the runs: '
                          f'choose one of {", ".join(names)}.')
     tables = {'methods': methods_table(curves)}
+    # boxes first: they are what labelling costs
     if len(curves) > 1:
         for by in reversed(COSTS):
             tables[f'{by}_needed'] = savings_table(curves, by, target, method)
@@ -138,7 +139,7 @@ def runs_table(curves: Sequence[MergedCurve]) -> NumberTable:
     rows = []
     for curve in curves:
         for run in curve.runs:
-            last = run.curve.records[-1]
+            last = run.curve.records[-1]  # may be one that others lack
             seed = None if run.seed is None else str(run.seed)
             rows.append((run.name, curve.name, seed, len(run.curve),
                          last.images, last.boxes, last.value(metric),
@@ -199,6 +200,7 @@ def write_merged(curves: Sequence[MergedCurve],
     Returns:
         str: The path of the page.
     """
+    # the page comes last, when all that it names is there
     for name, table in tables.items():
         write_text(osp.join(folder, f'{name}.csv'), table.csv())
     write_bytes(osp.join(folder, PICTURE_NAME), draw_merged(curves))

@@ -45,7 +45,7 @@ def draw_curves(curves: Union[Curve, Mapping[str, Curve]]) -> bytes:
         finish_panel(panel, by)
     metrics = dict.fromkeys(curve.shown[0] for curve in curves.values())
     panels[0].set_ylabel(', '.join(metrics) or 'AP')
-    if panels[0].get_legend_handles_labels()[1]:
+    if panels[0].get_legend_handles_labels()[1]:  # else matplotlib warns
         panels[-1].legend(frameon=False)
     return png_of(figure)
 

@@ -73,6 +73,7 @@ def draw_reliability(models: Mapping[str, CalibrationData],
     Returns:
         bytes: A PNG of 1350 x 900 pixels, 690 wide without box intervals.
     """
+    # a plain detector may stand beside one that knows its boxes
     boxes = any(data.has_boxes for data in models.values())
     figure = new_figure(9 if boxes else 4.6, 6)
     panels = figure.subplots(

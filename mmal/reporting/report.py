@@ -62,6 +62,8 @@ def render(contents: Contents,
            img_prefix: Optional[str] = None,
            thumbnails: int = 12) -> str:
     """The page as text; see :func:`write_report`."""
+    # names of files and classes come from others: they are escaped, and a
+    # name that the template misspells is an error
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -116,7 +118,7 @@ def summarise(curve: Curve) -> str:
     if last.reselected:
         sizes.append(f'{last.reselected:,} reselected')
     parts = [', '.join(sizes)]
-    for name in [n for n in curve.shown if n != 'AP75']:
+    for name in [n for n in curve.shown if n != 'AP75']:  # one line is short
         values = [number(v, 3) for v in curve.series(metric=name)[1]]
         if values:
             parts.append(f'{name} {_from_to(values[0], values[-1])}')
@@ -130,6 +132,7 @@ def _from_to(first: str, last: str) -> str:
 def _query_entry(chosen: Chosen, img_prefix: Optional[str],
                  thumbnails: int) -> dict[str, Any]:
     """A query as the template shows it."""
+    # every image is listed, the first ones are shown
     images = [{
         'id': image.id,
         'file_name': image.file_name or '–',

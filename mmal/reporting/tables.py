@@ -113,6 +113,7 @@ def duration(seconds: Optional[float]) -> str:
     if seconds is None:
         return '–'
     if seconds < 60:
+        # from 9.95 on a decimal would round to 10.0, and matters little
         return f'{seconds:.0f} s' if seconds >= 9.95 else f'{seconds:.1f} s'
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
@@ -136,11 +137,13 @@ def render(header: Sequence[str],
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for i, name in enumerate(header):
+        # names of runs and classes, which are not to be broken
         left = i == 0 and name != 'round'
         table.add_column(
             name, justify='left' if left else 'right', no_wrap=left)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(Text, row))  # plain: rich reads [x] as a style
+    # the same text in a terminal, in a log and in a file
     console = Console(
         file=io.StringIO(), width=100, color_system=None, force_terminal=False)
     console.print(table)

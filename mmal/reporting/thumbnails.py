@@ -60,6 +60,7 @@ def thumbnail(path: str,
 
 def colour_of(name: str) -> tuple[int, int, int]:
     """The BGR colour of a class, the same in every run."""
+    # python's own hash of a string differs from process to process
     return _COLOURS[zlib.crc32(name.encode()) % len(_COLOURS)]
 
 

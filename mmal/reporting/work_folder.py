@@ -106,7 +106,8 @@ def read_work_folder(work_dir: str) -> Contents:
     load_config = partial(Config.fromfile, import_custom_modules=False)
     cfg = files.read(work.config, load_config) or files.read(
         work.round(0).config, load_config)
-    facts = facts_of(cfg) if cfg else {}
+    # the pool and the seed that were used stand in the state
+    facts = _facts(cfg) if cfg else {}
     if state is not None:
         contents.unreadable = state.unreadable
         facts.update(pool=f'{state.num_images:,} images', seed=str(state.seed))
@@ -200,7 +201,7 @@ def _labelled_images(coco: Mapping) -> dict[ImageId, ChosenImage]:
     return images
 
 
-def facts_of(cfg: Mapping) -> dict[str, str]:
+def _facts(cfg: Mapping) -> dict[str, str]:
     """What a reader wants to know of a config, in the order shown.
 
     Args:

@@ -47,12 +47,6 @@ class Split:
     ids: Optional[Sequence[ImageId]] = None
 
 
-@dataclass
-class _Unreadable:
-    index: int
-    reason: str
-
-
 class ScoringData:
     """Gives a scorer batches of the splits it may see.
 
@@ -69,6 +63,10 @@ class ScoringData:
         committee (BaseCommittee, optional): Several opinions on a batch.
         embedder (BaseEmbedder, optional): Gives embeddings where they are
             wanted; :class:`BackboneEmbedder` when None.
+
+    Attributes:
+        unreadable (dict[str, dict[int | str, str]]): For each split the
+            images that this process could not read, and why.
     """
 
     def __init__(self,
@@ -134,15 +132,27 @@ class ScoringData:
         plan = self._plan(split, ids)
         rank, world_size = get_dist_info()
         if shard:
+            # Dealt out in turn, so that all processes have large images and
+            # small ones, and end at about the same time.
             plan = plan[rank::world_size]
         loader = DataLoader(
-            _Checked(dataset, self.check_image),
+            _ReadableDataset(dataset, self.check_image),
             batch_sampler=plan,
             num_workers=min(self.num_workers, len(plan)),
             collate_fn=list)
         with self.bar(sum(map(len, plan)), desc, unit='img') as bar:
             for items in loader:
-                yield from self._to_batches(split, items, model)
+                # Images of one size as the file says; a pipeline may still
+                # give them shapes of their own.
+                by_shape = defaultdict(list)
+                for item in items:
+                    if isinstance(item, _Unreadable):
+                        info = dataset.get_data_info(item.index)
+                        self.unreadable[split][info['img_id']] = item.reason
+                    else:
+                        by_shape[item['inputs'].shape].append(item)
+                for of_shape in by_shape.values():
+                    yield collate(of_shape, model)
                 bar.update(len(items))
 
     def batch(self, split: str, model: nn.Module, index: int,
@@ -185,23 +195,13 @@ class ScoringData:
 
     def _plan(self, split: str, ids=None) -> list[list[int]]:
         wanted = self.splits[split].ids if ids is None else ids
+        # Kept, as finding the sizes of a whole pool takes a while, and the
+        # batches of an operator are asked for one by one.
         key = (split, None if wanted is None else tuple(wanted))
         if key not in self._plans:
             self._plans[key] = plan_batches(
                 self._dataset(split), self.batch_size, wanted)
         return self._plans[key]
-
-    def _to_batches(self, split, items, model) -> Iterator[Batch]:
-        dataset = self._dataset(split)
-        groups = defaultdict(list)
-        for item in items:
-            if isinstance(item, _Unreadable):
-                info = dataset.get_data_info(item.index)
-                self.unreadable[split][info['img_id']] = item.reason
-            else:
-                groups[item['inputs'].shape].append(item)
-        for group in groups.values():
-            yield collate(group, model)
 
     def bar(self, total: Optional[int], desc: Optional[str],
             unit: str = 'step') -> tqdm:
@@ -222,6 +222,7 @@ class ScoringData:
 
 def build_dataset(split: Split) -> Dataset:
     """Build the mmdet dataset of a split, with or without annotations."""
+    # Neither repeated nor filtered: every image of the split gets a score.
     cfg = ConfigDict(copy.deepcopy(split.dataset))
     cfg.test_mode = True
     cfg.filter_cfg = None
@@ -292,8 +293,15 @@ def plan_batches(dataset: Dataset,
     ]
 
 
-class _Checked(Dataset):
-    """Returns a note instead of an image that cannot be read."""
+@dataclass
+class _Unreadable:
+    """What stands for an image that cannot be read."""
+    index: int
+    reason: str
+
+
+class _ReadableDataset(Dataset):
+    """Gives a note instead of an image that cannot be read."""
 
     def __init__(self, dataset: Dataset,
                  check_image: Optional[Callable]) -> None:

@@ -19,14 +19,11 @@ from torch import Tensor, nn
 
 from mmal.models.utils import blank_image
 from mmal.models.utils.patch_forward import patch_forward
-from mmal.models.utils.per_image import (
-    image_losses,
-    map_outputs,
-)
+from mmal.models.utils.per_image import image_losses, map_outputs
 from mmal.types import Outputs
 from .batch import Batch
 
-# pixels; far above float32's resolution of coordinates, far below a box
+# In pixels: far above float32's resolution of coordinates, far below a box.
 KINK = 0.01
 
 
@@ -77,9 +74,9 @@ def predictions(model: nn.Module, outputs: Outputs,
     """
     outputs = map_outputs(lambda t: t.detach(), outputs)
     metas = [s.metainfo for s in samples]
-    found = model.bbox_head.predict_by_feat(
+    detections = model.bbox_head.predict_by_feat(
         *outputs, batch_img_metas=metas, rescale=False)
-    return [clipped(d, m['img_shape']) for d, m in zip(found, metas)]
+    return [clipped(d, m['img_shape']) for d, m in zip(detections, metas)]
 
 
 def clipped(detections: InstanceData,
@@ -103,14 +100,15 @@ def pseudo_labels(detections: Sequence[InstanceData],
         list[InstanceData]: B sets of ``bboxes`` [n, 4] and ``labels`` [n];
         boxes as thin as :data:`KINK` are left out.
     """
-    return [_pseudo_label(d, score_thr) for d in detections]
-
-
-def _pseudo_label(d: InstanceData, score_thr: float) -> InstanceData:
-    x1, y1, x2, y2 = d.bboxes.unbind(-1)
-    side = torch.minimum(x2 - x1, y2 - y1)
-    keep = (d.scores >= score_thr) & (side > 4 * KINK)
-    return InstanceData(bboxes=d.bboxes[keep], labels=d.labels[keep])
+    labels = []
+    for d in detections:
+        # A thinner box would be turned inside out by the steps off the kinks.
+        x1, y1, x2, y2 = d.bboxes.unbind(-1)
+        side = torch.minimum(x2 - x1, y2 - y1)
+        keep = (d.scores >= score_thr) & (side > 4 * KINK)
+        labels.append(
+            InstanceData(bboxes=d.bboxes[keep], labels=d.labels[keep]))
+    return labels
 
 
 def pseudo_label_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
@@ -132,16 +130,15 @@ def pseudo_label_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
     Returns:
         Tensor: [B].
     """
-    both = [
-        losses(model, outputs, samples, [_moved(x, by) for x in labels])
-        for by in (KINK, -KINK)
-    ]
+    both = []
+    for step in (KINK, -KINK):
+        moved = []
+        for label in labels:
+            sides = step * label.bboxes.new_tensor([-0.5, -0.5, 1.5, 1.5])
+            moved.append(InstanceData(
+                bboxes=label.bboxes + sides, labels=label.labels))
+        both.append(losses(model, outputs, samples, moved))
     return (both[0] + both[1]) / 2
-
-
-def _moved(labels: InstanceData, by: float) -> InstanceData:
-    sides = by * labels.bboxes.new_tensor([-0.5, -0.5, 1.5, 1.5])
-    return InstanceData(bboxes=labels.bboxes + sides, labels=labels.labels)
 
 
 @contextmanager
@@ -151,6 +148,7 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
     mmcv's compiled focal loss, which mmdet takes on GPUs, has no second
     derivative; the same formula in torch operations has.
     """
+    # Not of subclasses, which may compute something else.
     losses = [m for m in model.modules() if type(m) is FocalLoss]
     with patch_forward({x: partial(_focal_loss, x) for x in losses}):
         yield
@@ -162,6 +160,8 @@ def _focal_loss(loss: FocalLoss,
                 weight: Optional[Tensor] = None,
                 avg_factor: Optional[float] = None,
                 reduction_override: Optional[str] = None) -> Tensor:
+    """:meth:`FocalLoss.forward` as on the CPU."""
+    # Heads give class numbers, the background last, or one-hot rows.
     if pred.dim() != target.dim():
         classes = pred.size(1)
         target = F.one_hot(target, num_classes=classes + 1)[:, :classes]

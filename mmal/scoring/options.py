@@ -35,8 +35,7 @@ def check_class_weights(weights: Optional[Sequence[float]]) -> None:
     """Raise a ValueError unless a scorer's ``class_weights`` are weights."""
     if weights is None:
         return
-    bad = [w for w in weights if not 0 <= w < math.inf]
-    if bad or not any(weights):
+    if not all(0 <= w < math.inf for w in weights) or not any(weights):
         raise ValueError(f'{_WEIGHTS} is {list(weights)}: give numbers of at '
                          'least 0, not all of them 0.')
 

@@ -92,12 +92,13 @@ def draw_detections(model: nn.Module,
 
 def picture_names(images: Sequence[str]) -> Iterator[str]:
     """The name of each image's png; one that is taken gets a number."""
-    taken = set()
+    names = set()
     for path in images:
+        # images of several folders, or of several formats, may share a stem
         stem = name = osp.splitext(osp.basename(path))[0]
         number = 1
-        while name in taken:
+        while name in names:
             number += 1
             name = f'{stem}_{number}'
-        taken.add(name)
+        names.add(name)
         yield f'{name}.png'

@@ -21,9 +21,10 @@ def prepare(root: str, coco: CocoData, scores: Scores, labelled: list) -> None:
     """
     pool = Pool(coco.ids)
     pool.commit(labelled, 0)
-    write_round_splits(root, coco, pool, coco.annotations_of(labelled))
-    write_candidates(root, coco, pool)
-    scores.save(RoundDir(root).scores)
+    files = RoundDir(root)
+    write_round_splits(files, coco, pool, coco.annotations_of(labelled))
+    write_candidates(files, coco, pool)
+    scores.save(files.scores)
 
 
 def ask(root: str, coco: CocoData, oracle, round: int = 0,

@@ -238,6 +238,7 @@ def test_training_ends_at_the_optimum(labelled):
     assert relative(again.theta, found.theta) < 1e-5
 
 
+@pytest.mark.run
 def test_influence_ranks_images_as_retraining_does(model, labelled,
                                                    record_property):
     images, labels = scenes(16, 2)

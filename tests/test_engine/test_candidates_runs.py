@@ -110,7 +110,7 @@ def test_unique_images_and_boxes_are_reported(whole):
     again = np.cumsum([len(r.get('reselected', ())) for r in rounds])
     curve = Curve.load(work_dir)
     assert [r.images for r in curve.records] == [4, 7, 10]
-    assert [r.repeated for r in curve.records] == again.tolist()
+    assert [r.reselected for r in curve.records] == again.tolist()
     boxes = [len(read(work_dir, f'round_{n:02d}', 'labelled.json')
                  ['annotations']) for n in range(3)]
     assert [r.boxes for r in curve.records] == boxes
@@ -118,11 +118,11 @@ def test_unique_images_and_boxes_are_reported(whole):
         chosen = read(work_dir, f'round_{n:02d}', 'selected.json')
         assert chosen['boxes'] == boxes[n + 1] - boxes[n]
     header, *_, last = round_table(curve).splitlines()
-    assert header.split()[:4] == ['round', 'images', 'repeated', 'boxes']
+    assert header.split()[:4] == ['round', 'images', 'reselected', 'boxes']
     assert last.split()[:3] == ['2', '10', str(again[-1])]
     with open(os.path.join(work_dir, 'report.html')) as f:
         page = f.read()
-    assert '<th>repeated</th>' in page and '(taken again)' in page
+    assert '<th>reselected</th>' in page and '(reselected)' in page
     with open(os.path.join(work_dir, 'active_learning.log')) as f:
         assert 'labelled ones again' in f.read()
 
@@ -156,9 +156,9 @@ def test_killed_and_resumed_ends_the_same(whole, tmp_path, monkeypatch,
     assert rounds_of(tmp_path) == rounds_of(expected)[:2]
     found, right = (Curve.load(str(w)).records[:2]
                     for w in (tmp_path, expected))
-    assert found[1].repeated
-    assert [(r.images, r.repeated, r.metrics) for r in found] == \
-        [(r.images, r.repeated, r.metrics) for r in right]
+    assert found[1].reselected
+    assert [(r.images, r.reselected, r.metrics) for r in found] == \
+        [(r.images, r.reselected, r.metrics) for r in right]
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ def test_counted_repetitions_may_leave_nothing_new(
         assert chosen['ids'] == []
         assert chosen['reselected'] == first['ids'][:3]
     curve = Curve.load(cfg.work_dir)
-    assert [(r.images, r.repeated) for r in curve.records] == [
+    assert [(r.images, r.reselected) for r in curve.records] == [
         (4, 0), (4, 3), (4, 6)]
     assert curve.stopped == 'rounds'
     assert 'nothing new is labelled' in curve.note

@@ -209,7 +209,7 @@ def test_a_scorer_without_its_committee(data, tmp_path):
     (dict(type='mmal.EnsembleCommittee', checkpoints=['a.pth']),
      'for a single query'),
     (dict(type='mmal.EnsembleCommittee', number=3),
-     r'active_learning\.committee cannot be built'),
+     r'active_learning\.committee\.number is not known'),
     (dict(type='mmal.TopN'), 'which is no committee'),
 ])
 def test_committees_that_cannot_work(data, tmp_path, committee, message):

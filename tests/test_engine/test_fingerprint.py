@@ -20,7 +20,7 @@ def test_what_does_not_matter_may_change():
     same = fingerprint(Config(BASE))
     for options in ({'work_dir': 'b'}, {'active_learning.rounds': 9},
                     {'active_learning.data.source': 'https://b'},
-                    {'active_learning.on_unreadable': 'skip'},
+                    {'active_learning.on_bad_image': 'skip'},
                     {'active_learning.candidates': 'unlabelled'},
                     {'active_learning.budget.repeats': 'free'},
                     {'launcher': 'pytorch'}, {'resume': True}):

@@ -175,7 +175,7 @@ def test_only_broken_images_are_left(own_data, tmp_path):
     for image in read_pool(own_data)['images']:
         if image['id'] not in first:
             damage(own_data, image['file_name'])
-    ActiveLearner(config(own_data, tmp_path, on_unreadable='skip')).run()
+    ActiveLearner(config(own_data, tmp_path, on_bad_image='skip')).run()
     state = read(tmp_path, 'state.json')
     assert state['stopped'] == 'exhausted' and len(state['rounds']) == 1
     assert len(state['unreadable']) == 8
@@ -377,7 +377,7 @@ def test_unreadable_images_are_listed(own_data, tmp_path):
     damage(own_data, 'pool_003.png')
     damage(own_data, 'pool_007.png')
     cfg = config(
-        own_data, tmp_path, on_unreadable='skip', rounds=9,
+        own_data, tmp_path, on_bad_image='skip', rounds=9,
         budget=dict(size=8))
     report = ActiveLearner(cfg).run()
     state = read(tmp_path, 'state.json')
@@ -433,12 +433,12 @@ def test_layer_that_does_not_exist(data, tmp_path):
 
 def test_selector_in_place_of_the_scorer(data, tmp_path):
     cfg = config(data, tmp_path, scorer=dict(type='mmal.TopN'))
-    fails(cfg, 'active_learning.scorer.type is mmal.TopN')
+    fails(cfg, "active_learning.scorer.type is 'mmal.TopN'")
 
 
 def test_unknown_scorer(data, tmp_path):
     cfg = config(data, tmp_path, scorer=dict(type='mmal.Bogus'))
-    fails(cfg, r'active_learning\.scorer cannot be built')
+    fails(cfg, r"active_learning\.scorer\.type is 'mmal.Bogus'")
 
 
 @pytest.mark.run

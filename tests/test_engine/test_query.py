@@ -93,7 +93,7 @@ def test_labelled_images_that_are_gone_are_not_called_unreadable(
         scores = scores.take(slice(1))
     prepare(str(tmp_path), coco, scores, labelled)
     chosen = ask(str(tmp_path), coco, CocoOracle(pool=coco),
-                 budget=dict(size=9), candidates='all', on_unreadable='skip')
+                 budget=dict(size=9), candidates='all', on_bad_image='skip')
     assert [image.id for image in chosen.unreadable] == [left[1]]
     if known:
         assert chosen.ids == [labelled[0], left[0]]

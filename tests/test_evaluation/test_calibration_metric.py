@@ -177,12 +177,14 @@ def _process(rank, folder, count):
 
 
 def test_two_processes_give_what_one_gives(tmp_path):
-    mp.spawn(_process, (str(tmp_path), 5), nprocs=2)
+    mp.start_processes(_process, (str(tmp_path), 5), nprocs=2,
+                       start_method='fork')
     expected = measure([sample(i) for i in range(5)])
     for rank in range(2):
         assert json.loads((tmp_path / f'{rank}.json').read_text()) == expected
 
 
+@pytest.mark.run
 def test_beside_coco_metric_in_a_run(tmp_path):
     """Extra metrics reach curve.json; the report reads AP as before."""
     from helpers.tiny import tiny_config

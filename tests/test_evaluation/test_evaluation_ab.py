@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmal.evaluation import ABSplit, ab_split, relative_change, spread
+from mmal.evaluation import ab_split, relative_change, spread
 
 names = st.sets(st.integers(0, 60), min_size=2, max_size=40)
 
@@ -19,16 +19,15 @@ def test_no_image_is_trained_and_tested_on(a, b, fraction, seed, number):
             max(1, round(fraction * len(chosen))), len(chosen) - 1)
         assert set(test) <= chosen and len(set(test)) == len(test)
         lost = chosen - set(test) - set(train)
-        assert lost <= a & b and not set(train) & set(split.both)
-    assert set(split.both) == set(split.test[0]) | set(split.test[1])
-    assert len(set(split.both)) == len(split.both)
+        tested = set().union(*split.test)
+        assert lost <= a & b and not set(train) & tested
 
 
 def test_selections_without_common_images_keep_all():
     a, b = range(50), range(50, 100)
     split = ab_split(a, b)
     assert [len(x) for x in (*split.train, *split.test)] == [45, 45, 5, 5]
-    assert split.both == split.test[0] + split.test[1]
+    assert not set(split.test[0]) & set(split.test[1])
 
 
 def test_splits_depend_on_seed_and_number_but_not_on_order():
@@ -75,7 +74,3 @@ def test_spread():
     assert found.std == pytest.approx(np.sqrt((4 + 1 + 9) / 2))
     assert spread([4.]).std is None and spread([4.]).mean == 4
     assert (spread([None]).mean, spread([]).count) == (None, 0)
-
-
-def test_both_keeps_common_images_once():
-    assert ABSplit(([], []), ([1, 2], [2, 3])).both == [1, 2, 3]

@@ -217,6 +217,7 @@ def test_means_of_a_table():
     assert size_weighted_ap(np.full((2, 3, 1, 1), -1.))[0] == -1
 
 
+@pytest.mark.run
 def test_a_run_stops_at_it(tmp_path):
     """As ``active_learning.target``; even an untrained detector has 0."""
     from helpers.tiny import tiny_config

@@ -86,6 +86,7 @@ def test_same_seed_same_weights():
                            other.state_dict()[weight])
 
 
+@pytest.mark.run
 def test_config_trains_and_evaluates(tmp_path):
     cfg = tiny_config(str(tmp_path / 'data'))
     cfg.work_dir = str(tmp_path / 'run')

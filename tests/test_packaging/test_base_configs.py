@@ -14,7 +14,7 @@ active_learning = dict(
     budget=dict(size=7))
 ''')
     settings = Settings.from_config(Config.fromfile(str(path)))
-    assert settings.budget == dict(size=7, unit='images')
+    assert settings.budget.to_dict() == dict(size=7, unit='images')
     assert settings.scorer == dict(type='mmal.RandomScorer')
 
 
@@ -26,7 +26,7 @@ active_learning = dict(budget=dict(size=5, unit='boxes'))
 ''')
     cfg = Config.fromfile(str(path))
     settings = Settings.from_config(cfg)
-    assert settings.budget == dict(size=5, unit='boxes')
+    assert settings.budget.to_dict() == dict(size=5, unit='boxes')
     assert settings.scorer['type'] == 'mmal.InfluenceScorer'
     assert cfg.model.backbone.type == 'mmal.EfficientNetLite'
 
@@ -53,7 +53,7 @@ def test_another_project_composes_a_task_and_a_method(composed, mmdet_scope):
     settings = Settings.from_config(cfg)
     assert settings.scorer == dict(type='mmal.RandomScorer')
     assert settings.selector == dict(type='mmal.TopN')
-    assert settings.budget == dict(size=7, unit='images')
+    assert settings.budget.to_dict() == dict(size=7, unit='images')
     assert settings.rounds == 4
     cfg.model.backbone.init_cfg = None
     model = MODELS.build(cfg.model)
@@ -82,7 +82,7 @@ active_learning = dict(
 ''')
     settings = Settings.from_config(Config.fromfile(str(path)))
     assert settings.committee == dict(type='mmal.EnsembleCommittee', size=6)
-    assert settings.budget == dict(size=7, unit='images')
+    assert settings.budget.to_dict() == dict(size=7, unit='images')
 
 
 @pytest.mark.parametrize('line', COMPOSED.strip().splitlines()[2:])

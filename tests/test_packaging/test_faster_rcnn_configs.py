@@ -79,8 +79,8 @@ def test_run_has_the_papers_budget_and_registered_parts():
     from mmal.engine.settings import Settings
     from mmal.registry import TASK_UTILS
     settings = Settings.from_config(load(RUN))
-    assert (settings.initial, settings.rounds) == (dict(size=2000), 4)
-    assert settings.budget == dict(size=1000, unit='images')
+    assert (settings.initial.size, settings.rounds) == (2000, 4)
+    assert settings.budget.to_dict() == dict(size=1000, unit='images')
     assert settings.scorer['type'] == 'mmal.MixtureUncertaintyScorer'
     for part in (settings.scorer, settings.selector, settings.oracle):
         assert TASK_UTILS.get(part['type']) is not None

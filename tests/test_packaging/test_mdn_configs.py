@@ -221,7 +221,7 @@ def test_block_is_accepted_and_its_parts_are_built(name):
     data = cfg.train_dataloader.dataset
     assert pool_dataset(cfg, settings)['ann_file'] == \
         data.data_root + data.ann_file
-    assert 'source' in settings.data
+    assert settings.data.source
 
 
 # one config of each detector

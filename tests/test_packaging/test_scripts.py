@@ -5,8 +5,10 @@ import shutil
 import stat
 import subprocess
 import sys
+from glob import glob
 
 import pytest
+from helpers.forks import fork_run
 
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
 SCRIPTS = ('quickstart.sh', 'run_tests.sh', 'dist_train.sh',
@@ -28,6 +30,18 @@ def bash(script, *args, cwd=None, **env):
                           text=True,
                           cwd=cwd,
                           env={**keep, **env})
+
+
+# list_runs.py takes no options: it writes docs/runs.md
+TOOLS = sorted({*glob('tools/**/*.py', root_dir=ROOT, recursive=True)} -
+               {'tools/misc/list_runs.py'})
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_every_tool_starts_and_says_what_it_does(tool):
+    done = fork_run(osp.join(ROOT, tool), '--help')
+    assert done.returncode == 0, done.stderr
+    assert 'usage: ' + osp.basename(tool) in done.stdout
 
 
 @pytest.fixture
@@ -121,7 +135,8 @@ def test_run_tests_passes_the_exit_code_and_arguments(checkout, tmp_path):
     done = bash(checkout / 'tools/run_tests.sh', '-k', 'not slow',
                 VIRTUAL_ENV=str(tmp_path / 'env'))
     assert done.returncode == 7
-    assert done.stdout.splitlines()[-1] == '1 -m pytest -q -n 2 --dist worksteal -k not slow'
+    assert done.stdout.splitlines()[-1] == (
+        '1 -m pytest -q -n 2 --dist worksteal -k not slow')
 
 
 def test_dist_train_calls_torchrun(tmp_path):

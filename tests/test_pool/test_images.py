@@ -124,4 +124,4 @@ def test_error_lists_ten(folder):
     assert error.images == bad
     assert '12 image(s)' in str(error) and '/d/9.jpg' in str(error)
     assert '/d/10.jpg' not in str(error) and '2 more' in str(error)
-    assert "on_unreadable='skip'" in str(error)
+    assert "on_bad_image='skip'" in str(error)

@@ -87,6 +87,7 @@ def config(root, tmp_path, **model):
     return cfg
 
 
+@pytest.mark.run
 def test_a_run_takes_the_images_with_the_highest_predictions(
         root, tmp_path, mmdet_scope):
     """The config of a plain FCOS, extended by type and options alone."""

@@ -259,8 +259,9 @@ def two_processes(rank, address, queue):
 
 
 def test_two_processes_choose_what_one_chooses(tmp_path):
-    queue = mp.get_context('spawn').SimpleQueue()
-    mp.spawn(two_processes, (str(tmp_path / 'store'), queue), nprocs=2)
+    queue = mp.get_context('fork').SimpleQueue()
+    mp.start_processes(two_processes, (str(tmp_path / 'store'), queue),
+                       nprocs=2, start_method='fork')
     embeddings, labelled = pool(n=101)
     expected = CoreSet().select(
         scores_of(np.zeros(101)), 30, embeddings, labelled)

@@ -1,13 +1,13 @@
 import math
 import os
-import subprocess
-import sys
 
 import cv2
 import mmdet
 import numpy as np
 import pytest
 import torch
+from helpers.forks import ROOT, fork_run
+from helpers.runs import typed
 from helpers.tiny import tiny_config
 from helpers.tiny_ssd import tiny_mdn_ssd, tiny_ssd_config
 from hypothesis import given
@@ -25,14 +25,9 @@ from mmal.visualization import (
     uncertainty_text,
 )
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 DRAW = os.path.join(ROOT, 'tools', 'analysis', 'draw_uncertainties.py')
-# mmdet's own script, started so that mmal supplies the operators
-MMDET_TEST = ('-c', 'import mmal, runpy, sys; sys.argv = sys.argv[1:]; '
-              "runpy.run_path(sys.argv[0], run_name='__main__')",
-              os.path.join(
-                  os.path.dirname(mmdet.__file__), '.mim', 'tools',
-                  'test.py'))
+MMDET_TEST = os.path.join(
+    os.path.dirname(mmdet.__file__), '.mim', 'tools', 'test.py')
 CLASSES = ('class_0', 'class_1', 'class_2')
 
 
@@ -225,16 +220,9 @@ def detector(tmp_path_factory):
     return folder
 
 
-def python(*command):
-    done = subprocess.run([sys.executable, *map(str, command)],
-                          env=dict(os.environ, OMP_NUM_THREADS='1'),
-                          capture_output=True, text=True, cwd=ROOT)
-    return done
-
-
 def test_mmdets_test_script_draws_them(detector, tmp_path):
-    done = python(*MMDET_TEST, detector / 'tiny.py', detector / 'tiny.pth',
-                  '--work-dir', tmp_path, '--show-dir', 'shown')
+    done = fork_run(MMDET_TEST, detector / 'tiny.py', detector / 'tiny.pth',
+                    '--work-dir', tmp_path, '--show-dir', 'shown')
     assert done.returncode == 0, done.stderr[-3000:]
     pictures = sorted(tmp_path.glob('*/shown/*.png'))
     assert len(pictures) == 6
@@ -272,11 +260,11 @@ def test_weights_of_another_detector_are_refused(detector, tmp_path):
 
 def test_tool_draws_and_names_mistakes(detector, tmp_path):
     image = detector / 'data' / 'images' / 'val_001.png'
-    done = python(DRAW, detector / 'tiny.py', detector / 'tiny.pth', image,
-                  '--out', tmp_path, '--score-thr', '0.05')
+    done = typed(DRAW, detector / 'tiny.py', detector / 'tiny.pth', image,
+                 '--out', tmp_path, '--score-thr', '0.05')
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip().endswith('val_001.png')
     assert (tmp_path / 'val_001.png').exists()
-    done = python(DRAW, detector / 'tiny.py', 'gone.pth', image, '--out',
-                  tmp_path)
+    done = fork_run(DRAW, detector / 'tiny.py', 'gone.pth', image, '--out',
+                    tmp_path)
     assert done.returncode == 1 and 'there is no gone.pth' in done.stderr

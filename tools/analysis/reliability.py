@@ -67,25 +67,25 @@ def calibrations(args):
         bins=args.bins, score_thr=args.score_thr, iou_thr=args.iou_thr)
     if args.ann_file:
         options['ann_file'] = args.ann_file
-    found = {}
+    detectors = {}
     for name, config, checkpoint in args.model:
         model = load_detector(config, checkpoint, args.device)
-        found[name] = calibration_of_model(model, **options)
+        detectors[name] = calibration_of_model(model, **options)
     for name, path in args.predictions:
-        found[name] = calibration_of_file(path, **options)
-    return found
+        detectors[name] = calibration_of_file(path, **options)
+    return detectors
 
 
 def main(argv=None):
     args = parse_args(argv)
 
     def work():
-        found = calibrations(args)
-        table = calibration_table(found, args.bins)
+        detectors = calibrations(args)
+        table = calibration_table(detectors, args.bins)
         print(table.text())
         for path in args.save:
             save_tables([table], path)
-        print(plot_reliability(found, args.out, args.bins))
+        print(plot_reliability(detectors, args.out, args.bins))
 
     return run_or_explain(work, osp.basename(sys.argv[0]))
 

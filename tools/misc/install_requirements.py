@@ -42,8 +42,8 @@ def read_requirements(path: str) -> List[Requirement]:
     """The requirements of a file that apply to this Python."""
     with open(path, encoding='utf-8') as f:
         lines = [line.split('#')[0].strip() for line in f]
-    found = [Requirement(x) for x in lines if x and not x.startswith('-')]
-    return [r for r in found if r.marker is None or r.marker.evaluate()]
+    wanted = [Requirement(x) for x in lines if x and not x.startswith('-')]
+    return [r for r in wanted if r.marker is None or r.marker.evaluate()]
 
 
 def read_ranges() -> Dict[str, Requirement]:
@@ -89,13 +89,17 @@ def is_met(pin: Requirement, ranges: Dict[str, Requirement],
 
 def install(pins: List[Requirement], exact: bool) -> None:
     """Install ``pins``, torch before anything that asks for torch."""
-    first = [p for p in pins if p.name == 'torch']
-    rest = [p for p in pins if p.name != 'torch']
+    torch = [p for p in pins if p.name == 'torch']
+    others = [p for p in pins if p.name != 'torch']
+    # the installed packages that are to stay keep pip from replacing them
+    changed = {canonicalize_name(p.name) for p in pins}
+    kept = [f'{name}=={version}' for name in KEEP
+            if name not in changed and (version := installed(name))]
     with tempfile.TemporaryDirectory() as folder:
         constraints = osp.join(folder, 'constraints.txt')
         with open(constraints, 'w', encoding='utf-8') as f:
-            f.write('\n'.join([*map(str, pins), *_kept(pins)]))
-        for group in (first, rest):
+            f.write('\n'.join([*map(str, pins), *kept]))
+        for group in (torch, others):
             if group:
                 pip('install', '-c', constraints, *map(str, group))
 
@@ -143,12 +147,6 @@ def pip(*args: str) -> None:
     if subprocess.call(command):
         sys.exit('Failed: ' + ' '.join(command) +
                  '\nRun the script again to go on from here.')
-
-
-def _kept(pins: List[Requirement]) -> List[str]:
-    changed = {canonicalize_name(p.name) for p in pins}
-    names = [n for n in KEEP if n not in changed]
-    return [f'{n}=={v}' for n in names if (v := installed(n))]
 
 
 def main() -> None:

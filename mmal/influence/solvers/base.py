@@ -37,6 +37,20 @@ class Solution:
     converged: bool = True
     scale: Optional[float] = None
 
+    def summary(self) -> str:
+        """What a log says of it.
+
+        Example:
+            >>> Solution([], 2e-5, iterations=7, seconds=1.25).summary()
+            '7 steps, 1.2 s, residual 2e-05'
+        """
+        text = f'{self.iterations} steps, {self.seconds:.1f} s'
+        if self.residual is not None:
+            text += f', residual {self.residual:.2g}'
+        if self.scale is not None:
+            text += f', scale {self.scale:.3g}'
+        return text if self.converged else text + ', above the tolerance'
+
 
 class DampedSystem:
     """``H + damping * I`` on flat vectors, and its single steps.

@@ -125,7 +125,7 @@ def _build(config: str) -> nn.Module:
     """A detector on the CPU, without pretrained weights, in eval mode."""
     cfg = Config.fromfile(config)
     # its own scope for this one: the default of the process is the query's
-    model = dict(cfg.model, _scope_=cfg.get('default_scope', 'mmdet'))
+    model = dict(cfg.model, _scope_=cfg.get('default_scope') or 'mmdet')
     return revert_sync_batchnorm(MODELS.build(model)).eval()
 
 

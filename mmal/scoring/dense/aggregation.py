@@ -31,21 +31,20 @@ def aggregate(values: Tensor,
     """
     check_choice('aggregation', how, AGGREGATIONS)
     if mask is None:
-        return _aggregate_all(values, how)
+        if not values.size(-1):
+            return values.new_full(
+                values.shape[:-1], -float('inf'), dtype=torch.float64)
+        # Without a copy in double precision: dense values are millions.
+        if how == 'max':
+            return values.amax(-1).double()
+        return getattr(values, how)(-1, dtype=torch.float64)
+
     values = values.double()
     count = mask.sum(-1)
     reduced = masked_max(values, mask) if how == 'max' else \
         values.masked_fill(~mask, 0).sum(-1)
     if how == 'mean':
         reduced = reduced / count.clamp(min=1)
+    # An image of nothing comes last, whatever the others have: also where
+    # the sum of nothing would be 0.
     return reduced.masked_fill(count == 0, -float('inf'))
-
-
-def _aggregate_all(values: Tensor, how: str) -> Tensor:
-    """Without a copy in double precision, dense values being many."""
-    if not values.size(-1):
-        return values.new_full(
-            values.shape[:-1], -float('inf'), dtype=torch.float64)
-    if how == 'max':
-        return values.amax(-1).double()
-    return getattr(values, how)(-1, dtype=torch.float64)

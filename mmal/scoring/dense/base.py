@@ -62,7 +62,12 @@ class DenseScorer(BaseScorer):
                  class_weights: Optional[Sequence[float]] = None) -> None:
         check_choice('aggregation', aggregation, AGGREGATIONS)
         check_choice('classes', classes, CLASSES)
-        _check_weights(class_weights, classes)
+        if class_weights is not None and classes != 'separate':
+            raise ValueError(
+                'active_learning.scorer.class_weights multiply the values of '
+                'each class, but active_learning.scorer.classes is '
+                f"{classes!r}: set it to 'separate'.")
+        check_class_weights(class_weights)
         self.aggregation = aggregation
         self.classes = classes
         self.class_weights = class_weights
@@ -70,7 +75,10 @@ class DenseScorer(BaseScorer):
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
-        check_roi(model) if is_two_stage(model) else check_dense(model)
+        if is_two_stage(model):
+            check_roi(model)
+        else:
+            check_dense(model)
         self.check_classes(final_head(model).num_classes)
         with torch.no_grad():
             opinions, _ = dense_opinions(model, dummy_batch(model, box=False))
@@ -96,11 +104,18 @@ class DenseScorer(BaseScorer):
             values.classes.mT, self.aggregation,
             None if mask is None else mask[:, None].expand(
                 -1, values.classes.size(-1), -1))
-        if self.classes == 'separate':
-            score = self._over_classes(of_classes)
-        else:
+        if self.classes == 'joint':
             score = aggregate(values.positions, self.aggregation, mask)
-        return dict(score=score, class_scores=of_classes)
+            return dict(score=score, class_scores=of_classes)
+        # Aggregated over positions already: the mean (maximum, sum) over the
+        # classes of it is that over all values, as every class has as many.
+        weighted = of_classes
+        if self.class_weights is not None:
+            weighted = weighted * weighted.new_tensor(self.class_weights)
+            nothing = of_classes.isneginf()  # times 0 would be NaN
+            weighted = weighted.masked_fill(nothing, -float('inf'))
+        return dict(score=aggregate(weighted, self.aggregation),
+                    class_scores=of_classes)
 
     def values(self, model: nn.Module, batch: Batch) -> DenseValues:
         """The values before aggregation.
@@ -127,13 +142,13 @@ class DenseScorer(BaseScorer):
         Returns:
             Tensor: [B, P].
         """
-        found = self.values(model, batch)
+        positions, classes = self.values(model, batch)
         if class_index is not None:
-            return found.classes[..., class_index]
+            return classes[..., class_index]
         if self.classes == 'joint':
-            return found.positions
-        weights = self.class_weights or [1.0] * found.classes.size(-1)
-        return (found.classes * found.classes.new_tensor(weights)).amax(-1)
+            return positions
+        weights = self.class_weights or [1.0] * classes.size(-1)
+        return (classes * classes.new_tensor(weights)).amax(-1)
 
     @torch.no_grad()
     def _values(self, model: nn.Module,
@@ -154,14 +169,6 @@ class DenseScorer(BaseScorer):
             num_classes (int): Without the background.
         """
 
-    def _over_classes(self, of_classes: Tensor) -> Tensor:
-        """[B] of [B, num_classes] values that are aggregated already."""
-        if self.class_weights is not None:
-            weighted = of_classes * of_classes.new_tensor(self.class_weights)
-            nothing = of_classes.isneginf()  # times 0 would be NaN
-            of_classes = weighted.masked_fill(nothing, -float('inf'))
-        return aggregate(of_classes, self.aggregation)
-
 
 def dense_opinions(
         model: nn.Module,
@@ -177,8 +184,8 @@ def dense_opinions(
 
     Returns:
         tuple: An iterator of [B, P, C], see :func:`member_probabilities` and
-        :func:`mmal.scoring.dense.roi_probabilities.roi_probabilities`; and which positions count,
-        bool [B, P], all when None.
+        :func:`~mmal.scoring.dense.roi_probabilities.roi_probabilities`; and
+        which positions count, bool [B, P], all when None.
     """
     if not is_two_stage(model):
         return member_probabilities(model, batch, committee), None
@@ -192,12 +199,3 @@ def mean_opinion(opinions: Iterator[Tensor]) -> Tensor:
     for probs in opinions:
         total, members = total + probs, members + 1
     return total / members
-
-
-def _check_weights(weights: Optional[Sequence[float]], classes: str) -> None:
-    if weights is not None and classes != 'separate':
-        raise ValueError(
-            'active_learning.scorer.class_weights multiply the values of each '
-            f'class, but active_learning.scorer.classes is {classes!r}: set '
-            "it to 'separate'.")
-    check_class_weights(weights)

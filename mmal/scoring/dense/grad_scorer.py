@@ -17,9 +17,9 @@ from mmal.scoring.data import ScoringData
 from mmal.scoring.detector import dummy_batch
 from mmal.scoring.options import check_choice
 from mmal.uncertainty import binary_self_loss, categorical_self_loss
-from .output_gradients import (
+from .class_layer_gradients import (
     channel_classes,
-    output_gradients,
+    class_layer_gradients,
     output_layers,
     position_norms,
 )
@@ -60,15 +60,17 @@ class GradScorer(BaseScorer):
         check_choice('aggregation', aggregation, ('max', 'mean'))
         self.aggregation = aggregation
         self.committee = None
+        # Which layers they are takes a pass of the head to find out: once for
+        # each model, and no longer than it lives.
         self._layers: WeakKeyDictionary = WeakKeyDictionary()
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
         check_dense(model)
         self.gives_class_scores = _has_rows(model.bbox_head)
+        inputs = dummy_batch(model, box=False).inputs
         with torch.no_grad():
-            output_layers(model,
-                          model.extract_feat(dummy_batch(model, box=False).inputs))
+            output_layers(model, model.extract_feat(inputs))
 
     def prepare(self, model: nn.Module, data: ScoringData) -> None:
         """Take the committee of this round, if there is one."""
@@ -85,9 +87,17 @@ class GradScorer(BaseScorer):
             grads = self._variances(model, batch)
             measure = dict(max=torch.amax, mean=torch.mean)[self.aggregation]
         score = measure(_joined(grads.values()), dim=-1)
-        of_classes = _of_classes(model.bbox_head, grads)
         columns = dict(score=score.double())
-        if of_classes:
+        head = model.bbox_head
+        if _has_rows(head):
+            # The same of the rows of each class alone, of all output layers.
+            classes = [channel_classes(head, name, g.size(1)).to(g.device)
+                       for name, g in grads.items()]
+            of_classes = [
+                _joined(g[:, of_rows == c]
+                        for g, of_rows in zip(grads.values(), classes))
+                for c in range(head.num_classes)
+            ]
             columns['class_scores'] = torch.stack(
                 [measure(g, dim=-1) for g in of_classes], -1).double()
         return columns
@@ -132,8 +142,9 @@ class GradScorer(BaseScorer):
         features = member.features()
         classes = member.model.bbox_head.num_classes
         loss = partial(self_loss, num_classes=classes)
-        return output_gradients(member.model, features,
-                                self._layers_of(member.model, features), loss)
+        return class_layer_gradients(
+            member.model, features, self._layers_of(member.model, features),
+            loss)
 
     def _variances(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Population variance of each element, one pass (Welford)."""
@@ -145,11 +156,17 @@ class GradScorer(BaseScorer):
                 mean = grads
                 squares = {k: torch.zeros_like(g) for k, g in grads.items()}
                 continue
-            _check_alike(mean, grads)
+            ours, theirs = ({k: tuple(g.shape[1:]) for k, g in x.items()}
+                            for x in (mean, grads))
+            if ours != theirs:
+                raise ValueError(
+                    'active_learning.committee: the output layers of a member '
+                    f'are {theirs}, of the model {ours}. GradScorer compares '
+                    'their gradients: use members of equal heads.')
             for k, g in grads.items():
-                off = g - mean[k]
-                mean[k] = mean[k] + off / count
-                squares[k] += off * (g - mean[k])
+                offset = g - mean[k]
+                mean[k] = mean[k] + offset / count
+                squares[k] += offset * (g - mean[k])
         return {k: s / count for k, s in squares.items()}
 
 
@@ -173,28 +190,6 @@ def _joined(grads) -> Tensor:
     return torch.cat([g.flatten(1) for g in grads], 1)
 
 
-def _of_classes(head: nn.Module, grads: dict[str, Tensor]) -> Sequence[Tensor]:
-    """The rows of each class, [B, elements of the class]."""
-    if not _has_rows(head):
-        return []
-    classes = [channel_classes(head, name, g.size(1)).to(g.device)
-               for name, g in grads.items()]
-    return [
-        _joined(g[:, which == c] for g, which in zip(grads.values(), classes))
-        for c in range(head.num_classes)
-    ]
-
-
 def _has_rows(head: nn.Module) -> bool:
     """Whether it is known which outputs are of which class."""
     return not hasattr(head, 'class_probabilities')
-
-
-def _check_alike(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
-    shapes = [{k: tuple(g.shape[1:]) for k, g in grads.items()}
-              for grads in (ours, theirs)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            'active_learning.committee: the output layers of a member are '
-            f'{shapes[1]}, of the model {shapes[0]}. GradScorer compares '
-            'their gradients: use members of equal heads.')

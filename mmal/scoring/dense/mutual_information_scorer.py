@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -38,13 +37,13 @@ class MutualInformationScorer(DenseScorer):
     def uncertainty(self, opinions: Iterator[Tensor],
                     num_classes: int) -> DenseValues:
         """Mutual information of each position and each of its classes."""
-        found = mutual_information(
-            opinions, partial(_entropies, num_classes=num_classes))
-        return DenseValues(found[..., 0], found[..., 1:])
 
+        def entropies(probs: Tensor) -> Tensor:
+            positions, classes = dense_values(
+                probs, num_classes, categorical_entropy, binary_entropy)
+            return torch.cat([positions.unsqueeze(-1), classes], -1)
 
-def _entropies(probs: Tensor, num_classes: int) -> Tensor:
-    """Of a position, then of its classes, [B, P, 1 + num_classes]."""
-    found = dense_values(probs, num_classes, categorical_entropy,
-                         binary_entropy)
-    return torch.cat([found.positions.unsqueeze(-1), found.classes], -1)
+        # As one tensor [B, P, 1 + num_classes], so that the opinions, of which
+        # one is held at a time, are asked for once.
+        information = mutual_information(opinions, entropies)
+        return DenseValues(information[..., 0], information[..., 1:])

@@ -101,7 +101,13 @@ def member_probabilities(model: nn.Module, batch: Batch,
         probs = class_probabilities(
             member.model, member.outputs(), background=True)
         shape = shape or probs.shape
-        _check_shape(probs, shape)
+        if probs.shape != shape:
+            raise ValueError(
+                'active_learning.committee: a member gives '
+                f'{_extent(probs.shape)}, the model {_extent(shape)}. '
+                'Opinions are compared at each position: use members whose '
+                'heads have the same strides and anchors, and all softmax or '
+                'all sigmoid.')
         yield probs
 
 
@@ -111,15 +117,6 @@ def opinion_members(model: nn.Module, batch: Batch,
     if committee is not None:
         return iter(committee.members(model, batch))
     return iter([Member(model, partial(model.extract_feat, batch.inputs))])
-
-
-def _check_shape(probs: Tensor, expected: Sequence[int]) -> None:
-    if probs.shape != expected:
-        raise ValueError(
-            'active_learning.committee: a member gives '
-            f'{_extent(probs.shape)}, the model {_extent(expected)}. Opinions '
-            'are compared at each position: use members whose heads have the '
-            'same strides and anchors, and all softmax or all sigmoid.')
 
 
 def _extent(shape: Sequence[int]) -> str:
@@ -142,19 +139,16 @@ def check_dense(model: nn.Module) -> None:
 
 
 def _reader(head: nn.Module) -> Optional[Callable]:
-    if isinstance(head, _OTHERWISE) or _has_own_channels(head):
+    # A loss may decide what the class outputs mean (v3det).
+    own_channels = getattr(
+        getattr(head, 'loss_cls', None), 'custom_cls_channels', False)
+    if isinstance(head, _OTHERWISE) or own_channels:
         return None
     readers = (r for t, r in _READERS.items() if isinstance(head, t))
     return next(readers, None)
 
 
-def _has_own_channels(head: nn.Module) -> bool:
-    """Whether the loss decides what the class outputs mean (v3det)."""
-    return getattr(
-        getattr(head, 'loss_cls', None), 'custom_cls_channels', False)
-
-
-def _plain(head: nn.Module, cls_scores: Sequence[Tensor], *rest) -> Tensor:
+def _plain(head: nn.Module, cls_scores: Sequence[Tensor], *others) -> Tensor:
     logits = _rows(cls_scores, head.cls_out_channels)
     return logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1)
 
@@ -182,6 +176,6 @@ _READERS = {
     YOLOV3Head: _yolov3,
     YOLOXHead: _yolox,
 }
-# inherit from the above, but their class outputs are probabilities already,
-# or mean something only together with other outputs
+# Inherit from the above, but their class outputs are probabilities already,
+# or mean something only together with other outputs.
 _OTHERWISE = (TOODHead, AutoAssignHead)

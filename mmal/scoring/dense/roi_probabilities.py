@@ -53,13 +53,19 @@ def roi_probabilities(
     """
     first = next(members)
     features = first.features()
+    # Copies, as mmdet writes its predictions into the samples.
     samples = [sample.new() for sample in batch.samples]
-    found = model.rpn_head.predict(features, samples, rescale=False)
-    boxes = [proposals.bboxes for proposals in found]
+    proposals = model.rpn_head.predict(features, samples, rescale=False)
+    boxes = [of_image.bboxes for of_image in proposals]
+    mask = pad_sequence([
+        torch.ones(len(b), dtype=torch.bool, device=b.device) for b in boxes
+    ], batch_first=True)
+    # All members judge the proposals of the first one: opinions on regions
+    # of their own could not be compared.
     opinions = chain([_probabilities(model, features, boxes)],
                      (_probabilities(m.model, m.features(), boxes)
                       for m in members))
-    return opinions, _mask(boxes)
+    return opinions, mask
 
 
 def _probabilities(member: nn.Module, features: Sequence[Tensor],
@@ -77,9 +83,3 @@ def _probabilities(member: nn.Module, features: Sequence[Tensor],
             f'{probs.size(-1)} outputs: choose another scorer for it.')
     rows = probs.split([len(b) for b in boxes])
     return pad_sequence(list(rows), batch_first=True)
-
-
-def _mask(boxes: Sequence[Tensor]) -> Tensor:
-    return pad_sequence([
-        torch.ones(len(b), dtype=torch.bool, device=b.device) for b in boxes
-    ], batch_first=True)

@@ -50,14 +50,18 @@ def score_map(scorer: MapScorer,
         Tensor: [B, H, W], as large as ``batch.inputs``, padding included.
     """
     head, grids = model.bbox_head, []
-    # of each pass the grid alone is kept: outputs are large
+    # Of each pass the grid alone is kept: outputs are large.
     with Recorder({'bbox_head': head}, lambda call: grids.append(
             level_grid(head, call.output))):
         values = scorer.map_values(model, batch, class_index)
         if not grids:  # the scorer asked other models alone
             head_outputs(model, batch.inputs)
     size = batch.inputs.shape[-2:]
-    maps = [_enlarged(level, size) for level in level_maps(values, grids[0])]
+    maps = [
+        F.interpolate(level[:, None], size, mode='bilinear',
+                      align_corners=False)[:, 0]
+        for level in level_maps(values, grids[0])
+    ]
     return torch.stack(maps).amax(0)
 
 
@@ -75,8 +79,3 @@ def level_maps(values: Tensor, grid: list[tuple[int, ...]]) -> list[Tensor]:
     counts = [h * w * anchors for h, w, anchors in grid]
     levels = values.split(counts, dim=1)
     return [x.unflatten(1, shape).amax(-1) for x, shape in zip(levels, grid)]
-
-
-def _enlarged(level: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(
-        level[:, None], size, mode='bilinear', align_corners=False)[:, 0]

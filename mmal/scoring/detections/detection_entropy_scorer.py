@@ -1,11 +1,10 @@
-"""Entropy of the final detect."""
+"""Entropy of the final detections."""
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Optional
 
 import torch
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmal.registry import TASK_UTILS
@@ -31,7 +30,7 @@ from .predict import (
 
 @TASK_UTILS.register_module()
 class DetectionEntropyScorer(BaseScorer):
-    """How uncertain the classes of an image's final detect are.
+    """How uncertain the classes of an image's final detections are.
 
     Each detection's entropy in nats is that of its ``class_probs`` where the
     head attaches them (with the background for softmax heads), else the
@@ -39,11 +38,11 @@ class DetectionEntropyScorer(BaseScorer):
     images without a detection come last. "Det-Ent" of "Scalable Active
     Learning for Object Detection".
 
-    ``class_scores`` [num_classes] are the same over the detect of each
+    ``class_scores`` [num_classes] are the same over the detections of each
     class, ``-inf`` where there is none.
 
     Args:
-        aggregation (str): 'sum', 'mean' or 'max' over the detect.
+        aggregation (str): 'sum', 'mean' or 'max' over the detections.
         score_thr (float): Detections with at least this score count; 0 counts
             all that the detector's ``test_cfg`` leaves.
         class_weights (sequence[float], optional): The entropy of a detection
@@ -78,31 +77,27 @@ class DetectionEntropyScorer(BaseScorer):
 
         Returns:
             dict[str, Tensor]: ``score`` [B], ``class_scores``
-            [B, num_classes] and the number of ``detect`` [B].
+            [B, num_classes] and the number of ``detections`` [B].
         """
-        found = detect(model, batch)
+        detections = detect(model, batch)
         classes = final_head(model).num_classes
-        keep = confident(found, self.score_thr)
-        entropies = detection_entropy(found, classes)
-        return dict(
-            score=self._score(found, entropies, keep),
-            class_scores=self._of_classes(found, entropies, keep, classes),
-            detect=keep.sum(1))
+        keep = confident(detections, self.score_thr)
+        entropies = detection_entropy(detections, classes)
 
-    def _score(self, found: Sequence[InstanceData], entropies: Tensor,
-               keep: Tensor) -> Tensor:
-        """[B] of [B, N] entropies, those of classes with a weight."""
+        # Weights are of the score alone: the values of each class are kept as
+        # they are, for quotas.
+        weighted, counted = entropies, keep
         if self.class_weights is not None:
-            labels = padded(found, 'labels', 0).long()
+            labels = padded(detections, 'labels', 0).long()
             weights = entropies.new_tensor(self.class_weights)[labels]
-            entropies, keep = entropies * weights, keep & (weights > 0)
-        return aggregate(entropies, self.aggregation, keep)
+            weighted, counted = entropies * weights, keep & (weights > 0)
+        score = aggregate(weighted, self.aggregation, counted)
 
-    def _of_classes(self, found: Sequence[InstanceData], entropies: Tensor,
-                    keep: Tensor, classes: int) -> Tensor:
-        """The same over the detect of each class."""
-        labels = padded(found, 'labels', -1)[:, None]
+        labels = padded(detections, 'labels', -1)[:, None]
         numbers = torch.arange(classes, device=labels.device)[:, None]
-        mask = keep[:, None] & (labels == numbers)
-        return aggregate(
-            entropies[:, None].expand(mask.shape), self.aggregation, mask)
+        of_class = keep[:, None] & (labels == numbers)
+        class_scores = aggregate(
+            entropies[:, None].expand(of_class.shape), self.aggregation,
+            of_class)
+        return dict(
+            score=score, class_scores=class_scores, detections=keep.sum(1))

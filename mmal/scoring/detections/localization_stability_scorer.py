@@ -1,4 +1,4 @@
-"""How far detect move when noise is added to the image."""
+"""How far detections move when noise is added to the image."""
 from __future__ import annotations
 
 import math
@@ -60,8 +60,16 @@ class LocalizationStabilityScorer(BaseScorer):
                  score_thr: float = 0.0,
                  classification_weight: float = 0.0) -> None:
         check_score_thr(score_thr)
-        _check_levels(levels)
-        _check_weight(classification_weight)
+        numbers = list(levels) if isinstance(levels, (list, tuple)) else []
+        if not numbers or not all(0 <= x < math.inf for x in numbers):
+            raise ValueError(
+                f'{_KEY}.levels is {levels!r}: give one or more standard '
+                'deviations of the noise, at least 0, for pixels from 0 to '
+                f'255, e.g. {LEVELS}.')
+        if not 0 <= classification_weight < math.inf:
+            raise ValueError(
+                f'{_KEY}.classification_weight is {classification_weight}: '
+                "give a number of at least 0; 1 is the paper's LS+C.")
         self.levels = tuple(levels)
         self.score_thr = score_thr
         self.classification_weight = classification_weight
@@ -89,14 +97,27 @@ class LocalizationStabilityScorer(BaseScorer):
         Returns:
             dict[str, Tensor]: ``score``, ``stability`` S, 1 without a
             detection, ``classification``, the largest 1 - p, and the number
-            of ``detect``, all [B].
+            of ``detections``, all [B].
         """
-        found = detect(model, batch)
-        boxes = padded(found, 'bboxes')
-        scores = padded(found, 'scores').double()
-        keep = confident(found, self.score_thr) & _solid(boxes) & (scores > 0)
-        moved = 1 - self._stability(model, batch, boxes)
-        moved = _weighted_mean(moved, scores.masked_fill(~keep, 0))
+        detections = detect(model, batch)
+        boxes = padded(detections, 'bboxes')
+        scores = padded(detections, 'scores').double()
+        # A box without an area overlaps nothing, not even itself: it would
+        # count as unstable whatever the noise does.
+        solid = (boxes[..., 2:] > boxes[..., :2]).all(-1)
+        keep = confident(detections, self.score_thr) & solid & (scores > 0)
+
+        overlap = boxes.new_zeros(boxes.shape[:-1], dtype=torch.float64)
+        for level, std in enumerate(self.levels):
+            noisy = noisy_batch(batch, model, std, *self._key, level)
+            overlap += best_overlap(boxes,
+                                    padded(detect(model, noisy), 'bboxes'))
+        # The mean of what each box has moved, weighted with its score; 0
+        # where there is no weight.
+        moved = 1 - overlap / len(self.levels)
+        weights = scores.masked_fill(~keep, 0)
+        tiny = torch.finfo(weights.dtype).tiny
+        moved = (moved * weights).sum(1) / weights.sum(1).clamp(min=tiny)
         unsure = masked_max(1 - scores, keep).clamp(min=0)
         count = keep.sum(1)
         score = moved + self.classification_weight * unsure
@@ -104,41 +125,4 @@ class LocalizationStabilityScorer(BaseScorer):
             score=score.masked_fill(count == 0, -math.inf),
             stability=1 - moved,
             classification=unsure,
-            detect=count)
-
-    def _stability(self, model: nn.Module, batch: Batch,
-                   boxes: Tensor) -> Tensor:
-        """float64 [B, N] of N boxes."""
-        total = boxes.new_zeros(boxes.shape[:-1], dtype=torch.float64)
-        for level, std in enumerate(self.levels):
-            noisy = noisy_batch(batch, model, std, *self._key, level)
-            total += best_overlap(boxes,
-                                  padded(detect(model, noisy), 'bboxes'))
-        return total / len(self.levels)
-
-
-def _solid(boxes: Tensor) -> Tensor:
-    """Which boxes have an area: others overlap nothing, nor themselves."""
-    return (boxes[..., 2:] > boxes[..., :2]).all(-1)
-
-
-def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """[B] of [B, N]; 0 where there is no weight."""
-    tiny = torch.finfo(weights.dtype).tiny
-    return (values * weights).sum(1) / weights.sum(1).clamp(min=tiny)
-
-
-def _check_levels(levels: Sequence[float]) -> None:
-    numbers = list(levels) if isinstance(levels, (list, tuple)) else []
-    if not numbers or not all(0 <= x < math.inf for x in numbers):
-        raise ValueError(
-            f'{_KEY}.levels is {levels!r}: give one or more standard '
-            'deviations of the noise, at least 0, for pixels from 0 to 255, '
-            f'e.g. {LEVELS}.')
-
-
-def _check_weight(weight: float) -> None:
-    if not 0 <= weight < math.inf:
-        raise ValueError(
-            f'{_KEY}.classification_weight is {weight}: give a number of at '
-            "least 0; 1 is the paper's LS+C.")
+            detections=count)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmal.registry import TASK_UTILS
@@ -18,7 +17,7 @@ from mmal.scoring.options import check_choice, check_score_thr
 from mmal.uncertainty import image_moments, pooled_moments
 from .predict import confident, detect, padded
 
-# uncertainty: the field of the detect it is read from
+# Uncertainty: the field of the detections it is read from.
 FIELDS = {
     'box_aleatoric': 'box_aleatoric',
     'box_epistemic': 'box_epistemic',
@@ -31,17 +30,17 @@ AGGREGATIONS = {'max': np.max, 'sum': np.sum}
 
 @TASK_UTILS.register_module()
 class MixtureUncertaintyScorer(BaseScorer):
-    """The largest standardised uncertainty of an image's detect.
+    """The largest standardised uncertainty of an image's detections.
 
     "Deep Active Learning for Object Detection with Mixture Density Networks",
     section 3.2. Each uncertainty of a detection is standardised with its mean
-    and population standard deviation over all detect of the pool; an
-    image has the maximum over its detect, then the maximum (or the sum)
+    and population standard deviation over all detections of the pool; an
+    image has the maximum over its detections, then the maximum (or the sum)
     over the uncertainties. The four values of a box are reduced to their
     maximum first. Images without a detection come last.
 
     Standardising keeps the order, so the maximum of an image can be taken
-    before it: an image leaves as columns the number of its ``detect`` and
+    before it: an image leaves as columns the number of its ``detections`` and
     for each uncertainty that the head gives, whether chosen or not,
     ``<uncertainty>_max``, ``_mean`` and ``_m2`` (the sum of squared
     deviations). One pass over the pool, with one forward pass per image.
@@ -88,20 +87,29 @@ class MixtureUncertaintyScorer(BaseScorer):
     @torch.no_grad()
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Count, maxima and moments of each image's uncertainties, [B]."""
-        found = detect(model, batch)
-        keep = confident(found, self.score_thr)
-        classes = final_head(model).num_classes
-        values = torch.stack(
-            [_values(found, name, classes, keep) for name in self.given], 1)
-        columns = dict(detect=keep.sum(1))
-        for kind, column in image_moments(values, keep).items():
+        detections = detect(model, batch)
+        keep = confident(detections, self.score_thr)
+        values = []
+        for name in self.given:
+            of_name = padded(detections, FIELDS[name])
+            if of_name is None:  # no image has a detection
+                of_name = torch.zeros_like(keep, dtype=torch.float)
+            elif name == 'cls_entropy':
+                of_name = class_entropy(of_name,
+                                        final_head(model).num_classes)
+            elif of_name.dim() == 3:  # of the four numbers of a box
+                of_name = of_name.amax(-1)
+            values.append(of_name)
+        moments = image_moments(torch.stack(values, 1), keep)
+        columns = dict(detections=keep.sum(1))
+        for kind, column in moments.items():
             names = (f'{name}_{kind}' for name in self.given)
             columns.update(zip(names, column.unbind(1)))
         return columns
 
     def compute(self, columns: dict[str, np.ndarray]) -> np.ndarray:
         """Standardise the maxima and aggregate them, float64 [N]."""
-        count = columns.get('detect', np.zeros(0))
+        count = columns.get('detections', np.zeros(0))
         seen = count > 0
         scores = np.full(len(count), -np.inf)
         if seen.any():
@@ -109,8 +117,15 @@ class MixtureUncertaintyScorer(BaseScorer):
                 np.stack([columns[f'{u}_{kind}'][seen]
                           for u in self.uncertainties], 1)
                 for kind in ('mean', 'm2', 'max'))
-            moments = pooled_moments(count[seen], mean, m2)
-            z = _standardised(largest, *(x.numpy() for x in moments))
+            mean, std = (
+                x.numpy() for x in pooled_moments(count[seen], mean, m2))
+            # A single Gaussian has no epistemic uncertainty: a column of
+            # zeros would be the maximum of all images that are below the mean
+            # elsewhere, so columns that do not vary are left out.
+            varying = std > 0
+            z = np.zeros_like(largest)
+            if varying.any():
+                z = (largest - mean)[:, varying] / std[varying]
             scores[seen] = AGGREGATIONS[self.aggregation](z, axis=1)
         return scores
 
@@ -119,7 +134,7 @@ class MixtureUncertaintyScorer(BaseScorer):
         if missing:
             raise ValueError(
                 'active_learning.scorer.uncertainties has '
-                f'{", ".join(missing)}, but the detect of '
+                f'{", ".join(missing)}, but the detections of '
                 f'{type(final_head(model)).__name__} carry '
                 f'{", ".join(given) or "no uncertainty"}: choose of these, '
                 'use a head of mixtures (mmal.MDNSSDHead, mmal.MDNFCOSHead, '
@@ -128,7 +143,7 @@ class MixtureUncertaintyScorer(BaseScorer):
 
 
 def given_uncertainties(model: nn.Module) -> tuple[str, ...]:
-    """Which uncertainties a detector's detect carry.
+    """Which uncertainties a detector's detections carry.
 
     Args:
         model (nn.Module): An mmdet detector; it looks at a blank image.
@@ -136,29 +151,6 @@ def given_uncertainties(model: nn.Module) -> tuple[str, ...]:
     Returns:
         tuple[str]: Some keys of :data:`FIELDS`.
     """
-    found = detect(model, dummy_batch(model, box=False))[0]
-    return tuple(name for name, field in FIELDS.items() if field in found)
-
-
-def _values(found: Sequence[InstanceData], name: str, num_classes: int,
-            keep: Tensor) -> Tensor:
-    """An uncertainty of the detect of B images, [B, n]."""
-    values = padded(found, FIELDS[name])
-    if values is None:  # no image has a detection
-        return torch.zeros_like(keep, dtype=torch.float)
-    if name == 'cls_entropy':
-        return class_entropy(values, num_classes)
-    return values.amax(-1) if values.dim() == 3 else values
-
-
-def _standardised(values: np.ndarray, mean: np.ndarray,
-                  std: np.ndarray) -> np.ndarray:
-    """(x - mean) / std of the columns that vary; zeros if none does.
-
-    A single Gaussian has no epistemic uncertainty: a column of zeros would be
-    the maximum of all images that are below the mean elsewhere.
-    """
-    varying = std > 0
-    if not varying.any():
-        return np.zeros_like(values)
-    return (values - mean)[:, varying] / std[varying]
+    detections = detect(model, dummy_batch(model, box=False))[0]
+    return tuple(name for name, field in FIELDS.items()
+                 if field in detections)

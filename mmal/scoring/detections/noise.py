@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
-from torch import Tensor, nn
+from torch import nn
 
 from mmal.models.committees.preprocessing import statistics
 from mmal.randomness import Key, seeded_uniform
@@ -15,7 +15,7 @@ from mmal.registry import TRANSFORMS
 from mmal.scoring.batch import Batch
 from mmal.scoring.data import is_loader
 
-_BITS = 53
+_BITS = 53  # of a uniform number, which become a seed
 
 
 @TRANSFORMS.register_module()
@@ -45,15 +45,12 @@ class GaussianNoise(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Change ``img``, uint8 [H, W, 3], which must have an ``img_id``."""
         image = results['img']
-        rng = np.random.default_rng(self._seed(results['img_id']))
+        draw = seeded_uniform([results['img_id']], self.seed, 'noise')[0]
+        rng = np.random.default_rng(int(draw * 2**_BITS))
         noise = rng.normal(0, 255 * self.std, image.shape)
         noisy = np.rint((image + noise).clip(0, 255))
         results['img'] = noisy.astype(image.dtype)
         return results
-
-    def _seed(self, image_id) -> int:
-        uniform = seeded_uniform([image_id], self.seed, 'noise')[0]
-        return int(uniform * 2**_BITS)
 
 
 def noisy_pipeline(pipeline: Sequence[dict],
@@ -103,12 +100,11 @@ def noisy_batch(batch: Batch, model: nn.Module, std: float,
         height, width = sample.img_shape[:2]
         inside = image[:, :height, :width]
         pixels = inside * scale + mean
-        noisy = pixels + std * _normal(draw, pixels)
+        # Drawn on the CPU, as other devices draw other numbers.
+        generator = torch.Generator().manual_seed(int(draw * 2**_BITS))
+        noise = torch.randn(pixels.shape, generator=generator).to(pixels)
+        noisy = pixels + std * noise
+        # The difference is added: undoing and redoing the normalisation would
+        # round every pixel.
         inside += (noisy.clamp(0, 255) - pixels) / scale
     return Batch(batch.ids, inputs, batch.samples)
-
-
-def _normal(draw: float, like: Tensor) -> Tensor:
-    """Drawn on the CPU, as other devices draw other numbers."""
-    generator = torch.Generator().manual_seed(int(draw * 2**_BITS))
-    return torch.randn(like.shape, generator=generator).to(like)

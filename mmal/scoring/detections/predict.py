@@ -55,33 +55,33 @@ def check_detections(model: nn.Module) -> None:
         ) from e
 
 
-def confident(found: Sequence[InstanceData], score_thr: float) -> Tensor:
+def confident(detections: Sequence[InstanceData], score_thr: float) -> Tensor:
     """Which detections count, in the layout of :func:`padded`.
 
     Args:
-        found (sequence[InstanceData]): Detections of B images.
+        detections (sequence[InstanceData]): Of B images.
         score_thr (float): The lowest score that counts.
 
     Returns:
         Tensor: bool [B, n].
     """
-    return padded(found, 'scores', -float('inf')) >= score_thr
+    return padded(detections, 'scores', -float('inf')) >= score_thr
 
 
-def padded(found: Sequence[InstanceData],
+def padded(detections: Sequence[InstanceData],
            name: str,
            value: float = 0.0) -> Optional[Tensor]:
     """One field of all detections of a batch.
 
     Args:
-        found (sequence[InstanceData]): Detections of B images.
+        detections (sequence[InstanceData]): Of B images.
         name (str): The field. An image without detections need not have it.
         value (float): What fills the gaps.
 
     Returns:
         Tensor: [B, n, ...], n detections at most; None if no image has it.
     """
-    rows = [d.get(name) for d in found]
+    rows = [d.get(name) for d in detections]
     example = next((r for r in rows if r is not None), None)
     if example is None:
         return None
@@ -90,12 +90,12 @@ def padded(found: Sequence[InstanceData],
                         padding_value=value)
 
 
-def detection_entropy(found: Sequence[InstanceData],
+def detection_entropy(detections: Sequence[InstanceData],
                       num_classes: int) -> Tensor:
     """Entropy of the class of each detection, in nats.
 
     Args:
-        found (sequence[InstanceData]): Detections of B images; with
+        detections (sequence[InstanceData]): Of B images; with
             ``class_probs`` the entropy is theirs, see :func:`class_entropy`,
             else the binary entropy of the score.
         num_classes (int): Without the background.
@@ -103,7 +103,7 @@ def detection_entropy(found: Sequence[InstanceData],
     Returns:
         Tensor: [B, n] in the layout of :func:`padded`, >= 0.
     """
-    probs = padded(found, 'class_probs')
+    probs = padded(detections, 'class_probs')
     if probs is None:
-        return binary_entropy(padded(found, 'scores'))
+        return binary_entropy(padded(detections, 'scores'))
     return class_entropy(probs, num_classes)

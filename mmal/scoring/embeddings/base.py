@@ -109,9 +109,17 @@ class BackboneExtractor(Extractor):
         return self._embedding
 
     def _look(self, call: ModuleCall) -> None:
-        if self._embedding is None and call.args and \
-                is_same_tensor(call.args[0], self._inputs) and \
-                not _disturbed(call.module):
+        # The first pass of the batch as it was set counts: a scorer may pass
+        # changed images through the backbone as well.
+        if self._embedding is not None or not call.args or \
+                not is_same_tensor(call.args[0], self._inputs):
+            return
+        # Dropout, or hooks inside the backbone as those of DropoutCommittee,
+        # give what is no embedding of the image alone.
+        inside = (m for m in call.module.modules() if m is not call.module)
+        disturbed = call.module.training or any(
+            m.training or m._forward_hooks for m in inside)
+        if not disturbed:
             self._embedding = pooled(call.output)
 
 
@@ -158,16 +166,8 @@ def pooled(maps) -> Tensor:
     return maps.detach().float().mean((2, 3))
 
 
-def is_same_tensor(found, wanted: Optional[Tensor]) -> bool:
+def is_same_tensor(seen, wanted: Optional[Tensor]) -> bool:
     """Whether two tensors are the same memory in the same shape."""
-    return torch.is_tensor(found) and wanted is not None and \
-        found.shape == wanted.shape and \
-        found.data_ptr() == wanted.data_ptr()
-
-
-def _disturbed(module: nn.Module) -> bool:
-    """Whether a module is in training mode, or hooks inside it may change
-    what it returns, as those of DropoutCommittee do."""
-    inside = (m for m in module.modules() if m is not module)
-    return module.training or any(
-        m.training or m._forward_hooks for m in inside)
+    return torch.is_tensor(seen) and wanted is not None and \
+        seen.shape == wanted.shape and \
+        seen.data_ptr() == wanted.data_ptr()

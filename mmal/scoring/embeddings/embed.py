@@ -38,11 +38,12 @@ def embed_split(
     Raises:
         ValueError: If the model has no backbone.
     """
-    with file.part() as part:
-        with evaluation_mode(model), data.embedder.attach(model) as embedder:
+    with file.shard() as shard:
+        with evaluation_mode(model), data.embedder.attach(model) as extractor:
             for batch in data.batches(split, model, ids, desc='embedding'):
-                embedder.set_batch(batch)
-                part.add(batch.ids, embedder.embedding())
-        embedded = {i for p in all_gather_object(part.ids) for i in p}
+                extractor.set_batch(batch)
+                shard.append(batch.ids, extractor.embedding())
+        # In the order of the split, without what no process could read.
+        embedded = {i for own in all_gather_object(shard.ids) for i in own}
         ids = [i for i in data.ids(split) if i in embedded]
-        return ids, file.join(ids, part)
+        return ids, file.merge_shards(ids, shard)

@@ -1,7 +1,7 @@
 """Embeddings from any layers of the detector, e.g. the towers of a head."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Union
 
@@ -89,16 +89,30 @@ class LayerExtractor(Extractor):
         self._model = model
         self._passes = Recorder(
             {'backbone': backbone_of(model)}, on_start=self._begin)
-        self._layers = _find(model, layers)
-        self._recorder = Recorder(self._layers, self._look)
-        self._forced = False
+        known = dict(model.named_modules())
+        for name in layers:
+            if name not in known:
+                near = get_close_matches(name, known, 3)
+                hint = f'did you mean {", ".join(map(repr, near))}?' \
+                    if near else 'see model.named_modules().'
+                raise ValueError(
+                    f'{_KEY} names {name!r}, which {type(model).__name__} '
+                    f'does not have: {hint}')
+        self._recorder = Recorder({n: known[n] for n in layers}, self._look)
+        # Averages [B, D] of the levels of each layer, of the pass that is
+        # going on or was the last; whether this pass counts, and whether it
+        # is one of our own.
+        self._averages: dict[str, list[Tensor]] = {n: [] for n in layers}
+        self._open = self._forced = False
+        # How many maps each layer gives in a pass: only with all of them is
+        # an embedding complete, and a scorer may stop after the backbone.
         inputs, sample = blank_image(model)
+        self._batch = Batch([0], inputs, [sample])
         with self:
-            self.set_batch(Batch([0], inputs, [sample]))
             self._run()
-        self._calls = {n: len(v) for n, v in self._found.items()}
-        for name, calls in self._calls.items():
-            if not calls:
+        self._number = {n: len(v) for n, v in self._averages.items()}
+        for name, number in self._number.items():
+            if not number:
                 raise ValueError(
                     f'{_KEY} names {name!r}, which does nothing when '
                     f'{type(model).__name__} detects: name a layer of its '
@@ -126,16 +140,16 @@ class LayerExtractor(Extractor):
         """
         if not self._complete():
             self._run()
-        return torch.cat([torch.stack(v).mean(0)
-                          for v in self._found.values()], 1)
+        return torch.cat([torch.stack(levels).mean(0)
+                          for levels in self._averages.values()], 1)
 
     def _forget(self) -> None:
-        """Averages [B, D] of the levels of each layer."""
-        self._found: dict[str, list[Tensor]] = {n: [] for n in self._layers}
+        self._averages = {n: [] for n in self._averages}
         self._open = False
 
     def _complete(self) -> bool:
-        return all(len(v) >= self._calls[n] for n, v in self._found.items())
+        return all(len(levels) >= self._number[n]
+                   for n, levels in self._averages.items())
 
     @torch.no_grad()
     def _run(self) -> None:
@@ -151,52 +165,35 @@ class LayerExtractor(Extractor):
         """A forward pass begins: whether it is of the batch that was set."""
         if self._forced or self._complete():
             return
+        # A pass that did not reach all layers leaves nothing to the next one.
         self._forget()
-        self._open = bool(call.args) and not self._disturbed() and \
+        ours = self._passes, self._recorder
+        disturbed = any(m.training or is_hooked(m, apart_from=ours)
+                        for m in self._model.modules())
+        self._open = bool(call.args) and not disturbed and \
             is_same_tensor(call.args[0], self._batch.inputs)
 
     def _look(self, call: ModuleCall) -> None:
+        """A layer has returned: average its levels."""
         if not self._open:
             return
-        found = self._found[call.name]
-        for level in _maps(call.output):
-            if self._forced or len(found) < self._calls[call.name]:
-                found.append(self._average(call.name, level))
-
-    def _average(self, name: str, level) -> Tensor:
-        batch = len(self._batch)
-        if not torch.is_tensor(level) or level.dim() != 4 or \
-                len(level) != batch:
-            found = list(level.shape) if torch.is_tensor(level) else \
-                type(level).__name__
-            raise ValueError(
-                f'{_KEY}: {name!r} gives {found} for {batch} image(s), not '
-                'maps [B, D, H, W], whose average an embedding is: name '
-                'another layer.')
-        return level.detach().float().mean((2, 3))
-
-    def _disturbed(self) -> bool:
-        """Whether parts of the model are in training mode, or hooks of others
-        may change what they return."""
-        mine = self._passes, self._recorder
-        return any(m.training or is_hooked(m, apart_from=mine)
-                   for m in self._model.modules())
-
-
-def _maps(output) -> Iterator:
-    """The levels of what a layer returned."""
-    if isinstance(output, Mapping):
-        output = list(output.values())
-    return iter(output if isinstance(output, (list, tuple)) else [output])
-
-
-def _find(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:
-    known = dict(model.named_modules())
-    for name in layers:
-        if name not in known:
-            near = get_close_matches(name, known, 3)
-            hint = f'did you mean {", ".join(map(repr, near))}?' if near \
-                else 'see model.named_modules().'
-            raise ValueError(f'{_KEY} names {name!r}, which '
-                             f'{type(model).__name__} does not have: {hint}')
-    return {name: known[name] for name in layers}
+        levels = call.output
+        if isinstance(levels, Mapping):
+            levels = list(levels.values())
+        if not isinstance(levels, (list, tuple)):
+            levels = [levels]
+        averages, batch = self._averages[call.name], len(self._batch)
+        for level in levels:
+            # Calls after a complete pass are another one's, of the head alone.
+            if not self._forced and \
+                    len(averages) >= self._number[call.name]:
+                return
+            if not torch.is_tensor(level) or level.dim() != 4 or \
+                    len(level) != batch:
+                what = list(level.shape) if torch.is_tensor(level) else \
+                    type(level).__name__
+                raise ValueError(
+                    f'{_KEY}: {call.name!r} gives {what} for {batch} image(s),'
+                    ' not maps [B, D, H, W], whose average an embedding is: '
+                    'name another layer.')
+            averages.append(level.detach().float().mean((2, 3)))

@@ -17,7 +17,7 @@ from .base import BaseEmbedder, Extractor, pooled
 _BLANK = 64  # pixels
 _KEY = 'active_learning.embedder'
 
-# of images whose channels are in the order BGR, as mmcv reads them
+# Of images whose channels are in the order BGR, as mmcv reads them.
 IMAGENET = dict(
     mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375],
     bgr_to_rgb=True)
@@ -72,7 +72,7 @@ class EmbeddingModel(BaseEmbedder):
                 f'{type(source).__name__}: leave {_KEY} out.')
         with torch.no_grad():
             try:
-                pooled(self._net()(torch.zeros(1, 3, _BLANK, _BLANK)))
+                pooled(self.network(torch.zeros(1, 3, _BLANK, _BLANK)))
             except ValueError as e:
                 raise ValueError(f'{_KEY}.backbone: {e}') from e
 
@@ -85,16 +85,25 @@ class EmbeddingModel(BaseEmbedder):
         target = self._built(
             dict(type='mmdet.DetDataPreprocessor', **self.data_preprocessor),
             'data_preprocessor')
-        return NetworkExtractor(self._net(), model, target)
+        return NetworkExtractor(self.network, model, target)
 
-    def _net(self) -> nn.Module:
+    @property
+    def network(self) -> nn.Module:
+        """The backbone in eval mode, on the CPU; built when it is asked for.
+
+        Raises:
+            ValueError: If it cannot be built.
+        """
         if self._network is None:
             with preserve_rng_state():
-                # torch.manual_seed would leave a GPU's state changed
+                # What no file gives is the same in every process and later on.
+                # torch.manual_seed would leave a GPU's state changed.
                 torch.default_generator.manual_seed(0)
                 network = self._built(self.backbone, 'backbone')
                 network.init_weights()
-            network.eval()  # which of mmdet's backbones returns nothing
+            # In a line of its own: the eval() of mmdet's backbones returns
+            # nothing.
+            network.eval()
             self._network = network.requires_grad_(False)
         return self._network
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import os.path as osp
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Optional
 
@@ -21,7 +21,7 @@ from mmal.dist import on_main
 from mmal.fileio import open_rows, save_rows
 from mmal.types import ImageId
 
-_BLOCK = 4096
+_BLOCK = 4096  # rows at a time
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,13 @@ class EmbeddingFile:
     Args:
         path (str): Where it is.
         dtype (str): 'float32' or 'float16'.
+
+    Examples:
+        >>> file = EmbeddingFile('embeddings.npy')
+        >>> with file.shard() as shard:  # doctest: +SKIP
+        ...     for batch in batches:
+        ...         shard.append(batch.ids, rows_of(batch))
+        ...     rows = file.merge_shards(ids, shard)
     """
     path: str
     dtype: str = 'float32'
@@ -45,64 +52,67 @@ class EmbeddingFile:
             np.memmap: [rows, D]; None if there is no such file, or one of
             another size or type.
         """
-        found = open_rows(self.path)
-        if found is None or len(found) != rows or found.dtype != self.dtype:
+        stored = open_rows(self.path)
+        if stored is None or len(stored) != rows or stored.dtype != self.dtype:
             return None
-        return found
+        return stored
 
-    @contextmanager
-    def part(self) -> Iterator[EmbeddingShard]:
+    def shard(self) -> EmbeddingShard:
         """This process' rows, in a temporary file beside this one."""
         folder, name = osp.split(osp.abspath(self.path))
         os.makedirs(folder, exist_ok=True)
-        path = osp.join(folder, f'.{name}.{get_rank()}.mmal.tmp')
-        part = EmbeddingShard(path, self.dtype)
-        try:
-            with open(path, 'wb') as part.file:
-                yield part
-        finally:
-            part.remove()
+        return EmbeddingShard(
+            osp.join(folder, f'.{name}.{get_rank()}.mmal.tmp'), self.dtype)
 
-    def join(self, ids: Sequence[ImageId], part: EmbeddingShard,
-             known: Optional[tuple] = None) -> Optional[np.memmap]:
+    def merge_shards(self, ids: Sequence[ImageId], shard: EmbeddingShard,
+                     known: Optional[tuple] = None) -> Optional[np.memmap]:
         """Put the rows of all processes in order and write the file.
 
         Args:
             ids (sequence[int | str]): The images in order.
-            part (EmbeddingShard): This process' rows.
+            shard (EmbeddingShard): This process' rows.
             known (tuple, optional): Ids and rows that were there before.
 
         Returns:
             np.memmap: [N, D]; the same file in every process. None if there
             is no image.
         """
-        part.file.flush()
-        found = all_gather_object((part.ids, part.path, part.dim))
-        on_main(lambda: self._write(ids, found, known))
+        shard.flush()
+        shards = all_gather_object((shard.ids, shard.path, shard.dim))
+
+        def write() -> None:
+            sources = [
+                (own, np.memmap(path, self.dtype, 'r', shape=(len(own), dim)))
+                for own, path, dim in shards if own
+            ]
+            if known is not None and len(known[0]):
+                sources.append(known)
+            where = {
+                image: (source, row)
+                for source, (own, _) in enumerate(sources)
+                for row, image in enumerate(own)
+            }
+            index = np.array([where[i] for i in ids]).reshape(-1, 2)
+            rows = [rows for _, rows in sources]
+            save_rows(self.path, in_order(rows, index), len(ids),
+                      rows[0].shape[1] if rows else 0, self.dtype)
+
+        on_main(write)
         return open_rows(self.path)
 
-    def _write(self, ids, parts, known) -> None:
-        sources = [(i, np.memmap(path, self.dtype, 'r', shape=(len(i), dim)))
-                   for i, path, dim in parts if i]
-        if known is not None and len(known[0]):
-            sources.append(known)
-        where = {
-            image: (s, row)
-            for s, (names, _) in enumerate(sources)
-            for row, image in enumerate(names)
-        }
-        places = np.array([where[i] for i in ids]).reshape(-1, 2)
-        rows = [rows for _, rows in sources]
-        save_rows(self.path, _in_order(rows, places), len(ids),
-                  rows[0].shape[1] if rows else 0, self.dtype)
 
-
-class EmbeddingShard:
+class EmbeddingShard(AbstractContextManager):
     """The rows that one process writes, in the order they come.
+
+    Leaving the ``with`` deletes the file, whatever happened inside.
 
     Args:
         path (str): A temporary file.
         dtype (str): Its type.
+
+    Attributes:
+        ids (list[int | str]): Whose rows there are.
+        dim (int): D, 0 as long as there is none.
     """
 
     def __init__(self, path: str, dtype: str) -> None:
@@ -110,10 +120,10 @@ class EmbeddingShard:
         self.dtype = dtype
         self.ids: list[ImageId] = []
         self.dim = 0
-        self.file = None
+        self._file = open(path, 'wb')
 
-    def add(self, ids: Sequence[ImageId], rows) -> None:
-        """Append rows [B, D].
+    def append(self, ids: Sequence[ImageId], rows) -> None:
+        """Write rows [B, D] of B images.
 
         Raises:
             ValueError: If there are not B of them, or if float16 cannot hold
@@ -128,27 +138,41 @@ class EmbeddingShard:
                 'images: there must be one row of numbers for each.')
         with np.errstate(over='ignore'):
             stored = np.ascontiguousarray(rows, self.dtype)
+        # Infinite rows of the model itself pass: selectors name their image.
         if np.isinf(stored).any() and np.isfinite(rows).all():
             raise ValueError(
                 f'an embedding has the value {np.abs(rows).max():.3g}, too '
                 "large for float16: set dtype='float32' in "
                 'active_learning.selector.')
-        self.file.write(stored.tobytes())
+        self._file.write(stored.tobytes())
         self.ids.extend(ids)
         self.dim = rows.shape[1]
 
-    def remove(self) -> None:
-        """Delete the file."""
+    def flush(self) -> None:
+        """Let other processes see all rows in the file."""
+        self._file.flush()
+
+    def __exit__(self, *exc) -> None:
+        self._file.close()
         if osp.exists(self.path):
             os.unlink(self.path)
 
 
-def _in_order(sources: list[np.ndarray],
-              places: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(places), _BLOCK):
-        block = places[start:start + _BLOCK]
+def in_order(sources: Sequence[np.ndarray],
+             index: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows of several arrays in one order, some thousand at a time.
+
+    Args:
+        sources (sequence[np.ndarray]): [N_s, D] each, may be memory-mapped.
+        index (np.ndarray): int64 [N, 2], source and row of each.
+
+    Yields:
+        np.ndarray: [n, D], N rows in all.
+    """
+    for start in range(0, len(index), _BLOCK):
+        block = index[start:start + _BLOCK]
         out = np.empty((len(block), sources[0].shape[1]), sources[0].dtype)
         for number, rows in enumerate(sources):
-            mine = block[:, 0] == number
-            out[mine] = rows[block[mine, 1]]
+            of_source = block[:, 0] == number
+            out[of_source] = rows[block[of_source, 1]]
         yield out

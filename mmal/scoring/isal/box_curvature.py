@@ -1,7 +1,7 @@
 """Curvature that a box loss has over a distance, kinks included."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Optional
@@ -23,13 +23,13 @@ from torch import Tensor, nn
 
 from mmal.models.utils.patch_forward import patch_forward
 
-# take boxes as corners
+# Take boxes as corners.
 OVERLAP_LOSSES = (BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss,
                   IoULoss, SIoULoss)
-# take what the head regresses, or corners
+# Take what the head regresses, or corners.
 DIFFERENCE_LOSSES = (L1Loss, SmoothL1Loss)
-# the least side of a box that a step is a share of, in pixels and as a share
-# of the image
+# The least side of a box that a step is a share of, in pixels and as a share
+# of the image.
 LEAST_SIDE = 1e-2
 LEAST_SHARE = 1e-4
 
@@ -70,34 +70,32 @@ def box_curvature(model: nn.Module, step: float) -> Iterator[None]:
     """
     if not step >= 0:
         raise ValueError(f'the step of a box is {step}, must be >= 0.')
-    losses = dict(_box_losses(model, step)) if step else {}
+    corners = partial(_corner_steps, step)
+    steps: dict[nn.Module, Steps] = {}
+    for module in model.modules() if step else ():
+        for loss in module.children():
+            if isinstance(loss, OVERLAP_LOSSES):
+                steps[loss] = corners
+            elif not isinstance(loss, DIFFERENCE_LOSSES):
+                continue
+            elif hasattr(module, 'bbox_coder'):
+                # Deltas are shares of the anchor, divided by the coder's stds.
+                decoded = getattr(module, 'reg_decoded_bbox', False)
+                stds = getattr(module.bbox_coder, 'stds', (1., ) * 4)
+                steps[loss] = corners if decoded else partial(
+                    _delta_steps, step, stds)
+            elif isinstance(module, DETRHead):
+                steps[loss] = partial(_centre_steps, step)
     with patch_forward({
-            loss: partial(_curved, loss.forward, loss.reduction, steps)
-            for loss, steps in losses.items()
+            loss: partial(_curved, loss.forward, loss.reduction, of_loss)
+            for loss, of_loss in steps.items()
     }):
         yield
 
 
-def _box_losses(model: nn.Module,
-                step: float) -> Iterator[tuple[nn.Module, Steps]]:
-    """Losses to change, each with its steps h."""
-    for module in model.modules():
-        for loss in module.children():
-            if isinstance(loss, OVERLAP_LOSSES):
-                yield loss, partial(_corner_steps, step)
-            elif isinstance(loss, DIFFERENCE_LOSSES) and hasattr(
-                    module, 'bbox_coder'):
-                yield loss, _difference_steps(module, step)
-            elif isinstance(loss, DIFFERENCE_LOSSES) and isinstance(
-                    module, DETRHead):
-                yield loss, partial(_centre_steps, step)
-
-
-def _difference_steps(head: nn.Module, step: float) -> Steps:
-    if getattr(head, 'reg_decoded_bbox', False):
-        return partial(_corner_steps, step)
-    stds = getattr(head.bbox_coder, 'stds', (1., ) * 4)
-    return lambda target: (step / target.new_tensor(stds)).expand_as(target)
+def _delta_steps(step: float, stds: Sequence[float],
+                 target: Tensor) -> Tensor:
+    return (step / target.new_tensor(stds)).expand_as(target)
 
 
 def _centre_steps(step: float, target: Tensor) -> Tensor:
@@ -125,37 +123,29 @@ def _curved(forward: Callable,
     boxes = pred.dim() == 2 and len(pred) and pred.size(1) == 4
     if not boxes or value.dim() > 1 or not pred.requires_grad:
         return value
-    keep = _counted(pred, weight)
+    # Boxes with a weight: mmdet gives a loss all anchors, most without one.
+    keep = torch.arange(len(pred), device=pred.device)
+    if weight is not None:
+        keep = (weight.reshape(len(pred), -1) > 0).any(1).nonzero().flatten()
     if not len(keep):
         return value
+
     rows = _Rows(forward, target[keep],
                  weight if weight is None else weight[keep], kwargs)
     first, second = rows.derivatives(pred.detach()[keep], steps)
-    moved = (pred - pred.detach())[keep].to(first)
-    slope = first + (second @ moved.unsqueeze(2)).squeeze(2) / 2
-    terms = (slope * moved).sum(1).to(value)
+    # The Taylor polynomial around where the boxes are. The offset is zero, so
+    # value and first derivatives are the loss' own, and M is the second one.
+    offset = (pred - pred.detach())[keep].to(first)
+    slope = first + (second @ offset.unsqueeze(2)).squeeze(2) / 2
+    terms = (slope * offset).sum(1).to(value)
     if value.dim():
         return value.detach().index_add(0, keep, terms)
-    return value.detach() + terms.sum() / _divisor(
-        reduction_override or own_reduction, len(pred) * rows.elements,
-        avg_factor)
-
-
-def _counted(pred: Tensor, weight: Optional[Tensor]) -> Tensor:
-    """Indices of the boxes with a weight."""
-    if weight is None:
-        return torch.arange(len(pred), device=pred.device)
-    return (weight.reshape(len(pred), -1) > 0).any(1).nonzero().flatten()
-
-
-def _divisor(reduction: str, elements: int,
-             avg_factor: Optional[float]) -> float:
-    """What mmdet divides a sum over elements by."""
-    if reduction != 'mean':
-        return 1
-    if avg_factor is None:
-        return elements
-    return avg_factor + torch.finfo(torch.float32).eps
+    # What mmdet divides a sum over elements by.
+    divisor = 1
+    if (reduction_override or own_reduction) == 'mean':
+        divisor = len(pred) * rows.elements if avg_factor is None else \
+            avg_factor + torch.finfo(torch.float32).eps
+    return value.detach() + terms.sum() / divisor
 
 
 class _Rows:
@@ -182,12 +172,14 @@ class _Rows:
         with torch.enable_grad():
             value = self.forward(leaf, torch.cat([self.target] * times),
                                  weight, None, 'none', **self.kwargs)
-            found, = torch.autograd.grad(value.sum(), leaf)
+            gradient, = torch.autograd.grad(value.sum(), leaf)
         self.elements = value.numel() // len(leaf)
-        return found.view_as(boxes)
+        return gradient.view_as(boxes)
 
     def derivatives(self, boxes: Tensor, steps: Steps) -> tuple[Tensor, ...]:
         """The gradient [n, 4] and M [n, 4, 4]."""
+        # Nine places of each box in one pass of the loss: where it is, and a
+        # step ahead and behind along each of its four numbers.
         boxes = _at_least_single(boxes)
         h = steps(self.target)
         shifts = torch.diag_embed(h).transpose(0, 1)  # [4, n, 4]

@@ -4,7 +4,6 @@ from __future__ import annotations
 import logging
 import os.path as osp
 from collections.abc import Sequence
-from functools import partial
 from typing import Optional, Union
 
 import mmcv.cnn
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from mmal.compat.losses import local_losses
 from mmal.influence import (
+    BatchedOperator,
     CachedBatches,
     ExactHessian,
     ExactHessianBatch,
@@ -25,6 +25,7 @@ from mmal.influence import (
     mean_gradient,
     register_affine,
 )
+from mmal.influence.operators import OperatorBatch
 from mmal.influence.operators.storage import STORAGES
 from mmal.influence.solvers import BaseSolver, Identity, SolverError
 from mmal.influence.vectors import flatten, unflatten
@@ -35,11 +36,13 @@ from mmal.scoring.base import BaseScorer
 from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData
 from mmal.scoring.detector import dummy_batch, twice_differentiable
-from mmal.scoring.isal.adapters import adapter_of
 from mmal.scoring.options import check_choice
+from mmal.types import ImageId
+from .adapters import ModelAdapter, adapter_of
 from .box_curvature import box_curvature
 from .pseudo_label_rule import PseudoLabelRule
 
+# Whose forward passes do nothing but that of torch, but for empty inputs.
 for _wrapper in (mmcv.cnn.Conv2d, mmcv.cnn.Linear):
     register_affine(_wrapper)
 
@@ -138,23 +141,36 @@ class InfluenceScorer(BaseScorer):
             dict(solver or dict(type='mmal.ConjugateGradient')))
         self.hessian = hessian
         self.hessian_images = hessian_images
-        self.expectation = PseudoLabelRule(score_thr, top_k)
+        self.rule = PseudoLabelRule(score_thr, top_k)
         self.empty = empty
         self.bias = bias
         self.cache_bytes = int(cache_gib * 2**30)
         self.cache = cache
         self.cache_dir = cache_dir
         self.box_step = box_step if hessian == 'gauss-newton' else 0.
+        self.adapter: Optional[ModelAdapter] = None
+        self.recorder: Optional[LayerRecorder] = None
+        self.s_test: Optional[list[Tensor]] = None
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
         self.adapter = adapter_of(model, data.seed)
         try:
-            self.recorder = self._recorder(model)
+            self.recorder = self._layer_recorder(model)
         except ValueError as e:
             raise ValueError(f'active_learning.scorer.layers: {e}') from e
+        # A dry run of all steps, with an s_test of zeros: a loss that cannot
+        # be differentiated twice should not be met after days of training.
         try:
-            self._rehearse(model)
+            batch = dummy_batch(model)
+            with local_losses():  # process 0 may be alone here
+                losses = self._curved_losses(model, batch)
+                if not isinstance(self.solver, Identity):
+                    HESSIANS[self.hessian][1](losses, self.recorder)
+                self.s_test = [
+                    torch.zeros_like(p) for p in self.recorder.params
+                ]
+                self.process(model, batch)
         except (ValueError, RuntimeError) as e:
             raise ValueError(
                 'active_learning.scorer, with scorer.layers: '
@@ -172,51 +188,89 @@ class InfluenceScorer(BaseScorer):
 
     def prepare(self, model: nn.Module, data: ScoringData) -> None:
         """Compute s_test for this round's model."""
-        self.adapter = adapter_of(model, data.seed)
-        self.recorder = self._recorder(model)
+        operator = self.operator(model, data)
         gradient = self._reference_gradient(model, data)
-        operator = self._operator(model, data)
         try:
             with data.bar(None, 's_test') as bar:
-                solution = self.solver.solve(operator, gradient,
-                                             partial(_show, bar))
+
+                def show(done: int, total: int) -> None:
+                    bar.total = total
+                    bar.update(done - bar.n)
+
+                solution = self.solver.solve(operator, gradient, show)
         except SolverError as e:
             raise ValueError(f'active_learning.scorer.solver: {e}') from e
+        # Each process has solved the same system, but not with the same
+        # rounding; the bits of process 0 give one order of the pool.
         self.s_test = solution.x
-        for tensor in self.s_test:  # the same bits in every process
+        for tensor in self.s_test:
             broadcast(tensor)
         print_log(
             f's_test by {type(self.solver).__name__} over '
             f'{self.recorder.num_params:,} parameters of '
             f'{", ".join(la.name for la in self.recorder.layers)}: '
-            f'{_describe(solution)}', 'current')
+            f'{solution.summary()}', 'current')
 
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Scores of a batch and the number of its pseudo-labels, both [B]."""
         with self.recorder:
             outputs = self.adapter.forward(batch)
             losses, count = self.adapter.expected_losses(
-                outputs, batch.samples, self.expectation)
+                outputs, batch.samples, self.rule)
         score = image_products(losses, self.recorder, self.s_test).detach()
-        self.recorder.clear()
+        self.recorder.clear()  # the graph of this batch, before the next one
         if self.empty == 'last':
             score = score.masked_fill(count == 0, -float('inf'))
         return dict(score=score, pseudo_labels=count)
 
-    def _recorder(self, model: nn.Module) -> LayerRecorder:
+    def operator(self, model: nn.Module,
+                 data: ScoringData) -> BatchedOperator:
+        """H of a model over the labelled images that stand for all of them.
+
+        ``adapter`` and ``recorder`` are those of this model from then on.
+
+        Args:
+            model (nn.Module): The trained detector in eval mode.
+            data (ScoringData): Its split 'labelled'; batches are read as the
+                operator is used.
+
+        Returns:
+            BatchedOperator: The same in every process.
+        """
+        self.adapter = adapter_of(model, data.seed)
+        self.recorder = self._layer_recorder(model)
+        operator_type, batch_type = HESSIANS[self.hessian]
+        ids = self.hessian_sample(data)
+
+        def build(index: int) -> OperatorBatch:
+            batch = data.batch('labelled', model, index, ids)
+            losses = self._curved_losses(model, batch)
+            operator_batch = batch_type(losses, self.recorder)
+            self.recorder.clear()
+            return operator_batch
+
+        storage = STORAGES['file'](self.cache_dir) if self.cache == 'file' \
+            else STORAGES[self.cache]()
+        return operator_type(
+            CachedBatches(build, data.num_batches('labelled', ids),
+                          self.cache_bytes, storage))
+
+    def hessian_sample(self, data: ScoringData) -> list[ImageId]:
+        """The labelled images that stand for all of them in H.
+
+        Args:
+            data (ScoringData): Seed and round say which are drawn.
+        """
+        ids = data.ids('labelled')
+        if self.hessian_images is None or len(ids) <= self.hessian_images:
+            return ids
+        order = seeded_order(ids, data.seed, data.round, 'hessian')
+        return order[:self.hessian_images]
+
+    def _layer_recorder(self, model: nn.Module) -> LayerRecorder:
         layers = last_layers(model) if self.layers is None else self.layers
         return LayerRecorder(model, layers, self.bias,
                              self.adapter.image_dim)
-
-    def _rehearse(self, model: nn.Module) -> None:
-        """All steps on a blank image, to meet mistakes before training."""
-        batch = dummy_batch(model)
-        with local_losses():  # process 0 may be alone here
-            losses = self._curved_losses(model, batch)
-            if not isinstance(self.solver, Identity):
-                HESSIANS[self.hessian][1](losses, self.recorder)
-            self.s_test = [torch.zeros_like(p) for p in self.recorder.params]
-            self.process(model, batch)
 
     def _losses(self, batch: Batch) -> Tensor:
         """True-label losses [B] of a batch, its calls recorded."""
@@ -230,9 +284,12 @@ class InfluenceScorer(BaseScorer):
         with twice_differentiable(model), box_curvature(model, self.box_step):
             return self._losses(batch)
 
-    def _reference_gradient(self, model, data) -> list[Tensor]:
-        """v = the mean over R of ∇l, summed in float64 over processes."""
+    def _reference_gradient(self, model: nn.Module,
+                            data: ScoringData) -> list[Tensor]:
+        """v = the mean over R of ∇l, each process with a share of R."""
         params = self.recorder.params
+        # The last number counts the images. In float64, so that the sum is
+        # the same for every number of processes but for its last digits.
         total = torch.zeros(
             self.recorder.num_params + 1,
             dtype=torch.float64,
@@ -243,47 +300,16 @@ class InfluenceScorer(BaseScorer):
             total[:-1] += flatten(mean).double() * len(batch)
             total[-1] += len(batch)
         self.recorder.clear()
-        self._report_unreadable(data)
+        for image, reason in data.unreadable[self.reference].items():
+            print_log(
+                f"image {image} of the reference set '{self.reference}' is "
+                f'left out: {reason}', 'current', logging.WARNING)
         all_reduce(total)
         if not total[-1]:
             raise ValueError(
                 f"the reference set '{self.reference}' of "
                 'active_learning.scorer has no readable image.')
         return unflatten((total[:-1] / total[-1]).to(params[0].dtype), params)
-
-    def _report_unreadable(self, data: ScoringData) -> None:
-        for image, reason in data.unreadable[self.reference].items():
-            print_log(
-                f"image {image} of the reference set '{self.reference}' is "
-                f'left out: {reason}', 'current', logging.WARNING)
-
-    def _operator(self, model, data):
-        """H over a sample of the labelled images, the same everywhere."""
-        operator_type, batch_type = HESSIANS[self.hessian]
-        ids = self._sample(data)
-
-        def build(index):
-            batch = data.batch('labelled', model, index, ids)
-            losses = self._curved_losses(model, batch)
-            part = batch_type(losses, self.recorder)
-            self.recorder.clear()
-            return part
-
-        return operator_type(
-            CachedBatches(build, data.num_batches('labelled', ids),
-                          self.cache_bytes, self._storage()))
-
-    def _storage(self):
-        if self.cache == 'file':
-            return STORAGES['file'](self.cache_dir)
-        return STORAGES[self.cache]()
-
-    def _sample(self, data: ScoringData) -> list:
-        ids = data.ids('labelled')
-        if self.hessian_images is None or len(ids) <= self.hessian_images:
-            return ids
-        order = seeded_order(ids, data.seed, data.round, 'hessian')
-        return order[:self.hessian_images]
 
 
 def check_folder(cache: str, folder: Optional[str]) -> None:
@@ -296,17 +322,3 @@ def check_folder(cache: str, folder: Optional[str]) -> None:
     if not osp.isdir(folder):
         raise ValueError(f"active_learning.scorer.cache_dir '{folder}' is no "
                          'folder: make it, or leave cache_dir out.')
-
-
-def _show(bar, done: int, total: int) -> None:
-    bar.total = total
-    bar.update(done - bar.n)
-
-
-def _describe(solution) -> str:
-    text = f'{solution.iterations} steps, {solution.seconds:.1f} s'
-    if solution.residual is not None:
-        text += f', residual {solution.residual:.2g}'
-    if solution.scale is not None:
-        text += f', scale {solution.scale:.3g}'
-    return text if solution.converged else text + ', above the tolerance'

@@ -1,12 +1,12 @@
 """The detector with a loss head against the plain detector."""
 import copy
-import os
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
 import torch
+import torch.distributed as dist
+from helpers.forks import fork_two
+from helpers.runs import succeeded
 from helpers.tiny import build_detector, tiny_fcos_config
 from helpers.tiny_ssd import tiny_ssd_config
 from mmdet.structures import DetDataSample
@@ -331,42 +331,23 @@ def test_a_head_whose_loss_bypasses_forward_is_named():
         model.loss(*batch())
 
 
-# Two processes with batches of 1 and 3 images: nothing hangs, no parameter
-# is unused, both have the same gradients.
-PROGRAM = '''
-import sys
-import torch
-import torch.distributed as dist
-sys.path.insert(0, sys.argv[1])
-from test_learning_loss_detector import batch, pair
-torch.set_num_threads(1)
-dist.init_process_group('gloo')
-model = torch.nn.parallel.DistributedDataParallel(pair()[1])
-inputs, samples = batch((1, ) if dist.get_rank() else (2, 0, 5))
-for _ in range(2):
-    model.zero_grad()
-    terms = model(inputs, samples, mode='loss')
-    model.module.parse_losses(terms)[0].backward()
-grads = torch.cat([p.grad.flatten() for p in model.parameters()])
-both = [torch.zeros_like(grads) for _ in range(2)]
-dist.all_gather(both, grads)
-assert torch.equal(*both) and grads.isfinite().all()
-'''
+def one_of_two_processes():
+    dist.init_process_group('gloo')
+    model = torch.nn.parallel.DistributedDataParallel(pair()[1])
+    inputs, samples = batch((1, ) if dist.get_rank() else (2, 0, 5))
+    for _ in range(2):
+        model.zero_grad()
+        terms = model(inputs, samples, mode='loss')
+        model.module.parse_losses(terms)[0].backward()
+    grads = torch.cat([p.grad.flatten() for p in model.parameters()])
+    both = [torch.zeros_like(grads) for _ in range(2)]
+    dist.all_gather(both, grads)
+    assert torch.equal(*both) and grads.isfinite().all()
+    dist.destroy_process_group()
 
 
-def test_two_processes_with_different_numbers_of_images(tmp_path):
-    path = tmp_path / 'program.py'
-    path.write_text(PROGRAM)
-    done = subprocess.run(
-        [
-            sys.executable, '-m', 'torch.distributed.run', '--standalone',
-            '--nproc_per_node', '2',
-            str(path),
-            os.path.dirname(__file__)
-        ],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=dict(os.environ, OMP_NUM_THREADS='1',
-                 PYTHONPATH=os.pathsep.join(sys.path)))
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_two_processes_with_different_numbers_of_images():
+    """With batches of 1 and 3 images nothing hangs, no parameter is unused,
+    and both have the same gradients."""
+    for done in fork_two(one_of_two_processes, timeout=240):
+        succeeded(done)

@@ -496,6 +496,7 @@ def runner_config(tmp_path, **head):
     return cfg
 
 
+@pytest.mark.run
 def test_runner_trains_validates_and_checks_the_classes(tmp_path):
     cfg = runner_config(tmp_path)
     cfg.custom_hooks = [dict(type='NumClassCheckHook')]

@@ -15,11 +15,11 @@ from mmal.models.utils.per_image import head_outputs, map_outputs
 from mmal.registry import TASK_UTILS
 from mmal.scoring import GradScorer, score_pool
 from mmal.scoring.batch import Batch
-from mmal.scoring.dense.grad_scorer import self_loss
-from mmal.scoring.dense.output_gradients import (
-    output_gradients,
+from mmal.scoring.dense.class_layer_gradients import (
+    class_layer_gradients,
     output_layers,
 )
+from mmal.scoring.dense.grad_scorer import self_loss
 from mmal.scoring.dense.score_map import score_map
 
 LAYERS = dict(
@@ -185,7 +185,7 @@ def test_half_precision_is_summed_in_single(mmdet_scope, dtype):
     found = scored(GradScorer(), model.to(dtype), inputs.to(dtype))
     for key, value in truth.items():
         np.testing.assert_allclose(found[key], value, rtol=0.05)
-    half = output_gradients(
+    half = class_layer_gradients(
         model, model.extract_feat(inputs.to(dtype)), ['retina_cls'],
         lambda probs: self_loss(probs, 3))
     assert half['retina_cls'].dtype == torch.float32

@@ -48,7 +48,7 @@ def test_scores_equal_detections_one_by_one(tmp_path, mmdet_scope, build,
     truth = [REDUCE[how](v) if v else -np.inf for v in values]
     scores = score_pool(model, DetectionEntropyScorer(how), pool(tmp_path))
     np.testing.assert_allclose(scores.values, truth, rtol=1e-3)
-    assert scores.columns['detect'].tolist() == [len(v) for v in values]
+    assert scores.columns['detections'].tolist() == [len(v) for v in values]
     assert sum(map(len, values)) > 0
 
 
@@ -81,7 +81,7 @@ def test_weights_of_classes(tmp_path, mmdet_scope, how, weights):
                 if weights[c]]
         truth = REDUCE[how](kept) if kept else -np.inf
         assert value == pytest.approx(truth, rel=1e-3)
-    for name in ('class_scores', 'detect'):  # without weights
+    for name in ('class_scores', 'detections'):  # without weights
         np.testing.assert_array_equal(scores.columns[name],
                                       plain.columns[name])
     assert not np.array_equal(scores.values, plain.values)
@@ -95,7 +95,7 @@ def test_weak_detections_do_not_count(tmp_path, mmdet_scope):
     kept = [by_hand(d[d.scores >= score_thr]) for d in found]
     scorer = DetectionEntropyScorer(score_thr=score_thr)
     scores = score_pool(model, scorer, pool(tmp_path))
-    assert scores.columns['detect'].tolist() == list(map(len, kept))
+    assert scores.columns['detections'].tolist() == list(map(len, kept))
     last = [i for i, k in enumerate(kept) if not k]
     assert last and (scores.values[last] == -np.inf).all()
 

@@ -44,7 +44,7 @@ def noisy_by_hand(batch, model, std, *key):
 
 
 def by_hand(model, data, levels, score_thr=0.0, weight=0.0):
-    """Scores, stabilities and numbers of detect by their image."""
+    """Scores, stabilities and numbers of detections by their image."""
     truth = {}
     for batch in data.batches('unlabelled', model):
         clean = detect(model, batch)[0]
@@ -88,7 +88,7 @@ def test_equals_boxes_one_by_one(tmp_path, mmdet_scope, build, weight):
     np.testing.assert_allclose(found.values, score, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(
         found.columns['stability'], stability, rtol=1e-3, atol=1e-4)
-    assert found.columns['detect'].tolist() == count.tolist()
+    assert found.columns['detections'].tolist() == count.tolist()
     assert np.ptp(stability) > 0.02 and stability.min() < 0.95
 
 
@@ -110,7 +110,7 @@ def test_one_level_and_weak_detections(tmp_path, mmdet_scope):
 def test_without_noise_all_is_stable(tmp_path, mmdet_scope, build):
     found = score_pool(
         build(), LocalizationStabilityScorer((0, 0.0)), pool(tmp_path))
-    seen = found.columns['detect'] > 0
+    seen = found.columns['detections'] > 0
     assert seen.any()
     np.testing.assert_allclose(found.values[seen], 0, atol=1e-4)
     np.testing.assert_allclose(found.columns['stability'], 1, atol=1e-4)
@@ -122,7 +122,7 @@ def test_nothing_is_found_at_all(tmp_path, mmdet_scope):
     found = score_pool(model, LocalizationStabilityScorer((8, )),
                        pool(tmp_path))
     assert np.isneginf(found.values).all()
-    assert not found.columns['detect'].any()
+    assert not found.columns['detections'].any()
 
 
 def test_boxes_that_vanish_in_the_noise(mmdet_scope, tmp_path, monkeypatch):
@@ -136,7 +136,7 @@ def test_boxes_that_vanish_in_the_noise(mmdet_scope, tmp_path, monkeypatch):
 
         monkeypatch.setattr(module, 'detect', blind)
         columns = scorer.process(model, batch)
-        seen = columns['detect'] > 0
+        seen = columns['detections'] > 0
         assert (columns['stability'][seen] == 0).all() and seen.any()
         assert (columns['score'][seen] == 1).all()
 

@@ -1,4 +1,4 @@
-"""Standardised uncertainties against all detect at once."""
+"""Standardised uncertainties against all detections at once."""
 import numpy as np
 import pytest
 import torch
@@ -106,7 +106,7 @@ def test_every_uncertainty_is_stored(model, found, tmp_path):
     scorer = MixtureUncertaintyScorer('box_epistemic', score_thr=score_thr)
     columns = score_pool(model, scorer, pool(tmp_path)).columns
     kept = [uncertainties(d[d.scores >= score_thr]) for d in found]
-    assert columns['detect'].tolist() == [len(x) for x in kept]
+    assert columns['detections'].tolist() == [len(x) for x in kept]
     for i, name in enumerate(ALL):
         values = [x[:, i] for x in kept]
         truth = dict(
@@ -172,7 +172,7 @@ class Sample:
 
 
 def scored(images, batch, **kwargs):
-    """Scores of made-up detect, in batches of any size."""
+    """Scores of made-up detections, in batches of any size."""
     scorer = MixtureUncertaintyScorer(score_thr=0.5, **kwargs)
     scorer.given = ALL
     parts = []
@@ -254,7 +254,7 @@ def test_what_is_equal_everywhere_hides_no_order(aggregation):
 
 
 def test_an_outlier_below_stays_below():
-    """The maximum over detect, then over uncertainties."""
+    """The maximum over detections, then over uncertainties."""
     low, high = [0., 0., 0., 0.], [1., 0., 0., 0.]
     found = scored([instances([low, low]), instances([low, high])], 1,
                    uncertainties=['box_aleatoric'])

@@ -1,4 +1,4 @@
-"""Final detect of one- and two-stage detectors."""
+"""Final detections of one- and two-stage detectors."""
 import math
 from types import SimpleNamespace
 

@@ -49,7 +49,7 @@ def by_hand(dataset, embedder, model):
     for item in DATASETS.build(dict(dataset, test_mode=True)):
         data = target(dict(inputs=[item['inputs']],
                            data_samples=[item['data_samples']]), False)
-        maps = embedder._net()(data['inputs'])[-1]
+        maps = embedder.network(data['inputs'])[-1]
         rows[item['data_samples'].img_id] = maps.mean((2, 3))[0].numpy()
     return rows
 
@@ -90,10 +90,10 @@ def test_labelled_images_are_embedded_alike(dataset, tmp_path):
 def test_weights_are_the_same_wherever_they_are_drawn(mmdet_scope):
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
-    first = EmbeddingModel(RESNET)._net().state_dict()
+    first = EmbeddingModel(RESNET).network.state_dict()
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.manual_seed(6)
-    second = EmbeddingModel(RESNET)._net()
+    second = EmbeddingModel(RESNET).network
     assert all(torch.equal(v, first[k])
                for k, v in second.state_dict().items())
     assert not any(p.requires_grad for p in second.parameters())
@@ -102,10 +102,10 @@ def test_weights_are_the_same_wherever_they_are_drawn(mmdet_scope):
 def test_weights_of_a_file_are_loaded(tmp_path, mmdet_scope):
     path = str(tmp_path / 'weights.pth')
     weights = {k: v + 1 if v.is_floating_point() else v
-               for k, v in EmbeddingModel(RESNET)._net().state_dict().items()}
+               for k, v in EmbeddingModel(RESNET).network.state_dict().items()}
     torch.save(dict(state_dict=weights), path)
     init = dict(type='Pretrained', checkpoint=path)
-    found = EmbeddingModel(dict(RESNET, init_cfg=init))._net().state_dict()
+    found = EmbeddingModel(dict(RESNET, init_cfg=init)).network.state_dict()
     assert all(torch.equal(found[k], v) for k, v in weights.items())
 
 
@@ -113,7 +113,7 @@ def test_vgg16_of_ssd_gives_its_last_convolution(mmdet_scope):
     """512 numbers, "VGG" of the paper, from mmdet's SSDVGG."""
     embedder = EmbeddingModel(dict(
         type='mmdet.SSDVGG', depth=16, out_feature_indices=(29, )))
-    net = embedder._net()
+    net = embedder.network
     images = torch.zeros(1, 3, 64, 64)
     maps = net(images)
     assert maps.shape == (1, 512, 4, 4)
@@ -135,9 +135,9 @@ def test_mistakes_are_named(mmdet_scope, kwargs, message):
     EmbeddingModel(RESNET).check(model)
 
 
-def test_a_network_without_maps(mmdet_scope):
+def test_a_network_without_maps(mmdet_scope, monkeypatch):
+    monkeypatch.setattr(EmbeddingModel, 'network', torch.nn.Flatten())
     embedder = EmbeddingModel(RESNET)
-    embedder._network = torch.nn.Flatten()
     with pytest.raises(ValueError, match='embedder.backbone: .*not a map'):
         embedder.check(tiny_fcos())
 

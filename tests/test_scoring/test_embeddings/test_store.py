@@ -268,11 +268,11 @@ def test_half_precision_maps_are_averaged_in_float32():
 
 def test_float16_that_is_too_small(tmp_path):
     file = EmbeddingFile(str(tmp_path / 'e.npy'), 'float16')
-    with file.part() as part:
+    with file.shard() as shard:
         with pytest.raises(ValueError, match="1e.05, too large for float16"):
-            part.add([1], np.full((1, 2), 1e5, 'f4'))
+            shard.append([1], np.full((1, 2), 1e5, 'f4'))
         with pytest.raises(ValueError, match='for 2 images'):
-            part.add([1, 2], np.zeros((1, 2), 'f4'))
+            shard.append([1, 2], np.zeros((1, 2), 'f4'))
 
 
 def test_the_hook_is_removed_after_an_error():

@@ -70,7 +70,7 @@ def test_s_test_solves_the_damped_gauss_newton_system(data):
     scorer = InfluenceScorer(LAYERS, solver=dict(CG, damping=0.1))
     scorer.prepare(model, data())
     v = reference_by_hand(model, data(), 'val', params_of(model, LAYERS))
-    operator = scorer._operator(model, data())
+    operator = scorer.operator(model, data())
     residual = flatten(operator.product(
         scorer.s_test)) + 0.1 * flatten(scorer.s_test) - v
     assert residual.norm() < 1e-4 * v.norm()
@@ -121,10 +121,10 @@ def test_hessian_sample_is_seeded_and_limited(data):
     scorer = InfluenceScorer(
         LAYERS, hessian_images=2, solver=dict(type='mmal.Identity'))
     scorer.prepare(model, data(seed=1))
-    first = scorer._sample(data(seed=1))
-    assert len(first) == 2 and first == scorer._sample(data(seed=1))
-    assert scorer._operator(model, data(seed=1)).num_images == 2
-    assert len(InfluenceScorer(LAYERS)._sample(data())) == 6
+    first = scorer.hessian_sample(data(seed=1))
+    assert len(first) == 2 and first == scorer.hessian_sample(data(seed=1))
+    assert scorer.operator(model, data(seed=1)).num_images == 2
+    assert len(InfluenceScorer(LAYERS).hessian_sample(data())) == 6
 
 
 def test_exact_hessian_of_an_indefinite_loss_is_reported(data):
@@ -141,7 +141,7 @@ def test_minres_solves_the_exact_system(data):
     scorer = InfluenceScorer(LAYERS, hessian='exact', solver=solver)
     scorer.prepare(model, data())
     v = reference_by_hand(model, data(), 'val', params_of(model, LAYERS))
-    moved = scorer._operator(model, data()).product(scorer.s_test)
+    moved = scorer.operator(model, data()).product(scorer.s_test)
     residual = flatten(moved) + 0.1 * flatten(scorer.s_test) - v
     assert residual.norm() < 0.9 * v.norm()
 

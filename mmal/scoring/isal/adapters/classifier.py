@@ -29,7 +29,7 @@ class ClassifierAdapter:
 
     @staticmethod
     def accepts(model: nn.Module) -> bool:
-        """See :meth:`~.adapter.ModelAdapter.accepts`."""
+        """See :meth:`ModelAdapter.accepts`."""
         return isinstance(model, ImageClassifier)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -38,7 +38,7 @@ class ClassifierAdapter:
 
     def image_losses(self, outputs: Tensor, samples: Sequence,
                      labels: Sequence[InstanceData]) -> Tensor:
-        """See :meth:`~.adapter.ModelAdapter.image_losses`."""
+        """See :meth:`ModelAdapter.image_losses`."""
         names = [s.metainfo.get('img_id') for s in samples]
         return self.model.cls_head.image_losses(outputs,
                                                 single_labels(labels, names))

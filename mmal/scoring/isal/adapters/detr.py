@@ -33,7 +33,7 @@ class DETRAdapter(PseudoLabelAdapter):
 
     @staticmethod
     def accepts(model: nn.Module) -> bool:
-        """See :meth:`~.adapter.ModelAdapter.accepts`."""
+        """See :meth:`ModelAdapter.accepts`."""
         if not isinstance(model, DetectionTransformer):
             return False
         return type(model.bbox_head).loss_by_feat in LOSSES and \
@@ -52,21 +52,16 @@ class DETRAdapter(PseudoLabelAdapter):
 
     def image_losses(self, outputs: tuple[Tensor, Tensor], samples: Sequence,
                      labels: Sequence[InstanceData]) -> Tensor:
-        """See :meth:`~.adapter.ModelAdapter.image_losses`."""
-        singles = zip(*(o.split(1, dim=1) for o in outputs))
-        losses = [
-            self._loss(one, sample, label)
-            for one, sample, label in zip(singles, samples, labels)
-        ]
+        """See :meth:`ModelAdapter.image_losses`."""
+        losses = []
+        for *of_image, sample, label in zip(
+                *(o.split(1, dim=1) for o in outputs), samples, labels):
+            # The plain head's: other heads add to this what exists in
+            # training alone.
+            terms = DETRHead.loss_by_feat(
+                self.model.bbox_head,
+                *of_image,
+                batch_gt_instances=[label],
+                batch_img_metas=[sample.metainfo])
+            losses.append(self.model.parse_losses(terms)[0])
         return torch.stack(losses) if losses else torch.zeros(0)
-
-    def _loss(self, outputs: tuple[Tensor, Tensor], sample,
-              label: InstanceData) -> Tensor:
-        """The loss of a single image."""
-        # other heads add to this what exists in training alone
-        terms = DETRHead.loss_by_feat(
-            self.model.bbox_head,
-            *outputs,
-            batch_gt_instances=[label],
-            batch_img_metas=[sample.metainfo])
-        return self.model.parse_losses(terms)[0]

@@ -23,7 +23,7 @@ _OBJECTNESS = 'multi_level_conv_obj'  # of YOLOX
 
 
 @torch.no_grad()
-def output_gradients(
+def class_layer_gradients(
         model: nn.Module, features: Sequence[Tensor], names: Sequence[str],
         loss: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
     """Gradients of each image's loss by the class output layers.
@@ -43,14 +43,15 @@ def output_gradients(
     head = model.bbox_head
     with _layer_recorder(head, names) as recorder:
         outputs = head(features)
-    grads = _raw_gradients(model, outputs, loss)
-    found: dict[str, Tensor] = {}
+    by_output = _raw_gradients(model, outputs, loss)
+    of_layers: dict[str, Tensor] = {}
     for call in recorder.calls:
         grad = image_weight_gradients(call.module, call.args[0],
-                                      grads[id(call.output)])
-        found[call.name] = found[call.name] + grad \
-            if call.name in found else grad
-    return found
+                                      by_output[id(call.output)])
+        # A layer is called once a level of the pyramid.
+        of_layers[call.name] = of_layers[call.name] + grad \
+            if call.name in of_layers else grad
+    return of_layers
 
 
 @torch.no_grad()
@@ -75,16 +76,18 @@ def position_norms(model: nn.Module,
     head = model.bbox_head
     with _layer_recorder(head, names) as recorder:
         outputs = head(features)
-    grads = _raw_gradients(model, outputs, loss)
+    by_output = _raw_gradients(model, outputs, loss)
     anchors = [n for *_, n in level_grid(head, outputs)]
     level_of = {id(x): i for maps in outputs for i, x in enumerate(maps)}
     squares = [torch.zeros(())] * len(anchors)
     for call in recorder.calls:
-        level, grad = level_of[id(call.output)], grads[id(call.output)]
+        level, grad = level_of[id(call.output)], by_output[id(call.output)]
         if class_index is not None:
-            which = channel_classes(head, call.name, grad.size(1))
-            mine = (which == class_index).to(grad)
-            grad = grad * mine[:, None, None]
+            classes = channel_classes(head, call.name, grad.size(1))
+            of_class = (classes == class_index).to(grad)
+            grad = grad * of_class[:, None, None]
+        # A position's gradient by a channel is what the layer sees there times
+        # one number, so its norm needs no gradient to be formed.
         rows = grad.square().unflatten(1, (anchors[level], -1)).sum(2)
         rows = rows * patch_squares(call.module,
                                     call.args[0].to(grad.dtype))
@@ -113,6 +116,8 @@ def output_layers(model: nn.Module, features: Sequence[Tensor]) -> list[str]:
     convs = [n for n, m in head.named_modules() if isinstance(m, nn.Conv2d)]
     with _layer_recorder(head, convs) as recorder:
         outputs = head(features)
+    # The raw outputs that matter to any class must be, as they are, what a
+    # convolution returned: then its gradient follows from theirs.
     needed = _raw_gradients(model, outputs, lambda p: p.flatten(1).sum(1))
     made = {id(call.output): call.name for call in recorder.calls}
     if not needed.keys() <= made.keys():
@@ -147,6 +152,8 @@ def channel_classes(head: nn.Module, layer: str, channels: int) -> Tensor:
 def _raw_gradients(model: nn.Module, outputs: Outputs,
                    loss: Callable[[Tensor], Tensor]) -> dict[int, Tensor]:
     """Gradient by each raw output that counts, by the id of the output."""
+    # Differentiated by copies of the outputs: the graph then begins behind the
+    # head, and nothing of it is kept.
     raw, leaves = [], []
 
     def leaf(x: Tensor) -> Tensor:
