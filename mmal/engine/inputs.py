@@ -138,7 +138,7 @@ def read_inputs(cfg: Config) -> RunInputs:
         query.budget.check(len(coco.ids), len(initial.ids), boxes)
         if oracle.knows_counts or initial.annotations is not None:
             trained_counts(coco, oracle.annotate(initial.ids), initial.ids,
-                           rule)
+                           rule, settings.data.crowd)
         model = check_model(cfg, dataset)
         check_committee(query.scorer, query.committee, model)
         query.check(model, scoring_splits(cfg, settings, work.round(0), []))
@@ -150,7 +150,8 @@ def read_inputs(cfg: Config) -> RunInputs:
 
 
 def trained_counts(coco: CocoData, annotations: list[dict],
-                   ids: list[ImageId], rule: TrainingRule) -> tuple[int, int]:
+                   ids: list[ImageId], rule: TrainingRule,
+                   crowd: str) -> tuple[int, int, dict[str, int]]:
     """How many images and boxes a round trains on.
 
     What is not trained on is marked so in the annotations.
@@ -161,16 +162,24 @@ def trained_counts(coco: CocoData, annotations: list[dict],
             place.
         ids (list[int | str]): The labelled images.
         rule (TrainingRule): Which boxes and images mmdet trains on.
+        crowd (str): 'boxes' makes crowd regions boxes.
+
+    Returns:
+        tuple[int, int, dict[str, int]]: Images, boxes, and how many
+        annotations are left out for which reason.
 
     Raises:
         ValueError: If there are none; the message says what removes them.
     """
+    if crowd == 'boxes':
+        for annotation in annotations:
+            annotation['iscrowd'] = 0
     reasons = ignore_untrained(annotations, coco.images, rule)
     boxes = int(count_boxes(annotations, ids).sum())
     by_image = group_by_image(annotations)
     images = sum(rule.keeps(coco.images[i], by_image.get(i, ())) for i in ids)
     if boxes and images:
-        return images, boxes
+        return images, boxes, reasons
     if not annotations:
         raise ValueError(
             f'none of the {len(ids)} images of active_learning.initial has a '

@@ -165,7 +165,15 @@ class ActiveLearner:
         pool, coco, rule = self.state.pool, self.inputs.coco, self.inputs.rule
         ids = pool.labelled()
         annotations = self.inputs.oracle.annotate(ids)
-        images, boxes = trained_counts(coco, annotations, ids, rule)
+        images, boxes, reasons = trained_counts(
+            coco, annotations, ids, rule, self.settings.data.crowd)
+        if reasons:
+            left_out = ', '.join(f'{n:,} {why}' for why, n in reasons.items())
+            crowd = " (active_learning.data.crowd='boxes' takes crowd " \
+                'regions as boxes)' if 'crowd regions' in reasons else ''
+            self.logger.warning(
+                f'Round {self.state.round}: not trained on as boxes are '
+                f'{left_out} of {len(annotations):,} annotations{crowd}.')
         if images < len(ids):
             self.logger.warning(
                 f'Round {self.state.round}: mmdet leaves out '

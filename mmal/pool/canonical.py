@@ -61,7 +61,7 @@ def make_canonical(raw: Mapping,
     out = dict(raw)
     images, annotations = out['images'], out['annotations']
     _whole_ids(images, 'id', 'image', repairs)
-    image_ids = {row.get('id') for row in images}
+    image_ids = _hashable(images, 'id')
     _whole_ids(annotations, 'image_id', 'image_id', repairs, image_ids)
     out['categories'] = _join_categories(
         out['categories'], annotations, repairs)
@@ -96,6 +96,14 @@ def _column(rows: Sequence[dict], key: str) -> list:
         return [row.get(key) for row in rows]
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, str, float))
+
+
+def _hashable(rows: Sequence[dict], key: str) -> set:
+    return set(filter(_is_id, _column(rows, key)))
+
+
 def _whole_ids(rows: Sequence[dict], key: str, what: str, repairs: Repairs,
                known: Optional[set] = None) -> None:
     """Rewrite ids; where ``known`` ones are given they must become one."""
@@ -104,8 +112,10 @@ def _whole_ids(rows: Sequence[dict], key: str, what: str, repairs: Repairs,
         return
     changed = 0
     for row, value in zip(rows, column):
-        if type(value) is int or (known is not None and value in known):
+        if type(value) is int:
             continue
+        if isinstance(value, str) and known is not None and value in known:
+            continue  # the file's own ids are text
         number = whole(value)
         if number is not value and (known is None or number in known):
             row[key] = number
@@ -117,26 +127,32 @@ def _join_categories(categories: list[dict], annotations: Sequence[dict],
                      repairs: Repairs) -> list[dict]:
     """One row for each class; annotations follow."""
     _whole_ids(categories, 'id', 'category id', repairs)
-    ids = {row.get('id') for row in categories}
+    ids = _hashable(categories, 'id')
     _whole_ids(annotations, 'category_id', 'category_id', repairs, ids)
     names = _column(categories, 'name')
     if len(set(map(str, names))) == len(names) and len(ids) == len(names):
         return categories
-    used = Counter(_column(annotations, 'category_id'))
-    first: dict[str, dict] = {}
+    used = Counter(
+        v for v in _column(annotations, 'category_id') if _is_id(v))
+    first: dict[Any, dict] = {}
     renamed: dict[ImageId, ImageId] = {}
     repeated = unused = joined = 0
     for row in categories:
         name = row.get('name')
+        if not isinstance(name, str) or not _is_id(row.get('id')):
+            first[id(row)] = row  # refused later
+            continue
         kept = first.get(name)
-        if kept is None or not isinstance(name, str):
-            first[name if isinstance(name, str) else id(row)] = row
+        if kept is None:
+            first[name] = row
         elif kept.get('id') == row.get('id'):
             repeated += 1
         elif not used[row.get('id')]:
             unused += 1
         elif not used[kept.get('id')]:
-            # a root or super category that is named like the class
+            # a root or super category that is named like the class; the
+            # order of the rows is that of mmdet's labels
+            del first[name]
             first[name] = row
             unused += 1
         else:
@@ -144,7 +160,8 @@ def _join_categories(categories: list[dict], annotations: Sequence[dict],
             joined += 1
     if renamed:
         for row in annotations:
-            if row.get('category_id') in renamed:
+            if _is_id(row.get('category_id')) and \
+                    row['category_id'] in renamed:
                 row['category_id'] = renamed[row['category_id']]
     repairs.add(repeated, 'category rows that repeat left out')
     repairs.add(unused, 'categories left out that no annotation uses and that '
@@ -164,7 +181,7 @@ def _fill_sizes(images: Sequence[dict], read_size: Optional[ReadSize],
     for row, *size in zip(images, *columns):
         numbers = [_positive_whole(value) for value in size]
         if None not in numbers:
-            if numbers != size:
+            if any(type(value) is not int for value in size):
                 row['width'], row['height'] = numbers
                 rewritten += 1
         elif read_size is not None and isinstance(row.get('file_name'), str):
@@ -188,8 +205,8 @@ def _number_annotations(annotations: Sequence[dict],
     """Give annotations without an id, or with one that is taken, others."""
     _whole_ids(annotations, 'id', 'annotation id', repairs)
     column = _column(annotations, 'id')
-    types = set(map(type, column))
-    if types <= {int, str} and len(set(column)) == len(column):
+    if set(map(type, column)) <= {int, str} and \
+            len(set(column)) == len(column):
         return
     top = max((v for v in column if type(v) is int), default=0)
     seen = set()

@@ -342,7 +342,8 @@ def _read(path: str, backend_args: Optional[dict]) -> Any:
                    'It may be cut off or not a JSON file: restore it or '
                    'download it again.') from e
     except RecursionError as e:
-        raise _format_error(path, 'is nested too deeply for a COCO file') from e
+        raise _format_error(
+            path, 'is nested too deeply for a COCO file') from e
 
 
 @contextlib.contextmanager

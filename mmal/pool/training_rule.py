@@ -71,8 +71,7 @@ class TrainingRule:
         starts, sides, limits = table[:, :2], table[:, 2:4], table[:, 5:]
         inside = np.minimum(starts + sides, limits) - np.maximum(starts, 0)
         known = [a['category_id'] in self.classes for a in annotations]
-        return {
-            'marked "ignore"': _flags(a.get('ignore') for a in annotations),
+        reasons = {
             'crowd regions': _flags(a.get('iscrowd') for a in annotations),
             'a side below one pixel': (sides < 1).any(1),
             'outside the image': (inside <= 0).any(1),
@@ -81,6 +80,11 @@ class TrainingRule:
             f'on an image with a side below min_size={self.min_size}':
             limits.min(1, initial=np.inf) < self.min_size,
         }
+        # those that are marked for one of these reasons are not counted twice
+        marked = _flags(a.get('ignore') for a in annotations)
+        for flags in reasons.values():
+            marked &= ~flags
+        return {**reasons, 'marked "ignore"': marked}
 
     def keeps(self, image: Mapping, annotations: Iterable[Mapping]) -> bool:
         """Whether an image is trained on.
