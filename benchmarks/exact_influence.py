@@ -26,7 +26,7 @@ LAYERS = ('conv_cls', 'conv_reg', 'conv_centerness')
 
 
 @dataclass
-class _Map:
+class LevelMap:
     """What ``conv_cls`` sees in images of one size at one level."""
     input: Tensor  # [B, c, h, w]
     images: Tensor  # [B]
@@ -54,6 +54,12 @@ class FCOSHeadLoss:
         theta (Tensor): [d], the model's own parameters of the layers, weight
             and bias of ``conv_cls``, ``conv_reg`` and ``conv_centerness``.
         num_images (int): N.
+        shapes (list[torch.Size]): Of weight and bias of each layer.
+        maps (list[LevelMap]): What ``conv_cls`` sees, and the classes there.
+        rows (dict[str, Tensor]): What the other two layers see at positive
+            positions, [n, K], their targets and weights, and their images.
+        positives (Tensor): [N], the number of an image's positives, at least
+            1.
     """
 
     def __init__(self,
@@ -65,20 +71,39 @@ class FCOSHeadLoss:
         self.smoothing = smoothing
         self.dtype = dtype
         self.num_images = 0
-        own = [getattr(self.head, name) for name in LAYERS]
-        params = [p.detach().cpu() for m in own for p in (m.weight, m.bias)]
-        self._shapes = [p.shape for p in params]
+        layers = [getattr(self.head, name) for name in LAYERS]
+        params = [p.detach().cpu() for m in layers
+                  for p in (m.weight, m.bias)]
+        self.shapes = [p.shape for p in params]
         self.theta = torch.cat([p.flatten() for p in params]).to(dtype)
-        self._maps: list[_Map] = []
-        self._rows: dict[str, list[Tensor]] = {}
+        maps: dict[tuple, list[LevelMap]] = {}
+        positives: dict[str, list[Tensor]] = {}
         for inputs, labels in batches:
-            self._add(model, inputs, labels)
-        self._finish()
+            self._add(model, inputs, labels, maps, positives)
+
+        # Maps of one size in one tensor: the class loss is the one that is
+        # computed at all positions, again and again in training.
+        self.maps = [
+            LevelMap(*(torch.cat([getattr(m, key) for m in of_size])
+                       for key in ('input', 'images', 'labels')))
+            for of_size in maps.values()
+        ]
+        self.rows = rows = {k: torch.cat(v) for k, v in positives.items()}
+        # The weights that mmdet gives rows, as if each image were alone.
+        self.positives = torch.bincount(
+            rows['image'],
+            minlength=self.num_images).clamp(min=1).to(self.dtype)
+        weight = rows['centerness'] = self.head.centerness_target(
+            rows['target'])
+        zeros = weight.new_zeros(self.num_images)
+        sums = zeros.index_add(0, rows['image'], weight).clamp(min=1e-6)
+        rows['box_weight'] = weight / sums[rows['image']]
+        rows['center_weight'] = 1 / self.positives[rows['image']]
 
     @property
     def layer_sizes(self) -> list[int]:
         """Numbers of parameters of the three layers."""
-        sizes = [shape.numel() for shape in self._shapes]
+        sizes = [shape.numel() for shape in self.shapes]
         return [a + b for a, b in zip(sizes[::2], sizes[1::2])]
 
     def losses(self, theta: Tensor) -> Tensor:
@@ -87,8 +112,8 @@ class FCOSHeadLoss:
         Args:
             theta (Tensor): [d].
         """
-        parts = theta.split(self.layer_sizes)
-        return sum(self.layer_losses(i, part) for i, part in enumerate(parts))
+        of_layers = theta.split(self.layer_sizes)
+        return sum(self.layer_losses(i, t) for i, t in enumerate(of_layers))
 
     def layer_losses(self, layer: int, theta: Tensor) -> Tensor:
         """[N], the terms of :meth:`losses` that depend on one layer.
@@ -97,7 +122,7 @@ class FCOSHeadLoss:
             layer (int): Its place among the three; no two share a term.
             theta (Tensor): Its parameters.
         """
-        shapes = self._shapes[2 * layer:2 * layer + 2]
+        shapes = self.shapes[2 * layer:2 * layer + 2]
         weight, bias = [
             p.view(s)
             for p, s in zip(theta.split([s.numel() for s in shapes]), shapes)
@@ -144,12 +169,12 @@ class FCOSHeadLoss:
 
     def _class_losses(self, weight: Tensor, bias: Tensor) -> Tensor:
         total = weight.new_zeros(self.num_images)
-        for part in self._maps:
-            z = self.head.conv_cls._conv_forward(part.input, weight, bias)
+        for level in self.maps:
+            z = self.head.conv_cls._conv_forward(level.input, weight, bias)
             z = z.permute(0, 2, 3, 1).reshape(-1, z.size(1))
-            sums = self.cls_loss(z, part.labels).view(len(part.images), -1)
-            scale = self._positives[part.images]
-            total = total.index_add(0, part.images, sums.sum(1) / scale)
+            sums = self.cls_loss(z, level.labels).view(len(level.images), -1)
+            scale = self.positives[level.images]
+            total = total.index_add(0, level.images, sums.sum(1) / scale)
         return total
 
     def _box_losses(self, weight: Tensor, bias: Tensor) -> Tensor:
@@ -168,14 +193,11 @@ class FCOSHeadLoss:
         zeros = values.new_zeros(self.num_images)
         return zeros.index_add(0, self.rows['image'], values)
 
-    def _pieces(self, theta: Tensor) -> list[Tensor]:
-        """Weight and bias of each layer."""
-        sizes = [shape.numel() for shape in self._shapes]
-        return [p.view(s) for p, s in zip(theta.split(sizes), self._shapes)]
-
     @torch.no_grad()
     def _add(self, model: nn.Module, inputs: Tensor,
-             labels: Sequence[InstanceData]) -> None:
+             labels: Sequence[InstanceData], maps: dict[tuple, list[LevelMap]],
+             positives: dict[str, list[Tensor]]) -> None:
+        """Add what the layers see in a batch of images."""
         layers = {name: getattr(self.head, name) for name in LAYERS}
         with Recorder(layers) as recorder:
             self.head(model.extract_feat(inputs))
@@ -188,40 +210,25 @@ class FCOSHeadLoss:
         images = torch.arange(len(inputs)) + self.num_images
         self.num_images += len(inputs)
         for level in range(len(sizes)):
-            x = [seen[name][level] for name in LAYERS]
-            self._maps.append(
-                _Map(self._cast(x[0]), images, classes[level].cpu()))
-            self._add_positives(level, x[1], x[2], points[level],
-                                classes[level], targets[level], images)
+            x_cls, x_reg, x_center = (seen[name][level] for name in LAYERS)
+            level_map = LevelMap(
+                self._cast(x_cls), images, classes[level].cpu())
+            maps.setdefault(tuple(level_map.input.shape[1:]),
+                            []).append(level_map)
 
-    def _add_positives(self, level, x_reg, x_center, points, classes, targets,
-                       images) -> None:
-        keep = (classes < self.head.num_classes).nonzero().flatten()
-        scale = self.head.scales[level].scale.detach()
-        found = dict(
-            reg=_patches(self.head.conv_reg, x_reg)[keep],
-            center=_patches(self.head.conv_centerness, x_center)[keep],
-            scale=scale.expand(len(keep), 1),
-            point=points.repeat(len(images), 1)[keep],
-            target=targets[keep])
-        for key, value in found.items():
-            self._rows.setdefault(key, []).append(self._cast(value))
-        image = images.repeat_interleave(len(points))[keep.cpu()]
-        self._rows.setdefault('image', []).append(image)
-
-    def _finish(self) -> None:
-        """Join maps of one size, and weigh the rows of each image."""
-        self._maps = _joined(self._maps)
-        self.rows = rows = {k: torch.cat(v) for k, v in self._rows.items()}
-        self._positives = torch.bincount(
-            rows['image'],
-            minlength=self.num_images).clamp(min=1).to(self.dtype)
-        weight = rows['centerness'] = self.head.centerness_target(
-            rows['target'])
-        zeros = weight.new_zeros(self.num_images)
-        sums = zeros.index_add(0, rows['image'], weight).clamp(min=1e-6)
-        rows['box_weight'] = weight / sums[rows['image']]
-        rows['center_weight'] = 1 / self._positives[rows['image']]
+            keep = (classes[level] < self.head.num_classes).nonzero().flatten()
+            scale = self.head.scales[level].scale.detach()
+            rows = dict(
+                reg=_patches(self.head.conv_reg, x_reg)[keep],
+                center=_patches(self.head.conv_centerness, x_center)[keep],
+                scale=scale.expand(len(keep), 1),
+                point=points[level].repeat(len(images), 1)[keep],
+                target=targets[level][keep])
+            rows = {key: self._cast(x) for key, x in rows.items()}
+            rows['image'] = images.repeat_interleave(
+                len(points[level]))[keep.cpu()]
+            for key, x in rows.items():
+                positives.setdefault(key, []).append(x)
 
     def _cast(self, x: Tensor) -> Tensor:
         return x.detach().cpu().to(self.dtype)
@@ -260,17 +267,6 @@ def _patches(conv: nn.Conv2d, x: Tensor) -> Tensor:
     columns = F.unfold(x, conv.kernel_size, conv.dilation, conv.padding,
                        conv.stride)
     return columns.transpose(1, 2).flatten(0, 1)
-
-
-def _joined(maps: Sequence[_Map]) -> list[_Map]:
-    groups: dict[tuple, list[_Map]] = {}
-    for part in maps:
-        groups.setdefault(tuple(part.input.shape[1:]), []).append(part)
-    return [
-        _Map(*(torch.cat([getattr(p, key) for p in group])
-               for key in ('input', 'images', 'labels')))
-        for group in groups.values()
-    ]
 
 
 def dense_hessian(loss: Callable[[Tensor], Tensor], theta: Tensor) -> Tensor:
@@ -317,16 +313,29 @@ class HeadMatrix:
                  theta: Tensor,
                  positive: bool = True,
                  box_step: float = 0.) -> None:
-        pieces, rows = problem._pieces(theta), problem.rows
+        pieces = [
+            p.view(shape) for p, shape in zip(
+                theta.split([shape.numel() for shape in problem.shapes]),
+                problem.shapes)
+        ]
         self.blocks = [_class_blocks(problem, *pieces[:2], positive)]
         for key, weight, bias, curvature in (
             ('reg', *pieces[2:4], partial(_box_curvature, step=box_step)),
             ('center', *pieces[4:], _center_curvature)):
-            z = rows[key] @ weight.flatten(1).T + bias
-            second = _kept(curvature(problem, z), positive)
-            self.blocks.append(_add_up(_with_ones(rows[key]), second)[None])
+            x = problem.rows[key]
+            second = curvature(problem, x @ weight.flatten(1).T + bias)
+            if positive:
+                values, vectors = torch.linalg.eigh(second)
+                second = (vectors * values.clamp(min=0)[:, None]) @ vectors.mT
+            # The sum over rows of curvature (x) x x^T, in one matrix.
+            x, channels = _with_ones(x), second.size(1)
+            self.blocks.append(torch.cat([
+                torch.cat([(x.T * second[:, i, j]) @ x
+                           for j in range(channels)], 1)
+                for i in range(channels)
+            ])[None])
         self.blocks = [b / problem.num_images for b in self.blocks]
-        self._orders = [_parameter_order(s) for s in problem._shapes[::2]]
+        self._orders = [_parameter_order(s) for s in problem.shapes[::2]]
 
     def dense(self) -> Tensor:
         """[d, d], in the order of theta."""
@@ -348,22 +357,23 @@ class HeadMatrix:
             b + d * torch.eye(b.size(-1), dtype=b.dtype)
             for b, d in zip(self.blocks, damping)
         ]
-        parts = v.split([len(order) for order in self._orders])
+        of_layers = v.split([len(order) for order in self._orders])
         return torch.cat([
-            _by_channel(torch.linalg.solve, b, part, order)
-            for b, part, order in zip(damped_blocks, parts, self._orders)
+            _by_channel(torch.linalg.solve, b, of_layer, order)
+            for b, of_layer, order in zip(damped_blocks, of_layers,
+                                          self._orders)
         ])
 
     def factors(self, damping: float) -> list[LayerFactor]:
         """L^-T of each layer, L the Cholesky factor of matrix + damping."""
-        found = []
+        factors = []
         for block, order in zip(self.blocks, self._orders):
             eye = torch.eye(block.size(-1), dtype=block.dtype)
             lower = torch.linalg.cholesky(block + damping * eye)
             inverse = torch.linalg.solve_triangular(
                 lower, eye.expand_as(lower), upper=False)
-            found.append(LayerFactor(inverse.mT.contiguous(), order))
-        return found
+            factors.append(LayerFactor(inverse.mT.contiguous(), order))
+        return factors
 
 
 class LayerFactor:
@@ -381,21 +391,22 @@ def _by_channel(function: Callable, blocks: Tensor, v: Tensor,
                 order: Tensor) -> Tensor:
     """Apply blocks to a layer's vector, whose biases come last."""
     rows = torch.empty_like(v).index_put((order, ), v)
-    found = function(blocks, rows.view(len(blocks), -1, 1))
-    return found.flatten()[order]
+    moved = function(blocks, rows.view(len(blocks), -1, 1))
+    return moved.flatten()[order]
 
 
 def _class_blocks(problem, weight, bias, positive) -> Tensor:
     conv, total = problem.head.conv_cls, 0
-    for part in problem._maps:
-        for i, label in zip(
-                range(len(part.images)), part.labels.chunk(len(part.images))):
-            patches = _patches(conv, part.input[i:i + 1])
+    for level in problem.maps:
+        # One image at a time: patches are k * k times as large as the map.
+        for i, label in zip(range(len(level.images)),
+                            level.labels.chunk(len(level.images))):
+            patches = _patches(conv, level.input[i:i + 1])
             z = patches @ weight.flatten(1).T + bias
             second = _second_derivative(
                 lambda t, label=label: problem.cls_loss(t, label), z)
             second = second.clamp(min=0) if positive else second
-            second = second / problem._positives[part.images[i]]
+            second = second / problem.positives[level.images[i]]
             x = _with_ones(patches)
             total = total + (x.T * second.T.unsqueeze(1)) @ x
     return total
@@ -417,7 +428,7 @@ def _box_curvature(problem, z: Tensor, step: float) -> Tensor:
 
 def _finite_curvature(problem, z: Tensor, step: float) -> Tensor:
     """By z, with differences of gradients for the curvature by distances."""
-    rows, found = problem.rows, []
+    rows, columns = problem.rows, []
     distance = problem.distances(z * rows['scale'])
     slope, = torch.autograd.grad(distance.sum(), z, create_graph=True)
     gradient = _distance_gradient(problem, distance.detach())
@@ -429,8 +440,9 @@ def _finite_curvature(problem, z: Tensor, step: float) -> Tensor:
         ahead, behind = (
             _distance_gradient(problem, distance.detach() + sign * shift)
             for sign in (1, -1))
-        found.append((ahead - behind) / (2 * step * size[:, None]))
-    second = torch.stack(found, 2)
+        columns.append((ahead - behind) / (2 * step * size[:, None]))
+    # The chain rule: distances bend as well where they are exponentials.
+    second = torch.stack(columns, 2)
     second = (second + second.mT) / 2 * slope[:, None] * slope[:, :, None]
     if slope.requires_grad:  # not where distances are linear in z
         bend, = torch.autograd.grad((slope * gradient).sum(), z)
@@ -453,13 +465,6 @@ def _center_curvature(problem, z: Tensor) -> Tensor:
     return (second * weight[:, None])[..., None]
 
 
-def _kept(blocks: Tensor, positive: bool) -> Tensor:
-    if not positive:
-        return blocks
-    values, vectors = torch.linalg.eigh(blocks)
-    return (vectors * values.clamp(min=0)[:, None]) @ vectors.mT
-
-
 def _second_derivative(loss: Callable, z: Tensor) -> Tensor:
     """Of a function that acts on each element alone."""
     z = z.detach().requires_grad_()
@@ -471,15 +476,6 @@ def _with_ones(x: Tensor) -> Tensor:
     return torch.cat([x, x.new_ones(len(x), 1)], 1)
 
 
-def _add_up(x: Tensor, curvature: Tensor) -> Tensor:
-    """Sum over rows of curvature (x) x x^T, [C * (K + 1), C * (K + 1)]."""
-    channels = curvature.size(1)
-    return torch.cat([
-        torch.cat([(x.T * curvature[:, i, j]) @ x for j in range(channels)], 1)
-        for i in range(channels)
-    ])
-
-
 def _parameter_order(weight: torch.Size) -> Tensor:
     """Where a layer's parameters are, channel by channel with the bias."""
     index = torch.arange(weight[0] * (weight[1:].numel() + 1))
@@ -489,7 +485,7 @@ def _parameter_order(weight: torch.Size) -> Tensor:
 
 @dataclass
 class Trained:
-    """What :func:`retrain` found.
+    """The end of :func:`retrain`.
 
     Attributes:
         theta (Tensor): [d].
@@ -582,8 +578,8 @@ def retrain_head(problems: Sequence[FCOSHeadLoss],
     sizes = problems[0].layer_sizes
 
     def mean(layer):
-        return lambda part: sum(
-            p.layer_losses(layer, part).sum() for p in problems) / count
+        return lambda theta: sum(
+            p.layer_losses(layer, theta).sum() for p in problems) / count
 
     return [
         retrain(damped(mean(layer), c, damping), s, factors[layer], max_iters)

@@ -270,7 +270,7 @@ class Case:
                         outputs, batch.samples, labels_of(batch))
                 else:
                     losses, _ = scorer.adapter.expected_losses(
-                        outputs, batch.samples, scorer.expectation)
+                        outputs, batch.samples, scorer.rule)
             rows.append(image_products(losses, self.recorder, like).detach())
         return torch.cat(rows).T.double().cpu().numpy()
 

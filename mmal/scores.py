@@ -53,7 +53,35 @@ class Scores:
         if self.tiebreak is None:
             self.tiebreak = seeded_uniform(self.ids, 'tiebreak')
         self.tiebreak = np.asarray(self.tiebreak, dtype=np.float64)
-        self._check()
+
+        n = len(self.ids)
+        if len(set(self.ids)) < n:
+            raise ValueError('an id is there twice: give each image one of '
+                             'its own.')
+        for name in ('values', 'tiebreak'):
+            shape = getattr(self, name).shape
+            if shape != (n, ):
+                raise ValueError(f'Scores of {n} images, but {name!r} has the '
+                                 f'shape {list(shape)}: give one number per '
+                                 'image.')
+        arrays = dict(self.columns)
+        if self.embeddings is not None:
+            arrays['embeddings'] = self.embeddings
+        for name, array in arrays.items():
+            if len(array) != n:
+                raise ValueError(
+                    f'Scores of {n} images, but {name!r} has {len(array)} '
+                    'rows: each array needs one row per image.')
+        # Sorted, NaN would end up somewhere; an image that shall come last
+        # has -inf.
+        overflowed = np.flatnonzero(np.isnan(self.values))
+        if len(overflowed):
+            names = ', '.join(str(self.ids[i]) for i in overflowed[:5])
+            raise ValueError(
+                f'{len(overflowed)} of {n} scores are NaN (image ids {names}'
+                f'{", …" if len(overflowed) > 5 else ""}). The model or the '
+                'scorer overflowed on them: check that the training loss is '
+                'finite and lower the learning rate.')
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -87,9 +115,14 @@ class Scores:
         written first unless they were read from it.
         """
         arrays = {f'col_{k}': v for k, v in self.columns.items()}
-        if self.embeddings is not None:
-            self._save_embeddings(embeddings_path(path))
-            arrays['embeddings_shape'] = self.embeddings.shape
+        rows = self.embeddings
+        if rows is not None:
+            beside = embeddings_path(path)
+            # Rows mapped from this very file are there already.
+            if not (isinstance(rows, np.memmap) and osp.abspath(
+                    str(rows.filename)) == osp.abspath(beside)):
+                save_rows(beside, [rows], *rows.shape, rows.dtype)
+            arrays['embeddings_shape'] = rows.shape
         with atomic_write(path) as f:
             np.savez(
                 f,
@@ -109,12 +142,19 @@ class Scores:
         """
         with np.load(path, allow_pickle=False) as z:
             columns = {k[4:]: z[k] for k in z.files if k.startswith('col_')}
+            # Their file may have been written anew since, for another pool.
+            embeddings = None
+            if 'embeddings_shape' in z:
+                embeddings = open_rows(embeddings_path(path))
+                if embeddings is not None and \
+                        embeddings.shape != tuple(z['embeddings_shape']):
+                    embeddings = None
             return cls(
                 ids=z['ids'].tolist(),
                 values=z['values'],
                 tiebreak=z['tiebreak'],
                 columns=columns,
-                embeddings=_load_embeddings(path, z.get('embeddings_shape')),
+                embeddings=embeddings,
                 unreadable=dict(
                     zip(z['bad_ids'].tolist(), z['bad_reasons'].tolist())))
 
@@ -130,41 +170,6 @@ class Scores:
         self.__dict__.update(state)
         if isinstance(self.embeddings, str):
             self.embeddings = open_rows(self.embeddings)
-
-    def _save_embeddings(self, path: str) -> None:
-        rows = self.embeddings
-        own = isinstance(rows, np.memmap) and \
-            osp.abspath(str(rows.filename)) == osp.abspath(path)
-        if not own:
-            save_rows(path, [rows], *rows.shape, rows.dtype)
-
-    def _check(self) -> None:
-        n = len(self.ids)
-        if len(set(self.ids)) < n:
-            raise ValueError('an id is there twice: give each image one of '
-                             'its own.')
-        for name in ('values', 'tiebreak'):
-            shape = getattr(self, name).shape
-            if shape != (n, ):
-                raise ValueError(f'Scores of {n} images, but {name!r} has the '
-                                 f'shape {list(shape)}: give one number per '
-                                 'image.')
-        arrays = dict(self.columns)
-        if self.embeddings is not None:
-            arrays['embeddings'] = self.embeddings
-        for name, array in arrays.items():
-            if len(array) != n:
-                raise ValueError(
-                    f'Scores of {n} images, but {name!r} has {len(array)} '
-                    'rows: each array needs one row per image.')
-        bad = np.flatnonzero(np.isnan(self.values))
-        if len(bad):
-            names = ', '.join(str(self.ids[i]) for i in bad[:5])
-            raise ValueError(
-                f'{len(bad)} of {n} scores are NaN (image ids '
-                f'{names}{", …" if len(bad) > 5 else ""}). The model or the '
-                'scorer overflowed on them: check that the training loss is '
-                'finite and lower the learning rate.')
 
 
 def as_scores(scores) -> Scores:
@@ -191,10 +196,3 @@ def as_scores(scores) -> Scores:
 def embeddings_path(path: str) -> str:
     """The file of the embeddings beside a file of scores."""
     return osp.join(osp.dirname(osp.abspath(path)), 'embeddings.npy')
-
-
-def _load_embeddings(path: str, shape) -> Optional[np.ndarray]:
-    if shape is None:
-        return None
-    rows = open_rows(embeddings_path(path))
-    return rows if rows is not None and rows.shape == tuple(shape) else None

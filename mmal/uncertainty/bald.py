@@ -7,7 +7,10 @@ from torch import Tensor
 from .precision import at_least_float32
 
 _C = math.sqrt(math.pi * math.log(2) / 2)
+# What infinite inputs count as: their ratio would be NaN.
 _LARGEST = 1e30
+# In standard deviations: a little beyond it the normal tail is 0 in float32,
+# and the entropy there without a logarithm.
 _SATURATED = 12.
 
 

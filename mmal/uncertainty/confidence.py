@@ -38,6 +38,8 @@ def binary_least_confidence(probs: Tensor) -> Tensor:
         tensor([0.0000, 0.2500, 0.0000])
     """
     probs = at_least_float32(probs).clamp(0, 1)
+    # Not 1 - max(p, 1 - p), which rounds to 0 below 1e-8, where most
+    # positions of a detector are.
     return torch.minimum(probs, 1 - probs)
 
 
@@ -58,6 +60,7 @@ def categorical_margin_uncertainty(probs: Tensor, dim: int = -1) -> Tensor:
         tensor(0.7500)
     """
     probs = at_least_float32(probs).clamp(0, 1)
+    # Of a single class the second one is nothing: 0.
     best = probs.topk(min(2, probs.size(dim)), dim).values
     second = best.narrow(dim, 1, best.size(dim) - 1).sum(dim)
     return 1 - (best.select(dim, 0) - second)

@@ -24,7 +24,7 @@ def image_moments(values: Tensor, keep: Tensor) -> Dict[str, Tensor]:
     count = keep.sum(-1)
     largest = masked_max(values, keep)
     start = largest.masked_fill(count == 0, 0)[..., None]
-    # from the maximum on, so that m2 of equal values is 0, not rounding
+    # From the maximum on, so that m2 of equal values is 0, not rounding.
     offset = (values - start).masked_fill(~keep, 0)
     mean = offset.sum(-1, keepdim=True) / count.clamp(min=1)[..., None]
     m2 = (offset - mean).masked_fill(~keep, 0).square().sum(-1)
@@ -42,7 +42,7 @@ def masked_max(values: Tensor, keep: Tensor) -> Tensor:
         Tensor: [...], ``-inf`` where none does.
     """
     values = values.masked_fill(~keep, -torch.inf)
-    # amax takes no empty dimension
+    # amax takes no empty dimension.
     nothing = values.new_full((*values.shape[:-1], 1), -torch.inf)
     return torch.cat([values, nothing], -1).amax(-1)
 
@@ -75,22 +75,6 @@ def pooled_moments(count: Array, mean: Array,
         tensor([3.6667], dtype=torch.float64)
     """
     count, mean, m2 = _float64(count), _float64(mean), _float64(m2)
-    _check_shapes(count, mean, m2)
-    kept = count > 0
-    if not kept.any():
-        return mean.new_zeros(mean.shape[1]), mean.new_zeros(mean.shape[1])
-    count, mean, m2 = count[kept, None], mean[kept], m2[kept]
-    total = count.sum()
-    centre = mean[0] + (count * (mean - mean[0])).sum(dim=0) / total
-    between = (count * (mean - centre).square()).sum(dim=0)
-    return centre, ((m2.sum(dim=0) + between) / total).sqrt()
-
-
-def _float64(x: Array) -> Tensor:
-    return torch.as_tensor(x).to(torch.float64)
-
-
-def _check_shapes(count: Tensor, mean: Tensor, m2: Tensor) -> None:
     fits = (
         count.dim() == 1 and mean.dim() == 2 and mean.shape == m2.shape
         and len(mean) == len(count))
@@ -99,3 +83,17 @@ def _check_shapes(count: Tensor, mean: Tensor, m2: Tensor) -> None:
             f'moments of {tuple(count.shape)} counts, {tuple(mean.shape)} '
             f'means and {tuple(m2.shape)} squared deviations: give [N], '
             '[N, U] and [N, U].')
+    kept = count > 0
+    if not kept.any():
+        return mean.new_zeros(mean.shape[1]), mean.new_zeros(mean.shape[1])
+    count, mean, m2 = count[kept, None], mean[kept], m2[kept]
+    total = count.sum()
+    # From the first mean on: sums of large numbers that differ little would
+    # lose what they differ by.
+    centre = mean[0] + (count * (mean - mean[0])).sum(dim=0) / total
+    between = (count * (mean - centre).square()).sum(dim=0)
+    return centre, ((m2.sum(dim=0) + between) / total).sqrt()
+
+
+def _float64(x: Array) -> Tensor:
+    return torch.as_tensor(x).to(torch.float64)

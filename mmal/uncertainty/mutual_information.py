@@ -40,4 +40,5 @@ def mutual_information(opinions: Iterable[Tensor],
     if not members:
         raise ValueError('mutual information of no opinion: give those of '
                          'one member at least.')
+    # Never negative but for rounding, as entropy is concave.
     return (entropy(total / members) - entropies / members).clamp(min=0)

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from .precision import at_least_float32
 
-_TINY = 1e-12  # variance below which a value counts as certain
-_FAR = 30.0  # standard deviations: what lies beyond is 0 in float64 too
+# A variance below which a value counts as certain.
+_TINY = 1e-12
+# In standard deviations: the density beyond it is as good as 0 in float64.
+_FAR = 30.0
 
 
 def rectified_moments(mean: Tensor,

@@ -43,5 +43,5 @@ def binary_self_loss(probs: Tensor) -> Tensor:
         tensor([0.0000, 0.6931, 0.0000])
     """
     probs = at_least_float32(probs)
-    # chosen first: the logarithm of the other would have no derivative at 0
+    # Chosen first: the logarithm of the other would have no derivative at 0.
     return 0 - torch.where(probs > 0.5, probs - 1, -probs).log1p()

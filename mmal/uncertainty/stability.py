@@ -24,7 +24,7 @@ def best_overlap(boxes: Tensor, others: Tensor) -> Tensor:
         tensor([0.3330, 0.0000])
     """
     boxes = at_least_float32(boxes).unsqueeze(-2)
-    # a box of no size stands in where there is none
+    # A box of no size stands in where there is none.
     others = F.pad(at_least_float32(others), (0, 0, 0, 1)).unsqueeze(-3)
     top_left = torch.maximum(boxes[..., :2], others[..., :2])
     bottom_right = torch.minimum(boxes[..., 2:], others[..., 2:])

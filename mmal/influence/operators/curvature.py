@@ -79,15 +79,19 @@ class DiagonalCurvature(Curvature):
 
     @property
     def block_size(self) -> int:
+        """See :meth:`Curvature.block_size`."""
         return 1
 
     def apply(self, z: Tensor) -> Tensor:
+        """See :meth:`Curvature.apply`."""
         return self.values.to(z.dtype) * z
 
     def diagonal(self, z: Tensor) -> Tensor:
+        """See :meth:`Curvature.diagonal`."""
         return self.values.to(z.dtype).expand_as(z)
 
     def dense_rows(self) -> Tuple[Tensor, Tensor]:
+        """See :meth:`Curvature.dense_rows`."""
         flat = self.values.movedim(self.channel_dim, -1)
         flat = flat.reshape(-1, flat.size(-1))
         rows = torch.arange(len(flat), device=flat.device)
@@ -108,9 +112,11 @@ class RowCurvature(Curvature):
         self.rows = rows
 
     def apply(self, z: Tensor) -> Tensor:
+        """See :meth:`Curvature.apply`."""
         return self._at_rows(z, self.apply_rows)
 
     def diagonal(self, z: Tensor) -> Tensor:
+        """See :meth:`Curvature.diagonal`."""
         return self._at_rows(z, self.diagonal_rows)
 
     def _at_rows(self, z: Tensor, function: Callable) -> Tensor:
@@ -149,17 +155,21 @@ class BlockCurvature(RowCurvature):
 
     @property
     def block_size(self) -> int:
+        """See :meth:`Curvature.block_size`."""
         return self.blocks.size(-1)
 
     def dense_rows(self) -> Tuple[Tensor, Tensor]:
+        """See :meth:`Curvature.dense_rows`."""
         return self.rows, self.blocks
 
     def apply_rows(self, z: Tensor) -> Tensor:
+        """See :meth:`RowCurvature.apply_rows`."""
         grouped = z.unflatten(-1, self.blocks.shape[1:3])
         out = torch.einsum('rgij,mrgj->mrgi', self.blocks.to(z.dtype), grouped)
         return out.flatten(-2)
 
     def diagonal_rows(self, z: Tensor) -> Tensor:
+        """See :meth:`RowCurvature.diagonal_rows`."""
         diagonal = self.blocks.diagonal(dim1=-2, dim2=-1).flatten(1)
         return diagonal.to(z.dtype).expand_as(z)
 
@@ -183,19 +193,23 @@ class SoftmaxCurvature(RowCurvature):
 
     @property
     def block_size(self) -> int:
+        """See :meth:`Curvature.block_size`."""
         return self.probs.size(-1)
 
     def dense_rows(self) -> Tuple[Tensor, Tensor]:
+        """See :meth:`Curvature.dense_rows`."""
         outer = self.probs.unsqueeze(-1) * self.probs.unsqueeze(-2)
         blocks = torch.diag_embed(self.probs) - outer
         return self.rows, self.weights[..., None, None] * blocks
 
     def apply_rows(self, z: Tensor) -> Tensor:
+        """See :meth:`RowCurvature.apply_rows`."""
         out = _softmax_product(
             self.probs.to(z.dtype), z.unflatten(-1, self.probs.shape[1:]))
         return (self.weights.to(z.dtype).unsqueeze(-1) * out).flatten(-2)
 
     def diagonal_rows(self, z: Tensor) -> Tensor:
+        """See :meth:`RowCurvature.diagonal_rows`."""
         diagonal = self.weights.unsqueeze(-1) * self.probs * (1 - self.probs)
         return diagonal.flatten(1).to(z.dtype).expand_as(z)
 

@@ -141,7 +141,7 @@ class InfluenceScorer(BaseScorer):
             dict(solver or dict(type='mmal.ConjugateGradient')))
         self.hessian = hessian
         self.hessian_images = hessian_images
-        self.expectation = PseudoLabelRule(score_thr, top_k)
+        self.rule = PseudoLabelRule(score_thr, top_k)
         self.empty = empty
         self.bias = bias
         self.cache_bytes = int(cache_gib * 2**30)
@@ -161,8 +161,8 @@ class InfluenceScorer(BaseScorer):
             raise ValueError(f'active_learning.scorer.layers: {e}') from e
         # A dry run of all steps, with an s_test of zeros: a loss that cannot
         # be differentiated twice should not be met after days of training.
-        batch = dummy_batch(model)
         try:
+            batch = dummy_batch(model)
             with local_losses():  # process 0 may be alone here
                 losses = self._curved_losses(model, batch)
                 if not isinstance(self.solver, Identity):
@@ -216,7 +216,7 @@ class InfluenceScorer(BaseScorer):
         with self.recorder:
             outputs = self.adapter.forward(batch)
             losses, count = self.adapter.expected_losses(
-                outputs, batch.samples, self.expectation)
+                outputs, batch.samples, self.rule)
         score = image_products(losses, self.recorder, self.s_test).detach()
         self.recorder.clear()  # the graph of this batch, before the next one
         if self.empty == 'last':
@@ -226,6 +226,8 @@ class InfluenceScorer(BaseScorer):
     def operator(self, model: nn.Module,
                  data: ScoringData) -> BatchedOperator:
         """H of a model over the labelled images that stand for all of them.
+
+        ``adapter`` and ``recorder`` are those of this model from then on.
 
         Args:
             model (nn.Module): The trained detector in eval mode.
