@@ -86,8 +86,8 @@ def make_digits(root: str,
     strokes, 10 classes), ``images/*.png`` and ``parameters.json``. The digits
     of the two splits come from disjoint samples. Same arguments, same bytes.
     The folder appears as a whole or not at all, also when several processes
-    make it at once, and is made anew when the arguments differ from those it
-    was made with.
+    make it at once. One that is there is never changed: other arguments need
+    another folder.
 
     Args:
         root (str): Folder of the data set.
@@ -146,13 +146,7 @@ def make_digits(root: str,
                 dict(images=images, annotations=annotations,
                      categories=categories))
 
-    def complete(folder: str) -> bool:
-        images = osp.join(folder, 'images')
-        return (all(osp.exists(osp.join(folder, f'{s}.json')) for s in SPLITS)
-                and osp.isdir(images)
-                and len(os.listdir(images)) == pool + val)
-
-    return build_once(root, parameters, fill, 'make_digits', complete)
+    return build_once(root, parameters, fill, 'make_digits')
 
 
 def digit_banks(seed: int) -> dict:

@@ -75,7 +75,7 @@ class RunInputs:
         return image_prefix(self.dataset)
 
 
-def read_inputs(cfg: Config) -> RunInputs:
+def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     """Read and check config and data, before the first training.
 
     Nothing is written but by ``prepare_data``.
@@ -83,6 +83,7 @@ def read_inputs(cfg: Config) -> RunInputs:
     Args:
         cfg (Config): An mmdet config with an ``active_learning`` block and a
             ``work_dir``.
+        prepare (bool): Whether ``prepare_data`` may make missing data.
 
     Raises:
         FileNotFoundError, ValueError: Naming the file or the key.
@@ -92,7 +93,7 @@ def read_inputs(cfg: Config) -> RunInputs:
     setup_dist(cfg.get('launcher', 'none'))
     check_config(cfg, settings)
     init_default_scope(cfg.get('default_scope') or 'mmdet')
-    if settings.prepare_data:
+    if settings.prepare_data and prepare:
         maker = dict(settings.prepare_data)
         on_main(lambda: FUNCTIONS.get(maker.pop('type'))(**maker))
     dataset = pool_dataset(cfg, settings)
@@ -108,6 +109,10 @@ def read_inputs(cfg: Config) -> RunInputs:
         except FileNotFoundError as e:
             source = settings.data.source
             where = f' Get the data from {source}.' if source else ''
+            if settings.prepare_data and not prepare:
+                where = (' The run makes the data when it starts '
+                         '(active_learning.prepare_data); a dry run writes '
+                         'nothing.')
             raise FileNotFoundError(f'{e}{where}') from e
         except IsADirectoryError as e:
             raise ValueError(f'active_learning.data.ann_file: {e}') from e

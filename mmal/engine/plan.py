@@ -45,7 +45,7 @@ def plan_run(cfg: Config) -> str:
     """Check config and data, rehearse a round, and say what the rounds will
     be.
 
-    Nothing is trained, and nothing written but by ``prepare_data``.
+    Nothing is trained or written.
 
     Args:
         cfg (Config): See :class:`~mmal.engine.ActiveLearner`.
@@ -57,7 +57,7 @@ def plan_run(cfg: Config) -> str:
     Raises:
         FileNotFoundError, ValueError: Naming the file or the key.
     """
-    inputs = read_inputs(cfg)
+    inputs = read_inputs(cfg, prepare=False)
     rehearse(inputs)
     settings, ids = inputs.settings, inputs.coco.ids
 

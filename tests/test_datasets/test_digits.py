@@ -1,6 +1,7 @@
 import builtins
 import json
 import os
+import shutil
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -110,18 +111,46 @@ def test_png_is_read_back_exactly():
         cv2.imdecode(content, cv2.IMREAD_COLOR)[..., ::-1], picture)
 
 
-def test_remade_only_when_something_changed(tmp_path):
+def test_made_once_and_never_changed_again(tmp_path):
     root = str(tmp_path / 'digits')
     make_digits(root, **SMALL)
     first = os.stat(os.path.join(root, 'pool.json')).st_mtime_ns
     make_digits(root, **SMALL)
     assert os.stat(os.path.join(root, 'pool.json')).st_mtime_ns == first
-    make_digits(root, pool=3, val=2)
-    assert len(_read(root, 'pool')['images']) == 3
+    before = _contents(root)
+    with pytest.raises(FileExistsError, match='other arguments.*Nothing in'):
+        make_digits(root, pool=3, val=2)
+    with open(os.path.join(root, 'mine.txt'), 'w') as f:
+        f.write('a note')
+    make_digits(root, **SMALL)  # a file more is nobody's business
     os.remove(os.path.join(root, 'images', 'val_0001.png'))
-    make_digits(root, pool=3, val=2)
-    assert len(os.listdir(os.path.join(root, 'images'))) == 5
+    with pytest.raises(FileExistsError, match=r'1 of its files .*val_0001'):
+        make_digits(root, **SMALL)
+    lost = os.path.join('images', 'val_0001.png')
+    assert {**_contents(root), lost: before[lost]} == {
+        **before, 'mine.txt': b'a note'}
     assert os.listdir(tmp_path) == ['digits']
+
+
+def test_made_before_there_were_manifests(made, tmp_path):
+    root = str(tmp_path / 'digits')
+    shutil.copytree(made, root)
+    path = os.path.join(root, 'parameters.json')
+    with open(path) as f:
+        parameters = json.load(f)['parameters']
+    with open(path, 'w') as f:
+        json.dump(parameters, f)
+    assert make_digits(root, **SMALL) == root
+
+
+@pytest.mark.parametrize('content', ['{"lr": 0.1}', '[]', 'no json', '{}'])
+def test_a_file_of_this_name_does_not_make_a_folder_ours(tmp_path, content):
+    """Whoever keeps parameters of an experiment keeps them."""
+    (tmp_path / 'parameters.json').write_text(content)
+    (tmp_path / 'thesis.txt').write_text('mine')
+    with pytest.raises(FileExistsError, match='not made by make_digits'):
+        make_digits(str(tmp_path), **SMALL)
+    assert sorted(os.listdir(tmp_path)) == ['parameters.json', 'thesis.txt']
 
 
 def test_racing_makers_agree(made, tmp_path):
