@@ -7,7 +7,6 @@ many easy ones and few of some classes, so that it matters which are labelled.
 """
 from __future__ import annotations
 
-import os
 import os.path as osp
 import struct
 import zlib

@@ -54,6 +54,8 @@ class RunInputs:
         query (Query): Scores and selects.
         rule (TrainingRule): Which boxes and images mmdet trains on.
         initial_ids (list[int | str]): The images of the first round.
+        is_labelled (bool): Whether their labels are there before anybody is
+            asked.
         unreadable (list[UnreadableImage]): Images found to be unreadable.
         notes (list[str]): What was repaired or is not trained on.
     """
@@ -66,6 +68,7 @@ class RunInputs:
     query: Query
     rule: TrainingRule
     initial_ids: list[ImageId]
+    is_labelled: bool
     unreadable: list[UnreadableImage]
     notes: list[str]
 
@@ -135,13 +138,16 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
         settings, coco, dataset, decode=not osp.exists(work.state)))
     oracle = only_on_main(lambda: initial.before(oracle))
 
+    is_labelled = on_main(lambda: oracle.knows_counts
+                          or initial.annotations is not None)
+
     def check() -> None:
         left = set(coco.ids).difference(initial.ids)
         boxes = None
         if oracle.knows_counts and left:
             boxes = int(oracle.count_boxes(left).sum())
         query.budget.check(len(coco.ids), len(initial.ids), boxes)
-        if oracle.knows_counts or initial.annotations is not None:
+        if is_labelled:
             trained_counts(coco, oracle.annotate(initial.ids), initial.ids,
                            rule, settings.data.crowd)
         model = check_model(cfg, dataset)
@@ -151,7 +157,7 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     on_main(check)
     notes = on_main(lambda: _notes(full, val, untrained))
     return RunInputs(cfg, settings, dataset, coco, val, oracle, query, rule,
-                     initial.ids, unreadable, notes)
+                     initial.ids, is_labelled, unreadable, notes)
 
 
 def trained_counts(coco: CocoData, annotations: list[dict],

@@ -48,6 +48,8 @@ def rehearse(inputs: RunInputs) -> None:
     and evaluator with one image; the visualizer and its backends; a query
     with the scorer, committee and selector of the run on a few images.
 
+    Where people label the first images nothing can be tried before they did.
+
     Args:
         inputs (RunInputs): Config and data, checked.
 
@@ -55,6 +57,8 @@ def rehearse(inputs: RunInputs) -> None:
         ValueError: If a step fails; the message names the step, the key of
             the config and the cause.
     """
+    if not inputs.is_labelled:
+        return  # without labels there is nothing to train on yet
     with tempfile.TemporaryDirectory(prefix='mmal_dry_run_') as folder, \
             _fresh_singletons():
         work = WorkDir(folder)
@@ -130,7 +134,8 @@ def _make_runner(inputs: RunInputs,
         write_split(work.val, val, val.ids, val.annotations_of(val.ids))
     cfg = inputs.cfg.copy()
     cfg.work_dir = work.path
-    cfg = round_config(cfg, inputs.settings, 0, folder, None)
+    with _step('the config of a round', 'the config'):
+        cfg = round_config(cfg, inputs.settings, 0, folder, None)
     cfg.launcher = 'none'
     cfg.log_level = 'ERROR'
     with _step('the runner', 'visualizer, default_hooks or env_cfg'):

@@ -24,13 +24,14 @@ COMMIT = Kill('mmal.engine.run_state', 'RunState.save', 2, 'after')
 
 # in the first of two rounds
 KILLS = {
-    'in the very first write': Kill('os', 'replace'),
+    'in the very first write': Kill('os', 'replace', path='identity.json'),
     'right after a file took its name': Kill('os', 'replace', 4, 'after'),
     'while a checkpoint is written': Kill(
         'os', 'replace', path='epoch_1.pth'),
     'between training and its metrics': Kill(
         'mmal.engine.hooks', 'TrainingHook.after_val_epoch'),
-    'in scoring': Kill('mmal.scoring', 'InfluenceScorer.process', 3),
+    # the first call is that of the rehearsal
+    'in scoring': Kill('mmal.scoring', 'InfluenceScorer.process', 4),
     'between select and commit': Kill(
         'mmal.engine.query_result', 'QueryResult.save', when='after'),
     'before the first commit': Kill(
