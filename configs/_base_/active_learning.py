@@ -10,7 +10,7 @@
 # layers of the detector:
 #   embedder=dict(type='mmal.EmbeddingModel', backbone=dict(…))
 #   embedder=dict(type='mmal.LayerEmbedder', layers=('neck', ))
-# and, where labelled images may be taken again:
+# and, where labelled images may be reselected:
 #   candidates='all'
 _base_ = './al_protocol.py'
 

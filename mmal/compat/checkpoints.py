@@ -7,18 +7,23 @@ contains; :func:`register` adds exactly those.
 """
 import contextlib
 import functools
+import json
 import pickle
 import re
 import types
 import zipfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Union
+from urllib.parse import urlparse
 
+import mmengine
 import numpy as np
 import torch
 from mmengine.config import ConfigDict
+from mmengine.dist import get_dist_info
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import get_torchvision_models
 from packaging.version import Version
 
 PathLike = Union[str, Path]
@@ -92,19 +97,95 @@ def register() -> None:
     """Let torch and mmengine load mmengine's checkpoints, and only those.
 
     Afterwards ``torch.load(weights_only=True)`` accepts them, and mmengine
-    loads local files (``load_from``, ``resume``) by
-    :func:`load_checkpoint`'s rules and with its errors.
+    loads what ``load_from``, ``resume`` and ``init_cfg`` name, files,
+    addresses and weights of torchvision, by :func:`load_checkpoint`'s rules
+    and with its errors.
     """
     if NATIVE:
         torch.serialization.add_safe_globals(
             [(value, name) for name, value in _allowed().items()])
-    CheckpointLoader.register_scheme(
-        prefixes='', loader=load_from_local, force=True)
+    for prefixes, loader in (('', load_from_local),
+                             (('http://', 'https://'), load_from_url),
+                             (('torchvision://', 'modelzoo://'),
+                              load_from_torchvision)):
+        CheckpointLoader.register_scheme(
+            prefixes=prefixes, loader=loader, force=True)
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:
     """mmengine's loader of local files; its name is part of a log line."""
     return _load(Path(filename).expanduser(), map_location)
+
+
+def load_from_url(filename: str,
+                  map_location: Any = None,
+                  model_dir: Optional[str] = None,
+                  progress: bool = True) -> Any:
+    """Download a file once and load it by the rules of local files.
+
+    Args:
+        filename (str): An address of http or https; where its name ends with
+            eight or more digits of a hash (``resnet50-0676ba61.pth``), what
+            was downloaded must have it.
+        map_location: As :func:`torch.load`.
+        model_dir (str, optional): Where the file is kept. Default: the folder
+            of torch.hub.
+        progress (bool): Whether process 0 shows a progress bar.
+
+    Raises:
+        FileNotFoundError: If it cannot be downloaded; the message says where
+            to put it.
+    """
+    folder = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints')
+    path = folder / Path(urlparse(filename).path).name
+    rank, world_size = get_dist_info()
+    problem = None
+    if rank == 0 and not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        digits = re.search(r'-([0-9a-f]{8,})\.', path.name)
+        try:
+            torch.hub.download_url_to_file(
+                filename, str(path), digits and digits.group(1), progress)
+        except (OSError, RuntimeError) as error:  # network, disk; hash
+            problem = error
+    if world_size > 1:
+        torch.distributed.barrier()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{filename} cannot be downloaded ({problem or "by process 0"}). '
+            f'Put the file at {path}, or set the init_cfg or load_from that '
+            'names it to a file of yours or to None.')
+    return _load(path, map_location)
+
+
+def load_from_torchvision(filename: str, map_location: Any = None) -> Any:
+    """Weights of torchvision by their name, whether it is installed or not.
+
+    Args:
+        filename (str): Such as ``torchvision://resnet50``.
+        map_location: As :func:`torch.load`.
+
+    Raises:
+        FileNotFoundError: See :func:`load_from_url`.
+        ValueError: If there are no weights of this name.
+    """
+    # the addresses that mmengine itself takes for the names without a suffix
+    with open(Path(mmengine.__file__).parent / 'hub' /
+              'torchvision_0.12.json') as file:
+        addresses = json.load(file)
+    name = filename.split('://', 1)[1]
+    if name not in addresses:
+        try:
+            addresses = get_torchvision_models()
+        except ImportError as error:
+            raise ValueError(
+                f'{filename}: only torchvision knows weights of this name: '
+                'pip install torchvision, or take one of '
+                f'{", ".join(sorted(addresses))}.') from error
+    if name not in addresses:
+        raise ValueError(f'{filename}: torchvision has no weights of this '
+                         f'name but {", ".join(sorted(addresses))}.')
+    return load_from_url(addresses[name], map_location)
 
 
 def _load(path: PathLike, map_location: Any, mmap: bool = False) -> Any:

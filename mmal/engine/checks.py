@@ -79,7 +79,7 @@ def check_val(cfg: Config) -> Optional[CocoData]:
     bad = check_images(coco, image_prefix(dataset), decode=True)
     if bad:
         raise FileNotFoundError(
-            f'{len(bad)} image(s) of val_dataloader cannot be used, the first '
+            f'{len(bad)} image(s) of val_dataloader are unreadable, the first '
             f'is {bad[0]}. Replace them, or remove them from {coco.path}.')
     evaluators = cfg.val_evaluator
     if isinstance(evaluators, dict):

@@ -85,7 +85,7 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
     """Expect what each round will label and train.
 
     Later rounds are expected to find as many boxes on an image as the rest
-    of the pool has, and to take no labelled image again; where they may, the
+    of the pool has, and to reselect no labelled image; where they may, the
     note says what that would change.
 
     Args:
@@ -99,7 +99,7 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
         world_size (int): Training processes.
         members (int): Models that each round with a query trains besides its
             own.
-        reselects (bool): Whether labelled images may be taken again.
+        reselects (bool): Whether labelled images may be reselected.
 
     Returns:
         list[PlannedRound]: At most as many as the pool lasts.

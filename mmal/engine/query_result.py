@@ -43,7 +43,7 @@ class QueryResult:
         boxes = '' if self.boxes is None else f' with {self.boxes:,} boxes'
         text = f'{len(self.new):,} images{boxes}'
         if self.reselected:
-            text += f', and {len(self.reselected):,} labelled ones again'
+            text += f', and {len(self.reselected):,} reselected ones'
         return text
 
     def save(self, path: str) -> None:

@@ -135,7 +135,7 @@ class Settings(Block):
         embedder (dict, optional): Config of a source of embeddings, for
             selectors that need them; the detector's own backbone when None.
         candidates (str): 'unlabelled', or 'all': labelled images compete too,
-            and one taken again is repeated in training.
+            and a reselected one is repeated in training.
         rounds (int): How often to train; the last round makes no query.
         target (dict, optional): ``metric`` and ``value``: stop when a
             validation metric reaches it.

@@ -58,7 +58,7 @@ class ScoringData:
         batch_size (int): Images of a forward pass.
         num_workers (int): Processes that load images.
         check_image (callable, optional): Takes a path and ``size``, a
-            (width, height), and returns why the file cannot be used, or None.
+            (width, height), and returns why the file is unreadable, or None.
         progress (bool): Whether process 0 shows a progress bar.
         committee (BaseCommittee, optional): Several opinions on a batch.
         embedder (BaseEmbedder, optional): Gives embeddings where they are

@@ -1,8 +1,11 @@
 """Checkpoints of real runs load; anything that could run code does not."""
+import functools
+import http.server
 import os
 import pickle
 import subprocess
 import sys
+import threading
 import zipfile
 from collections import Counter
 from fractions import Fraction
@@ -13,7 +16,7 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from torch.utils.data import Dataset
 
 from mmal.compat import checkpoints
@@ -337,3 +340,61 @@ def test_torch_load_itself_accepts_them_after_import_mmal(checkpoint):
             capture_output=True, text=True)
         assert (result.returncode == 0) is works, result.stderr
         assert works or 'Weights only load failed' in result.stderr
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A folder behind an address of this machine, and its address."""
+    folder = tmp_path / 'served'
+    folder.mkdir()
+    handler = functools.partial(
+        http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    monkeypatch.setattr(handler.func, 'log_message', lambda *args: None)
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    yield folder, f'http://127.0.0.1:{server.server_port}'
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_pickle_behind_an_address_is_not_run(served, tmp_path):
+    folder, address = served
+
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'evil'), )
+
+    torch.save(dict(state_dict=Evil()), folder / 'evil.pth')
+    with pytest.raises(UnsafeCheckpointError, match='mkdir'):
+        CheckpointLoader.load_checkpoint(f'{address}/evil.pth', 'cpu')
+    assert not (tmp_path / 'evil').exists()
+
+
+def test_weights_are_downloaded_once(served, tmp_path):
+    folder, address = served
+    torch.save(dict(state_dict=dict(w=torch.ones(2))), folder / 'good.pth')
+    for _ in range(2):
+        content = CheckpointLoader.load_checkpoint(f'{address}/good.pth')
+        assert content['state_dict']['w'].tolist() == [1, 1]
+        (folder / 'good.pth').unlink(missing_ok=True)
+
+
+def test_what_cannot_be_downloaded_says_where_to_put_it(served, tmp_path):
+    folder, address = served
+    torch.save({}, folder / 'net-00000000.pth')  # another hash
+    for name in ('nothing.pth', 'net-00000000.pth'):
+        with pytest.raises(FileNotFoundError, match=f'{name} cannot be down'
+                           f'.*Put the file at .*home.*{name}'):
+            CheckpointLoader.load_checkpoint(f'{address}/{name}')
+
+
+def test_names_of_torchvision_need_no_torchvision(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    folder = tmp_path / 'hub' / 'checkpoints'
+    folder.mkdir(parents=True)
+    torch.save(dict(w=torch.ones(1)), folder / 'resnet50-0676ba61.pth')
+    content = CheckpointLoader.load_checkpoint('torchvision://resnet50')
+    assert content['w'].tolist() == [1]
+    with pytest.raises(ValueError, match='resnet5000'):
+        CheckpointLoader.load_checkpoint('torchvision://resnet5000')

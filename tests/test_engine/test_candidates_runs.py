@@ -124,7 +124,7 @@ def test_unique_images_and_boxes_are_reported(whole):
         page = f.read()
     assert '<th>reselected</th>' in page and '(reselected)' in page
     with open(os.path.join(work_dir, 'active_learning.log')) as f:
-        assert 'labelled ones again' in f.read()
+        assert 'reselected ones' in f.read()
 
 
 class Killed(BaseException):
