@@ -49,14 +49,26 @@ def check_config(cfg: Config, settings: Settings) -> None:
         raise FileNotFoundError(f'load_from: there is no {cfg.load_from}.')
 
 
-def check_pool(full: CocoData, dataset: dict) -> None:
-    """Check that a pool's categories are the classes of the data set."""
+def check_pool(full: CocoData, dataset: dict,
+               allow_others: bool = False) -> None:
+    """Check that a pool's categories are the classes of the data set.
+
+    Args:
+        full (CocoData): The pool.
+        dataset (dict): Config of its data set.
+        allow_others (bool): Whether annotations of other classes are ignored.
+    """
     check_classes(full, classes_of(dataset),
-                  'train_dataloader.dataset.metainfo.classes')
+                  'train_dataloader.dataset.metainfo.classes', allow_others)
 
 
-def check_val(cfg: Config) -> Optional[CocoData]:
+def check_val(cfg: Config,
+              allow_others: bool = False) -> Optional[CocoData]:
     """Read and check the validation file, its categories and images.
+
+    Args:
+        cfg (Config): The config of a run.
+        allow_others (bool): Whether annotations of other classes are ignored.
 
     Returns:
         CocoData | None: Its content; None where there is no validation.
@@ -75,7 +87,8 @@ def check_val(cfg: Config) -> Optional[CocoData]:
     except IsADirectoryError as e:
         raise ValueError(f'val_dataloader.dataset.ann_file: {e}') from e
     check_boxes(coco)
-    check_classes(coco, classes, 'val_dataloader.dataset.metainfo.classes')
+    check_classes(coco, classes, 'val_dataloader.dataset.metainfo.classes',
+                  allow_others)
     bad = check_images(coco, image_prefix(dataset), decode=True)
     if bad:
         raise FileNotFoundError(

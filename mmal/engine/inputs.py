@@ -120,7 +120,7 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
         except IsADirectoryError as e:
             raise ValueError(f'active_learning.data.ann_file: {e}') from e
         check_boxes(full)
-        check_pool(full, dataset)
+        check_pool(full, dataset, settings.data.ignore_other_classes)
         return full
 
     # The other processes never see an annotation of the pool.
@@ -132,7 +132,8 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     oracle = only_on_main(
         lambda: build(settings, 'oracle', pool=full, work_dir=work.path))
     query = Query(settings, coco, image_prefix(dataset))
-    val = only_on_main(lambda: check_val(cfg))
+    val = only_on_main(
+        lambda: check_val(cfg, settings.data.ignore_other_classes))
     # a run that goes on has looked at its first images before
     initial, unreadable = on_main(lambda: _draw_initial(
         settings, coco, dataset, decode=not osp.exists(work.state)))

@@ -267,5 +267,5 @@ def _open_state(work: WorkDir, inputs: RunInputs, resume: bool,
     if state.config_hash != config_hash:
         state.config_hash = config_hash
         state.notes.append(f'round {state.round}: the config was changed')
-        on_main(state.save)
+    on_main(state.save)  # with what is new in the pool or the config
     return state

@@ -71,5 +71,10 @@ class RunState:
             ids (list[int | str]): All ids of the pool file.
         """
         state = State.load(work.state)
-        return cls(work, Pool.from_state(state, ids), state.config_hash,
-                   state.seed, state.stopped, state.meta.get('notes'))
+        run = cls(work, Pool.from_state(state, ids), state.config_hash,
+                  state.seed, state.stopped, state.meta.get('notes'))
+        if len(ids) != state.num_images:
+            run.notes.append(
+                f'round {run.round}: the pool lists {len(ids):,} images now, '
+                f'{state.num_images:,} before')
+        return run

@@ -54,6 +54,8 @@ class DataSettings(Block):
         "a dict of folders under data_root, e.g. dict(img='images/')", None)
     source: Optional[Text] = _field(
         'a text that says where to get the data', None)
+    ignore_other_classes: Annotated[bool, Field(strict=True)] = _field(
+        'True or False', False)
     crowd: Literal['ignore', 'boxes'] = _field(
         "'ignore', or 'boxes' to train on crowd regions as boxes", 'ignore')
 
@@ -251,7 +253,8 @@ def pool_dataset(cfg: Config, settings: Settings) -> dict:
     """
     dataset = dict(innermost_dataset(cfg.train_dataloader.dataset))
     dataset.update(settings.data.model_dump(
-        exclude={'source', 'crowd'}, exclude_unset=True))
+        exclude={'source', 'crowd', 'ignore_other_classes'},
+        exclude_unset=True))
     dataset['ann_file'] = absolute(dataset, dataset['ann_file'])
     return dataset
 

@@ -1,17 +1,20 @@
 """One query with a trained model, outside a run."""
 from __future__ import annotations
 
+import logging
 import os
 import os.path as osp
 from typing import Optional
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from torch import nn
 
 from mmal.dist import on_main, only_on_main
 from mmal.fileio import discard_leftovers, write_text
 from mmal.pool import BaseOracle, CocoData, CocoOracle, load_coco, write_split
 from mmal.pool.layout import RoundDir
+from mmal.pool.names import match_names
 from mmal.scoring.data import Split
 from .build import build
 from .checks import check_pool
@@ -132,7 +135,15 @@ def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
         coco = load_coco(labelled)
         check_pool(coco, dataset)
         # by name: the ids of two files need not agree
-        labelled_names = {i['file_name'] for i in coco.images.values()}
+        names = [image['file_name'] for image in coco.images.values()]
+        matched = match_names(
+            names, {i['file_name'] for i in full.images.values()})
+        labelled_names = set(matched.values())
+        if not labelled_names:
+            print_log(
+                f'No image of {labelled} is in {full.path} by its file name '
+                f'(e.g. {names[0]!r}): all images of the pool are taken for '
+                'unlabelled.', 'current', logging.WARNING)
     left = [
         i for i, image in full.images.items()
         if image['file_name'] not in labelled_names

@@ -248,7 +248,10 @@ def merge_annotations(*parts: Iterable[Mapping]) -> list[dict]:
     return rows
 
 
-def check_classes(coco: CocoData, classes: Sequence[str], where: str) -> None:
+def check_classes(coco: CocoData,
+                  classes: Sequence[str],
+                  where: str,
+                  allow_others: bool = False) -> None:
     """Compare a model's classes with the categories of a json.
 
     mmdet numbers its labels by the json's categories that are among
@@ -261,6 +264,8 @@ def check_classes(coco: CocoData, classes: Sequence[str], where: str) -> None:
         coco (CocoData): The file that trains or tests the model.
         classes (Sequence[str]): The ``classes`` of the data set's metainfo.
         where (str): The config key that holds them, for the message.
+        allow_others (bool): Whether annotations of other classes are ignored,
+            as mmdet does.
 
     Raises:
         ValueError: If names are missing or left over, or in another order.
@@ -273,6 +278,8 @@ def check_classes(coco: CocoData, classes: Sequence[str], where: str) -> None:
     missing = [c for c in classes if c not in set(coco.class_names)]
     extra = {c['id']: c['name'] for c in coco.categories
              if c['name'] not in known}
+    if allow_others:
+        extra = {}
     if extra:  # those that no annotation uses do no harm
         used = {a['category_id']
                 for a in chain.from_iterable(coco.annotations.values())}
@@ -286,7 +293,8 @@ def check_classes(coco: CocoData, classes: Sequence[str], where: str) -> None:
             text += (' Categories with annotations that the model does not '
                      f'know: {some(extra.values(), 10)}; mmdet would drop '
                      'them silently.')
-        remedy = ' (e.g. remove these annotations)' if extra else ''
+        remedy = (' (e.g. remove these annotations), or set active_learning.'
+                  'data.ignore_other_classes=True' if extra else '')
         raise ValueError(
             f'{text} Set {where} (and num_classes of the model) to the names '
             f'in the file, {some(coco.class_names, 10)}, or correct the file'

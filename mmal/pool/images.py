@@ -99,6 +99,9 @@ def check_images(coco: CocoData,
 
     def reason_of(image: dict) -> Optional[str]:
         path = osp.join(img_prefix, image['file_name'])
+        if '://' in image['file_name'] and backend_args is None:
+            return ('its file_name is an address: download the images, and '
+                    'write their names on the disk into the json')
         if decode:
             size = (image['width'], image['height'])
             return _decode(path, backend_args, size, apply_exif)

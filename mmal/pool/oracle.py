@@ -21,6 +21,7 @@ from .coco import (
     write_split,
 )
 from .layout import LabelDir, WorkDir
+from .names import match_names
 
 
 class LabelsPending(Exception):
@@ -222,11 +223,17 @@ class ManualOracle(BaseOracle):
             raise self._request(names)
         labels = load_coco(self.files.labels)
         theirs = _ids_by_name(labels)
+        try:
+            matched = match_names(theirs, names)
+        except ValueError as e:
+            raise ValueError(f'{labels.path}: {e}') from e
+        theirs = {ours: theirs[name] for name, ours in matched.items()}
         missing = [name for name in names if name not in theirs]
         if missing:
             raise self._request(
                 names, f'It lacks {len(missing)} of them: {some(missing)}. '
-                '(Names must be as in to_label.json, folders included.) ')
+                '(Names must be as in to_label.json, or as a labelling tool '
+                'makes them of these.) ')
         match = {theirs[name]: i for name, i in names.items()}
 
         # labelling tools that scale or rotate what they show write boxes
@@ -243,11 +250,15 @@ class ManualOracle(BaseOracle):
                 'original images: label those, unscaled and not rotated.')
         new = translate(labels, self.pool, match)
         # an untouched copy of the request has these images and no boxes too
-        if not new and labels.header.get('confirm_empty') is not True:
+        # Exports of a job that is half done list the other images as well.
+        drawn = {a['image_id'] for a in new}
+        empty = [name for name, i in names.items() if i not in drawn]
+        if empty and labels.header.get('confirm_empty') is not True:
             raise ValueError(
-                f'{labels.path} has no annotation for any of the '
-                f'{len(pending)} images asked for. Label them; if they are '
-                'all empty, add "confirm_empty": true to its top level.')
+                f'{labels.path} has no annotation for {len(empty)} of the '
+                f'{len(pending)} images asked for: {some(empty)}. Label them; '
+                'if there is nothing on them, add "confirm_empty": true to '
+                'the top level of the file.')
         write_split(
             self.files.accepted, self.pool, [*accepted.images, *pending],
             merge_annotations(accepted.annotations_of(accepted.images), new))

@@ -195,14 +195,22 @@ class Pool:
 
         Args:
             state (State): A saved state.
-            ids (Iterable[int | str]): All ids of the same COCO file.
+            ids (Iterable[int | str]): All ids of the same COCO file, which
+                may list more images by now.
 
         Raises:
             ValueError: If the file's images are not those of the state, or
                 the state contradicts itself.
         """
         pool = cls(ids)
-        if pool_hash(pool._ids) != state.pool_hash:
+        try:
+            chosen = {i for r in state.rounds for i in r['ids']}
+            chosen.update(image['id'] for image in state.unreadable)
+        except TypeError as e:
+            raise _corrupt('the state of the pool', str(e)) from e
+        # new photos may come while a run is under way
+        has_grown = len(pool) > state.num_images and chosen <= set(pool._ids)
+        if pool_hash(pool._ids) != state.pool_hash and not has_grown:
             raise ValueError(
                 f'the state was made with a pool of {state.num_images} '
                 f'images, but the COCO file now lists {len(pool._ids)} '

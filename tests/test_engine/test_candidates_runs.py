@@ -257,7 +257,7 @@ def test_counted_repetitions_may_leave_nothing_new(
     with pytest.raises(LabelsPending) as e:
         ActiveLearner(cfg).run()
     assert len(e.value.ids) == 4
-    labels = read(tmp_path, 'data', 'pool.json')
+    labels = dict(read(tmp_path, 'data', 'pool.json'), confirm_empty=True)
     write_json(str(tmp_path / 'work' / 'labels' / 'labels.json'), labels)
     ActiveLearner(cfg, resume=True).run()
     first, *others = rounds_of(cfg.work_dir)
@@ -308,5 +308,3 @@ def test_an_older_state_goes_on(tmp_path):
     assert [len(r) for r in ids_of(cfg.work_dir)] == [4, 3, 3]
     scores = Scores.load(str(tmp_path / 'work' / 'round_01' / 'scores.npz'))
     assert len(scores) == 12
-
-

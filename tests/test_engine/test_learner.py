@@ -266,7 +266,7 @@ def test_validation_of_its_own_interval_is_made_up_for(data, tmp_path):
 
 @pytest.mark.run
 def test_people_label_through_files(own_data, tmp_path):
-    full = edit(own_data, lambda c: None)
+    full = dict(edit(own_data, lambda c: None), confirm_empty=True)
     shutil.copy(f'{own_data}/pool.json', f'{own_data}/full.json')
     edit(own_data, lambda c: c.update(annotations=[]))
     cfg = config(
@@ -491,3 +491,47 @@ def test_full_disk_while_the_state_is_written(data, tmp_path, monkeypatch):
     assert len(read(tmp_path, 'state.json')['rounds']) == 1
     ActiveLearner(cfg, resume=True).run()
     assert len(read(tmp_path, 'state.json')['rounds']) == 2
+
+
+@pytest.mark.run
+def test_a_subset_of_the_classes(own_data, tmp_path):
+    """Annotations of other classes are ignored, if that is meant."""
+    cfg = config(own_data, tmp_path, rounds=1)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.metainfo = dict(classes=('class_0', 'class_1'))
+    cfg.model.bbox_head.num_classes = 2
+    with pytest.raises(ValueError, match='ignore_other_classes=True'):
+        ActiveLearner(copy.deepcopy(cfg))
+    cfg.active_learning.data.ignore_other_classes = True
+    learner = ActiveLearner(cfg)
+    assert 'of a class that is not trained' in learner.inputs.notes[0]
+    learner.run()
+    labelled = read(tmp_path, 'round_00', 'labelled.json')
+    boxes = sum(a['category_id'] < 3 for a in labelled['annotations'])
+    assert read(tmp_path, 'curve.json')['rounds'][0]['boxes'] == boxes
+
+
+@pytest.mark.run
+def test_a_pool_that_grows(own_data, tmp_path):
+    cfg = config(own_data, tmp_path, rounds=1)
+    ActiveLearner(copy.deepcopy(cfg)).run()
+
+    def grow(coco):
+        image = coco['images'][0]
+        coco['images'].append(dict(image, id=5, file_name='new.png'))
+        shutil.copy(f'{own_data}/images/{image["file_name"]}',
+                    f'{own_data}/images/new.png')
+
+    edit(own_data, grow)
+    cfg.active_learning.rounds = 2
+    ActiveLearner(cfg, resume=True).run()
+    state = read(tmp_path, 'state.json')
+    assert state['num_images'] == 13 and len(state['rounds']) == 2
+    assert '13 images now, 12 before' in state['meta']['notes'][0]
+
+
+def test_names_that_are_addresses_are_one_error(own_data, tmp_path):
+    edit(own_data, lambda c: [i.update(
+        file_name='http://host/' + i['file_name']) for i in c['images']])
+    with pytest.raises(ValueError, match='file_name is an address'):
+        ActiveLearner(config(own_data, tmp_path))

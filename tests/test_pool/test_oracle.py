@@ -112,7 +112,8 @@ class TestManualOracle:
             type='mmal.ManualOracle', pool=pool, work_dir=str(tmp_path)))
 
     def _label(self, oracle, images, annotations, **kwargs):
-        write_json(oracle.files.labels, _raw(images, annotations, **kwargs))
+        write_json(oracle.files.labels, dict(
+            _raw(images, annotations, **kwargs), confirm_empty=True))
 
     def test_asks_with_files(self, oracle, tmp_path):
         assert not oracle.knows_counts
@@ -153,6 +154,21 @@ class TestManualOracle:
         with pytest.raises(LabelsPending, match="lacks 1 .*'s/a.jpg'"):
             oracle.annotate([4, 5])
         assert not osp.exists(oracle.files.accepted)
+
+    def test_a_job_that_is_half_done_is_no_answer(self, oracle):
+        write_json(oracle.files.labels, _raw(
+            [_image(4), _image(5, 's/a.jpg')], [_box(1, 4)]))
+        with pytest.raises(ValueError, match=r"1 of the 2 images.*'s/a\.jpg'"
+                           '.*confirm_empty'):
+            oracle.annotate([4, 5])
+        assert not osp.exists(oracle.files.accepted)
+
+    def test_names_of_a_labelling_tool(self, oracle):
+        self._label(oracle, [_image(1, 'images\\4.jpg'),
+                             _image(2, 'upload/0a1b2c3d-a.jpg')],
+                    [_box(1, 1), _box(2, 2)])
+        given = oracle.annotate([4, 5])
+        assert sorted(a['image_id'] for a in given) == [4, 5]
 
     def test_an_untouched_request_is_no_answer(self, oracle):
         with pytest.raises(LabelsPending):

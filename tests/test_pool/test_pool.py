@@ -128,9 +128,16 @@ def test_round_trip(pool, tmp_path):
                            '1 unreadable)')
 
 
+def test_a_pool_may_grow(pool):
+    grown = Pool.from_state(pool.to_state('', 0), [100, *IDS, 200])
+    assert ids_of_rounds(grown) == ids_of_rounds(pool)
+    assert grown.unlabelled() == [100, 3, 200]
+    assert unreadable(grown) == unreadable(pool)
+
+
 def test_another_json_is_refused(pool):
-    with pytest.raises(ValueError, match='5 images.*now lists 6'):
-        Pool.from_state(pool.to_state('', 0), [*IDS, 100])
+    with pytest.raises(ValueError, match='5 images.*now lists 7'):
+        Pool.from_state(pool.to_state('', 0), [*IDS[1:], 100, 200, 300])
     with pytest.raises(ValueError, match='or other ids'):
         Pool.from_state(pool.to_state('', 0), [7, 'x', '3', 12, 100])
 

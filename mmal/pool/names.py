@@ -1,0 +1,80 @@
+"""File names that labelling tools have changed, found again."""
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from urllib.parse import unquote
+
+from .coco import some
+
+# Roboflow: photo_jpg.rf.0123….jpg is photo.jpg
+_ROBOFLOW = re.compile(r'_([A-Za-z0-9]+)\.rf\.[0-9A-Za-z]{16,}\.[A-Za-z]+$')
+# Label Studio: 0a1b2c3d-photo.jpg was uploaded as photo.jpg
+_UPLOAD = re.compile(r'^[0-9a-f]{8}-')
+
+
+def match_names(theirs: Iterable[str],
+                ours: Collection[str]) -> dict[str, str]:
+    """Which of our images each name of another file means.
+
+    Tried in this order: the same name; the same with the other separators,
+    another form of accents, or written as part of an address; the names that
+    Label Studio and Roboflow make of ours; the same name in another folder,
+    where only one image of ours is called so.
+
+    Args:
+        theirs (iterable[str]): File names of another file.
+        ours (collection[str]): Those of the pool.
+
+    Returns:
+        dict[str, str]: Their name to ours, for those that are found.
+
+    Raises:
+        ValueError: If two of their names mean one image of ours.
+    """
+    forms: dict[str, str] = {}
+    for name in ours:
+        forms.setdefault(_plain(name), name)
+    last = Counter(_last(name) for name in ours)
+    by_last = {_last(name): name for name in ours if last[_last(name)] == 1}
+    matched: dict[str, str] = {}
+    known = set(ours)
+    for name in theirs:
+        if name in known:
+            matched[name] = name
+            continue
+        candidates = list(_candidates(name))
+        found = next((forms[c] for c in candidates if c in forms), None) or \
+            next((by_last[_last(c)] for c in candidates
+                  if _last(c) in by_last), None)
+        if found is not None:
+            matched[name] = found
+    times = Counter(matched.values())
+    doubtful = [n for n, image in matched.items() if times[image] > 1]
+    if doubtful:
+        raise ValueError(
+            'several names mean the same image of the pool: '
+            f'{some(doubtful)}. Keep one entry for each image.')
+    return matched
+
+
+def _candidates(name: str) -> Iterator[str]:
+    """What a name may have been before a labelling tool changed it."""
+    plain = _plain(name)
+    yield plain
+    address = unquote(plain.rsplit('?d=', 1)[-1])
+    yield address
+    folder, _, last = address.rpartition('/')
+    prefix = f'{folder}/' if folder else ''
+    yield prefix + _UPLOAD.sub('', last)
+    yield prefix + _ROBOFLOW.sub(r'.\1', last)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize('NFC', name).replace('\\', '/')
+
+
+def _last(name: str) -> str:
+    return _plain(name).rsplit('/', 1)[-1]
