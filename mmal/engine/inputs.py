@@ -126,11 +126,18 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     # The other processes never see an annotation of the pool.
     full = only_on_main(read_pool)
     rule = on_main(lambda: TrainingRule.of(dataset, full, classes_of(dataset)))
-    untrained = on_main(lambda: ignore_untrained(
-        full.annotations_of(full.ids), full.images, rule))
     coco = on_main(lambda: full.without_annotations())
     oracle = only_on_main(
         lambda: build(settings, 'oracle', pool=full, work_dir=work.path))
+
+    def mark_untrained() -> tuple[int, dict[str, int]]:
+        # the oracle may look labels up in another file than the pool's
+        annotations = oracle.annotate(coco.ids) if oracle.knows_counts else \
+            full.annotations_of(full.ids)
+        return len(annotations), ignore_untrained(
+            annotations, coco.images, rule)
+
+    number, untrained = on_main(mark_untrained)
     query = Query(settings, coco, image_prefix(dataset))
     val = only_on_main(
         lambda: check_val(cfg, settings.data.ignore_other_classes))
@@ -156,7 +163,7 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
         query.check(model, scoring_splits(cfg, settings, work.round(0), []))
 
     on_main(check)
-    notes = on_main(lambda: _notes(full, val, untrained))
+    notes = on_main(lambda: _notes(full, val, number, untrained))
     return RunInputs(cfg, settings, dataset, coco, val, oracle, query, rule,
                      initial.ids, is_labelled, unreadable, notes)
 
@@ -208,7 +215,7 @@ def trained_counts(coco: CocoData, annotations: list[dict],
         f'{advice}')
 
 
-def _notes(full: CocoData, val: Optional[CocoData],
+def _notes(full: CocoData, val: Optional[CocoData], number: int,
            untrained: dict[str, int]) -> list[str]:
     """What a reader should know of the data."""
     notes = [
@@ -216,7 +223,6 @@ def _notes(full: CocoData, val: Optional[CocoData],
         for coco in (full, val) if coco is not None and coco.repairs
     ]
     if untrained:
-        number = sum(map(len, full.annotations.values()))
         notes.append(
             f'{full.path}: not trained on as boxes, and not counted, are of '
             f'{number:,} annotations ' +

@@ -129,8 +129,10 @@ def _make_runner(inputs: RunInputs,
     write_round_splits(folder, inputs.coco, pool, annotations)
     if inputs.settings.reselects:
         write_candidates(folder, inputs.coco, pool)
-    val = inputs.val
-    if val is not None and val.repairs:
+    # every process validates: all need the repaired file
+    val = on_main(lambda: inputs.val
+                  if inputs.val is not None and inputs.val.repairs else None)
+    if val is not None:
         write_split(work.val, val, val.ids, val.annotations_of(val.ids))
     cfg = inputs.cfg.copy()
     cfg.work_dir = work.path
