@@ -4,6 +4,7 @@ from __future__ import annotations
 import logging
 import os
 import os.path as osp
+from functools import partial
 from typing import Optional
 
 from mmengine.config import Config
@@ -12,7 +13,14 @@ from torch import nn
 
 from mmal.dist import on_main, only_on_main
 from mmal.fileio import discard_leftovers, write_text
-from mmal.pool import BaseOracle, CocoData, CocoOracle, load_coco, write_split
+from mmal.pool import (
+    BaseOracle,
+    CocoData,
+    CocoOracle,
+    load_coco,
+    read_size,
+    write_split,
+)
 from mmal.pool.layout import RoundDir
 from mmal.pool.names import match_names
 from mmal.scoring.data import Split
@@ -128,7 +136,10 @@ def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
                   reselects: bool) -> CocoData:
     """Read the pool and write what there is to choose from; the folder holds
     nothing of another query then."""
-    full = load_coco(dataset['ann_file'], need_annotations=False)
+    full = load_coco(
+        dataset['ann_file'],
+        need_annotations=False,
+        read_size=partial(read_size, image_prefix(dataset)))
     check_pool(full, dataset)
     labelled_names = set()
     if labelled is not None:

@@ -60,7 +60,7 @@ def make_canonical(raw: Mapping,
     repairs = Repairs()
     out = dict(raw)
     images, annotations = out['images'], out['annotations']
-    _whole_ids(images, 'id', 'image', repairs)
+    _whole_ids(images, 'id', 'image id', repairs)
     image_ids = _hashable(images, 'id')
     _whole_ids(annotations, 'image_id', 'image_id', repairs, image_ids)
     out['categories'] = _join_categories(
@@ -120,7 +120,7 @@ def _whole_ids(rows: Sequence[dict], key: str, what: str, repairs: Repairs,
         if number is not value and (known is None or number in known):
             row[key] = number
             changed += 1
-    repairs.add(changed, f'"{what}" made a whole number')
+    repairs.add(changed, f'{what} made a whole number')
 
 
 def _join_categories(categories: list[dict], annotations: Sequence[dict],

@@ -46,11 +46,11 @@ def match_names(theirs: Iterable[str],
             matched[name] = name
             continue
         candidates = list(_candidates(name))
-        found = next((forms[c] for c in candidates if c in forms), None) or \
+        image = next((forms[c] for c in candidates if c in forms), None) or \
             next((by_last[_last(c)] for c in candidates
                   if _last(c) in by_last), None)
-        if found is not None:
-            matched[name] = found
+        if image is not None:
+            matched[name] = image
     times = Counter(matched.values())
     doubtful = [n for n, image in matched.items() if times[image] > 1]
     if doubtful:

@@ -535,3 +535,17 @@ def test_names_that_are_addresses_are_one_error(own_data, tmp_path):
         file_name='http://host/' + i['file_name']) for i in c['images']])
     with pytest.raises(ValueError, match='file_name is an address'):
         ActiveLearner(config(own_data, tmp_path))
+
+
+def test_boxes_of_another_file_are_judged_alike(own_data, tmp_path):
+    """A budget in boxes must not pay for boxes that mmdet leaves out."""
+    full = edit(own_data, lambda c: [
+        a['bbox'].__setitem__(2, .5) for a in c['annotations'][::2]])
+    with open(f'{own_data}/full.json', 'w') as f:
+        json.dump(full, f)
+    edit(own_data, lambda c: c.update(annotations=[]))
+    learner = ActiveLearner(config(own_data, tmp_path, oracle=dict(
+        type='mmal.CocoOracle', ann_file=f'{own_data}/full.json')))
+    oracle, ids = learner.inputs.oracle, learner.inputs.coco.ids
+    assert oracle.count_boxes(ids).sum() == len(full['annotations'][1::2])
+    assert 'a side below one pixel' in learner.inputs.notes[0]
