@@ -150,6 +150,12 @@ def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
         matched = match_names(
             names, {i['file_name'] for i in full.images.values()})
         labelled_names = set(matched.values())
+        renamed = [n for n, image in matched.items() if n != image]
+        if renamed:
+            print_log(
+                f'{len(renamed):,} images of {labelled} are known by other '
+                f'names in {full.path}: {renamed[0]!r} is '
+                f'{matched[renamed[0]]!r}.', 'current', logging.WARNING)
         if not labelled_names:
             print_log(
                 f'No image of {labelled} is in {full.path} by its file name '

@@ -185,9 +185,9 @@ def _fill_sizes(images: Sequence[dict], read_size: Optional[ReadSize],
                 row['width'], row['height'] = numbers
                 rewritten += 1
         elif read_size is not None and isinstance(row.get('file_name'), str):
-            found = read_size(row['file_name'])
-            if not isinstance(found, str):
-                row['width'], row['height'] = found
+            actual = read_size(row['file_name'])
+            if not isinstance(actual, str):
+                row['width'], row['height'] = actual
                 read += 1
     repairs.add(rewritten, 'width or height made a whole number')
     repairs.add(read, 'width and height read from the image')
@@ -236,9 +236,9 @@ def _fill_boxes(annotations: Sequence[dict], repairs: Repairs) -> None:
     from_masks = from_text = 0
     for row, box in zip(annotations, boxes):
         if box is None or box == []:
-            found = box_of(row.get('segmentation'))
-            if found is not None:
-                row['bbox'] = found
+            around = box_of(row.get('segmentation'))
+            if around is not None:
+                row['bbox'] = around
                 from_masks += 1
         elif isinstance(box, (list, tuple)) and any(
                 isinstance(v, str) for v in box):

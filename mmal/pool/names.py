@@ -16,17 +16,21 @@ _UPLOAD = re.compile(r'^[0-9a-f]{8}-')
 
 
 def match_names(theirs: Iterable[str],
-                ours: Collection[str]) -> dict[str, str]:
+                ours: Collection[str],
+                other_folders: bool = False) -> dict[str, str]:
     """Which of our images each name of another file means.
 
     Tried in this order: the same name; the same with the other separators,
     another form of accents, or written as part of an address; the names that
-    Label Studio and Roboflow make of ours; the same name in another folder,
-    where only one image of ours is called so.
+    Label Studio and Roboflow make of ours; the same path below more or fewer
+    folders, where only one image of ours has it.
 
     Args:
         theirs (iterable[str]): File names of another file.
         ours (collection[str]): Those of the pool.
+        other_folders (bool): Whether folders may be others altogether, as
+            labelling tools make them. Elsewhere ``a/1.jpg`` and ``b/1.jpg``
+            are two photos.
 
     Returns:
         dict[str, str]: Their name to ours, for those that are found.
@@ -37,8 +41,9 @@ def match_names(theirs: Iterable[str],
     forms: dict[str, str] = {}
     for name in ours:
         forms.setdefault(_plain(name), name)
-    last = Counter(_last(name) for name in ours)
-    by_last = {_last(name): name for name in ours if last[_last(name)] == 1}
+    endings = Counter(e for name in ours for e in _endings(_plain(name)))
+    by_ending = {e: name for name in ours for e in _endings(_plain(name))
+                 if endings[e] == 1}
     matched: dict[str, str] = {}
     known = set(ours)
     for name in theirs:
@@ -46,9 +51,15 @@ def match_names(theirs: Iterable[str],
             matched[name] = name
             continue
         candidates = list(_candidates(name))
+        # more folders on our side, then more on theirs
         image = next((forms[c] for c in candidates if c in forms), None) or \
-            next((by_last[_last(c)] for c in candidates
-                  if _last(c) in by_last), None)
+            next((by_ending[c] for c in candidates if c in by_ending),
+                 None) or \
+            next((forms[e] for c in candidates for e in _endings(c)
+                  if e in forms), None)
+        if image is None and other_folders:
+            image = next((by_ending[e] for c in candidates
+                          for e in _endings(c) if e in by_ending), None)
         if image is not None:
             matched[name] = image
     times = Counter(matched.values())
@@ -76,5 +87,8 @@ def _plain(name: str) -> str:
     return unicodedata.normalize('NFC', name).replace('\\', '/')
 
 
-def _last(name: str) -> str:
-    return _plain(name).rsplit('/', 1)[-1]
+def _endings(path: str) -> Iterator[str]:
+    """A path without its first folder, its first two and so on."""
+    while '/' in path:
+        path = path.split('/', 1)[1]
+        yield path

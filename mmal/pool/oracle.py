@@ -224,7 +224,7 @@ class ManualOracle(BaseOracle):
         labels = load_coco(self.files.labels)
         theirs = _ids_by_name(labels)
         try:
-            matched = match_names(theirs, names)
+            matched = match_names(theirs, names, other_folders=True)
         except ValueError as e:
             raise ValueError(f'{labels.path}: {e}') from e
         theirs = {ours: theirs[name] for name, ours in matched.items()}

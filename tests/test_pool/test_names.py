@@ -27,7 +27,19 @@ def test_names_of_labelling_tools_are_found_again(change):
     assert match_names(names, ours) == dict(zip(names, ours))
 
 
+def test_the_same_name_in_another_folder_is_another_photo():
+    """But for labelling tools, which put all into folders of their own."""
+    assert match_names(['a/1.png'], ['b/1.png']) == {}
+    assert match_names(['a/1.png'], ['b/1.png'], other_folders=True) == {
+        'a/1.png': 'b/1.png'}
+    assert match_names(['1.png'], ['b/1.png']) == {'1.png': 'b/1.png'}
+    assert match_names(['x/b/1.png'], ['b/1.png']) == {'x/b/1.png': 'b/1.png'}
+
+
 def test_a_name_in_two_folders_is_not_guessed():
+    assert match_names(['1.png'], ['a/1.png', 'b/1.png']) == {}
+    assert match_names(['c/1.png'], ['a/1.png', 'b/1.png'],
+                       other_folders=True) == {}
     assert match_names(['c/1.png'], ['a/1.png', 'b/1.png']) == {}
     assert match_names(['a\\1.png'], ['a/1.png', 'b/1.png']) == {
         'a\\1.png': 'a/1.png'}
