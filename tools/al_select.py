@@ -12,11 +12,9 @@ from mmal.dist import setup_dist
 from mmal.engine.checks import check_model
 from mmal.engine.cli import (
     add_common_options,
-    load_config,
-    merge_options,
     run_or_explain,
 )
-from mmal.engine.mmdet_schema import check_mmdet_config
+from mmal.engine.select_config import prepare_pool, query_config
 from mmal.engine.settings import Settings, pool_dataset
 from mmal.engine.single_query import query_once
 from mmal.models.utils import load_weights
@@ -24,38 +22,44 @@ from mmal.models.utils import load_weights
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
-    add_common_options(parser)
+    add_common_options(
+        parser,
+        config="mmdet config of the detector, or its name 'mmdet::…'")
     parser.add_argument('checkpoint', help='the trained detector')
+    parser.add_argument(
+        '--pool',
+        help='COCO json of the pool, or a folder of photos, of which '
+        'pool.json is made in --out-dir (default: the config\'s pool)')
+    parser.add_argument(
+        '--pool-images',
+        help='folder that file names of the json are relative to (default: '
+        'that of the config\'s training images, or the folder of the json)')
+    parser.add_argument('--budget', type=int, help='how many to choose')
+    parser.add_argument(
+        '--scorer',
+        help='short name, e.g. entropy, margin, isal, random (the table is '
+        'in docs/getting_started.md), or a class, e.g. mmal.GradScorer; '
+        'default: the config\'s, or detection-entropy')
+    parser.add_argument(
+        '--selector',
+        help='short name, e.g. top, core-set, k-means, or a class; default: '
+        'the config\'s, or top')
     parser.add_argument(
         '--labelled',
         help='COCO json of the labelled images; they are no candidates '
         "(but by active_learning.candidates='all')")
     parser.add_argument(
-        '--pool', help='COCO json of the pool (default: the config\'s)')
-    parser.add_argument('--budget', type=int, help='how many to choose')
+        '--labelled-images',
+        help='folder that file names of --labelled are relative to, where '
+        'they are not among the pool\'s images (default: that of the '
+        'config\'s training images if it has an active_learning block, or '
+        'else the pool\'s)')
     parser.add_argument(
         '--out-dir',
         help='where selected.json goes (default: work_dirs/<config>_select)')
     args = parser.parse_args(argv)
     args.amp, args.work_dir = False, args.out_dir
     return args
-
-
-def query_config(args):
-    cfg = load_config(args, default_suffix='_select')
-    if not osp.isfile(args.checkpoint):
-        raise FileNotFoundError(
-            f'there is no checkpoint {args.checkpoint}.')
-    options = {}
-    if args.pool is not None:
-        options['active_learning.data.ann_file'] = osp.abspath(args.pool)
-    if args.budget is not None:
-        options['active_learning.budget.size'] = args.budget
-    merge_options(cfg, options)
-    # the block first, so that its mistakes are named before others
-    Settings.from_config(cfg)
-    check_mmdet_config(cfg)
-    return cfg
 
 
 def load_model(cfg, checkpoint):
@@ -73,9 +77,12 @@ def main(argv=None):
     def work():
         cfg = query_config(args)
         setup_dist(args.launcher)
+        if args.pool is not None:
+            prepare_pool(cfg, args)
         init_default_scope(cfg.get('default_scope') or 'mmdet')
         model = load_model(cfg, args.checkpoint)
-        chosen = query_once(cfg, model, cfg.work_dir, args.labelled)
+        chosen = query_once(cfg, model, cfg.work_dir, args.labelled,
+                            args.labelled_images)
         if is_main_process():
             print(f'{chosen}: {osp.join(cfg.work_dir, "selected.json")}')
 

@@ -45,3 +45,21 @@ def register() -> None:
 
     config.get_installed_path = get_installed_path
     config.Config._get_cfg_path = staticmethod(mark_types_as_mmdets)
+
+
+def path_of_config(name: str) -> str:
+    """The file of a config that a package brings.
+
+    Args:
+        name (str): E.g. ``mmdet::retinanet/retinanet_r50_fpn_1x_coco.py``.
+
+    Raises:
+        FileNotFoundError: If there is no such package or config.
+    """
+    try:
+        return config.Config._get_cfg_path(name, '')[0]
+    except (AssertionError, ImportError, OSError, ValueError) as e:
+        raise FileNotFoundError(
+            f'there is no config {name}: {e} Write the package, :: and the '
+            "config's path below configs/, e.g. "
+            'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py.') from e

@@ -47,7 +47,8 @@ class UnlabelledOracle(BaseOracle):
 def query_once(cfg: Config,
                model: nn.Module,
                folder: str,
-               labelled: Optional[str] = None) -> QueryResult:
+               labelled: Optional[str] = None,
+               labelled_images: Optional[str] = None) -> QueryResult:
     """Score the images of a pool that are not labelled yet and choose.
 
     Writes ``unlabelled.json``, ``scores.npz``, ``selected.json`` and
@@ -66,6 +67,9 @@ def query_once(cfg: Config,
         labelled (str, optional): COCO file of the labelled images. Those of
             the pool with the same file name are labelled. Without it no
             image is, and scorers that need labels cannot be used.
+        labelled_images (str, optional): The folder of these images. Without
+            it they are read where the training images of the config are, and
+            at least one must be in the pool.
 
     Returns:
         QueryResult: The same in every process.
@@ -78,7 +82,7 @@ def query_once(cfg: Config,
     files = RoundDir(osp.abspath(folder))
     # The other processes never see an annotation of the pool.
     full = only_on_main(lambda: _write_splits(
-        dataset, labelled, files, settings.reselects))
+        dataset, labelled, labelled_images, files, settings.reselects))
     pool = on_main(lambda: full.without_annotations())
     oracle = only_on_main(
         lambda: CocoOracle(pool=full)
@@ -94,7 +98,8 @@ def query_once(cfg: Config,
             'images: name their COCO file with --labelled, or set '
             'active_learning.selector.start.')
     check_committee(query.scorer, query.committee, model, in_run=False)
-    splits = _splits(cfg, dataset, files, labelled, settings.reselects)
+    splits = _splits(cfg, dataset, files, labelled, labelled_images,
+                     settings.reselects)
     query.check(model, splits)
     result = query.run(model, splits, 0, files, oracle)
 
@@ -129,10 +134,11 @@ def query_after_training(cfg: Config, model: nn.Module,
     """:func:`query_once` with the images trained on as the labelled ones."""
     dataset = innermost_dataset(cfg.train_dataloader.dataset)
     labelled = absolute(dataset, dataset['ann_file'])
-    return query_once(cfg, model, folder, labelled)
+    return query_once(cfg, model, folder, labelled, image_prefix(dataset))
 
 
-def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
+def _write_splits(dataset: dict, labelled: Optional[str],
+                  labelled_images: Optional[str], files: RoundDir,
                   reselects: bool) -> CocoData:
     """Read the pool and write what there is to choose from; the folder holds
     nothing of another query then."""
@@ -140,7 +146,8 @@ def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
         dataset['ann_file'],
         need_annotations=False,
         read_size=partial(read_size, image_prefix(dataset)))
-    check_pool(full, dataset)
+    if full.annotations:  # categories that nobody uses may be any
+        check_pool(full, dataset)
     labelled_names = set()
     if labelled is not None:
         coco = load_coco(labelled)
@@ -156,11 +163,17 @@ def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
                 f'{len(renamed):,} images of {labelled} are known by other '
                 f'names in {full.path}: {renamed[0]!r} is '
                 f'{matched[renamed[0]]!r}.', 'current', logging.WARNING)
-        if not labelled_names:
-            print_log(
-                f'No image of {labelled} is in {full.path} by its file name '
-                f'(e.g. {names[0]!r}): all images of the pool are taken for '
-                'unlabelled.', 'current', logging.WARNING)
+        if not labelled_names and labelled_images is None:
+            raise ValueError(
+                f'no image of {labelled} is in {full.path} by its file name '
+                f'(e.g. {names[0]!r}; the pool has e.g. '
+                f'{next(iter(full.images.values()))["file_name"]!r}). If none '
+                'of the pool is labelled, say where the labelled images are '
+                'with --labelled-images.')
+        print_log(
+            f'{len(labelled_names):,} of {len(names):,} images of {labelled} '
+            f'are in {full.path}, which has '
+            f'{len(full.images) - len(labelled_names):,} others.', 'current')
     left = [
         i for i, image in full.images.items()
         if image['file_name'] not in labelled_names
@@ -181,7 +194,8 @@ def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
 
 
 def _splits(cfg: Config, dataset: dict, files: RoundDir,
-            labelled: Optional[str], reselects: bool) -> dict[str, Split]:
+            labelled: Optional[str], labelled_images: Optional[str],
+            reselects: bool) -> dict[str, Split]:
     pipeline = test_pipeline(cfg)
     paths = dict(unlabelled=files.unlabelled)
     if reselects:
@@ -196,6 +210,9 @@ def _splits(cfg: Config, dataset: dict, files: RoundDir,
             innermost_dataset(cfg.train_dataloader.dataset),
             pipeline=pipeline,
             ann_file=osp.abspath(labelled))
+        if labelled_images is not None:
+            images = osp.abspath(labelled_images)
+            trained.update(data_root='', data_prefix=dict(img=images))
         splits['labelled'] = splits['initial'] = Split(trained, labels=True)
     if cfg.get('val_dataloader'):
         val = dict(
