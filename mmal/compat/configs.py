@@ -60,6 +60,6 @@ def path_of_config(name: str) -> str:
         return config.Config._get_cfg_path(name, '')[0]
     except (AssertionError, ImportError, OSError, ValueError) as e:
         raise FileNotFoundError(
-            f'there is no config {name}: {e} Write the package, :: and the '
+            f'there is no config {name}: {e}. Write the package, :: and the '
             "config's path below configs/, e.g. "
             'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py.') from e
