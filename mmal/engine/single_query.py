@@ -102,6 +102,8 @@ def query_once(cfg: Config,
                      settings.reselects)
     query.check(model, splits)
     result = query.run(model, splits, 0, files, oracle)
+    if result.note:
+        print_log(f'{result.note}.', 'current', logging.WARNING)
 
     def write_names() -> None:
         lists = {files.selected_names: result.new}
