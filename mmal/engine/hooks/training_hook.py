@@ -134,13 +134,14 @@ def add_zero_aps(metrics: dict, runner: Runner) -> None:
     for metric in runner.val_loop.evaluator.metrics:
         if not isinstance(metric, CocoMetric) or metric.format_only:
             continue
-        prefix = f'{metric.prefix}/' if metric.prefix else ''
         for kind in ('bbox', 'segm'):
+            start = f'{metric.prefix}/{kind}_' if metric.prefix else f'{kind}_'
+            if kind not in metric.metrics or any(
+                    key.startswith(start) for key in metrics):
+                continue
             for item in ('mAP', 'mAP_50', 'mAP_75'):
-                wanted = kind in metric.metrics and item in (
-                    metric.metric_items or (item, ))
-                if wanted:
-                    metrics.setdefault(f'{prefix}{kind}_{item}', 0.0)
+                if item in (metric.metric_items or (item, )):
+                    metrics[start + item] = 0.0
 
 
 def _metrics_file(runner: Runner) -> str:
