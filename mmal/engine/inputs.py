@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os.path as osp
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Optional
 
@@ -14,6 +14,8 @@ from mmal.dist import on_main, only_on_main, setup_dist
 from mmal.pool import (
     BaseOracle,
     CocoData,
+    DataRecord,
+    ImageTable,
     Initial,
     TrainingRule,
     UnreadableImage,
@@ -58,6 +60,7 @@ class RunInputs:
             asked.
         unreadable (list[UnreadableImage]): Images found to be unreadable.
         notes (list[str]): What was repaired or is not trained on.
+        data (DataRecord, optional): What the data are; in process 0 alone.
     """
     cfg: Config
     settings: Settings
@@ -71,6 +74,7 @@ class RunInputs:
     is_labelled: bool
     unreadable: list[UnreadableImage]
     notes: list[str]
+    data: Optional[DataRecord]
 
     @property
     def img_prefix(self) -> str:
@@ -130,10 +134,13 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     oracle = only_on_main(
         lambda: build(settings, 'oracle', pool=full, work_dir=work.path))
 
+    tables: dict[str, ImageTable] = {}  # in process 0 alone
+
     def mark_untrained() -> tuple[int, dict[str, int]]:
         # the oracle may look labels up in another file than the pool's
         annotations = oracle.annotate(coco.ids) if oracle.knows_counts else \
             full.annotations_of(full.ids)
+        tables['pool'] = ImageTable.of(full, annotations)
         return len(annotations), ignore_untrained(
             annotations, coco.images, rule)
 
@@ -145,6 +152,18 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     initial, unreadable = on_main(lambda: _draw_initial(
         settings, coco, dataset, decode=not osp.exists(work.state)))
     oracle = only_on_main(lambda: initial.before(oracle))
+
+    def record_data() -> DataRecord:
+        if initial.annotations is not None:
+            first = replace(full, images={
+                i: full.images[i] for i in initial.ids})
+            tables['initial'] = ImageTable.of(first, initial.annotations)
+        if val is not None:
+            tables['validation'] = ImageTable.of(
+                val, val.annotations_of(val.ids))
+        return DataRecord(list(full.class_names), tables)
+
+    data = only_on_main(record_data)
 
     is_labelled = on_main(lambda: oracle.knows_counts
                           or initial.annotations is not None)
@@ -165,7 +184,7 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     on_main(check)
     notes = on_main(lambda: _notes(full, val, number, untrained))
     return RunInputs(cfg, settings, dataset, coco, val, oracle, query, rule,
-                     initial.ids, is_labelled, unreadable, notes)
+                     initial.ids, is_labelled, unreadable, notes, data)
 
 
 def trained_counts(coco: CocoData, annotations: list[dict],

@@ -21,7 +21,7 @@ from mmal.pool.layout import RoundDir, WorkDir
 from mmal.reporting import Curve, Record, round_table, write_report
 from .fingerprint import digest, fingerprint
 from .inputs import RunInputs, read_inputs, trained_counts
-from .lock import lock_run_dir
+from .lock import lock_data, lock_run_dir
 from .members import train_members
 from .query_result import QueryResult
 from .rehearsal import rehearse
@@ -79,7 +79,7 @@ class ActiveLearner:
             logger_name='mmal',
             log_file=self.work.log,
             file_mode='a')
-        for note in self.inputs.notes:
+        for note in [*self.inputs.notes, *self.state.news]:
             self.logger.warning(note)
         on_main(self._write_val)
 
@@ -180,6 +180,8 @@ class ActiveLearner:
                 f'{len(ids) - images:,} of {len(ids):,} labelled images '
                 '(filter_cfg of the training set: empty, or smaller than '
                 'min_size).')
+        if self.inputs.data.add_files(coco, self.inputs.img_prefix, ids):
+            self.inputs.data.save(self.work.data)
         write_round_splits(folder, coco, pool, annotations)
         write_repeats(folder, pool)
         if self.settings.reselects:
@@ -257,15 +259,21 @@ def _open_state(work: WorkDir, inputs: RunInputs, resume: bool,
     config_hash = digest(content)
     is_resumed = on_main(lambda: lock_run_dir(
         work, content, resume, inputs.cfg.pretty_text, accept_changes))
-    if not is_resumed:
+    if is_resumed:
+        state = RunState.load(work, inputs.coco.ids)
+        news = on_main(lambda: lock_data(
+            work, inputs.data, inputs.coco, inputs.img_prefix,
+            state.pool.labelled(), accept_changes))
+        if state.config_hash != config_hash:
+            state.config_hash = config_hash
+            news.append('the config was changed')
+        state.add_notes(news)
+    else:
         state = RunState(work, Pool(inputs.coco.ids), config_hash,
                          inputs.settings.seed)
         state.commit(inputs.initial_ids, inputs.unreadable, '')
-        on_main(state.save)
-        return state
-    state = RunState.load(work, inputs.coco.ids)
-    if state.config_hash != config_hash:
-        state.config_hash = config_hash
-        state.notes.append(f'round {state.round}: the config was changed')
-    on_main(state.save)  # with what is new in the pool or the config
+    # The state comes first: a kill before the record is written finds the
+    # same news again, and notes them once.
+    on_main(state.save)
+    on_main(lambda: inputs.data.save(work.data))
     return state

@@ -15,6 +15,7 @@ from .coco import (
     merge_annotations,
     write_split,
 )
+from .data_record import DataRecord, ImageTable
 from .images import (
     UnreadableImage,
     UnreadableImagesError,
@@ -42,8 +43,9 @@ from .training_rule import (
 
 __all__ = [
     'Acquisition', 'BUDGETS', 'BaseBudget', 'BaseOracle', 'BoxBudget',
-    'CocoData', 'CocoOracle', 'ImageBudget', 'Initial', 'LabelsPending',
-    'ManualOracle', 'Pool', 'RepeatImages', 'State', 'TrainingRule',
+    'CocoData', 'CocoOracle', 'DataRecord', 'ImageBudget', 'ImageTable',
+    'Initial', 'LabelsPending', 'ManualOracle', 'Pool', 'RepeatImages',
+    'State', 'TrainingRule',
     'UnreadableImage', 'UnreadableImagesError', 'build_budget', 'check_boxes',
     'check_classes', 'check_images', 'count_boxes', 'draw_initial',
     'duplicate_files', 'ignore_untrained', 'initial_ids', 'is_box',
