@@ -4,7 +4,6 @@ from __future__ import annotations
 import copy
 import logging
 import os.path as osp
-from functools import partial
 from typing import Optional
 
 from mmdet.registry import MODELS
@@ -17,8 +16,7 @@ from mmal.pool import (
     check_boxes,
     check_classes,
     check_images,
-    load_coco,
-    read_size,
+    load_with_images,
 )
 from .dataset_config import innermost_dataset
 from .mmdet_schema import check_mmdet_config
@@ -81,9 +79,8 @@ def check_val(cfg: Config,
     dataset = innermost_dataset(cfg.val_dataloader.dataset)
     classes = classes_of(dataset, 'val_dataloader.dataset')
     try:
-        coco = load_coco(
-            absolute(dataset, dataset['ann_file']),
-            read_size=partial(read_size, image_prefix(dataset)))
+        coco = load_with_images(
+            absolute(dataset, dataset['ann_file']), image_prefix(dataset))
     except IsADirectoryError as e:
         raise ValueError(f'val_dataloader.dataset.ann_file: {e}') from e
     check_boxes(coco)

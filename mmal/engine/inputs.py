@@ -4,7 +4,6 @@ from __future__ import annotations
 import os.path as osp
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Optional
 
 from mmengine.config import Config
@@ -26,8 +25,7 @@ from mmal.pool import (
     duplicate_files,
     ignore_untrained,
     initial_ids,
-    load_coco,
-    read_size,
+    load_with_images,
 )
 from mmal.pool.coco import group_by_image
 from mmal.pool.layout import WorkDir
@@ -108,10 +106,10 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
 
     def read_pool() -> CocoData:
         try:
-            full = load_coco(
+            full = load_with_images(
                 dataset['ann_file'],
+                image_prefix(dataset),
                 need_annotations=False,
-                read_size=partial(read_size, image_prefix(dataset)),
                 crowd=settings.data.crowd)
         except FileNotFoundError as e:
             source = settings.data.source

@@ -17,6 +17,7 @@ from mmal.pool import (
     write_round_splits,
     write_split,
 )
+from mmal.pool.coco import some
 from mmal.pool.layout import RoundDir, WorkDir
 from mmal.reporting import Curve, Record, round_table, write_report
 from .fingerprint import digest, fingerprint
@@ -164,6 +165,14 @@ class ActiveLearner:
         """
         pool, coco, rule = self.state.pool, self.inputs.coco, self.inputs.rule
         ids = pool.labelled()
+        if not osp.exists(folder.labelled):  # a round in progress stays as is
+            corrected = self.inputs.oracle.take_corrections(self.state.round)
+            if corrected:
+                note = (f'labels of {len(corrected):,} images were corrected '
+                        f'and count from this round on: {some(corrected)}')
+                self.state.add_notes([note])
+                self.state.save()
+                self.logger.warning(f'Round {self.state.round}: {note}')
         annotations = self.inputs.oracle.annotate(ids)
         images, boxes, reasons = trained_counts(
             coco, annotations, ids, rule, self.settings.data.crowd)

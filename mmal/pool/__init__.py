@@ -32,6 +32,7 @@ from .oracle import (
     count_boxes,
 )
 from .pool import Pool, State, draw_initial
+from .reading import load_with_images
 from .repeat_images import RepeatImages
 from .splits import write_candidates, write_repeats, write_round_splits
 from .training_rule import (
@@ -49,6 +50,6 @@ __all__ = [
     'UnreadableImage', 'UnreadableImagesError', 'build_budget', 'check_boxes',
     'check_classes', 'check_images', 'count_boxes', 'draw_initial',
     'duplicate_files', 'ignore_untrained', 'initial_ids', 'is_box',
-    'load_coco', 'merge_annotations', 'read_size', 'verify_image',
-    'write_candidates', 'write_repeats', 'write_round_splits', 'write_split'
+    'load_coco', 'load_with_images', 'merge_annotations', 'read_size',
+    'verify_image', 'write_candidates', 'write_repeats', 'write_round_splits', 'write_split'
 ]

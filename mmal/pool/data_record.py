@@ -66,7 +66,8 @@ class ImageTable:
         rows['labels'] = 0
         # a sum, so that the order of annotations does not matter
         np.add.at(rows['labels'], at, _hash_boxes(coco, annotations))
-        return cls(rows, [list(coco.images)[n] for n in order])
+        ids = coco.ids
+        return cls(rows, [ids[n] for n in order])
 
     def differences(self, now: ImageTable, where: str) -> list[str]:
         """What changed of the images that both have, a line for each kind.

@@ -277,6 +277,11 @@ def test_people_label_through_files(own_data, tmp_path):
         with pytest.raises(LabelsPending, match='to_label.json') as e:
             ActiveLearner(copy.deepcopy(cfg), resume=True).run()
         assert len(e.value.ids) == size
+        if size == 3:  # labels of the first round are corrected meanwhile
+            first = read(tmp_path, 'state.json')['rounds'][0]['ids']
+            full['annotations'] = [
+                dict(a, bbox=[1, 1, 7, 7]) if a['image_id'] in first else a
+                for a in full['annotations']]
         (labels / 'labels.json').write_text(json.dumps(full))
         if size == 4:
             ids = read(tmp_path, 'labels', 'to_label.json')['images']
@@ -285,7 +290,16 @@ def test_people_label_through_files(own_data, tmp_path):
                 if a['image_id'] in {i['id'] for i in ids}])
             (labels / 'labels.json').write_text(json.dumps(some))
     ActiveLearner(cfg, resume=True).run()
-    assert read(tmp_path, 'state.json')['stopped'] == 'rounds'
+    state = read(tmp_path, 'state.json')
+    assert state['stopped'] == 'rounds'
+    # round 1 had begun before anybody labelled its images
+    assert len(state['meta']['notes']) == 1
+    assert 'round 1: labels of ' in state['meta']['notes'][0]
+    for number, corrected in ((0, False), (1, True)):
+        boxes = [a['bbox'] for a in read(
+            tmp_path, f'round_{number:02d}', 'labelled.json')['annotations']
+            if a['image_id'] in first]
+        assert boxes and all((b == [1, 1, 7, 7]) == corrected for b in boxes)
 
 
 @pytest.mark.run
