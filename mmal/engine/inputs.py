@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os.path as osp
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Optional
@@ -14,6 +13,7 @@ from mmal.dist import on_main, only_on_main, setup_dist
 from mmal.pool import (
     BaseOracle,
     CocoData,
+    ImageLoader,
     Initial,
     TrainingRule,
     UnreadableImage,
@@ -25,6 +25,7 @@ from mmal.pool import (
     ignore_untrained,
     initial_ids,
     load_coco,
+    load_images,
     read_size,
 )
 from mmal.pool.coco import group_by_image
@@ -32,10 +33,11 @@ from mmal.pool.layout import WorkDir
 from mmal.types import ImageId
 from .build import build
 from .checks import check_config, check_model, check_pool, check_val
+from .dataset_config import image_loader
 from .pure_python import with_named_types
 from .query import Query
 from .query_checks import check_committee
-from .round_config import classes_of, scoring_splits
+from .round_config import classes_of, scoring_splits, test_pipeline
 from .settings import Settings, image_prefix, pool_dataset
 
 
@@ -100,6 +102,7 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
         maker = dict(settings.prepare_data)
         on_main(lambda: FUNCTIONS.get(maker.pop('type'))(**maker))
     dataset = pool_dataset(cfg, settings)
+    loader = image_loader(dataset.get('pipeline') or ())
     work = WorkDir(osp.abspath(cfg.work_dir))
 
     def read_pool() -> CocoData:
@@ -107,7 +110,8 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
             full = load_coco(
                 dataset['ann_file'],
                 need_annotations=False,
-                read_size=partial(read_size, image_prefix(dataset)),
+                read_size=partial(
+                    read_size, image_prefix(dataset), loader=loader),
                 crowd=settings.data.crowd)
         except FileNotFoundError as e:
             source = settings.data.source
@@ -138,12 +142,14 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
             annotations, coco.images, rule)
 
     number, untrained = on_main(mark_untrained)
-    query = Query(settings, coco, image_prefix(dataset))
-    val = only_on_main(
-        lambda: check_val(cfg, settings.data.ignore_other_classes))
+    query = Query(settings, coco, image_prefix(dataset),
+                  image_loader(test_pipeline(cfg)))
+    val, val_notes = only_on_main(
+        lambda: check_val(cfg, settings.data.ignore_other_classes)
+    ) or (None, [])
     # a run that goes on has looked at its first images before
-    initial, unreadable = on_main(lambda: _draw_initial(
-        settings, coco, dataset, decode=not osp.exists(work.state)))
+    initial, unreadable, dark = on_main(lambda: _draw_initial(
+        settings, coco, dataset, loader, decode=not osp.exists(work.state)))
     oracle = only_on_main(lambda: initial.before(oracle))
 
     is_labelled = on_main(lambda: oracle.knows_counts
@@ -163,7 +169,9 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
         query.check(model, scoring_splits(cfg, settings, work.round(0), []))
 
     on_main(check)
-    notes = on_main(lambda: _notes(full, val, number, untrained))
+    notes = on_main(lambda: [
+        *_notes(full, val, number, untrained), *val_notes,
+        *([f'{full.path}: {dark}'] if dark else [])])
     return RunInputs(cfg, settings, dataset, coco, val, oracle, query, rule,
                      initial.ids, is_labelled, unreadable, notes)
 
@@ -231,11 +239,14 @@ def _notes(full: CocoData, val: Optional[CocoData], number: int,
     return [*notes, f'{twice}.'] if twice else notes
 
 
-def _draw_initial(settings: Settings, coco: CocoData, dataset: dict,
-                  decode: bool) -> tuple[Initial, list[UnreadableImage]]:
-    """Draw again while there are unreadable images among the first."""
+def _draw_initial(
+        settings: Settings, coco: CocoData, dataset: dict,
+        loader: ImageLoader, decode: bool
+) -> tuple[Initial, list[UnreadableImage], Optional[str]]:
+    """Draw again while there are unreadable images among the first; with a
+    note on their values."""
     prefix = image_prefix(dataset)
-    unreadable = check_images(coco, prefix)
+    unreadable = check_images(coco, prefix, loader=loader)
     while True:
         if unreadable and settings.on_bad_image != 'skip':
             raise UnreadableImagesError(unreadable)
@@ -245,9 +256,9 @@ def _draw_initial(settings: Settings, coco: CocoData, dataset: dict,
             settings.seed,
             data_root=dataset.get('data_root') or '',
             unreadable=[image.id for image in unreadable])
-        more: Iterable[UnreadableImage] = ()
-        if decode:
-            more = check_images(coco, prefix, initial.ids, decode=True)
-        if not more:
-            return initial, unreadable
-        unreadable += more
+        if not decode:
+            return initial, unreadable, None
+        inspected = load_images(coco, prefix, loader, initial.ids)
+        if not inspected.unreadable:
+            return initial, unreadable, inspected.note
+        unreadable += inspected.unreadable

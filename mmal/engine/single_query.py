@@ -26,7 +26,7 @@ from mmal.pool.names import match_names
 from mmal.scoring.data import Split
 from .build import build
 from .checks import check_pool
-from .dataset_config import innermost_dataset
+from .dataset_config import image_loader, innermost_dataset
 from .query import Query
 from .query_checks import check_committee
 from .query_result import QueryResult
@@ -83,7 +83,8 @@ def query_once(cfg: Config,
     oracle = only_on_main(
         lambda: CocoOracle(pool=full)
         if full.annotations else UnlabelledOracle(full))
-    query = Query(settings, pool, image_prefix(dataset))
+    query = Query(settings, pool, image_prefix(dataset),
+                  image_loader(test_pipeline(cfg)))
     if labelled is None and query.scorer.needs_labels:
         raise ValueError(
             f'{type(query.scorer).__name__} needs labelled images: name '
@@ -139,7 +140,9 @@ def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
     full = load_coco(
         dataset['ann_file'],
         need_annotations=False,
-        read_size=partial(read_size, image_prefix(dataset)))
+        read_size=partial(
+            read_size, image_prefix(dataset),
+            loader=image_loader(dataset.get('pipeline') or ())))
     check_pool(full, dataset)
     labelled_names = set()
     if labelled is not None:

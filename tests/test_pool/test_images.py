@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from mmal.pool.coco import CocoData
-from mmal.pool.images import (
+from mmal.pool import (
+    CocoData,
+    ImageLoader,
     UnreadableImage,
     UnreadableImagesError,
     check_images,
+    load_images,
+    read_size,
     verify_image,
 )
 
@@ -81,12 +84,12 @@ def test_only_the_ids_asked_for(folder):
 
 
 def test_other_file_backends(folder):
-    args = {'backend': 'local'}
+    loader = ImageLoader(backend_args={'backend': 'local'})
     plain = check_images(_coco(ALL), str(folder), decode=True)
     assert check_images(
-        _coco(ALL), str(folder), decode=True, backend_args=args) == plain
+        _coco(ALL), str(folder), decode=True, loader=loader) == plain
     assert [b.id for b in check_images(
-        _coco(ALL), str(folder), backend_args=args)] == [1]
+        _coco(ALL), str(folder), loader=loader)] == [1]
 
 
 def test_pil_told_to_accept_truncated_files(folder, monkeypatch):
@@ -99,22 +102,46 @@ def test_pil_told_to_accept_truncated_files(folder, monkeypatch):
 def test_verify_image(folder):
     assert verify_image(str(folder / 'good.jpg')) is None
     assert verify_image(str(folder / 'gone.jpg')) == 'no such file'
-    assert 'cannot be read' in verify_image(str(folder))
+    assert verify_image(str(folder)) == 'it is a folder'
     assert verify_image(str(folder / 'small.jpg'), size=(32, 48)) is None
 
 
-@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
-def test_exif_rotation_is_judged_as_mmcv_loads(tmp_path, orientation):
+def test_a_folder_named_like_an_image(tmp_path):
+    (tmp_path / 'a.jpg').mkdir()
+    for decode in (False, True):
+        image, = check_images(_coco(['a.jpg']), str(tmp_path), decode=decode)
+        assert image.reason == 'it is a folder'
+    assert read_size(str(tmp_path), 'a.jpg') == 'it is a folder'
+
+
+COLOR_TYPES = ('color', 'grayscale', 'unchanged', 'color_ignore_orientation',
+               'grayscale_ignore_orientation')
+
+
+@pytest.mark.parametrize('format', ['JPEG', 'PNG'])
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+@pytest.mark.parametrize('color_type', COLOR_TYPES)
+def test_exif_rotation_is_judged_as_the_loader_loads(tmp_path, color_type,
+                                                     backend, format):
     """The size that passes is the size of what training sees."""
     mmcv = pytest.importorskip('mmcv')
-    path = tmp_path / 'a.jpg'
-    path.write_bytes(_encoded(orientation=orientation))
-    height, width = mmcv.imread(str(path)).shape[:2]
-    assert verify_image(str(path), size=(width, height)) is None
-    stored = verify_image(str(path), size=SIZE)
-    assert (stored is None) == ((width, height) == SIZE)
-    assert stored is None or 'EXIF' in stored
-    assert verify_image(str(path), size=SIZE, apply_exif=False) is None
+    loader = ImageLoader(backend, color_type)
+    for orientation in (1, 3, 6, 8):
+        path = str(tmp_path / f'{orientation}.img')
+        content = _encoded(format=format, orientation=orientation)
+        with open(path, 'wb') as f:
+            f.write(content)
+        array = mmcv.imfrombytes(content, color_type, backend=backend)
+        seen = array.shape[1::-1]
+        turned = seen != SIZE
+        for load in (False, True):
+            def verify(size):
+                return verify_image(path, size, loader, load)
+            assert verify(seen) is None
+            assert verify((32, 48)) is not None
+            assert (verify(SIZE) is not None) == turned
+            assert not turned or 'EXIF' in verify(SIZE)
+        assert read_size(str(tmp_path), f'{orientation}.img', loader) == seen
 
 
 def test_error_lists_ten(folder):
