@@ -222,7 +222,7 @@ def read_size(prefix: str,
               ) -> Union[tuple[int, int], str]:
     """Width and height of an image, as the pipeline loads it.
 
-    Only its header is read.
+    It is not decoded.
 
     Args:
         prefix (str): The folder of the images.
@@ -237,8 +237,7 @@ def read_size(prefix: str,
     try:
         with _strict_decoders(), Image.open(
                 osp.join(prefix, file_name)) as image:
-            turned = rotates and image.getexif().get(
-                _ORIENTATION, 1) in _QUARTER_TURNS
+            turned = rotates and _is_turned(image)
             return image.size[::-1] if turned else image.size
     except UnidentifiedImageError:
         return 'it is not an image'
@@ -322,11 +321,7 @@ def _look(path: str, size: Optional[tuple[int, int]], loader: ImageLoader,
                     f'{loader.imdecode_backend} loads at most '
                     f'{max_pixels:,}: cut it into tiles or scale it down'
                 ), None
-            # Pillow decodes a whole PNG before it looks for this chunk
-            if loader.rotates and (image.format != 'PNG'
-                                   or b'eXIf' in content):
-                turned = image.getexif().get(
-                    _ORIENTATION, 1) in _QUARTER_TURNS
+            turned = loader.rotates and _is_turned(image)
             well_known = image.format in _WELL_KNOWN
             if image.format == 'PNG' and image.fp is not None:
                 image.verify()  # its checksums, without decoding
@@ -361,8 +356,8 @@ def _look(path: str, size: Optional[tuple[int, int]], loader: ImageLoader,
                 return problem, None
             return (
                 f'{loader.imdecode_backend} cannot load this {kind} with '
-                f'color_type={loader.color_type!r}{cause}. Convert it to '
-                '8-bit JPEG or PNG, or set imdecode_backend of '
+                f'color_type={loader.color_type!r}{cause}; convert it to '
+                '8-bit JPEG or PNG, or set another imdecode_backend in '
                 'LoadImageFromFile'), None
         seen = array.shape[1::-1]
     if size and seen != tuple(size):
@@ -372,6 +367,19 @@ def _look(path: str, size: Optional[tuple[int, int]], loader: ImageLoader,
         return (f'it is {seen[0]}x{seen[1]}, the json says '
                 f'{size[0]}x{size[1]}{note}'), None
     return None, _dark(content, array) if load else None
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether the EXIF orientation of an opened image swaps its sides."""
+    if image.format == 'PNG':
+        # Pillow would decode all of it before it looks for this chunk
+        position = image.fp.tell()
+        image.fp.seek(0)
+        has_exif = b'eXIf' in image.fp.read()
+        image.fp.seek(position)
+        if not has_exif:
+            return False
+    return image.getexif().get(_ORIENTATION, 1) in _QUARTER_TURNS
 
 
 def _dark(content: bytes, array: np.ndarray) -> Optional[DarkImage]:
