@@ -51,6 +51,7 @@ class RunInputs:
         dataset (dict): Config of the data set of all pool images.
         coco (CocoData): The pool without annotations, which only the oracle
             in process 0 has.
+        loader (ImageLoader): What the training pipeline loads images with.
         val (CocoData, optional): The validation file; in process 0 alone.
         oracle (BaseOracle, optional): Gives labels; in process 0 alone.
         query (Query): Scores and selects.
@@ -65,6 +66,7 @@ class RunInputs:
     settings: Settings
     dataset: dict
     coco: CocoData
+    loader: ImageLoader
     val: Optional[CocoData]
     oracle: Optional[BaseOracle]
     query: Query
@@ -172,8 +174,8 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     notes = on_main(lambda: [
         *_notes(full, val, number, untrained), *val_notes,
         *([f'{full.path}: {dark}'] if dark else [])])
-    return RunInputs(cfg, settings, dataset, coco, val, oracle, query, rule,
-                     initial.ids, is_labelled, unreadable, notes)
+    return RunInputs(cfg, settings, dataset, coco, loader, val, oracle, query,
+                     rule, initial.ids, is_labelled, unreadable, notes)
 
 
 def trained_counts(coco: CocoData, annotations: list[dict],

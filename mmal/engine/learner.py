@@ -11,7 +11,9 @@ from mmengine.logging import MMLogger
 from mmal.dist import on_main
 from mmal.fileio import discard_leftovers, read_json
 from mmal.pool import (
+    ImageFiles,
     Pool,
+    UnreadableImagesError,
     write_candidates,
     write_repeats,
     write_round_splits,
@@ -71,8 +73,14 @@ class ActiveLearner:
         self.work = WorkDir(osp.abspath(cfg.work_dir))
         if rehearsal and not on_main(lambda: osp.exists(self.work.state)):
             rehearse(self.inputs)
+        is_new = on_main(lambda: not osp.exists(self.work.state))
         self.state = _open_state(self.work, self.inputs, resume,
                                  accept_changes)
+        inputs = self.inputs
+        self.files = ImageFiles(
+            inputs.coco, inputs.img_prefix, inputs.loader,
+            # those of a new run were loaded when its inputs were read
+            inputs.initial_ids if is_new else ())
         on_main(self._discard_leftovers)
         self.logger = MMLogger.get_instance(
             run_name(self.work.path),
@@ -111,6 +119,7 @@ class ActiveLearner:
         """Train, test, score, select and commit one round."""
         number, pool = self.state.round, self.state.pool
         folder = self.work.round(number)
+        self._take_out_broken(number)
         images, boxes = on_main(lambda: self._write_splits(folder))
         repeats = sum(pool.repeat_counts().values())
 
@@ -152,6 +161,34 @@ class ActiveLearner:
         # The state comes last: a kill before it repeats the end of the round,
         # which finds its checkpoint, metrics and scores and ends the same.
         on_main(self.state.save)
+
+    def _take_out_broken(self, number: int) -> None:
+        """Look at the labelled images: one that is gone or cut off since the
+        last round would stop the training, or be learned half grey.
+
+        Raises:
+            UnreadableImagesError: If there are any and they may not be
+                skipped.
+            ValueError: If no labelled image is left.
+        """
+        pool = self.state.pool
+        broken = on_main(lambda: self.files.find_broken(pool.labelled()))
+        if not broken:
+            return
+        if self.settings.on_bad_image != 'skip':
+            raise UnreadableImagesError(broken)
+        self.state.set_unreadable(broken)
+        if not pool.labelled():
+            raise ValueError(
+                f'round {number} has nothing to train on: none of the '
+                f'labelled images can be read any more, e.g. {broken[0]}. '
+                'Restore them and run again with --resume.')
+        # at once: a resumed run must leave them out of this round as well
+        on_main(self.state.save)
+        for image in broken:
+            self.logger.warning(
+                f'Round {number}: labelled, but left out from here on, is '
+                f'{image}')
 
     def _write_splits(self, folder: RoundDir) -> tuple[int, int]:
         """Write what the round trains on and scores.
@@ -264,6 +301,9 @@ def _open_state(work: WorkDir, inputs: RunInputs, resume: bool,
         on_main(state.save)
         return state
     state = RunState.load(work, inputs.coco.ids)
+    labelled = set(state.pool.labelled())  # looked at when a round starts
+    state.set_unreadable(
+        [image for image in inputs.unreadable if image.id not in labelled])
     if state.config_hash != config_hash:
         state.config_hash = config_hash
         state.notes.append(f'round {state.round}: the config was changed')

@@ -145,12 +145,16 @@ class Query:
 
         def load() -> Optional[Scores]:
             try:
-                return Scores.load(folder.scores)
+                scores = Scores.load(folder.scores)
             except FileNotFoundError:
                 # embeddings are of the same model: they are not of this one
                 with suppress(FileNotFoundError):
                     os.unlink(folder.embeddings_labelled)
                 return None
+            # images may have disappeared since
+            left = set(data.ids(self._split))
+            kept = np.array([i in left for i in scores.ids], dtype=bool)
+            return scores if kept.all() else scores.take(kept)
 
         scores = on_main(load)
         file = self._embedding_file(folder.embeddings)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from mmal.pool import Pool, State, UnreadableImage
+from mmal.pool.coco import some
 from mmal.pool.layout import WorkDir
 
 
@@ -52,6 +53,30 @@ class RunState:
         new = self.pool.commit(ids, self.seed, reselected)
         if note:
             self.notes.append(f'round {new}: {note}')
+
+    def set_unreadable(self, images: Sequence[UnreadableImage]) -> None:
+        """Take images that broke since the last round was committed out of
+        the pool, in memory.
+
+        Labelled ones are quarantined from the present round on.
+
+        Args:
+            images (Sequence[UnreadableImage]): Any images of the pool; those
+                that are known to be unreadable are passed over.
+        """
+        for of_pool, take_out, kind in (
+                (self.pool.labelled(), self.pool.quarantine, 'labelled'),
+                (self.pool.unlabelled(), self.pool.set_unreadable,
+                 'unlabelled')):
+            ids = set(of_pool)
+            broken = [image for image in images if image.id in ids]
+            if broken:
+                take_out(broken)
+                names = some([image.file_name for image in broken])
+                self.notes.append(
+                    f'round {self.round}: {len(broken):,} {kind} image(s) '
+                    f'can no longer be read and are left out from here on '
+                    f'({names})')
 
     def save(self) -> None:
         """Write ``state.json``."""

@@ -17,6 +17,7 @@ from .coco import (
 )
 from .image_loader import ImageLoader
 from .images import (
+    ImageFiles,
     UnreadableImage,
     UnreadableImagesError,
     check_images,
@@ -44,12 +45,12 @@ from .training_rule import (
 
 __all__ = [
     'Acquisition', 'BUDGETS', 'BaseBudget', 'BaseOracle', 'BoxBudget',
-    'CocoData', 'CocoOracle', 'ImageBudget', 'ImageLoader', 'Initial',
-    'LabelsPending', 'ManualOracle', 'Pool', 'RepeatImages', 'State',
-    'TrainingRule', 'UnreadableImage', 'UnreadableImagesError', 'build_budget',
-    'check_boxes', 'check_classes', 'check_images', 'count_boxes',
-    'draw_initial', 'duplicate_files', 'ignore_untrained', 'initial_ids',
-    'is_box', 'load_coco', 'load_images', 'merge_annotations', 'read_size',
-    'verify_image', 'write_candidates', 'write_repeats', 'write_round_splits',
-    'write_split'
+    'CocoData', 'CocoOracle', 'ImageBudget', 'ImageFiles', 'ImageLoader',
+    'Initial', 'LabelsPending', 'ManualOracle', 'Pool', 'RepeatImages',
+    'State', 'TrainingRule', 'UnreadableImage', 'UnreadableImagesError',
+    'build_budget', 'check_boxes', 'check_classes', 'check_images',
+    'count_boxes', 'draw_initial', 'duplicate_files', 'ignore_untrained',
+    'initial_ids', 'is_box', 'load_coco', 'load_images', 'merge_annotations',
+    'read_size', 'verify_image', 'write_candidates', 'write_repeats',
+    'write_round_splits', 'write_split'
 ]

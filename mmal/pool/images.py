@@ -194,6 +194,64 @@ def load_images(coco: CocoData,
     return _inspect(coco, img_prefix, ids, True, loader, True, workers)
 
 
+class ImageFiles:
+    """The files of images, remembered by size and time once they were loaded.
+
+    Args:
+        coco (CocoData): The pool.
+        img_prefix (str): The folder that ``file_name`` is relative to.
+        loader (ImageLoader): What the pipeline loads them with.
+        loaded (Iterable[int | str]): Images that were loaded just now.
+    """
+
+    def __init__(self,
+                 coco: CocoData,
+                 img_prefix: str,
+                 loader: ImageLoader,
+                 loaded: Iterable[ImageId] = ()) -> None:
+        self.coco = coco
+        self.img_prefix = img_prefix
+        self.loader = loader
+        self._loaded = {i: self._stamp(i) for i in loaded}
+
+    def find_broken(self, ids: Iterable[ImageId]) -> list[UnreadableImage]:
+        """The images that are missing or can no longer be loaded.
+
+        Only those are loaded that are new, or whose file was changed since
+        they were loaded last. What lies behind a file backend is not known
+        to change.
+
+        Args:
+            ids (Iterable[int | str]): The images.
+
+        Returns:
+            list[UnreadableImage]: First the missing ones, then the others,
+            each in the order of ``ids``.
+        """
+        ids = list(ids)
+        missing = check_images(
+            self.coco, self.img_prefix, ids, loader=self.loader)
+        gone = {image.id for image in missing}
+        stamps = {i: self._stamp(i) for i in ids if i not in gone}
+        changed = [i for i, stamp in stamps.items()
+                   if i not in self._loaded or self._loaded[i] != stamp]
+        broken = load_images(self.coco, self.img_prefix, self.loader,
+                             changed).unreadable
+        for image in broken:
+            del stamps[image.id]
+        self._loaded = stamps
+        return missing + broken
+
+    def _stamp(self, id: ImageId) -> Optional[tuple[int, int]]:
+        """Size in bytes and time of a local file; None of others."""
+        path = osp.join(self.img_prefix, self.coco.images[id]['file_name'])
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError):
+            return None
+        return status.st_size, status.st_mtime_ns
+
+
 def verify_image(path: str,
                  size: Optional[tuple[int, int]] = None,
                  loader: Optional[ImageLoader] = None,
