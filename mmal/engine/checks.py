@@ -4,7 +4,6 @@ from __future__ import annotations
 import copy
 import logging
 import os.path as osp
-from functools import partial
 from typing import Optional
 
 from mmdet.registry import MODELS
@@ -17,9 +16,8 @@ from mmal.pool import (
     check_boxes,
     check_classes,
     check_images,
-    load_coco,
     load_images,
-    read_size,
+    load_with_images,
 )
 from .dataset_config import image_loader, innermost_dataset
 from .mmdet_schema import check_mmdet_config
@@ -91,9 +89,8 @@ def check_val(cfg: Config, allow_others: bool = False
     loader = image_loader(dataset.get('pipeline') or ())
     prefix = image_prefix(dataset)
     try:
-        coco = load_coco(
-            absolute(dataset, dataset['ann_file']),
-            read_size=partial(read_size, prefix, loader=loader))
+        coco = load_with_images(
+            absolute(dataset, dataset['ann_file']), prefix, loader=loader)
     except IsADirectoryError as e:
         raise ValueError(f'val_dataloader.dataset.ann_file: {e}') from e
     check_boxes(coco)

@@ -2,8 +2,7 @@
 from __future__ import annotations
 
 import os.path as osp
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from mmengine.config import Config
@@ -13,7 +12,9 @@ from mmal.dist import on_main, only_on_main, setup_dist
 from mmal.pool import (
     BaseOracle,
     CocoData,
+    DataRecord,
     ImageLoader,
+    ImageTable,
     Initial,
     TrainingRule,
     UnreadableImage,
@@ -24,9 +25,8 @@ from mmal.pool import (
     duplicate_files,
     ignore_untrained,
     initial_ids,
-    load_coco,
     load_images,
-    read_size,
+    load_with_images,
 )
 from mmal.pool.coco import group_by_image
 from mmal.pool.layout import WorkDir
@@ -61,6 +61,7 @@ class RunInputs:
             asked.
         unreadable (list[UnreadableImage]): Images found to be unreadable.
         notes (list[str]): What was repaired or is not trained on.
+        data (DataRecord, optional): What the data are; in process 0 alone.
     """
     cfg: Config
     settings: Settings
@@ -75,6 +76,7 @@ class RunInputs:
     is_labelled: bool
     unreadable: list[UnreadableImage]
     notes: list[str]
+    data: Optional[DataRecord]
 
     @property
     def img_prefix(self) -> str:
@@ -109,11 +111,11 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
 
     def read_pool() -> CocoData:
         try:
-            full = load_coco(
+            full = load_with_images(
                 dataset['ann_file'],
+                image_prefix(dataset),
                 need_annotations=False,
-                read_size=partial(
-                    read_size, image_prefix(dataset), loader=loader),
+                loader=loader,
                 crowd=settings.data.crowd)
         except FileNotFoundError as e:
             source = settings.data.source
@@ -136,10 +138,13 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     oracle = only_on_main(
         lambda: build(settings, 'oracle', pool=full, work_dir=work.path))
 
+    tables: dict[str, ImageTable] = {}  # in process 0 alone
+
     def mark_untrained() -> tuple[int, dict[str, int]]:
         # the oracle may look labels up in another file than the pool's
         annotations = oracle.annotate(coco.ids) if oracle.knows_counts else \
             full.annotations_of(full.ids)
+        tables['pool'] = ImageTable.of(full, annotations)
         return len(annotations), ignore_untrained(
             annotations, coco.images, rule)
 
@@ -153,6 +158,18 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     initial, unreadable, dark = on_main(lambda: _draw_initial(
         settings, coco, dataset, loader, decode=not osp.exists(work.state)))
     oracle = only_on_main(lambda: initial.before(oracle))
+
+    def record_data() -> DataRecord:
+        if initial.annotations is not None:
+            first = replace(full, images={
+                i: full.images[i] for i in initial.ids})
+            tables['initial'] = ImageTable.of(first, initial.annotations)
+        if val is not None:
+            tables['validation'] = ImageTable.of(
+                val, val.annotations_of(val.ids))
+        return DataRecord(list(full.class_names), tables)
+
+    data = only_on_main(record_data)
 
     is_labelled = on_main(lambda: oracle.knows_counts
                           or initial.annotations is not None)
@@ -175,7 +192,7 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
         *_notes(full, val, number, untrained), *val_notes,
         *([f'{full.path}: {dark}'] if dark else [])])
     return RunInputs(cfg, settings, dataset, coco, loader, val, oracle, query,
-                     rule, initial.ids, is_labelled, unreadable, notes)
+                     rule, initial.ids, is_labelled, unreadable, notes, data)
 
 
 def trained_counts(coco: CocoData, annotations: list[dict],

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Optional
 
 from mmal.pool import Pool, State, UnreadableImage
-from mmal.pool.coco import some
 from mmal.pool.layout import WorkDir
 
 
@@ -34,6 +33,7 @@ class RunState:
         self.seed = seed
         self.stopped = stopped
         self.notes = notes or []
+        self.news: list[str] = []  # since the run was last seen
 
     @property
     def round(self) -> int:
@@ -54,29 +54,11 @@ class RunState:
         if note:
             self.notes.append(f'round {new}: {note}')
 
-    def set_unreadable(self, images: Sequence[UnreadableImage]) -> None:
-        """Take images that broke since the last round was committed out of
-        the pool, in memory.
-
-        Labelled ones are quarantined from the present round on.
-
-        Args:
-            images (Sequence[UnreadableImage]): Any images of the pool; those
-                that are known to be unreadable are passed over.
-        """
-        for of_pool, take_out, kind in (
-                (self.pool.labelled(), self.pool.quarantine, 'labelled'),
-                (self.pool.unlabelled(), self.pool.set_unreadable,
-                 'unlabelled')):
-            ids = set(of_pool)
-            broken = [image for image in images if image.id in ids]
-            if broken:
-                take_out(broken)
-                names = some([image.file_name for image in broken])
-                self.notes.append(
-                    f'round {self.round}: {len(broken):,} {kind} image(s) '
-                    f'can no longer be read and are left out from here on '
-                    f'({names})')
+    def add_notes(self, news: Sequence[str]) -> None:
+        """Remark what is new since the run was last seen, each once."""
+        self.news = list(news)
+        notes = (f'round {self.round}: {text}' for text in news)
+        self.notes += [note for note in notes if note not in self.notes]
 
     def save(self) -> None:
         """Write ``state.json``."""
@@ -96,10 +78,5 @@ class RunState:
             ids (list[int | str]): All ids of the pool file.
         """
         state = State.load(work.state)
-        run = cls(work, Pool.from_state(state, ids), state.config_hash,
-                  state.seed, state.stopped, state.meta.get('notes'))
-        if len(ids) != state.num_images:
-            run.notes.append(
-                f'round {run.round}: the pool lists {len(ids):,} images now, '
-                f'{state.num_images:,} before')
-        return run
+        return cls(work, Pool.from_state(state, ids), state.config_hash,
+                   state.seed, state.stopped, state.meta.get('notes'))

@@ -4,7 +4,6 @@ from __future__ import annotations
 import logging
 import os
 import os.path as osp
-from functools import partial
 from typing import Optional
 
 from mmengine.config import Config
@@ -18,7 +17,7 @@ from mmal.pool import (
     CocoData,
     CocoOracle,
     load_coco,
-    read_size,
+    load_with_images,
     write_split,
 )
 from mmal.pool.layout import RoundDir
@@ -137,12 +136,9 @@ def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
                   reselects: bool) -> CocoData:
     """Read the pool and write what there is to choose from; the folder holds
     nothing of another query then."""
-    full = load_coco(
-        dataset['ann_file'],
-        need_annotations=False,
-        read_size=partial(
-            read_size, image_prefix(dataset),
-            loader=image_loader(dataset.get('pipeline') or ())))
+    full = load_with_images(
+        dataset['ann_file'], image_prefix(dataset), need_annotations=False,
+        loader=image_loader(dataset.get('pipeline') or ()))
     check_pool(full, dataset)
     labelled_names = set()
     if labelled is not None:

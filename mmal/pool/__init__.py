@@ -15,6 +15,7 @@ from .coco import (
     merge_annotations,
     write_split,
 )
+from .data_record import DataRecord, ImageTable
 from .image_loader import ImageLoader
 from .images import (
     ImageFiles,
@@ -34,6 +35,7 @@ from .oracle import (
     count_boxes,
 )
 from .pool import Pool, State, draw_initial
+from .reading import load_with_images
 from .repeat_images import RepeatImages
 from .splits import write_candidates, write_repeats, write_round_splits
 from .training_rule import (
@@ -45,12 +47,12 @@ from .training_rule import (
 
 __all__ = [
     'Acquisition', 'BUDGETS', 'BaseBudget', 'BaseOracle', 'BoxBudget',
-    'CocoData', 'CocoOracle', 'ImageBudget', 'ImageFiles', 'ImageLoader',
-    'Initial', 'LabelsPending', 'ManualOracle', 'Pool', 'RepeatImages',
-    'State', 'TrainingRule', 'UnreadableImage', 'UnreadableImagesError',
-    'build_budget', 'check_boxes', 'check_classes', 'check_images',
-    'count_boxes', 'draw_initial', 'duplicate_files', 'ignore_untrained',
-    'initial_ids', 'is_box', 'load_coco', 'load_images', 'merge_annotations',
-    'read_size', 'verify_image', 'write_candidates', 'write_repeats',
-    'write_round_splits', 'write_split'
+    'CocoData', 'CocoOracle', 'DataRecord', 'ImageBudget', 'ImageFiles',
+    'ImageLoader', 'ImageTable', 'Initial', 'LabelsPending', 'ManualOracle',
+    'Pool', 'RepeatImages', 'State', 'TrainingRule', 'UnreadableImage',
+    'UnreadableImagesError', 'build_budget', 'check_boxes', 'check_classes',
+    'check_images', 'count_boxes', 'draw_initial', 'duplicate_files',
+    'ignore_untrained', 'initial_ids', 'is_box', 'load_coco', 'load_images',
+    'load_with_images', 'merge_annotations', 'read_size', 'verify_image',
+    'write_candidates', 'write_repeats', 'write_round_splits', 'write_split'
 ]

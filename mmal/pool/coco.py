@@ -24,7 +24,7 @@ import numpy as np
 
 from mmal.fileio import write_json
 from mmal.types import ImageId
-from .canonical import ReadSize, make_canonical
+from .canonical import FindFile, ReadSize, make_canonical
 
 try:
     import orjson  # parses twice as fast
@@ -133,7 +133,8 @@ def load_coco(path: str,
               need_annotations: bool = True,
               backend_args: Optional[dict] = None,
               read_size: Optional[ReadSize] = None,
-              crowd: str = 'ignore') -> CocoData:
+              crowd: str = 'ignore',
+              find_file: Optional[FindFile] = None) -> CocoData:
     """Read a COCO detection file, repair what can be and check the rest.
 
     UTF-8 and UTF-16 with or without a byte order mark and gzip are read. NaN
@@ -145,7 +146,8 @@ def load_coco(path: str,
             ``annotations`` (a pool nobody has labelled yet).
         backend_args (dict, optional): mmengine's file backend, for files
             that are not on a local disk.
-        read_size, crowd: See :func:`~mmal.pool.canonical.make_canonical`.
+        read_size, crowd, find_file: See
+            :func:`~mmal.pool.canonical.make_canonical`.
 
     Returns:
         CocoData: Its content in canonical form. Ids are ints or strings, all
@@ -163,14 +165,15 @@ def load_coco(path: str,
     with _paused_gc():
         return parse_coco(
             _read(path, backend_args), path, need_annotations, read_size,
-            crowd)
+            crowd, find_file)
 
 
 def parse_coco(raw: Any,
                path: str,
                need_annotations: bool = True,
                read_size: Optional[ReadSize] = None,
-               crowd: str = 'ignore') -> CocoData:
+               crowd: str = 'ignore',
+               find_file: Optional[FindFile] = None) -> CocoData:
     """Repair and check the parsed content of a file; see
     :func:`load_coco`."""
     if not isinstance(raw, dict):
@@ -181,7 +184,7 @@ def parse_coco(raw: Any,
         raw = {'annotations': [], **raw}
     for key in ('images', 'categories', 'annotations'):
         _check_rows(raw, key, path)
-    raw, repairs = make_canonical(raw, read_size, crowd)
+    raw, repairs = make_canonical(raw, read_size, crowd, find_file)
     images, categories = raw['images'], raw['categories']
     annotations = raw['annotations']
     by_id = _check_images(images, path)

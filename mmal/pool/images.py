@@ -212,7 +212,7 @@ class ImageFiles:
         self.coco = coco
         self.img_prefix = img_prefix
         self.loader = loader
-        self._loaded = {i: self._stamp(i) for i in loaded}
+        self._loaded = {i: self._status(i) for i in loaded}
 
     def find_broken(self, ids: Iterable[ImageId]) -> list[UnreadableImage]:
         """The images that are missing or can no longer be loaded.
@@ -232,24 +232,28 @@ class ImageFiles:
         missing = check_images(
             self.coco, self.img_prefix, ids, loader=self.loader)
         gone = {image.id for image in missing}
-        stamps = {i: self._stamp(i) for i in ids if i not in gone}
-        changed = [i for i, stamp in stamps.items()
-                   if i not in self._loaded or self._loaded[i] != stamp]
+        states = {i: self._status(i) for i in ids if i not in gone}
+        changed = [i for i, state in states.items()
+                   if i not in self._loaded or self._loaded[i] != state]
         broken = load_images(self.coco, self.img_prefix, self.loader,
                              changed).unreadable
         for image in broken:
-            del stamps[image.id]
-        self._loaded = stamps
+            del states[image.id]
+        self._loaded = states
         return missing + broken
 
-    def _stamp(self, id: ImageId) -> Optional[tuple[int, int]]:
-        """Size in bytes and time of a local file; None of others."""
-        path = osp.join(self.img_prefix, self.coco.images[id]['file_name'])
-        try:
-            status = os.stat(path)
-        except (OSError, ValueError):
-            return None
-        return status.st_size, status.st_mtime_ns
+    def _status(self, id: ImageId) -> Optional[tuple[int, int]]:
+        return file_status(
+            osp.join(self.img_prefix, self.coco.images[id]['file_name']))
+
+
+def file_status(path: str) -> Optional[tuple[int, int]]:
+    """Size in bytes and time in ns; None where there is no such file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def verify_image(path: str,

@@ -1,7 +1,6 @@
 """Which images are labelled: the one truth that a run resumes from."""
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,7 @@ from mmal.types import ImageId
 from .coco import some
 from .images import UnreadableImage
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 class Pool:
@@ -222,8 +221,8 @@ class Pool:
         for image in unreadable:
             if image['id'] in self._quarantined:
                 image['from_round'] = self._quarantined[image['id']]
-        return State(config_hash, int(seed), pool_hash(self._ids),
-                     len(self._ids), rounds, unreadable, stopped, meta)
+        return State(config_hash, int(seed), len(self._ids), rounds,
+                     unreadable, stopped, meta)
 
     @classmethod
     def from_state(cls, state: State, ids: Iterable[ImageId]) -> Pool:
@@ -232,7 +231,8 @@ class Pool:
         Args:
             state (State): A saved state.
             ids (Iterable[int | str]): All ids of the same COCO file, which
-                may list more images by now.
+                may list more images by now, and need not list those that
+                nobody chose.
 
         Raises:
             ValueError: If the file's images are not those of the state, or
@@ -241,21 +241,23 @@ class Pool:
         pool = cls(ids)
         try:
             chosen = {i for r in state.rounds for i in r['ids']}
-            chosen.update(image['id'] for image in state.unreadable)
         except TypeError as e:
             raise _corrupt('the state of the pool', str(e)) from e
-        # new photos may come while a run is under way
-        has_grown = len(pool) > state.num_images and chosen <= set(pool._ids)
-        if pool_hash(pool._ids) != state.pool_hash and not has_grown:
+        # photos may come and go while a run is under way
+        lost = sorted(chosen.difference(pool._ids), key=repr)
+        if lost:
             raise ValueError(
-                f'the state was made with a pool of {state.num_images} '
-                f'images, but the COCO file now lists {len(pool._ids)} '
-                'or other ids. Restore the file as it was, or start again in '
-                'another work folder.')
+                f'{len(lost):,} images of the run are no longer listed by '
+                f'its COCO file: the ids {some(lost)}. It listed '
+                f'{state.num_images} images and lists {len(pool._ids)} now. '
+                'Restore the file as it was, or start again in another work '
+                'folder.')
         try:
             for r in state.rounds:
                 pool.commit(r['ids'], r['seed'], r.get('reselected', ()))
             for image in state.unreadable:
+                if image['id'] not in pool._known:
+                    continue
                 fields = dict(image)
                 first = fields.pop('from_round', None)
                 if first is None:
@@ -323,8 +325,7 @@ class State:
     Args:
         config_hash (str): Hash of the config the run was started with.
         seed (int): The run's seed.
-        pool_hash (str): Hash of all image ids, in no order.
-        num_images (int): How many there are.
+        num_images (int): How many images the pool lists.
         rounds (list[dict]): Per round ``ids``, in the order chosen, the
             ``seed`` they were chosen with (or None) and, if there are any,
             ``reselected`` ids.
@@ -337,7 +338,6 @@ class State:
     """
     config_hash: str
     seed: int
-    pool_hash: str
     num_images: int
     rounds: list[dict]
     unreadable: list[dict] = field(default_factory=list)
@@ -369,8 +369,8 @@ class State:
                              f'{STATE_VERSION}). Use that version, or start '
                              'again in another work folder.')
         types = {
-            'config_hash': str, 'seed': int, 'pool_hash': str,
-            'num_images': int, 'rounds': list, 'unreadable': list,
+            'config_hash': str, 'seed': int, 'num_images': int,
+            'rounds': list, 'unreadable': list,
             'stopped': (str, type(None)), 'meta': dict
         }
         wrong = {key for key in {*raw, *types}
@@ -415,15 +415,6 @@ def draw_initial(ids: Sequence[ImageId], size: int,
             f'active_learning.initial.size is {size} but the pool has only '
             f'{len(ids)} usable images. Lower it.')
     return seeded_order(ids, 'initial', seed)[:size]
-
-
-def pool_hash(ids: Iterable[ImageId]) -> str:
-    """A hash of a set of ids, whatever their order."""
-    # sorted, so that a file written in another order is the same pool
-    h = hashlib.blake2b(digest_size=16)
-    for name in sorted(repr(i) for i in ids):
-        h.update(name.encode('utf-8', 'backslashreplace') + b'\n')
-    return h.hexdigest()
 
 
 def _is_round(value: Any) -> bool:
