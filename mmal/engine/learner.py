@@ -324,15 +324,16 @@ def _open_state(work: WorkDir, inputs: RunInputs, resume: bool,
     if is_resumed:
         state = RunState.load(work, inputs.coco.ids)
         pool = state.pool
-        # Those that broke were not replaced: their round says what becomes
-        # of them.
-        broken = on_main(lambda: files.find_broken(pool.labelled()))
-        if broken and inputs.settings.on_bad_image != 'skip':
-            raise UnreadableImagesError(broken)
-        whole = set(pool.labelled()).difference(image.id for image in broken)
-        news = on_main(lambda: lock_data(
-            work, inputs.data, inputs.coco, inputs.img_prefix,
-            sorted(whole, key=repr), accept_changes))
+
+        def check_data() -> list[str]:
+            # Those that broke were not replaced: the round says what becomes
+            # of them.
+            broken = {i.id for i in files.find_broken(pool.labelled())}
+            whole = [i for i in pool.labelled() if i not in broken]
+            return lock_data(work, inputs.data, inputs.coco,
+                             inputs.img_prefix, whole, accept_changes)
+
+        news = on_main(check_data)
         left = set(pool.unlabelled())
         gone = [image for image in inputs.unreadable if image.id in left]
         if gone:

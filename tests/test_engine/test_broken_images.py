@@ -165,7 +165,7 @@ def test_without_skip_they_are_one_error_before_the_training(root, break_two):
     assert not os.path.exists(os.path.join(cfg.work_dir, 'round_01'))
     # on resume as well; repaired, the run goes on
     with pytest.raises(UnreadableImagesError):
-        ActiveLearner(copy.deepcopy(cfg), resume=True)
+        ActiveLearner(copy.deepcopy(cfg), resume=True).run()
     break_two.repair()
     ActiveLearner(cfg, resume=True).run()
     state = read(cfg, 'state.json')
