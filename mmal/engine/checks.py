@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os.path as osp
 from typing import Optional
 
@@ -27,7 +28,7 @@ from .settings import Settings, absolute, image_prefix
 
 # which have a class for each category
 _HEADS = ('bbox_head', 'cls_head')
-# validation images that are loaded before a run, evenly spread
+# at most so many validation images are loaded before a run, evenly spread
 _LOADED = 200
 
 
@@ -96,7 +97,7 @@ def check_val(cfg: Config, allow_others: bool = False
     check_boxes(coco)
     check_classes(coco, classes, 'val_dataloader.dataset.metainfo.classes',
                   allow_others)
-    spread = coco.ids[::max(1, len(coco.ids) // _LOADED)]
+    spread = coco.ids[::math.ceil(len(coco.ids) / _LOADED) or 1]
     inspected = load_images(coco, prefix, loader, spread)
     loaded = set(spread)
     unreadable = inspected.unreadable + check_images(

@@ -18,6 +18,7 @@ from mmal.pool import (
     CocoOracle,
     load_coco,
     load_with_images,
+    refuse_addresses,
     write_split,
 )
 from mmal.pool.layout import RoundDir
@@ -136,13 +137,15 @@ def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
                   reselects: bool) -> CocoData:
     """Read the pool and write what there is to choose from; the folder holds
     nothing of another query then."""
+    loader = image_loader(dataset.get('pipeline') or ())
     full = load_with_images(
         dataset['ann_file'], image_prefix(dataset), need_annotations=False,
-        loader=image_loader(dataset.get('pipeline') or ()))
+        loader=loader)
     check_pool(full, dataset)
     labelled_names = set()
     if labelled is not None:
         coco = load_coco(labelled)
+        refuse_addresses(coco, loader)
         check_pool(coco, dataset)
         # by name: the ids of two files need not agree
         names = [image['file_name'] for image in coco.images.values()]

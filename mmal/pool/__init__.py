@@ -35,7 +35,7 @@ from .oracle import (
     count_boxes,
 )
 from .pool import Pool, State, draw_initial
-from .reading import load_with_images
+from .reading import load_with_images, refuse_addresses
 from .repeat_images import RepeatImages
 from .splits import write_candidates, write_repeats, write_round_splits
 from .training_rule import (
@@ -53,6 +53,7 @@ __all__ = [
     'UnreadableImagesError', 'build_budget', 'check_boxes', 'check_classes',
     'check_images', 'count_boxes', 'draw_initial', 'duplicate_files',
     'ignore_untrained', 'initial_ids', 'is_box', 'load_coco', 'load_images',
-    'load_with_images', 'merge_annotations', 'read_size', 'verify_image',
-    'write_candidates', 'write_repeats', 'write_round_splits', 'write_split'
+    'load_with_images', 'merge_annotations', 'read_size', 'refuse_addresses',
+    'verify_image', 'write_candidates', 'write_repeats', 'write_round_splits',
+    'write_split'
 ]

@@ -295,11 +295,13 @@ def read_size(prefix: str,
         tuple[int, int] | str: In pixels, after the rotation that an EXIF
         orientation asks for; or what is wrong.
     """
-    rotates = (loader or ImageLoader()).rotates
+    loader = loader or ImageLoader()
+    path = osp.join(prefix, file_name)
     try:
-        with _strict_decoders(), Image.open(
-                osp.join(prefix, file_name)) as image:
-            turned = rotates and _is_turned(image)
+        file = path if loader.is_local(path) else io.BytesIO(
+            loader.read(path))
+        with _strict_decoders(), Image.open(file) as image:
+            turned = loader.rotates and _is_turned(image)
             return image.size[::-1] if turned else image.size
     except UnidentifiedImageError:
         return 'it is not an image'
@@ -321,10 +323,8 @@ def _inspect(coco: CocoData, img_prefix: str,
     def look(image: dict) -> tuple[Optional[str], Optional[DarkImage]]:
         path = osp.join(img_prefix, image['file_name'])
         if '://' in image['file_name'] and loader.backend_args is None:
-            return ('its file_name is an address: download the images and '
-                    'write their names on the disk into the json, or give '
-                    'LoadImageFromFile the backend_args that fetch them'
-                    ), None
+            return ('its file_name is an address, and LoadImageFromFile has '
+                    'no backend_args to fetch it'), None
         if decode:
             size = (image['width'], image['height'])
             return _look(path, size, loader, load, max_pixels)

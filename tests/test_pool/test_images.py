@@ -1,5 +1,8 @@
+import functools
+import http.server
 import io
 import struct
+import threading
 import zlib
 
 import cv2
@@ -294,3 +297,39 @@ def test_arguments_that_load_nothing(args, message, monkeypatch):
     with pytest.raises(ValueError, match=message):
         ImageLoader(**args).check()
     ImageLoader().check()
+
+
+@pytest.fixture
+def address(folder):
+    """The address that serves the files of a folder."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Writes no log."""
+
+    def log_message(self, *args):
+        pass
+
+
+def test_images_are_fetched_by_the_loader(address, folder):
+    loader = ImageLoader(backend_args={'backend': 'http'})
+    coco = _coco([f'{address}/{name}' for name in ALL])
+    fetched = {u.id: u.reason for u in
+               check_images(coco, '', decode=True, loader=loader)}
+    local = {u.id: u.reason for u in
+             check_images(_coco(ALL), str(folder), decode=True)}
+    missing = ALL.index('gone.jpg')
+    assert '404' in fetched.pop(missing) and local.pop(missing)
+    assert fetched == local
+    assert load_images(coco, '', loader, [0]).unreadable == []
+    # http cannot be asked for a file without its content
+    assert check_images(coco, '', loader=loader) == []
+    assert read_size('', f'{address}/small.jpg', loader) == (32, 48)
+    # a folder may be an address without any arguments
+    images = check_images(_coco(ALL), address, decode=True)
+    assert {u.id for u in images} == {missing, *local}
