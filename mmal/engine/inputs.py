@@ -22,7 +22,7 @@ from mmal.pool import (
     check_boxes,
     check_images,
     count_boxes,
-    duplicate_files,
+    duplicates_note,
     ignore_untrained,
     initial_ids,
     load_images,
@@ -154,9 +154,10 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     val, val_notes = only_on_main(
         lambda: check_val(cfg, settings.data.ignore_other_classes)
     ) or (None, [])
-    # a run that goes on has looked at its first images before
+    # a run that goes on has looked at its images before
+    is_new = on_main(lambda: not osp.exists(work.state))
     initial, unreadable, dark = on_main(lambda: _draw_initial(
-        settings, coco, dataset, loader, decode=not osp.exists(work.state)))
+        settings, coco, dataset, loader, decode=is_new))
     oracle = only_on_main(lambda: initial.before(oracle))
 
     def record_data() -> DataRecord:
@@ -189,8 +190,8 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
 
     on_main(check)
     notes = on_main(lambda: [
-        *_notes(full, val, number, untrained), *val_notes,
-        *([f'{full.path}: {dark}'] if dark else [])])
+        *_notes(full, val, number, untrained, is_new, image_prefix(dataset)),
+        *val_notes, *([f'{full.path}: {dark}'] if dark else [])])
     return RunInputs(cfg, settings, dataset, coco, loader, val, oracle, query,
                      rule, initial.ids, is_labelled, unreadable, notes, data)
 
@@ -243,7 +244,8 @@ def trained_counts(coco: CocoData, annotations: list[dict],
 
 
 def _notes(full: CocoData, val: Optional[CocoData], number: int,
-           untrained: dict[str, int]) -> list[str]:
+           untrained: dict[str, int], is_new: bool,
+           prefix: str) -> list[str]:
     """What a reader should know of the data."""
     notes = [
         f'{coco.path}: {"; ".join(coco.repairs)}.'
@@ -254,8 +256,8 @@ def _notes(full: CocoData, val: Optional[CocoData], number: int,
             f'{full.path}: not trained on as boxes, and not counted, are of '
             f'{number:,} annotations ' +
             ', '.join(f'{n:,} ({why})' for why, n in untrained.items()) + '.')
-    twice = duplicate_files(full)
-    return [*notes, f'{twice}.'] if twice else notes
+    twice = duplicates_note(full, prefix) if is_new else None
+    return [*notes, twice] if twice else notes
 
 
 def _draw_initial(

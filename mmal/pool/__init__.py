@@ -16,6 +16,7 @@ from .coco import (
     write_split,
 )
 from .data_record import DataRecord, ImageTable
+from .duplicates import duplicate_photos, duplicates_note
 from .image_loader import ImageLoader
 from .images import (
     ImageFiles,
@@ -41,7 +42,6 @@ from .splits import write_candidates, write_repeats, write_round_splits
 from .training_rule import (
     TrainingRule,
     check_boxes,
-    duplicate_files,
     ignore_untrained,
 )
 
@@ -51,9 +51,9 @@ __all__ = [
     'ImageLoader', 'ImageTable', 'Initial', 'LabelsPending', 'ManualOracle',
     'Pool', 'RepeatImages', 'State', 'TrainingRule', 'UnreadableImage',
     'UnreadableImagesError', 'build_budget', 'check_boxes', 'check_classes',
-    'check_images', 'count_boxes', 'draw_initial', 'duplicate_files',
-    'ignore_untrained', 'initial_ids', 'is_box', 'load_coco', 'load_images',
-    'load_with_images', 'merge_annotations', 'read_size', 'refuse_addresses',
-    'verify_image', 'write_candidates', 'write_repeats', 'write_round_splits',
-    'write_split'
+    'check_images', 'count_boxes', 'draw_initial', 'duplicate_photos',
+    'duplicates_note', 'ignore_untrained', 'initial_ids', 'is_box',
+    'load_coco', 'load_images', 'load_with_images', 'merge_annotations',
+    'read_size', 'refuse_addresses', 'verify_image', 'write_candidates',
+    'write_repeats', 'write_round_splits', 'write_split'
 ]

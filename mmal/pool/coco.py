@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import difflib
 import gc
 import gzip
 import json
@@ -291,7 +292,8 @@ def check_classes(coco: CocoData,
         text = (f'{where} and the categories of {coco.path} do not fit '
                 'together.')
         if missing:
-            text += f' Classes that the file lacks: {some(missing, 10)}.'
+            text += (f' Classes that the file lacks: {some(missing, 10)}.'
+                     f'{spelled_otherwise(missing, coco.class_names)}')
         if extra:
             text += (' Categories with annotations that the model does not '
                      f'know: {some(extra.values(), 10)}; mmdet would drop '
@@ -308,6 +310,30 @@ def check_classes(coco: CocoData,
             f'{where} lists the classes of {coco.path} in another order. '
             'mmdet numbers labels in the order of the file, so names and '
             f'labels would not fit. Write {where} = {tuple(in_file)}.')
+
+
+def spelled_otherwise(names: Iterable[str], known: Iterable[str]) -> str:
+    """A sentence on names that are known in another spelling.
+
+    Args:
+        names (iterable[str]): Names that are not known.
+        known (iterable[str]): Names that are.
+
+    Returns:
+        str: Which is which, with a blank before; empty if none is near.
+    """
+    plain = {' '.join(k.replace('_', ' ').split()).casefold(): k
+             for k in known}
+    pairs = []
+    for name in names:
+        form = ' '.join(name.replace('_', ' ').split()).casefold()
+        near = difflib.get_close_matches(form, plain, n=1, cutoff=.8)
+        if near:
+            pairs.append(f'{name!r} for {plain[near[0]]!r}')
+    if not pairs:
+        return ''
+    more = f' and {len(pairs) - 5} more' if len(pairs) > 5 else ''
+    return f' Perhaps it is a spelling: {", ".join(pairs[:5])}{more}?'
 
 
 def some(values: Iterable, limit: int = 5) -> str:

@@ -19,6 +19,7 @@ from .coco import (
     load_coco,
     merge_annotations,
     some,
+    spelled_otherwise,
 )
 from .layout import LabelDir, WorkDir
 from .names import NameIndex, match_names
@@ -469,7 +470,7 @@ def translate(labels: CocoData, pool: CocoData,
         raise ValueError(
             f'{labels.path} uses categories that {pool.path} does not have: '
             f'{some(sorted(unknown), 10)}. Rename or remove them; known are '
-            f'{some(ours, 10)}.')
+            f'{some(ours, 10)}.{spelled_otherwise(sorted(unknown), ours)}')
     return [
         dict(a, image_id=match[a['image_id']],
              category_id=ours[names[a['category_id']]]) for a in rows

@@ -126,7 +126,9 @@ def test_labelled_images_that_break_are_quarantined(root, break_two,
     assert ('2 labelled images can no longer be read'
             in read(cfg, 'curve.json')['note'])
     with open(report) as f:
-        assert os.path.basename(break_two.paths[first]) in f.read()
+        page = f.read()
+    assert os.path.basename(break_two.paths[first]) in page
+    assert page.count('left out from round 1 on') == 2
 
     # killed in round 1 and resumed with the files in place again
     break_two.repair()

@@ -1,12 +1,16 @@
 """Mistakes found before any training."""
 import json
 import os
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
-from helpers.tiny import tiny_coco, tiny_config
+from helpers.tiny import tiny_active_learning, tiny_coco, tiny_config
 from PIL import Image
 
 from mmal.engine.checks import check_model, check_val
+from mmal.engine.inputs import read_inputs
 
 
 @pytest.mark.parametrize('size, fine', [(1, False), (2, True)])
@@ -131,3 +135,22 @@ def test_of_many_validation_images_all_are_read(tmp_path):
         open(path, 'wb').write(whole[:-40])
     with pytest.raises(FileNotFoundError, match='^2 image.*truncated'):
         check_val(cfg)
+
+
+@pytest.mark.parametrize('color_type, noted', [
+    ('color', True), ('unchanged', False)])
+def test_twelve_bits_in_sixteen_are_noted(tmp_path, mmdet_scope, color_type,
+                                          noted):
+    cfg = tiny_config(str(tmp_path / 'data'))
+    for path in Path(tmp_path, 'data', 'images').iterdir():
+        values = cv2.imread(str(path)).astype(np.uint16)
+        cv2.imwrite(str(path), values * 16)
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.active_learning = tiny_active_learning()
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.pipeline[0].color_type = color_type
+    cfg.test_dataloader = cfg.val_dataloader
+    dark = [n for n in read_inputs(cfg).notes if 'nearly black' in n]
+    assert len(dark) == (2 if noted else 0)
+    for note, name in zip(dark, ('val.json', 'pool.json')):
+        assert name in note and 'the files hold uint16' in note
