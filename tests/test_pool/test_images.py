@@ -1,6 +1,7 @@
 import functools
 import http.server
 import io
+import os
 import struct
 import threading
 import zlib
@@ -13,12 +14,14 @@ from PIL import Image, ImageFile
 
 from mmal.pool import (
     CocoData,
+    ImageFiles,
     ImageLoader,
     UnreadableImage,
     UnreadableImagesError,
     check_images,
     load_images,
     read_size,
+    refuse_addresses,
     verify_image,
 )
 
@@ -333,3 +336,34 @@ def test_images_are_fetched_by_the_loader(address, folder):
     # a folder may be an address without any arguments
     images = check_images(_coco(ALL), address, decode=True)
     assert {u.id for u in images} == {missing, *local}
+
+
+def test_files_are_loaded_again_only_when_they_change(folder, monkeypatch):
+    """A file that is spoilt behind its size and time shows what is read."""
+    names = ['good.jpg', 'good.png', 'small.jpg']
+    coco = _coco(names)
+    coco.images[2].update(width=32)
+    files = ImageFiles(coco, str(folder), ImageLoader(), loaded=[0])
+    path = folder / 'good.jpg'
+    whole, status = path.read_bytes(), path.stat()
+    path.write_bytes(b'x' * len(whole))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert files.find_broken([0, 1, 2]) == []
+    os.utime(path)
+    (folder / 'small.jpg').unlink()
+    for _ in range(2):  # what is broken is not remembered
+        broken = files.find_broken([0, 1, 2])
+        assert [(u.id, u.reason) for u in broken] == [
+            (2, 'no such file'), (0, 'it is not an image')]
+    path.write_bytes(whole)
+    assert files.find_broken([0, 1]) == []
+
+
+def test_only_a_loader_that_fetches_takes_addresses():
+    coco = _coco(['a.jpg', 's3://bucket/b.jpg'])
+    for loader in (None, ImageLoader()):
+        with pytest.raises(ValueError, match="pool.json: .* 1 of 2 images is "
+                           "an address, e.g. 's3://bucket/b.jpg'"):
+            refuse_addresses(coco, loader)
+    refuse_addresses(coco, ImageLoader(backend_args={'backend': 's3'}))
+    refuse_addresses(_coco(['a.jpg']))
