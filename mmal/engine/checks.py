@@ -9,6 +9,7 @@ from typing import Optional
 
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from torch import nn
 
 from mmal.models.utils import preserve_rng_state
@@ -148,11 +149,13 @@ def check_model(cfg: Config, dataset: dict) -> nn.Module:
             if isinstance(init_cfg, dict) and \
                     init_cfg.get('type') == 'Pretrained':
                 module.init_cfg = None
-        logging.disable(logging.INFO)  # a line for each parameter
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel(logging.WARNING)  # or a line for each parameter
         try:
             model.init_weights()
         finally:
-            logging.disable(logging.NOTSET)
+            logger.setLevel(level)
     classes = classes_of(dataset)
     for name, module in model.named_modules():
         number = getattr(module, 'num_classes', None)

@@ -139,7 +139,7 @@ class ActiveLearner:
             f' in {folder.path}' +
             (f', resumed from {checkpoint}' if checkpoint else ''))
         cfg = round_config(self.cfg, self.settings, number, folder, checkpoint)
-        with trained(cfg) as training:
+        with trained(cfg, f'round {number}') as training:
             record = Record(number, images, boxes, training.metrics)
             if repeats or self.settings.reselects:
                 record.reselected = repeats
