@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os.path as osp
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Optional
 
@@ -14,6 +13,7 @@ from mmal.pool import (
     BaseOracle,
     CocoData,
     DataRecord,
+    ImageLoader,
     ImageTable,
     Initial,
     TrainingRule,
@@ -25,6 +25,7 @@ from mmal.pool import (
     duplicates_note,
     ignore_untrained,
     initial_ids,
+    load_images,
     load_with_images,
 )
 from mmal.pool.coco import group_by_image
@@ -32,10 +33,11 @@ from mmal.pool.layout import WorkDir
 from mmal.types import ImageId
 from .build import build
 from .checks import check_config, check_model, check_pool, check_val
+from .dataset_config import image_loader
 from .pure_python import with_named_types
 from .query import Query
 from .query_checks import check_committee
-from .round_config import classes_of, scoring_splits
+from .round_config import classes_of, scoring_splits, test_pipeline
 from .settings import Settings, image_prefix, pool_dataset
 
 
@@ -49,6 +51,7 @@ class RunInputs:
         dataset (dict): Config of the data set of all pool images.
         coco (CocoData): The pool without annotations, which only the oracle
             in process 0 has.
+        loader (ImageLoader): What the training pipeline loads images with.
         val (CocoData, optional): The validation file; in process 0 alone.
         oracle (BaseOracle, optional): Gives labels; in process 0 alone.
         query (Query): Scores and selects.
@@ -64,6 +67,7 @@ class RunInputs:
     settings: Settings
     dataset: dict
     coco: CocoData
+    loader: ImageLoader
     val: Optional[CocoData]
     oracle: Optional[BaseOracle]
     query: Query
@@ -102,6 +106,7 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
         maker = dict(settings.prepare_data)
         on_main(lambda: FUNCTIONS.get(maker.pop('type'))(**maker))
     dataset = pool_dataset(cfg, settings)
+    loader = image_loader(dataset.get('pipeline') or ())
     work = WorkDir(osp.abspath(cfg.work_dir))
 
     def read_pool() -> CocoData:
@@ -110,6 +115,7 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
                 dataset['ann_file'],
                 image_prefix(dataset),
                 need_annotations=False,
+                loader=loader,
                 crowd=settings.data.crowd)
         except FileNotFoundError as e:
             source = settings.data.source
@@ -143,13 +149,15 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
             annotations, coco.images, rule)
 
     number, untrained = on_main(mark_untrained)
-    query = Query(settings, coco, image_prefix(dataset))
-    val = only_on_main(
-        lambda: check_val(cfg, settings.data.ignore_other_classes))
+    query = Query(settings, coco, image_prefix(dataset),
+                  image_loader(test_pipeline(cfg)))
+    val, val_notes = only_on_main(
+        lambda: check_val(cfg, settings.data.ignore_other_classes)
+    ) or (None, [])
     # a run that goes on has looked at its images before
     is_new = on_main(lambda: not osp.exists(work.state))
-    initial, unreadable = on_main(lambda: _draw_initial(
-        settings, coco, dataset, decode=is_new))
+    initial, unreadable, dark = on_main(lambda: _draw_initial(
+        settings, coco, dataset, loader, decode=is_new))
     oracle = only_on_main(lambda: initial.before(oracle))
 
     def record_data() -> DataRecord:
@@ -181,10 +189,11 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
         query.check(model, scoring_splits(cfg, settings, work.round(0), []))
 
     on_main(check)
-    notes = on_main(lambda: _notes(full, val, number, untrained, is_new,
-                                   image_prefix(dataset)))
-    return RunInputs(cfg, settings, dataset, coco, val, oracle, query, rule,
-                     initial.ids, is_labelled, unreadable, notes, data)
+    notes = on_main(lambda: [
+        *_notes(full, val, number, untrained, is_new, image_prefix(dataset)),
+        *val_notes, *([f'{full.path}: {dark}'] if dark else [])])
+    return RunInputs(cfg, settings, dataset, coco, loader, val, oracle, query,
+                     rule, initial.ids, is_labelled, unreadable, notes, data)
 
 
 def trained_counts(coco: CocoData, annotations: list[dict],
@@ -251,11 +260,14 @@ def _notes(full: CocoData, val: Optional[CocoData], number: int,
     return [*notes, twice] if twice else notes
 
 
-def _draw_initial(settings: Settings, coco: CocoData, dataset: dict,
-                  decode: bool) -> tuple[Initial, list[UnreadableImage]]:
-    """Draw again while there are unreadable images among the first."""
+def _draw_initial(
+        settings: Settings, coco: CocoData, dataset: dict,
+        loader: ImageLoader, decode: bool
+) -> tuple[Initial, list[UnreadableImage], Optional[str]]:
+    """Draw again while there are unreadable images among the first; with a
+    note on their values."""
     prefix = image_prefix(dataset)
-    unreadable = check_images(coco, prefix)
+    unreadable = check_images(coco, prefix, loader=loader)
     while True:
         if unreadable and settings.on_bad_image != 'skip':
             raise UnreadableImagesError(unreadable)
@@ -265,9 +277,9 @@ def _draw_initial(settings: Settings, coco: CocoData, dataset: dict,
             settings.seed,
             data_root=dataset.get('data_root') or '',
             unreadable=[image.id for image in unreadable])
-        more: Iterable[UnreadableImage] = ()
-        if decode:
-            more = check_images(coco, prefix, initial.ids, decode=True)
-        if not more:
-            return initial, unreadable
-        unreadable += more
+        if not decode:
+            return initial, unreadable, None
+        inspected = load_images(coco, prefix, loader, initial.ids)
+        if not inspected.unreadable:
+            return initial, unreadable, inspected.note
+        unreadable += inspected.unreadable

@@ -11,7 +11,10 @@ from mmengine.logging import MMLogger
 from mmal.dist import on_main
 from mmal.fileio import discard_leftovers, read_json
 from mmal.pool import (
+    DataRecord,
+    ImageFiles,
     Pool,
+    UnreadableImagesError,
     write_candidates,
     write_repeats,
     write_round_splits,
@@ -20,6 +23,7 @@ from mmal.pool import (
 from mmal.pool.coco import some
 from mmal.pool.layout import RoundDir, WorkDir
 from mmal.reporting import Curve, Record, round_table, write_report
+from mmal.types import ImageId
 from .fingerprint import digest, fingerprint
 from .inputs import RunInputs, read_inputs, trained_counts
 from .lock import lock_data, lock_run_dir
@@ -72,8 +76,11 @@ class ActiveLearner:
         self.work = WorkDir(osp.abspath(cfg.work_dir))
         if rehearsal and not on_main(lambda: osp.exists(self.work.state)):
             rehearse(self.inputs)
+        self.files = ImageFiles(
+            self.inputs.coco, self.inputs.img_prefix, self.inputs.loader,
+            on_main(lambda: _loaded_before(self.work, self.inputs)))
         self.state = _open_state(self.work, self.inputs, resume,
-                                 accept_changes)
+                                 accept_changes, self.files)
         on_main(self._discard_leftovers)
         self.logger = MMLogger.get_instance(
             run_name(self.work.path),
@@ -112,6 +119,7 @@ class ActiveLearner:
         """Train, test, score, select and commit one round."""
         number, pool = self.state.round, self.state.pool
         folder = self.work.round(number)
+        self._quarantine(number)
         images, boxes = on_main(lambda: self._write_splits(folder))
         repeats = sum(pool.repeat_counts().values())
 
@@ -153,6 +161,39 @@ class ActiveLearner:
         # The state comes last: a kill before it repeats the end of the round,
         # which finds its checkpoint, metrics and scores and ends the same.
         on_main(self.state.save)
+
+    def _quarantine(self, number: int) -> None:
+        """Take labelled images out that broke since they were looked at.
+
+        One that is gone would stop the training, and one that is cut off
+        would be learned half grey.
+
+        Raises:
+            UnreadableImagesError: If there are any and they may not be
+                skipped.
+            ValueError: If no labelled image is left.
+        """
+        pool = self.state.pool
+        broken = on_main(lambda: self.files.find_broken(pool.labelled()))
+        if not broken:
+            return
+        if self.settings.on_bad_image != 'skip':
+            raise UnreadableImagesError(broken)
+        if len(broken) == len(pool.labelled()):
+            raise ValueError(
+                f'round {number} has nothing to train on: none of its '
+                f'{len(broken):,} labelled images can be read, e.g. '
+                f'{broken[0]}. Restore them and run again with --resume.')
+        pool.quarantine(broken)
+        self.state.add_notes([
+            f'{len(broken):,} labelled images can no longer be read and are '
+            'left out from this round on: ids '
+            f'{some(image.id for image in broken)}'])
+        # at once: a run that is killed and resumed leaves them out as well,
+        # even if they are back by then
+        on_main(self.state.save)
+        for image in broken:
+            self.logger.warning(f'Round {number}: left out is {image}')
 
     def _write_splits(self, folder: RoundDir) -> tuple[int, int]:
         """Write what the round trains on and scores.
@@ -261,8 +302,20 @@ class ActiveLearner:
                 discard_leftovers(folder.member(member).path)
 
 
+def _loaded_before(work: WorkDir, inputs: RunInputs) -> list[ImageId]:
+    """Images that were loaded, and have not changed since: those of a new run
+    when its inputs were read, those of another in its rounds."""
+    if not osp.exists(work.state):
+        return inputs.initial_ids
+    try:
+        return DataRecord.load(work.data).unchanged_files(
+            inputs.coco, inputs.img_prefix, inputs.coco.ids)
+    except (FileNotFoundError, ValueError):
+        return []
+
+
 def _open_state(work: WorkDir, inputs: RunInputs, resume: bool,
-                accept_changes: bool) -> RunState:
+                accept_changes: bool, files: ImageFiles) -> RunState:
     """Go on with the run in the work folder, or start one."""
     content = fingerprint(inputs.cfg)
     config_hash = digest(content)
@@ -270,9 +323,23 @@ def _open_state(work: WorkDir, inputs: RunInputs, resume: bool,
         work, content, resume, inputs.cfg.pretty_text, accept_changes))
     if is_resumed:
         state = RunState.load(work, inputs.coco.ids)
-        news = on_main(lambda: lock_data(
-            work, inputs.data, inputs.coco, inputs.img_prefix,
-            state.pool.labelled(), accept_changes))
+        pool = state.pool
+
+        def check_data() -> list[str]:
+            # Those that broke were not replaced: the round says what becomes
+            # of them.
+            broken = {i.id for i in files.find_broken(pool.labelled())}
+            whole = [i for i in pool.labelled() if i not in broken]
+            return lock_data(work, inputs.data, inputs.coco,
+                             inputs.img_prefix, whole, accept_changes)
+
+        news = on_main(check_data)
+        left = set(pool.unlabelled())
+        gone = [image for image in inputs.unreadable if image.id in left]
+        if gone:
+            pool.set_unreadable(gone)
+            news.append(f'{len(gone):,} unlabelled images can no longer be '
+                        f'read: ids {some(image.id for image in gone)}')
         if state.config_hash != config_hash:
             state.config_hash = config_hash
             news.append('the config was changed')

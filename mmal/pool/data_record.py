@@ -6,7 +6,6 @@ two experiments under one name, and nobody sees it from its numbers.
 from __future__ import annotations
 
 import hashlib
-import os
 import os.path as osp
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import numpy as np
 from mmal.fileio import atomic_write
 from mmal.types import ImageId
 from .coco import CocoData, some
+from .images import file_status
 
 _IMAGES = np.dtype([('key', 'u8'), ('entry', 'u8'), ('boxes', 'i8'),
                     ('labels', 'u8')])
@@ -162,7 +162,7 @@ class DataRecord:
         for i in ids:
             row = known.get(_hash_id(i))
             path = osp.join(prefix, coco.images[i]['file_name'])
-            status = _status(path)
+            status = file_status(path)
             if row is None or status is None:
                 continue
             size, time = status
@@ -171,6 +171,24 @@ class DataRecord:
                 continue
             changed.append(i)
         return changed
+
+    def unchanged_files(self, coco: CocoData, prefix: str,
+                        ids: Iterable[ImageId]) -> list[ImageId]:
+        """Images whose file has the size and time that were recorded.
+
+        Args:
+            coco (CocoData): The pool.
+            prefix (str): The folder of the images.
+            ids (iterable[int | str]): Images; those that were not recorded
+                are passed over.
+        """
+        known = {int(row['key']): (row['size'], row['time'])
+                 for row in self.files}
+        return [
+            i for i in ids
+            if _hash_id(i) in known and known[_hash_id(i)] == file_status(
+                osp.join(prefix, coco.images[i]['file_name']))
+        ]
 
     def add_files(self, coco: CocoData, prefix: str,
                   ids: Iterable[ImageId]) -> bool:
@@ -189,7 +207,7 @@ class DataRecord:
         rows = []
         for i in ids:
             path = osp.join(prefix, coco.images[i]['file_name'])
-            status = _status(path)
+            status = file_status(path)
             if _hash_id(i) not in known and status is not None:
                 rows.append((_hash_id(i), *status, _hash_file(path)))
         if rows:
@@ -277,12 +295,3 @@ def _hash_file(path: str) -> int:
         content = f.read()
     return int.from_bytes(
         hashlib.blake2b(content, digest_size=8).digest(), 'little')
-
-
-def _status(path: str) -> Optional[tuple[int, int]]:
-    """Size in bytes and time in ns; None where there is no such file."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns

@@ -7,13 +7,15 @@ from functools import partial
 from typing import Optional
 
 from .coco import CocoData, load_coco
+from .image_loader import ImageLoader
 from .images import read_size
 
 
 def load_with_images(path: str,
                      img_prefix: str,
                      need_annotations: bool = True,
-                     crowd: str = 'ignore') -> CocoData:
+                     crowd: str = 'ignore',
+                     loader: Optional[ImageLoader] = None) -> CocoData:
     """:func:`~mmal.pool.coco.load_coco`, and what its entries lack or spell
     otherwise is taken from the images.
 
@@ -21,6 +23,8 @@ def load_with_images(path: str,
         path (str): The file.
         img_prefix (str): The folder that ``file_name`` is relative to.
         need_annotations, crowd: See :func:`~mmal.pool.coco.load_coco`.
+        loader (ImageLoader, optional): What the pipeline loads the images
+            with. Default: mmcv's own.
 
     Returns:
         CocoData: With the sizes of images that have none in the file, and
@@ -29,12 +33,36 @@ def load_with_images(path: str,
     Raises:
         FileNotFoundError, ValueError: See :func:`~mmal.pool.coco.load_coco`.
     """
-    return load_coco(
+    coco = load_coco(
         path,
         need_annotations=need_annotations,
-        read_size=partial(read_size, img_prefix),
+        read_size=partial(read_size, img_prefix, loader=loader),
         find_file=partial(find_file, img_prefix),
         crowd=crowd)
+    refuse_addresses(coco, loader)
+    return coco
+
+
+def refuse_addresses(coco: CocoData,
+                     loader: Optional[ImageLoader] = None) -> None:
+    """Raise ValueError if images are to be fetched and nothing says how.
+
+    Args:
+        coco (CocoData): The images.
+        loader (ImageLoader, optional): What loads them. One with
+            ``backend_args`` fetches them.
+    """
+    if loader is not None and loader.backend_args is not None:
+        return
+    addresses = [image['file_name'] for image in coco.images.values()
+                 if '://' in image['file_name']]
+    if addresses:
+        raise ValueError(
+            f'{coco.path}: the file_name of {len(addresses):,} of '
+            f'{len(coco.images):,} images is an address, e.g. '
+            f'{addresses[0]!r}: download the images and write their names on '
+            'the disk into the json, or give LoadImageFromFile the '
+            'backend_args that fetch them.')
 
 
 def find_file(prefix: str, name: str) -> Optional[str]:

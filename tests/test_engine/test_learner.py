@@ -597,7 +597,7 @@ def test_data_that_were_changed_are_seen_on_resume(own_data, tmp_path):
 def test_names_that_are_addresses_are_one_error(own_data, tmp_path):
     edit(own_data, lambda c: [i.update(
         file_name='http://host/' + i['file_name']) for i in c['images']])
-    with pytest.raises(ValueError, match='file_name is an address'):
+    with pytest.raises(ValueError, match='of 12 of 12 images is an address'):
         ActiveLearner(config(own_data, tmp_path))
 
 

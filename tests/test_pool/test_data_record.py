@@ -173,6 +173,7 @@ def test_replaced_photos_are_found_and_touched_ones_are_not(tmp_path):
     (tmp_path / '3.jpg').unlink()  # for whoever reads it
     (tmp_path / '7.jpg').write_bytes(b'?')  # nobody labelled it
     assert made.changed_files(coco, prefix, range(8)) == [1, 2]
+    assert made.unchanged_files(coco, prefix, range(8)) == [4]
     made.files = made.files_without([1, 2])
     assert made.changed_files(coco, prefix, range(8)) == []
     assert made.add_files(coco, prefix, [1, 2])
