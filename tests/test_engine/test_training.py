@@ -68,8 +68,8 @@ def test_thirty_trainings_with_few_file_handles(tmp_path):
 @pytest.mark.run
 def test_the_console_of_a_run(tmp_path):
     """It shows rounds and results; the rest is in the log files."""
-    done = succeed(TRAIN, make_config(str(tmp_path)), '--work-dir',
-                   tmp_path / 'work')
+    config = make_config(str(tmp_path), log_level='INFO')
+    done = succeed(TRAIN, config, '--work-dir', tmp_path / 'work')
     lines = done.stdout.splitlines()
     assert 'Round 0: training on' in done.stdout
     assert 'Stopped: all rounds are done' in done.stdout
