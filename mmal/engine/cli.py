@@ -15,6 +15,7 @@ from mmengine.utils import import_modules_from_strings
 
 from mmal.compat.configs import path_of_config
 from mmal.compat.malloc import keep_freed_memory
+from mmal.compat.quiet import quiet_libraries
 from mmal.dist import close_dist
 from mmal.pool import LabelsPending
 from .pure_python import with_named_types
@@ -235,6 +236,7 @@ def run_or_explain(work: Callable[[], Any], name: str) -> int:
     """
     if not torch.cuda.is_available():
         keep_freed_memory()
+    quiet_libraries()
     try:
         work()
         return 0
