@@ -6,6 +6,7 @@ import os
 import os.path as osp
 from typing import Optional
 
+from mmdet.registry import DATASETS
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
@@ -123,8 +124,8 @@ def _detect_on_pool(cfg: Config, args: argparse.Namespace) -> None:
         raise ValueError('--budget is needed: how many images to choose.')
     loader = dict(cfg.get('train_dataloader') or {})
     images = ''
-    if 'dataset' in loader and 'datasets' not in loader['dataset']:
-        images = image_prefix(innermost_dataset(loader['dataset']))
+    if 'dataset' in loader:
+        images = image_prefix(_first_dataset(loader['dataset']))
     dataset = dict(
         type='mmdet.CocoDataset',
         metainfo=dict(classes=_classes(cfg, args.checkpoint)),
@@ -148,8 +149,20 @@ def _classes(cfg: Config, checkpoint: str) -> tuple[str, ...]:
                     return tuple(names[key])
     key = 'train_dataloader' if cfg.get('train_dataloader') else \
         'test_dataloader'
-    dataset = innermost_dataset(cfg[key].dataset)
-    return classes_of(dataset, f'{key}.dataset')
+    dataset = _first_dataset(cfg[key].dataset)
+    metainfo = dataset.get('metainfo') or {}
+    if 'classes' not in metainfo:
+        metainfo = DATASETS.get(dataset['type']).METAINFO
+    return classes_of(
+        dict(type='mmdet.CocoDataset', metainfo=metainfo), f'{key}.dataset')
+
+
+def _first_dataset(dataset: dict) -> dict:
+    """The data set inside wrappers, the first one where several are joined:
+    those that train one detector have the same classes."""
+    while 'dataset' in dataset or 'datasets' in dataset:
+        dataset = dataset.get('dataset') or dataset['datasets'][0]
+    return dataset
 
 
 def _block(block: dict, args: argparse.Namespace, folder: str) -> dict:

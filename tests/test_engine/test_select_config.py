@@ -125,6 +125,25 @@ def test_photos_keep_their_ids_when_the_folder_grows(folder, tmp_path):
     assert ids[0].items() < ids[1].items() and '0.png' in ids[1]
 
 
+def test_classes_of_a_config_whose_checkpoint_names_none(folder, tmp_path):
+    """Here those of the first of two data sets that are joined and whose
+    classes stand in their type."""
+    from mmdet.datasets import VOCDataset
+    cfg = Config.fromfile(folder / 'detector.py')
+    voc = dict(type='VOCDataset', ann_file='nowhere.txt')
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset', times=3, dataset=dict(
+            type='ConcatDataset', datasets=[voc, voc]))
+    cfg.model.bbox_head.num_classes = 20
+    cfg.dump(tmp_path / 'voc.py')
+    torch.save(tiny_fcos(num_classes=20).state_dict(), tmp_path / 'w.pth')
+    succeed(SELECT, tmp_path / 'voc.py', tmp_path / 'w.pth', '--pool',
+            folder / 'photos', '--budget', '2', '--out-dir', tmp_path / 'out')
+    categories = read(tmp_path, 'out', 'pool.json')['categories']
+    assert tuple(c['name'] for c in categories) == VOCDataset.METAINFO[
+        'classes']
+
+
 def labelled_file(folder, path, rename=''):
     """A COCO file of three labelled images, its ids not those of a pool."""
     coco = read(folder, 'data', 'pool.json')
