@@ -184,6 +184,20 @@ def test_labelled_images_elsewhere(folder, tmp_path):
     assert len(names(tmp_path / 'out')) == 12
 
 
+def test_labelled_images_of_other_names_are_the_pools(folder, tmp_path):
+    """A labelling tool has put a number before their names."""
+    labelled_file(folder, tmp_path / 'same.json')
+    labelled_file(folder, tmp_path / 'other.json', rename='0a1b2c3d-')
+    for name in ('same', 'other'):
+        succeed(*command(
+            folder, tmp_path / name, '--pool', folder / 'photos',
+            '--labelled', tmp_path / f'{name}.json', '--budget', '9',
+            '--scorer', 'isal'))
+    assert names(tmp_path / 'other') == names(tmp_path / 'same')
+    assert read(tmp_path, 'other', 'selected.json')['scores'] == read(
+        tmp_path, 'same', 'selected.json')['scores']
+
+
 @pytest.mark.parametrize('beside', [True, False])
 def test_images_of_a_json(folder, tmp_path, beside):
     pool = read(folder, 'data', 'pool.json')
