@@ -63,7 +63,7 @@ def query_config(args: argparse.Namespace) -> Config:
                   if k.startswith(f'{KEY}.')})
     # the block first, so that its mistakes are named before others
     Settings.from_config(cfg)
-    check_mmdet_config(cfg)
+    check_mmdet_config(cfg, trains=False)
     return cfg
 
 
