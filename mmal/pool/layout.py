@@ -196,6 +196,11 @@ class WorkDir:
         return osp.join(self.path, 'identity.json')
 
     @property
+    def lease(self) -> str:
+        """Which process works here; there is none when nobody does."""
+        return osp.join(osp.abspath(self.path), 'in_use.json')
+
+    @property
     def data(self) -> str:
         """What the data were when the run began."""
         return osp.join(self.path, 'data.npz')
