@@ -18,7 +18,7 @@ STOREYS = (
     ('scoring', 'reporting', 'visualization'),
     ('models', 'influence', 'selection', 'pool', 'datasets', 'evaluation'),
     ('uncertainty', 'scores', 'dist', 'types', 'registry', 'randomness',
-     'recorder', 'fileio', 'compat', 'version'),
+     'recorder', 'fileio', 'lazy', 'compat', 'version'),
 )
 SAME_STOREY = {
     ('scores', 'fileio'), ('scores', 'randomness'), ('scores', 'types'),

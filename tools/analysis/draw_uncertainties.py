@@ -1,4 +1,4 @@
-"""Draw detections and how unsure they are: ``mmal analysis draw-uncertainties``."""
+"""Draw unsure detections: ``mmal analysis draw-uncertainties``."""
 import sys
 
 from mmal.commands import script
