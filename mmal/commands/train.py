@@ -33,18 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check the run, or do it."""
+    from mmengine.dist import is_main_process
+
+    from mmal.engine import ActiveLearner
     from mmal.engine.cli import load_config, prepare_process
+    from mmal.engine.plan import plan_run
     prepare_process()
     cfg = load_config(args)
     if args.dry_run:
-        from mmengine.dist import is_main_process
-
-        from mmal.engine.plan import plan_run
         table = plan_run(cfg)
         if is_main_process():
             print(table)
         return
-    from mmal.engine import ActiveLearner
     ActiveLearner(
         cfg,
         resume=args.resume is not None,
