@@ -13,9 +13,8 @@ from typing import Callable, Optional
 from mmal.version import __version__
 from .errors import run_or_explain
 
-# in the order of a user's way
-COMMANDS = ('check', 'train', 'select', 'report', 'transfer', 'ab',
-            'analysis')
+COMMANDS = ('check', 'train', 'select', 'report', 'pool', 'transfer',
+            'ab', 'analysis')
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
