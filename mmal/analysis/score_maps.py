@@ -14,6 +14,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmal.engine.build import build_from
+from mmal.engine.dataset_config import image_loader
 from mmal.engine.query_checks import check_committee
 from mmal.engine.round_config import test_pipeline
 from mmal.fileio import write_bytes
@@ -77,6 +78,7 @@ class ScoreMaps:
             f' ({class_name})' if class_name else '')
         self.pipeline = Compose(
             scoring_pipeline(test_pipeline(cfg), labels=False))
+        self.loader = image_loader(test_pipeline(cfg))
 
     def map_of(self, path: str) -> np.ndarray:
         """The map of an image file, [H, W] of the network's input."""
@@ -112,7 +114,7 @@ class ScoreMaps:
             if not osp.isfile(path):
                 raise FileNotFoundError(
                     f'there is no image {path}: check the path.')
-            reason = verify_image(path)
+            reason = verify_image(path, loader=self.loader, load=True)
             if reason is not None:
                 raise ValueError(f'{path} cannot be read as an image: '
                                  f'{reason}. Leave it out.')

@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os.path as osp
-from functools import partial
 from typing import Optional
 
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from torch import nn
 
 from mmal.models.utils import preserve_rng_state
@@ -17,10 +18,10 @@ from mmal.pool import (
     check_boxes,
     check_classes,
     check_images,
-    load_coco,
-    read_size,
+    load_images,
+    load_with_images,
 )
-from .dataset_config import innermost_dataset
+from .dataset_config import image_loader, innermost_dataset
 from .mmdet_schema import check_mmdet_config
 from .round_config import classes_of
 from .schema import clip
@@ -28,6 +29,8 @@ from .settings import Settings, absolute, image_prefix
 
 # which have a class for each category
 _HEADS = ('bbox_head', 'cls_head')
+# at most so many validation images are loaded before a run, evenly spread
+_LOADED = 200
 
 
 def check_config(cfg: Config, settings: Settings) -> None:
@@ -62,38 +65,50 @@ def check_pool(full: CocoData, dataset: dict,
                   'train_dataloader.dataset.metainfo.classes', allow_others)
 
 
-def check_val(cfg: Config,
-              allow_others: bool = False) -> Optional[CocoData]:
+def check_val(cfg: Config, allow_others: bool = False
+              ) -> tuple[Optional[CocoData], list[str]]:
     """Read and check the validation file, its categories and images.
+
+    All images are read to their last byte, for a truncated one would stop
+    the run after its first training or be evaluated half grey. How the
+    loader gets on with such files shows on a few of them.
 
     Args:
         cfg (Config): The config of a run.
         allow_others (bool): Whether annotations of other classes are ignored.
 
     Returns:
-        CocoData | None: Its content; None where there is no validation.
+        tuple[CocoData | None, list[str]]: Its content, None where there is
+        no validation; and what a reader should know of the images.
 
     Raises:
         FileNotFoundError, ValueError: Naming the file and the key.
     """
     if not cfg.get('val_dataloader'):
-        return None
+        return None, []
     dataset = innermost_dataset(cfg.val_dataloader.dataset)
     classes = classes_of(dataset, 'val_dataloader.dataset')
+    loader = image_loader(dataset.get('pipeline') or ())
+    prefix = image_prefix(dataset)
     try:
-        coco = load_coco(
-            absolute(dataset, dataset['ann_file']),
-            read_size=partial(read_size, image_prefix(dataset)))
+        coco = load_with_images(
+            absolute(dataset, dataset['ann_file']), prefix, loader=loader)
     except IsADirectoryError as e:
         raise ValueError(f'val_dataloader.dataset.ann_file: {e}') from e
     check_boxes(coco)
     check_classes(coco, classes, 'val_dataloader.dataset.metainfo.classes',
                   allow_others)
-    bad = check_images(coco, image_prefix(dataset), decode=True)
-    if bad:
+    spread = coco.ids[::math.ceil(len(coco.ids) / _LOADED) or 1]
+    inspected = load_images(coco, prefix, loader, spread)
+    loaded = set(spread)
+    unreadable = inspected.unreadable + check_images(
+        coco, prefix, [i for i in coco.ids if i not in loaded], decode=True,
+        loader=loader)
+    if unreadable:
         raise FileNotFoundError(
-            f'{len(bad)} image(s) of val_dataloader are unreadable, the first '
-            f'is {bad[0]}. Replace them, or remove them from {coco.path}.')
+            f'{len(unreadable)} image(s) of val_dataloader are unreadable, '
+            f'the first is {unreadable[0]}. Replace them, or remove them '
+            f'from {coco.path}.')
     evaluators = cfg.val_evaluator
     if isinstance(evaluators, dict):
         evaluators = [evaluators]
@@ -102,7 +117,8 @@ def check_val(cfg: Config,
         if path and not _exists(path):
             raise FileNotFoundError(
                 f'val_evaluator.ann_file: there is no {path}.')
-    return coco
+    notes = [f'{coco.path}: {inspected.note}'] if inspected.note else []
+    return coco, notes
 
 
 def check_model(cfg: Config, dataset: dict) -> nn.Module:
@@ -133,11 +149,13 @@ def check_model(cfg: Config, dataset: dict) -> nn.Module:
             if isinstance(init_cfg, dict) and \
                     init_cfg.get('type') == 'Pretrained':
                 module.init_cfg = None
-        logging.disable(logging.INFO)  # a line for each parameter
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel(logging.WARNING)  # or a line for each parameter
         try:
             model.init_weights()
         finally:
-            logging.disable(logging.NOTSET)
+            logger.setLevel(level)
     classes = classes_of(dataset)
     for name, module in model.named_modules():
         number = getattr(module, 'num_classes', None)

@@ -13,6 +13,7 @@ from mmengine.config import Config, DictAction
 from mmengine.utils import import_modules_from_strings
 
 from mmal.compat.malloc import keep_freed_memory
+from mmal.compat.quiet import quiet_libraries
 from .pure_python import with_named_types
 from .schema import clip, short
 
@@ -20,7 +21,8 @@ from .schema import clip, short
 def prepare_process() -> None:
     """What every command does that computes, when it has imported all.
 
-    On a CPU freed memory is kept. What the imports have made, about 400,000
+    On a CPU freed memory is kept; warnings that only libraries can act on
+    are not shown. What the imports have made, about 400,000
     objects, is taken out of the garbage collector's sight: mmengine has it
     look through everything each time that a data set is built, which takes
     longer than building a small one.
@@ -28,6 +30,7 @@ def prepare_process() -> None:
     if not torch.cuda.is_available():
         keep_freed_memory()
     gc.freeze()
+    quiet_libraries()
 
 
 def load_config(args: argparse.Namespace, default_suffix: str = '') -> Config:

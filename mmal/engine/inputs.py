@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import os.path as osp
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from mmengine.config import Config
@@ -14,6 +12,9 @@ from mmal.dist import on_main, only_on_main, setup_dist
 from mmal.pool import (
     BaseOracle,
     CocoData,
+    DataRecord,
+    ImageLoader,
+    ImageTable,
     Initial,
     TrainingRule,
     UnreadableImage,
@@ -21,21 +22,22 @@ from mmal.pool import (
     check_boxes,
     check_images,
     count_boxes,
-    duplicate_files,
+    duplicates_note,
     ignore_untrained,
     initial_ids,
-    load_coco,
-    read_size,
+    load_images,
+    load_with_images,
 )
 from mmal.pool.coco import group_by_image
 from mmal.pool.layout import WorkDir
 from mmal.types import ImageId
 from .build import build
 from .checks import check_config, check_model, check_pool, check_val
+from .dataset_config import image_loader
 from .pure_python import with_named_types
 from .query import Query
 from .query_checks import check_committee
-from .round_config import classes_of, scoring_splits
+from .round_config import classes_of, scoring_splits, test_pipeline
 from .settings import Settings, image_prefix, pool_dataset
 
 
@@ -49,6 +51,7 @@ class RunInputs:
         dataset (dict): Config of the data set of all pool images.
         coco (CocoData): The pool without annotations, which only the oracle
             in process 0 has.
+        loader (ImageLoader): What the training pipeline loads images with.
         val (CocoData, optional): The validation file; in process 0 alone.
         oracle (BaseOracle, optional): Gives labels; in process 0 alone.
         query (Query): Scores and selects.
@@ -58,11 +61,13 @@ class RunInputs:
             asked.
         unreadable (list[UnreadableImage]): Images found to be unreadable.
         notes (list[str]): What was repaired or is not trained on.
+        data (DataRecord, optional): What the data are; in process 0 alone.
     """
     cfg: Config
     settings: Settings
     dataset: dict
     coco: CocoData
+    loader: ImageLoader
     val: Optional[CocoData]
     oracle: Optional[BaseOracle]
     query: Query
@@ -71,6 +76,7 @@ class RunInputs:
     is_labelled: bool
     unreadable: list[UnreadableImage]
     notes: list[str]
+    data: Optional[DataRecord]
 
     @property
     def img_prefix(self) -> str:
@@ -100,14 +106,16 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
         maker = dict(settings.prepare_data)
         on_main(lambda: FUNCTIONS.get(maker.pop('type'))(**maker))
     dataset = pool_dataset(cfg, settings)
+    loader = image_loader(dataset.get('pipeline') or ())
     work = WorkDir(osp.abspath(cfg.work_dir))
 
     def read_pool() -> CocoData:
         try:
-            full = load_coco(
+            full = load_with_images(
                 dataset['ann_file'],
+                image_prefix(dataset),
                 need_annotations=False,
-                read_size=partial(read_size, image_prefix(dataset)),
+                loader=loader,
                 crowd=settings.data.crowd)
         except FileNotFoundError as e:
             source = settings.data.source
@@ -130,21 +138,39 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     oracle = only_on_main(
         lambda: build(settings, 'oracle', pool=full, work_dir=work.path))
 
+    tables: dict[str, ImageTable] = {}  # in process 0 alone
+
     def mark_untrained() -> tuple[int, dict[str, int]]:
         # the oracle may look labels up in another file than the pool's
         annotations = oracle.annotate(coco.ids) if oracle.knows_counts else \
             full.annotations_of(full.ids)
+        tables['pool'] = ImageTable.of(full, annotations)
         return len(annotations), ignore_untrained(
             annotations, coco.images, rule)
 
     number, untrained = on_main(mark_untrained)
-    query = Query(settings, coco, image_prefix(dataset))
-    val = only_on_main(
-        lambda: check_val(cfg, settings.data.ignore_other_classes))
-    # a run that goes on has looked at its first images before
-    initial, unreadable = on_main(lambda: _draw_initial(
-        settings, coco, dataset, decode=not osp.exists(work.state)))
+    query = Query(settings, coco, image_prefix(dataset),
+                  image_loader(test_pipeline(cfg)))
+    val, val_notes = only_on_main(
+        lambda: check_val(cfg, settings.data.ignore_other_classes)
+    ) or (None, [])
+    # a run that goes on has looked at its images before
+    is_new = on_main(lambda: not osp.exists(work.state))
+    initial, unreadable, dark = on_main(lambda: _draw_initial(
+        settings, coco, dataset, loader, decode=is_new))
     oracle = only_on_main(lambda: initial.before(oracle))
+
+    def record_data() -> DataRecord:
+        if initial.annotations is not None:
+            first = replace(full, images={
+                i: full.images[i] for i in initial.ids})
+            tables['initial'] = ImageTable.of(first, initial.annotations)
+        if val is not None:
+            tables['validation'] = ImageTable.of(
+                val, val.annotations_of(val.ids))
+        return DataRecord(list(full.class_names), tables)
+
+    data = only_on_main(record_data)
 
     is_labelled = on_main(lambda: oracle.knows_counts
                           or initial.annotations is not None)
@@ -163,9 +189,11 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
         query.check(model, scoring_splits(cfg, settings, work.round(0), []))
 
     on_main(check)
-    notes = on_main(lambda: _notes(full, val, number, untrained))
-    return RunInputs(cfg, settings, dataset, coco, val, oracle, query, rule,
-                     initial.ids, is_labelled, unreadable, notes)
+    notes = on_main(lambda: [
+        *_notes(full, val, number, untrained, is_new, image_prefix(dataset)),
+        *val_notes, *([f'{full.path}: {dark}'] if dark else [])])
+    return RunInputs(cfg, settings, dataset, coco, loader, val, oracle, query,
+                     rule, initial.ids, is_labelled, unreadable, notes, data)
 
 
 def trained_counts(coco: CocoData, annotations: list[dict],
@@ -216,7 +244,8 @@ def trained_counts(coco: CocoData, annotations: list[dict],
 
 
 def _notes(full: CocoData, val: Optional[CocoData], number: int,
-           untrained: dict[str, int]) -> list[str]:
+           untrained: dict[str, int], is_new: bool,
+           prefix: str) -> list[str]:
     """What a reader should know of the data."""
     notes = [
         f'{coco.path}: {"; ".join(coco.repairs)}.'
@@ -227,15 +256,18 @@ def _notes(full: CocoData, val: Optional[CocoData], number: int,
             f'{full.path}: not trained on as boxes, and not counted, are of '
             f'{number:,} annotations ' +
             ', '.join(f'{n:,} ({why})' for why, n in untrained.items()) + '.')
-    twice = duplicate_files(full)
-    return [*notes, f'{twice}.'] if twice else notes
+    twice = duplicates_note(full, prefix) if is_new else None
+    return [*notes, twice] if twice else notes
 
 
-def _draw_initial(settings: Settings, coco: CocoData, dataset: dict,
-                  decode: bool) -> tuple[Initial, list[UnreadableImage]]:
-    """Draw again while there are unreadable images among the first."""
+def _draw_initial(
+        settings: Settings, coco: CocoData, dataset: dict,
+        loader: ImageLoader, decode: bool
+) -> tuple[Initial, list[UnreadableImage], Optional[str]]:
+    """Draw again while there are unreadable images among the first; with a
+    note on their values."""
     prefix = image_prefix(dataset)
-    unreadable = check_images(coco, prefix)
+    unreadable = check_images(coco, prefix, loader=loader)
     while True:
         if unreadable and settings.on_bad_image != 'skip':
             raise UnreadableImagesError(unreadable)
@@ -245,9 +277,9 @@ def _draw_initial(settings: Settings, coco: CocoData, dataset: dict,
             settings.seed,
             data_root=dataset.get('data_root') or '',
             unreadable=[image.id for image in unreadable])
-        more: Iterable[UnreadableImage] = ()
-        if decode:
-            more = check_images(coco, prefix, initial.ids, decode=True)
-        if not more:
-            return initial, unreadable
-        unreadable += more
+        if not decode:
+            return initial, unreadable, None
+        inspected = load_images(coco, prefix, loader, initial.ids)
+        if not inspected.unreadable:
+            return initial, unreadable, inspected.note
+        unreadable += inspected.unreadable

@@ -11,17 +11,22 @@ from mmengine.logging import MMLogger
 from mmal.dist import on_main
 from mmal.fileio import discard_leftovers, read_json
 from mmal.pool import (
+    DataRecord,
+    ImageFiles,
     Pool,
+    UnreadableImagesError,
     write_candidates,
     write_repeats,
     write_round_splits,
     write_split,
 )
+from mmal.pool.coco import some
 from mmal.pool.layout import RoundDir, WorkDir
 from mmal.reporting import Curve, Record, round_table, write_report
+from mmal.types import ImageId
 from .fingerprint import digest, fingerprint
 from .inputs import RunInputs, read_inputs, trained_counts
-from .lock import lock_run_dir
+from .lock import lock_data, lock_run_dir
 from .members import train_members
 from .query_result import QueryResult
 from .rehearsal import rehearse
@@ -71,15 +76,18 @@ class ActiveLearner:
         self.work = WorkDir(osp.abspath(cfg.work_dir))
         if rehearsal and not on_main(lambda: osp.exists(self.work.state)):
             rehearse(self.inputs)
+        self.files = ImageFiles(
+            self.inputs.coco, self.inputs.img_prefix, self.inputs.loader,
+            on_main(lambda: _loaded_before(self.work, self.inputs)))
         self.state = _open_state(self.work, self.inputs, resume,
-                                 accept_changes)
+                                 accept_changes, self.files)
         on_main(self._discard_leftovers)
         self.logger = MMLogger.get_instance(
             run_name(self.work.path),
             logger_name='mmal',
             log_file=self.work.log,
             file_mode='a')
-        for note in self.inputs.notes:
+        for note in [*self.inputs.notes, *self.state.news]:
             self.logger.warning(note)
         on_main(self._write_val)
 
@@ -111,6 +119,7 @@ class ActiveLearner:
         """Train, test, score, select and commit one round."""
         number, pool = self.state.round, self.state.pool
         folder = self.work.round(number)
+        self._quarantine(number)
         images, boxes = on_main(lambda: self._write_splits(folder))
         repeats = sum(pool.repeat_counts().values())
 
@@ -130,7 +139,7 @@ class ActiveLearner:
             f' in {folder.path}' +
             (f', resumed from {checkpoint}' if checkpoint else ''))
         cfg = round_config(self.cfg, self.settings, number, folder, checkpoint)
-        with trained(cfg) as training:
+        with trained(cfg, f'round {number}') as training:
             record = Record(number, images, boxes, training.metrics)
             if repeats or self.settings.reselects:
                 record.reselected = repeats
@@ -153,6 +162,39 @@ class ActiveLearner:
         # which finds its checkpoint, metrics and scores and ends the same.
         on_main(self.state.save)
 
+    def _quarantine(self, number: int) -> None:
+        """Take labelled images out that broke since they were looked at.
+
+        One that is gone would stop the training, and one that is cut off
+        would be learned half grey.
+
+        Raises:
+            UnreadableImagesError: If there are any and they may not be
+                skipped.
+            ValueError: If no labelled image is left.
+        """
+        pool = self.state.pool
+        broken = on_main(lambda: self.files.find_broken(pool.labelled()))
+        if not broken:
+            return
+        if self.settings.on_bad_image != 'skip':
+            raise UnreadableImagesError(broken)
+        if len(broken) == len(pool.labelled()):
+            raise ValueError(
+                f'round {number} has nothing to train on: none of its '
+                f'{len(broken):,} labelled images can be read, e.g. '
+                f'{broken[0]}. Restore them and run again with --resume.')
+        pool.quarantine(broken)
+        self.state.add_notes([
+            f'{len(broken):,} labelled images can no longer be read and are '
+            'left out from this round on: ids '
+            f'{some(image.id for image in broken)}'])
+        # at once: a run that is killed and resumed leaves them out as well,
+        # even if they are back by then
+        on_main(self.state.save)
+        for image in broken:
+            self.logger.warning(f'Round {number}: left out is {image}')
+
     def _write_splits(self, folder: RoundDir) -> tuple[int, int]:
         """Write what the round trains on and scores.
 
@@ -164,6 +206,14 @@ class ActiveLearner:
         """
         pool, coco, rule = self.state.pool, self.inputs.coco, self.inputs.rule
         ids = pool.labelled()
+        if not osp.exists(folder.labelled):  # a round in progress stays as is
+            corrected = self.inputs.oracle.take_corrections(self.state.round)
+            if corrected:
+                note = (f'labels of {len(corrected):,} images were corrected '
+                        f'and count from this round on: {some(corrected)}')
+                self.state.add_notes([note])
+                self.state.save()
+                self.logger.warning(f'Round {self.state.round}: {note}')
         annotations = self.inputs.oracle.annotate(ids)
         images, boxes, reasons = trained_counts(
             coco, annotations, ids, rule, self.settings.data.crowd)
@@ -180,6 +230,8 @@ class ActiveLearner:
                 f'{len(ids) - images:,} of {len(ids):,} labelled images '
                 '(filter_cfg of the training set: empty, or smaller than '
                 'min_size).')
+        if self.inputs.data.add_files(coco, self.inputs.img_prefix, ids):
+            self.inputs.data.save(self.work.data)
         write_round_splits(folder, coco, pool, annotations)
         write_repeats(folder, pool)
         if self.settings.reselects:
@@ -250,22 +302,54 @@ class ActiveLearner:
                 discard_leftovers(folder.member(member).path)
 
 
+def _loaded_before(work: WorkDir, inputs: RunInputs) -> list[ImageId]:
+    """Images that were loaded, and have not changed since: those of a new run
+    when its inputs were read, those of another in its rounds."""
+    if not osp.exists(work.state):
+        return inputs.initial_ids
+    try:
+        return DataRecord.load(work.data).unchanged_files(
+            inputs.coco, inputs.img_prefix, inputs.coco.ids)
+    except (FileNotFoundError, ValueError):
+        return []
+
+
 def _open_state(work: WorkDir, inputs: RunInputs, resume: bool,
-                accept_changes: bool) -> RunState:
+                accept_changes: bool, files: ImageFiles) -> RunState:
     """Go on with the run in the work folder, or start one."""
     content = fingerprint(inputs.cfg)
     config_hash = digest(content)
     is_resumed = on_main(lambda: lock_run_dir(
         work, content, resume, inputs.cfg.pretty_text, accept_changes))
-    if not is_resumed:
+    if is_resumed:
+        state = RunState.load(work, inputs.coco.ids)
+        pool = state.pool
+
+        def check_data() -> list[str]:
+            # Those that broke were not replaced: the round says what becomes
+            # of them.
+            broken = {i.id for i in files.find_broken(pool.labelled())}
+            whole = [i for i in pool.labelled() if i not in broken]
+            return lock_data(work, inputs.data, inputs.coco,
+                             inputs.img_prefix, whole, accept_changes)
+
+        news = on_main(check_data)
+        left = set(pool.unlabelled())
+        gone = [image for image in inputs.unreadable if image.id in left]
+        if gone:
+            pool.set_unreadable(gone)
+            news.append(f'{len(gone):,} unlabelled images can no longer be '
+                        f'read: ids {some(image.id for image in gone)}')
+        if state.config_hash != config_hash:
+            state.config_hash = config_hash
+            news.append('the config was changed')
+        state.add_notes(news)
+    else:
         state = RunState(work, Pool(inputs.coco.ids), config_hash,
                          inputs.settings.seed)
         state.commit(inputs.initial_ids, inputs.unreadable, '')
-        on_main(state.save)
-        return state
-    state = RunState.load(work, inputs.coco.ids)
-    if state.config_hash != config_hash:
-        state.config_hash = config_hash
-        state.notes.append(f'round {state.round}: the config was changed')
-    on_main(state.save)  # with what is new in the pool or the config
+    # The state comes first: a kill before the record is written finds the
+    # same news again, and notes them once.
+    on_main(state.save)
+    on_main(lambda: inputs.data.save(work.data))
     return state

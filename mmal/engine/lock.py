@@ -3,10 +3,14 @@ from __future__ import annotations
 
 import os
 import os.path as osp
+from collections.abc import Sequence
+from contextlib import suppress
 
 from mmal.fileio import discard_leftovers, read_json, write_json, write_text
-from mmal.pool import State
+from mmal.pool import CocoData, DataRecord, State
+from mmal.pool.coco import some
 from mmal.pool.layout import RoundDir, WorkDir
+from mmal.types import ImageId
 from .fingerprint import differences, digest
 
 # Keys of what comes after the scores.
@@ -83,6 +87,65 @@ def _forget_scores(work: WorkDir, round: int, fingerprint: dict) -> None:
     scores = work.round(round).scores
     if osp.exists(scores) and not still_valid:
         os.unlink(scores)
+
+
+def lock_data(work: WorkDir, now: DataRecord, coco: CocoData, prefix: str,
+              labelled: Sequence[ImageId], accept_changes: bool) -> list[str]:
+    """Make sure a run goes on with the data that it began with.
+
+    Args:
+        work (WorkDir): The folder of a run that goes on.
+        now (DataRecord): The data as they are; gets the files that are
+            recorded.
+        coco (CocoData): The pool.
+        prefix (str): The folder of its images.
+        labelled (sequence[int | str]): The labelled images.
+        accept_changes (bool): Go on with other data all the same; scores of
+            an interrupted query are then made again.
+
+    Returns:
+        list[str]: What is new, for the notes of the run.
+
+    Raises:
+        ValueError: If the data were changed; the message says which.
+    """
+    try:
+        before = DataRecord.load(work.data)
+    except FileNotFoundError:
+        return []  # a run of an earlier version
+    except ValueError:
+        if not accept_changes:
+            raise
+        return ['the data are those of now: data.npz was damaged']
+    changed = before.differences(now)
+    replaced = before.changed_files(coco, prefix, labelled)
+    if replaced:
+        names = (coco.images[i]['file_name'] for i in replaced)
+        changed.append(f'{len(replaced):,} of {len(labelled):,} labelled '
+                       f'images have other content: {some(names)}')
+    if changed and not accept_changes:
+        shown = '\n  '.join(changed)
+        raise ValueError(
+            f'the data of {work.path} were changed since it began:\n  '
+            f'{shown}\nRestore them to resume it, take them over for the '
+            'rounds to come with --resume force, or choose another folder '
+            'with --work-dir.')
+    if changed:
+        for number in work.round_numbers()[-1:]:
+            with suppress(FileNotFoundError):
+                os.unlink(work.round(number).scores)
+    now.files = before.files if not replaced else before.files_without(
+        replaced)
+    pool = before.tables['pool']
+    notes = [f'the data were changed: {line}' for line in changed]
+    added = now.tables['pool'].ids_missing_in(pool)
+    if added:
+        notes.append(f'{len(added):,} images are new in the pool: ids '
+                     f'{some(added)}')
+    gone = pool.number_missing_in(now.tables['pool'])
+    if gone:
+        notes.append(f'{gone:,} images are no longer listed by the pool')
+    return notes
 
 
 def lock_training_dir(work: WorkDir, fingerprint: dict, resume: bool) -> None:

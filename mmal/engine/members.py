@@ -79,7 +79,8 @@ def train_to_weights(cfg: Config, settings: Settings, number: int,
         checkpoint = on_main(files.latest_checkpoint)
         with trained(
                 round_config(cfg, settings, number, files, checkpoint,
-                             member)) as training:
+                             member),
+                f'round {number}, member {member}') as training:
             content = dict(
                 meta=dict(seconds=None if checkpoint else training.seconds),
                 state_dict=training.model.state_dict())

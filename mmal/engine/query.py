@@ -6,6 +6,7 @@ import os.path as osp
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from typing import Callable, Optional
 
@@ -18,10 +19,11 @@ from mmal.dist import ProcessGroup, on_main
 from mmal.pool import (
     BaseOracle,
     CocoData,
+    ImageLoader,
     UnreadableImage,
     UnreadableImagesError,
     build_budget,
-    check_images,
+    load_images,
     verify_image,
 )
 from mmal.pool.layout import RoundDir
@@ -47,13 +49,19 @@ class Query:
         settings (Settings): The ``active_learning`` block.
         coco (CocoData): The pool without annotations.
         img_prefix (str): The folder of its images.
+        loader (ImageLoader, optional): What the test pipeline loads them
+            with. Default: mmcv's own.
     """
 
-    def __init__(self, settings: Settings, coco: CocoData,
-                 img_prefix: str) -> None:
+    def __init__(self,
+                 settings: Settings,
+                 coco: CocoData,
+                 img_prefix: str,
+                 loader: Optional[ImageLoader] = None) -> None:
         self.settings = settings
         self.coco = coco
         self.img_prefix = img_prefix
+        self.loader = loader or ImageLoader()
         self.scorer = build(settings, 'scorer')
         self.selector = build(settings, 'selector')
         self.committee = build(settings, 'committee')
@@ -121,7 +129,7 @@ class Query:
             splits,
             seed=self.settings.seed,
             round=round,
-            check_image=verify_image,
+            check_image=partial(verify_image, loader=self.loader),
             committee=self.committee,
             embedder=self.embedder,
             **self.settings.score_dataloader.to_dict())
@@ -137,12 +145,16 @@ class Query:
 
         def load() -> Optional[Scores]:
             try:
-                return Scores.load(folder.scores)
+                scores = Scores.load(folder.scores)
             except FileNotFoundError:
                 # embeddings are of the same model: they are not of this one
                 with suppress(FileNotFoundError):
                     os.unlink(folder.embeddings_labelled)
                 return None
+            # images may have disappeared since
+            left = set(data.ids(self._split))
+            kept = np.array([i in left for i in scores.ids], dtype=bool)
+            return scores if kept.all() else scores.take(kept)
 
         scores = on_main(load)
         file = self._embedding_file(folder.embeddings)
@@ -250,8 +262,8 @@ class Query:
         while ids := list(islice(order, _LOOK_AHEAD)):
             problems = {
                 image.id: image
-                for image in check_images(
-                    self.coco, self.img_prefix, ids, decode=True)
+                for image in load_images(
+                    self.coco, self.img_prefix, self.loader, ids).unreadable
             }
             for i in ids:
                 if i not in problems:

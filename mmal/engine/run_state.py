@@ -33,6 +33,7 @@ class RunState:
         self.seed = seed
         self.stopped = stopped
         self.notes = notes or []
+        self.news: list[str] = []  # since the run was last seen
 
     @property
     def round(self) -> int:
@@ -53,6 +54,12 @@ class RunState:
         if note:
             self.notes.append(f'round {new}: {note}')
 
+    def add_notes(self, news: Sequence[str]) -> None:
+        """Remark what is new since the run was last seen, each once."""
+        self.news = list(news)
+        notes = (f'round {self.round}: {text}' for text in news)
+        self.notes += [note for note in notes if note not in self.notes]
+
     def save(self) -> None:
         """Write ``state.json``."""
         self.pool.save(
@@ -71,10 +78,5 @@ class RunState:
             ids (list[int | str]): All ids of the pool file.
         """
         state = State.load(work.state)
-        run = cls(work, Pool.from_state(state, ids), state.config_hash,
-                  state.seed, state.stopped, state.meta.get('notes'))
-        if len(ids) != state.num_images:
-            run.notes.append(
-                f'round {run.round}: the pool lists {len(ids):,} images now, '
-                f'{state.num_images:,} before')
-        return run
+        return cls(work, Pool.from_state(state, ids), state.config_hash,
+                   state.seed, state.stopped, state.meta.get('notes'))

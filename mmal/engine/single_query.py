@@ -4,7 +4,6 @@ from __future__ import annotations
 import logging
 import os
 import os.path as osp
-from functools import partial
 from typing import Optional
 
 from mmengine.config import Config
@@ -18,7 +17,8 @@ from mmal.pool import (
     CocoData,
     CocoOracle,
     load_coco,
-    read_size,
+    load_with_images,
+    refuse_addresses,
     write_split,
 )
 from mmal.pool.layout import RoundDir
@@ -26,7 +26,7 @@ from mmal.pool.names import match_names
 from mmal.scoring.data import Split
 from .build import build
 from .checks import check_pool
-from .dataset_config import innermost_dataset
+from .dataset_config import image_loader, innermost_dataset
 from .query import Query
 from .query_checks import check_committee
 from .query_result import QueryResult
@@ -83,7 +83,8 @@ def query_once(cfg: Config,
     oracle = only_on_main(
         lambda: CocoOracle(pool=full)
         if full.annotations else UnlabelledOracle(full))
-    query = Query(settings, pool, image_prefix(dataset))
+    query = Query(settings, pool, image_prefix(dataset),
+                  image_loader(test_pipeline(cfg)))
     if labelled is None and query.scorer.needs_labels:
         raise ValueError(
             f'{type(query.scorer).__name__} needs labelled images: name '
@@ -136,14 +137,15 @@ def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
                   reselects: bool) -> CocoData:
     """Read the pool and write what there is to choose from; the folder holds
     nothing of another query then."""
-    full = load_coco(
-        dataset['ann_file'],
-        need_annotations=False,
-        read_size=partial(read_size, image_prefix(dataset)))
+    loader = image_loader(dataset.get('pipeline') or ())
+    full = load_with_images(
+        dataset['ann_file'], image_prefix(dataset), need_annotations=False,
+        loader=loader)
     check_pool(full, dataset)
     labelled_names = set()
     if labelled is not None:
         coco = load_coco(labelled)
+        refuse_addresses(coco, loader)
         check_pool(coco, dataset)
         # by name: the ids of two files need not agree
         names = [image['file_name'] for image in coco.images.values()]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
 from torch import nn
 
 from .hooks.runner_model import validated_model
 from .hooks.training_hook import TrainingHook
+from .runner import ProgressHook, RoundRunner
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,23 @@ class Training:
 
 
 @contextmanager
-def trained(cfg: Config) -> Iterator[Training]:
+def trained(cfg: Config, title: str = 'training') -> Iterator[Training]:
     """Train a config; what was trained is there inside, and freed after.
 
     Args:
         cfg (Config): See :func:`mmal.engine.round_config.round_config`.
+        title (str): What the progress bar calls it.
     """
-    runner = Runner.from_cfg(cfg)
+    runner = RoundRunner.from_cfg(cfg)
     hook = TrainingHook()
     runner.register_hook(hook)
-    runner.train()
+    runner.register_hook(ProgressHook(title))
     try:
+        runner.train()
         with validated_model(runner) as model:
             yield Training(model, hook.metrics, hook.seconds)
     finally:
+        runner.close()
         del runner, hook
         gc.collect()
         if torch.cuda.is_available():

@@ -10,9 +10,12 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
         'CocoData', 'check_classes', 'is_box', 'load_coco',
         'merge_annotations', 'write_split',
     ],
+    'data_record': ['DataRecord', 'ImageTable'],
+    'duplicates': ['duplicate_photos', 'duplicates_note'],
+    'image_loader': ['ImageLoader'],
     'images': [
-        'UnreadableImage', 'UnreadableImagesError', 'check_images',
-        'read_size', 'verify_image',
+        'ImageFiles', 'UnreadableImage', 'UnreadableImagesError',
+        'check_images', 'load_images', 'read_size', 'verify_image',
     ],
     'initial': ['Initial', 'initial_ids'],
     'oracle': [
@@ -20,9 +23,8 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
         'count_boxes',
     ],
     'pool': ['Pool', 'State', 'draw_initial'],
+    'reading': ['load_with_images', 'refuse_addresses'],
     'repeat_images': ['RepeatImages'],
     'splits': ['write_candidates', 'write_repeats', 'write_round_splits'],
-    'training_rule': [
-        'TrainingRule', 'check_boxes', 'duplicate_files', 'ignore_untrained',
-    ],
+    'training_rule': ['TrainingRule', 'check_boxes', 'ignore_untrained'],
 })

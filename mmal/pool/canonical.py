@@ -21,6 +21,8 @@ from mmal.types import ImageId
 
 # A width and height in pixels, or what is wrong with the file.
 ReadSize = Callable[[str], 'tuple[int, int] | str']
+# The name of a file on the disk, for one that a COCO file gives it.
+FindFile = Callable[[str], Optional[str]]
 
 
 class Repairs:
@@ -37,7 +39,9 @@ class Repairs:
 
 def make_canonical(raw: Mapping,
                    read_size: Optional[ReadSize] = None,
-                   crowd: str = 'ignore') -> tuple[dict, list[str]]:
+                   crowd: str = 'ignore',
+                   find_file: Optional[FindFile] = None
+                   ) -> tuple[dict, list[str]]:
     """The parsed content of a COCO file in the form that mmdet reads.
 
     Filled in or rewritten are: ids that are whole floats or digits as text;
@@ -65,6 +69,8 @@ def make_canonical(raw: Mapping,
     _whole_ids(annotations, 'image_id', 'image_id', repairs, image_ids)
     out['categories'] = _join_categories(
         out['categories'], annotations, repairs)
+    if find_file is not None:
+        _spell_names(images, find_file, repairs)
     _fill_sizes(images, read_size, repairs)
     _number_annotations(annotations, repairs)
     _fill_boxes(annotations, repairs)
@@ -168,6 +174,20 @@ def _join_categories(categories: list[dict], annotations: Sequence[dict],
                 'are named like another')
     repairs.add(joined, 'categories of one name joined')
     return list(first.values())
+
+
+def _spell_names(images: Sequence[dict], find_file: FindFile,
+                 repairs: Repairs) -> None:
+    """File names as they are on the disk."""
+    changed = 0
+    for row, name in zip(images, _column(images, 'file_name')):
+        # all others are spelled alike everywhere
+        if isinstance(name, str) and ('\\' in name or not name.isascii()):
+            spelled = find_file(name)
+            if spelled is not None and spelled != name:
+                row['file_name'] = spelled
+                changed += 1
+    repairs.add(changed, '"file_name" spelled as on the disk')
 
 
 def _fill_sizes(images: Sequence[dict], read_size: Optional[ReadSize],

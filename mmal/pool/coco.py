@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import difflib
 import gc
 import gzip
 import json
@@ -24,7 +25,7 @@ import numpy as np
 
 from mmal.fileio import write_json
 from mmal.types import ImageId
-from .canonical import ReadSize, make_canonical
+from .canonical import FindFile, ReadSize, make_canonical
 
 try:
     import orjson  # parses twice as fast
@@ -133,7 +134,8 @@ def load_coco(path: str,
               need_annotations: bool = True,
               backend_args: Optional[dict] = None,
               read_size: Optional[ReadSize] = None,
-              crowd: str = 'ignore') -> CocoData:
+              crowd: str = 'ignore',
+              find_file: Optional[FindFile] = None) -> CocoData:
     """Read a COCO detection file, repair what can be and check the rest.
 
     UTF-8 and UTF-16 with or without a byte order mark and gzip are read. NaN
@@ -145,7 +147,8 @@ def load_coco(path: str,
             ``annotations`` (a pool nobody has labelled yet).
         backend_args (dict, optional): mmengine's file backend, for files
             that are not on a local disk.
-        read_size, crowd: See :func:`~mmal.pool.canonical.make_canonical`.
+        read_size, crowd, find_file: See
+            :func:`~mmal.pool.canonical.make_canonical`.
 
     Returns:
         CocoData: Its content in canonical form. Ids are ints or strings, all
@@ -163,14 +166,15 @@ def load_coco(path: str,
     with _paused_gc():
         return parse_coco(
             _read(path, backend_args), path, need_annotations, read_size,
-            crowd)
+            crowd, find_file)
 
 
 def parse_coco(raw: Any,
                path: str,
                need_annotations: bool = True,
                read_size: Optional[ReadSize] = None,
-               crowd: str = 'ignore') -> CocoData:
+               crowd: str = 'ignore',
+               find_file: Optional[FindFile] = None) -> CocoData:
     """Repair and check the parsed content of a file; see
     :func:`load_coco`."""
     if not isinstance(raw, dict):
@@ -181,7 +185,7 @@ def parse_coco(raw: Any,
         raw = {'annotations': [], **raw}
     for key in ('images', 'categories', 'annotations'):
         _check_rows(raw, key, path)
-    raw, repairs = make_canonical(raw, read_size, crowd)
+    raw, repairs = make_canonical(raw, read_size, crowd, find_file)
     images, categories = raw['images'], raw['categories']
     annotations = raw['annotations']
     by_id = _check_images(images, path)
@@ -288,7 +292,8 @@ def check_classes(coco: CocoData,
         text = (f'{where} and the categories of {coco.path} do not fit '
                 'together.')
         if missing:
-            text += f' Classes that the file lacks: {some(missing, 10)}.'
+            text += (f' Classes that the file lacks: {some(missing, 10)}.'
+                     f'{spelled_otherwise(missing, coco.class_names)}')
         if extra:
             text += (' Categories with annotations that the model does not '
                      f'know: {some(extra.values(), 10)}; mmdet would drop '
@@ -305,6 +310,30 @@ def check_classes(coco: CocoData,
             f'{where} lists the classes of {coco.path} in another order. '
             'mmdet numbers labels in the order of the file, so names and '
             f'labels would not fit. Write {where} = {tuple(in_file)}.')
+
+
+def spelled_otherwise(names: Iterable[str], known: Iterable[str]) -> str:
+    """A sentence on names that are known in another spelling.
+
+    Args:
+        names (iterable[str]): Names that are not known.
+        known (iterable[str]): Names that are.
+
+    Returns:
+        str: Which is which, with a blank before; empty if none is near.
+    """
+    plain = {' '.join(k.replace('_', ' ').split()).casefold(): k
+             for k in known}
+    pairs = []
+    for name in names:
+        form = ' '.join(name.replace('_', ' ').split()).casefold()
+        near = difflib.get_close_matches(form, plain, n=1, cutoff=.8)
+        if near:
+            pairs.append(f'{name!r} for {plain[near[0]]!r}')
+    if not pairs:
+        return ''
+    more = f' and {len(pairs) - 5} more' if len(pairs) > 5 else ''
+    return f' Perhaps it is a spelling: {", ".join(pairs[:5])}{more}?'
 
 
 def some(values: Iterable, limit: int = 5) -> str:

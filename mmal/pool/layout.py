@@ -196,6 +196,11 @@ class WorkDir:
         return osp.join(self.path, 'identity.json')
 
     @property
+    def data(self) -> str:
+        """What the data were when the run began."""
+        return osp.join(self.path, 'data.npz')
+
+    @property
     def val(self) -> str:
         """The validation file in the form that mmdet reads; there is none
         where the user's own has it."""

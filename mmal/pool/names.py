@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from typing import Optional
 from urllib.parse import unquote
 
 from .coco import some
@@ -15,10 +16,8 @@ _ROBOFLOW = re.compile(r'_([A-Za-z0-9]+)\.rf\.[0-9A-Za-z]{16,}\.[A-Za-z]+$')
 _UPLOAD = re.compile(r'^[0-9a-f]{8}-')
 
 
-def match_names(theirs: Iterable[str],
-                ours: Collection[str],
-                other_folders: bool = False) -> dict[str, str]:
-    """Which of our images each name of another file means.
+class NameIndex:
+    """Our images by the names that other files may give them.
 
     Tried in this order: the same name; the same with the other separators,
     another form of accents, or written as part of an address; the names that
@@ -26,30 +25,30 @@ def match_names(theirs: Iterable[str],
     folders, where only one image of ours has it.
 
     Args:
-        theirs (iterable[str]): File names of another file.
-        ours (collection[str]): Those of the pool.
+        ours (collection[str]): File names of the pool.
         other_folders (bool): Whether folders may be others altogether, as
             labelling tools make them. Elsewhere ``a/1.jpg`` and ``b/1.jpg``
             are two photos.
-
-    Returns:
-        dict[str, str]: Their name to ours, for those that are found.
-
-    Raises:
-        ValueError: If two of their names mean one image of ours.
     """
-    forms: dict[str, str] = {}
-    for name in ours:
-        forms.setdefault(_plain(name), name)
-    endings = Counter(e for name in ours for e in _endings(_plain(name)))
-    by_ending = {e: name for name in ours for e in _endings(_plain(name))
-                 if endings[e] == 1}
-    matched: dict[str, str] = {}
-    known = set(ours)
-    for name in theirs:
-        if name in known:
-            matched[name] = name
-            continue
+
+    def __init__(self,
+                 ours: Collection[str],
+                 other_folders: bool = False) -> None:
+        self._known = set(ours)
+        self._forms: dict[str, str] = {}
+        for name in ours:
+            self._forms.setdefault(_plain(name), name)
+        endings = Counter(e for name in ours for e in _endings(_plain(name)))
+        self._by_ending = {e: name for name in ours
+                           for e in _endings(_plain(name))
+                           if endings[e] == 1}
+        self._other_folders = other_folders
+
+    def find(self, name: str) -> Optional[str]:
+        """Our name of an image; None if there is none of that name."""
+        if name in self._known:
+            return name
+        forms, by_ending = self._forms, self._by_ending
         candidates = list(_candidates(name))
         # more folders on our side, then more on theirs
         image = next((forms[c] for c in candidates if c in forms), None) or \
@@ -57,11 +56,31 @@ def match_names(theirs: Iterable[str],
                  None) or \
             next((forms[e] for c in candidates for e in _endings(c)
                   if e in forms), None)
-        if image is None and other_folders:
+        if image is None and self._other_folders:
             image = next((by_ending[e] for c in candidates
                           for e in _endings(c) if e in by_ending), None)
-        if image is not None:
-            matched[name] = image
+        return image
+
+
+def match_names(theirs: Iterable[str],
+                ours: Collection[str],
+                other_folders: bool = False) -> dict[str, str]:
+    """Which of our images each name of another file means.
+
+    Args:
+        theirs (iterable[str]): File names of another file.
+        ours, other_folders: See :class:`NameIndex`.
+
+    Returns:
+        dict[str, str]: Their name to ours, for those that are found.
+
+    Raises:
+        ValueError: If two of their names mean one image of ours.
+    """
+    index = NameIndex(ours, other_folders)
+    found = {name: index.find(name) for name in theirs}
+    matched = {name: image for name, image in found.items()
+               if image is not None}
     times = Counter(matched.values())
     doubtful = [n for n, image in matched.items() if times[image] > 1]
     if doubtful:

@@ -1,10 +1,11 @@
 """Oracles: who is asked for annotations. Nobody else sees them in advance."""
 from __future__ import annotations
 
+import json
 import os.path as osp
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 
@@ -18,10 +19,10 @@ from .coco import (
     load_coco,
     merge_annotations,
     some,
-    write_split,
+    spelled_otherwise,
 )
 from .layout import LabelDir, WorkDir
-from .names import match_names
+from .names import NameIndex, match_names
 
 
 class LabelsPending(Exception):
@@ -78,6 +79,19 @@ class BaseOracle(ABC):
             ValueError: If an image is unknown.
             LabelsPending: If people must label first.
         """
+
+    def take_corrections(self, round: int) -> list[str]:
+        """Take over what people have corrected in labels given before.
+
+        Args:
+            round (int): The round that is about to begin; corrections count
+                from it on.
+
+        Returns:
+            list[str]: File names of the images whose labels were corrected
+            for this round. Asked again, it gives the same names.
+        """
+        return []
 
     def count_boxes(self, ids: Iterable[ImageId]) -> np.ndarray:
         """What labelling would cost, see :func:`count_boxes`.
@@ -156,8 +170,11 @@ class ManualOracle(BaseOracle):
     names) and stops the run with :class:`LabelsPending` until a
     ``labels.json`` in the same folder has these images. What is taken over
     goes to ``accepted.json``, so ``labels.json`` may be replaced for the
-    next round or grow from round to round; labels of images accepted before
-    are not read again.
+    next round or grow from round to round. Where it has other labels than
+    before for an image accepted earlier they are a correction, which counts
+    from the next round that begins; ``accepted.json`` lists them under
+    ``corrections``. An image accepted with boxes that is listed without any
+    stays as it was, unless the file says ``"confirm_empty": true``.
 
     Images are matched by ``file_name`` and categories by name, because
     labelling tools number both anew. An image that ``labels.json`` lists
@@ -211,56 +228,118 @@ class ManualOracle(BaseOracle):
                 "active_learning.budget.unit='images' with ManualOracle.")
         return count_boxes(accepted.annotations_of(ids), ids)
 
+    def take_corrections(self, round: int) -> list[str]:
+        """See :meth:`BaseOracle.take_corrections`.
+
+        Raises:
+            ValueError: If ``labels.json`` is wrong.
+        """
+        accepted = self._load_accepted()
+        names = {image['file_name']: i
+                 for i, image in accepted.images.items()}
+        if names and osp.exists(self.files.labels):
+            new, listed, may_be_empty = self._read_labels(names)
+            drawn = group_by_image(new)
+            corrected = [
+                i for i in listed
+                if (i in drawn or may_be_empty) and _contents(
+                    drawn.get(i, ())) != _contents(
+                        accepted.annotations.get(i, ()))
+            ]
+            if corrected:
+                kept = set(accepted.images).difference(corrected)
+                kept = [i for i in accepted.images if i in kept]
+                accepted.header.setdefault('corrections', []).append(
+                    dict(round=round, images=[
+                        accepted.images[i]['file_name'] for i in corrected]))
+                self._save_accepted(
+                    accepted, accepted.images, merge_annotations(
+                        accepted.annotations_of(kept),
+                        [a for i in corrected for a in drawn.get(i, ())]))
+        return [
+            name for entry in accepted.header.get('corrections', ())
+            if entry['round'] == round for name in entry['images']
+        ]
+
     def _load_accepted(self) -> CocoData:
         if osp.exists(self.files.accepted):
             return load_coco(self.files.accepted)
         return CocoData(self.files.accepted, {}, {}, self.pool.categories)
 
-    def _accept(self, pending: list[ImageId], accepted: CocoData) -> None:
-        """Take over the labels of images, or ask people for them."""
-        names = {self.pool.images[i]['file_name']: i for i in pending}
-        if not osp.exists(self.files.labels):
-            raise self._request(names)
-        labels = load_coco(self.files.labels)
+    def _save_accepted(self, before: CocoData, ids: Iterable[ImageId],
+                       annotations: Iterable[Mapping]) -> None:
+        content = self.pool.subset(ids, annotations)
+        if 'corrections' in before.header:
+            content['corrections'] = before.header['corrections']
+        write_json(self.files.accepted, content)
+
+    def _read_labels(
+        self, names: Mapping[str, ImageId]
+    ) -> tuple[list[dict], set[ImageId], bool]:
+        """What ``labels.json`` says about images of the pool.
+
+        Returns:
+            tuple[list[dict], set[int | str], bool]: Their annotations, the
+            images that it lists, and whether those without annotations are
+            meant to be empty.
+        """
+        index = NameIndex(names, other_folders=True)
+
+        def size_in_pool(name: str) -> Union[tuple[int, int], str]:
+            ours = index.find(name)
+            if ours is None:
+                return 'no image of the pool has this name'
+            image = self.pool.images[names[ours]]
+            return image['width'], image['height']
+
+        # a labelling tool may leave sizes out
+        labels = load_coco(self.files.labels, read_size=size_in_pool)
         theirs = _ids_by_name(labels)
         try:
             matched = match_names(theirs, names, other_folders=True)
         except ValueError as e:
             raise ValueError(f'{labels.path}: {e}') from e
-        theirs = {ours: theirs[name] for name, ours in matched.items()}
-        missing = [name for name in names if name not in theirs]
-        if missing:
-            raise self._request(
-                names, f'It lacks {len(missing)} of them: {some(missing)}. '
-                '(Names must be as in to_label.json, or as a labelling tool '
-                'makes them of these.) ')
-        match = {theirs[name]: i for name, i in names.items()}
-
+        match = {theirs[name]: names[ours] for name, ours in matched.items()}
         # labelling tools that scale or rotate what they show write boxes
         # that look right in their own file alone
         rescaled = [
-            name for name, i in names.items()
-            if any(labels.images[theirs[name]][side] != self.pool.images[i][
-                side] for side in ('width', 'height'))
+            self.pool.images[ours]['file_name']
+            for i, ours in match.items()
+            if any(labels.images[i][side] != self.pool.images[ours][side]
+                   for side in ('width', 'height'))
         ]
         if rescaled:
             raise ValueError(
                 f'{labels.path} gives other sizes than {self.pool.path} for '
                 f'the images {some(rescaled)}. Boxes must be in pixels of the '
                 'original images: label those, unscaled and not rotated.')
-        new = translate(labels, self.pool, match)
-        # an untouched copy of the request has these images and no boxes too
-        # Exports of a job that is half done list the other images as well.
+        return (translate(labels, self.pool, match), set(match.values()),
+                labels.header.get('confirm_empty') is True)
+
+    def _accept(self, pending: list[ImageId], accepted: CocoData) -> None:
+        """Take over the labels of images, or ask people for them."""
+        names = {self.pool.images[i]['file_name']: i for i in pending}
+        if not osp.exists(self.files.labels):
+            raise self._request(names)
+        new, listed, may_be_empty = self._read_labels(names)
+        missing = [name for name, i in names.items() if i not in listed]
+        if missing:
+            raise self._request(
+                names, f'It lacks {len(missing)} of them: {some(missing)}. '
+                '(Names must be as in to_label.json, or as a labelling tool '
+                'makes them of these.) ')
+        # an untouched copy of the request has these images and no boxes too,
+        # and exports of a job that is half done list the other images as well
         drawn = {a['image_id'] for a in new}
         empty = [name for name, i in names.items() if i not in drawn]
-        if empty and labels.header.get('confirm_empty') is not True:
+        if empty and not may_be_empty:
             raise ValueError(
-                f'{labels.path} has no annotation for {len(empty)} of the '
-                f'{len(pending)} images asked for: {some(empty)}. Label them; '
-                'if there is nothing on them, add "confirm_empty": true to '
-                'the top level of the file.')
-        write_split(
-            self.files.accepted, self.pool, [*accepted.images, *pending],
+                f'{self.files.labels} has no annotation for {len(empty)} of '
+                f'the {len(pending)} images asked for: {some(empty)}. Label '
+                'them; if there is nothing on them, add "confirm_empty": true '
+                'to the top level of the file.')
+        self._save_accepted(
+            accepted, [*accepted.images, *pending],
             merge_annotations(accepted.annotations_of(accepted.images), new))
 
     def _request(self, names: Mapping[str, ImageId],
@@ -308,6 +387,10 @@ class InitialOracle(BaseOracle):
         others = [i for i in ids if i not in self._given]
         asked = self.oracle.annotate(others) if others else []
         return merge_annotations(given, asked)
+
+    def take_corrections(self, round: int) -> list[str]:
+        """See :meth:`BaseOracle.take_corrections`."""
+        return self.oracle.take_corrections(round)
 
     def count_boxes(self, ids: Iterable[ImageId]) -> np.ndarray:
         """See :meth:`BaseOracle.count_boxes`."""
@@ -387,11 +470,19 @@ def translate(labels: CocoData, pool: CocoData,
         raise ValueError(
             f'{labels.path} uses categories that {pool.path} does not have: '
             f'{some(sorted(unknown), 10)}. Rename or remove them; known are '
-            f'{some(ours, 10)}.')
+            f'{some(ours, 10)}.{spelled_otherwise(sorted(unknown), ours)}')
     return [
         dict(a, image_id=match[a['image_id']],
              category_id=ours[names[a['category_id']]]) for a in rows
     ]
+
+
+def _contents(annotations: Iterable[Mapping]) -> list[str]:
+    """What is drawn, whatever its order and its numbers."""
+    return sorted(
+        json.dumps([a['category_id'], [float(v) for v in a['bbox']],
+                    a['iscrowd'], a.get('segmentation') or None])
+        for a in annotations)
 
 
 def _known(ids: Iterable[ImageId], pool: CocoData) -> list[ImageId]:

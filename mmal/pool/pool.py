@@ -1,7 +1,6 @@
 """Which images are labelled: the one truth that a run resumes from."""
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,16 +12,18 @@ from mmal.types import ImageId
 from .coco import some
 from .images import UnreadableImage
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 class Pool:
     """The image ids of a data set and the rounds they were labelled in.
 
     Every image is in exactly one of three sets: labelled, unlabelled,
-    unreadable. Images only leave the unlabelled set. A round may also
-    reselect labelled images, which moves none. It knows ids alone: no models,
-    no scores, no annotations.
+    unreadable. Images leave the unlabelled set, and a labelled one that
+    breaks is quarantined: unreadable from a round on, and still labelled in
+    the rounds before. No image comes back. A round may also reselect labelled
+    images, which moves none. It knows ids alone: no models, no scores, no
+    annotations.
 
     Args:
         ids (Iterable[int | str]): All image ids, in the order of the file.
@@ -56,6 +57,7 @@ class Pool:
         self._seeds: list[Optional[int]] = []
         self._round_of: dict[ImageId, int] = {}
         self._unreadable: dict[ImageId, UnreadableImage] = {}
+        self._quarantined: dict[ImageId, int] = {}  # id -> first round without
 
     @property
     def num_rounds(self) -> int:
@@ -63,7 +65,8 @@ class Pool:
         return len(self._rounds)
 
     def labelled(self, round: Optional[int] = None) -> list[ImageId]:
-        """Ids labelled at the start of a round: rounds 0 to ``round``.
+        """Ids that a round trains on: labelled in rounds 0 to ``round``, and
+        not quarantined by then.
 
         Args:
             round (int, optional): From 0. Default: the latest.
@@ -76,7 +79,9 @@ class Pool:
         """
         last = self._check_round(round)
         return [
-            i for i in self._ids if self._round_of.get(i, last + 1) <= last
+            i for i in self._ids
+            if self._round_of.get(i, last + 1) <= last
+            and self._quarantined.get(i, last + 1) > last
         ]
 
     def unlabelled(self, round: Optional[int] = None) -> list[ImageId]:
@@ -91,7 +96,7 @@ class Pool:
         last = self._check_round(round)
         return [
             i for i in self._ids
-            if i not in self._unreadable
+            if (i not in self._unreadable or i in self._quarantined)
             and self._round_of.get(i, last + 1) > last
         ]
 
@@ -110,7 +115,7 @@ class Pool:
         """
         last = self._check_round(round)
         times = Counter(i for r in self._reselected[:last + 1] for i in r)
-        return {i: times[i] for i in self._ids if i in times}
+        return {i: times[i] for i in self.labelled(last) if i in times}
 
     def commit(self,
                ids: Iterable[ImageId],
@@ -143,7 +148,8 @@ class Pool:
                 raise ValueError(f'round {new} holds an image twice: '
                                  f'{some(duplicates)}.')
         self._check_unlabelled(ids, f'cannot be labelled in round {new}')
-        unlabelled = [i for i in reselected if i not in self._round_of]
+        labelled = set(self.labelled())
+        unlabelled = [i for i in reselected if i not in labelled]
         if unlabelled:
             raise ValueError(
                 f'images {some(unlabelled)} cannot be reselected in round '
@@ -173,6 +179,32 @@ class Pool:
         self._check_unlabelled(list(new), 'cannot be called unreadable')
         self._unreadable.update(new)
 
+    def quarantine(self,
+                   images: Iterable[UnreadableImage],
+                   round: Optional[int] = None) -> None:
+        """Leave labelled images that broke out of a round and those after it.
+
+        Args:
+            images (Iterable[UnreadableImage]): Labelled images, not
+                quarantined yet.
+            round (int, optional): The first round without them. Default: the
+                latest.
+
+        Raises:
+            ValueError: If one is not among the round's labelled images.
+                Nothing is changed then.
+            IndexError: If that round was not committed yet.
+        """
+        first = self._check_round(round)
+        new = {self._lookup([image.id])[0]: image for image in images}
+        others = set(new).difference(self.labelled(first))
+        if others:
+            raise ValueError(
+                f'images {some(others)} cannot be quarantined in round '
+                f'{first}: they are not labelled then.')
+        self._unreadable.update(new)
+        self._quarantined.update(dict.fromkeys(new, first))
+
     def to_state(self,
                  config_hash: str,
                  seed: int,
@@ -186,8 +218,11 @@ class Pool:
             if reselected:
                 rounds[-1]['reselected'] = list(reselected)
         unreadable = [asdict(image) for image in self._unreadable.values()]
-        return State(config_hash, int(seed), pool_hash(self._ids),
-                     len(self._ids), rounds, unreadable, stopped, meta)
+        for image in unreadable:
+            if image['id'] in self._quarantined:
+                image['from_round'] = self._quarantined[image['id']]
+        return State(config_hash, int(seed), len(self._ids), rounds,
+                     unreadable, stopped, meta)
 
     @classmethod
     def from_state(cls, state: State, ids: Iterable[ImageId]) -> Pool:
@@ -196,7 +231,8 @@ class Pool:
         Args:
             state (State): A saved state.
             ids (Iterable[int | str]): All ids of the same COCO file, which
-                may list more images by now.
+                may list more images by now, and need not list those that
+                nobody chose.
 
         Raises:
             ValueError: If the file's images are not those of the state, or
@@ -205,23 +241,30 @@ class Pool:
         pool = cls(ids)
         try:
             chosen = {i for r in state.rounds for i in r['ids']}
-            chosen.update(image['id'] for image in state.unreadable)
         except TypeError as e:
             raise _corrupt('the state of the pool', str(e)) from e
-        # new photos may come while a run is under way
-        has_grown = len(pool) > state.num_images and chosen <= set(pool._ids)
-        if pool_hash(pool._ids) != state.pool_hash and not has_grown:
+        # photos may come and go while a run is under way
+        lost = sorted(chosen.difference(pool._ids), key=repr)
+        if lost:
             raise ValueError(
-                f'the state was made with a pool of {state.num_images} '
-                f'images, but the COCO file now lists {len(pool._ids)} '
-                'or other ids. Restore the file as it was, or start again in '
-                'another work folder.')
+                f'{len(lost):,} images of the run are no longer listed by '
+                f'its COCO file: the ids {some(lost)}. It listed '
+                f'{state.num_images} images and lists {len(pool._ids)} now. '
+                'Restore the file as it was, or start again in another work '
+                'folder.')
         try:
             for r in state.rounds:
                 pool.commit(r['ids'], r['seed'], r.get('reselected', ()))
-            pool.set_unreadable(
-                UnreadableImage(**image) for image in state.unreadable)
-        except (TypeError, ValueError) as e:
+            for image in state.unreadable:
+                if image['id'] not in pool._known:
+                    continue
+                fields = dict(image)
+                first = fields.pop('from_round', None)
+                if first is None:
+                    pool.set_unreadable([UnreadableImage(**fields)])
+                else:
+                    pool.quarantine([UnreadableImage(**fields)], first)
+        except (IndexError, TypeError, ValueError) as e:
             raise _corrupt('the state of the pool', str(e)) from e
         return pool
 
@@ -238,7 +281,7 @@ class Pool:
         return len(self._ids)
 
     def __repr__(self) -> str:
-        return (f'Pool({len(self._ids)} images: {len(self._round_of)} '
+        return (f'Pool({len(self._ids)} images: {len(self.labelled())} '
                 f'labelled in {len(self._rounds)} rounds, '
                 f'{len(self._unreadable)} unreadable)')
 
@@ -282,20 +325,19 @@ class State:
     Args:
         config_hash (str): Hash of the config the run was started with.
         seed (int): The run's seed.
-        pool_hash (str): Hash of all image ids, in no order.
-        num_images (int): How many there are.
+        num_images (int): How many images the pool lists.
         rounds (list[dict]): Per round ``ids``, in the order chosen, the
             ``seed`` they were chosen with (or None) and, if there are any,
             ``reselected`` ids.
         unreadable (list[dict]): id, file_name, path and reason of unreadable
-            images.
+            images; of quarantined ones also ``from_round``, the first round
+            without them.
         stopped (str, optional): Why the run is over ('rounds', 'target',
             'exhausted'), or None while it goes on.
         meta (dict): What else the writer wants to keep; JSON types.
     """
     config_hash: str
     seed: int
-    pool_hash: str
     num_images: int
     rounds: list[dict]
     unreadable: list[dict] = field(default_factory=list)
@@ -327,8 +369,8 @@ class State:
                              f'{STATE_VERSION}). Use that version, or start '
                              'again in another work folder.')
         types = {
-            'config_hash': str, 'seed': int, 'pool_hash': str,
-            'num_images': int, 'rounds': list, 'unreadable': list,
+            'config_hash': str, 'seed': int, 'num_images': int,
+            'rounds': list, 'unreadable': list,
             'stopped': (str, type(None)), 'meta': dict
         }
         wrong = {key for key in {*raw, *types}
@@ -341,8 +383,11 @@ class State:
             raise _corrupt(path, 'a round is not of the form {ids, seed} or '
                            '{ids, seed, reselected}')
         fields = set(UnreadableImage.__dataclass_fields__)
-        if not all(isinstance(image, dict) and set(image) == fields
-                   for image in raw['unreadable']):
+        if not all(
+                isinstance(image, dict)
+                and set(image) - {'from_round'} == fields
+                and type(image.get('from_round', 0)) is int
+                for image in raw['unreadable']):
             raise _corrupt(path, f'"unreadable" entries need {sorted(fields)}')
         return cls(**raw)
 
@@ -370,15 +415,6 @@ def draw_initial(ids: Sequence[ImageId], size: int,
             f'active_learning.initial.size is {size} but the pool has only '
             f'{len(ids)} usable images. Lower it.')
     return seeded_order(ids, 'initial', seed)[:size]
-
-
-def pool_hash(ids: Iterable[ImageId]) -> str:
-    """A hash of a set of ids, whatever their order."""
-    # sorted, so that a file written in another order is the same pool
-    h = hashlib.blake2b(digest_size=16)
-    for name in sorted(repr(i) for i in ids):
-        h.update(name.encode('utf-8', 'backslashreplace') + b'\n')
-    return h.hexdigest()
 
 
 def _is_round(value: Any) -> bool:

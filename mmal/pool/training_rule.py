@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 
 from mmal.types import ImageId
-from .coco import CocoData, some
+from .coco import CocoData
 
 # above this share of boxes something is wrong with all of them
 _MOST = 0.5
@@ -165,16 +164,3 @@ def check_boxes(coco: CocoData) -> None:
             f'reach beyond their image (annotation {wrong["id"]!r} has '
             f'{wrong["bbox"]}), but would not if they were [x1, y1, x2, y2]. '
             'A "bbox" is [x, y, width, height]: write x2 - x1 and y2 - y1.')
-
-
-def duplicate_files(coco: CocoData) -> Optional[str]:
-    """A sentence on images that are the same file; None if there are none."""
-    seen: dict[str, ImageId] = {}
-    twice = []
-    for i, image in coco.images.items():
-        if seen.setdefault(image['file_name'], i) != i:
-            twice.append(image['file_name'])
-    if not twice:
-        return None
-    return (f'{coco.path} lists {len(twice):,} files under two ids, which '
-            f'would be labelled and paid for twice: {some(twice)}')

@@ -57,8 +57,10 @@ class ScoringData:
         round (int): The round, from 0.
         batch_size (int): Images of a forward pass.
         num_workers (int): Processes that load images.
-        check_image (callable, optional): Takes a path and ``size``, a
-            (width, height), and returns why the file is unreadable, or None.
+        check_image (callable, optional): Takes a path, ``size``, a (width,
+            height), and, when the pipeline fails on an image,
+            ``load=True``, to load it as the pipeline does; returns why the
+            file is unreadable, or None.
         progress (bool): Whether process 0 shows a progress bar.
         committee (BaseCommittee, optional): Several opinions on a batch.
         embedder (BaseEmbedder, optional): Gives embeddings where they are
@@ -309,13 +311,22 @@ class _ReadableDataset(Dataset):
         self.check_image = check_image
 
     def __getitem__(self, index: int):
-        if self.check_image is not None:
-            info = self.dataset.get_data_info(index)
-            reason = self.check_image(
-                info['img_path'], size=(info['width'], info['height']))
-            if reason is not None:
-                return _Unreadable(index, reason)
-        return self.dataset[index]
+        if self.check_image is None:
+            return self.dataset[index]
+        info = self.dataset.get_data_info(index)
+        size = (info['width'], info['height'])
+        reason = self.check_image(info['img_path'], size=size)
+        if reason is not None:
+            return _Unreadable(index, reason)
+        try:
+            return self.dataset[index]
+        except Exception:
+            # whole, but perhaps of a kind that the loader cannot read: only
+            # then is it worth the time to load it twice
+            reason = self.check_image(info['img_path'], size=size, load=True)
+            if reason is None:
+                raise
+            return _Unreadable(index, reason)
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -10,6 +10,7 @@ import torch
 from helpers.tiny import tiny_active_learning, tiny_config
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from PIL import Image
 
 from mmal.engine import ActiveLearner
 from mmal.engine.inputs import read_inputs
@@ -276,6 +277,11 @@ def test_people_label_through_files(own_data, tmp_path):
         with pytest.raises(LabelsPending, match='to_label.json') as e:
             ActiveLearner(copy.deepcopy(cfg), resume=True).run()
         assert len(e.value.ids) == size
+        if size == 3:  # labels of the first round are corrected meanwhile
+            first = read(tmp_path, 'state.json')['rounds'][0]['ids']
+            full['annotations'] = [
+                dict(a, bbox=[1, 1, 7, 7]) if a['image_id'] in first else a
+                for a in full['annotations']]
         (labels / 'labels.json').write_text(json.dumps(full))
         if size == 4:
             ids = read(tmp_path, 'labels', 'to_label.json')['images']
@@ -284,7 +290,16 @@ def test_people_label_through_files(own_data, tmp_path):
                 if a['image_id'] in {i['id'] for i in ids}])
             (labels / 'labels.json').write_text(json.dumps(some))
     ActiveLearner(cfg, resume=True).run()
-    assert read(tmp_path, 'state.json')['stopped'] == 'rounds'
+    state = read(tmp_path, 'state.json')
+    assert state['stopped'] == 'rounds'
+    # round 1 had begun before anybody labelled its images
+    assert len(state['meta']['notes']) == 1
+    assert 'round 1: labels of ' in state['meta']['notes'][0]
+    for number, corrected in ((0, False), (1, True)):
+        boxes = [a['bbox'] for a in read(
+            tmp_path, f'round_{number:02d}', 'labelled.json')['annotations']
+            if a['image_id'] in first]
+        assert boxes and all((b == [1, 1, 7, 7]) == corrected for b in boxes)
 
 
 @pytest.mark.run
@@ -527,13 +542,62 @@ def test_a_pool_that_grows(own_data, tmp_path):
     ActiveLearner(cfg, resume=True).run()
     state = read(tmp_path, 'state.json')
     assert state['num_images'] == 13 and len(state['rounds']) == 2
-    assert '13 images now, 12 before' in state['meta']['notes'][0]
+    assert state['meta']['notes'] == [
+        'round 0: 1 images are new in the pool: ids 5']
+
+
+@pytest.mark.run
+def test_data_that_were_changed_are_seen_on_resume(own_data, tmp_path):
+    """Annotations halved, classes swapped, names rotated, photos replaced."""
+    cfg = config(own_data, tmp_path, rounds=1)
+    ActiveLearner(copy.deepcopy(cfg)).run()
+    cfg.active_learning.rounds = 2
+    with open(f'{own_data}/pool.json') as f:
+        before = f.read()
+
+    def refused(change, match):
+        edit(own_data, change)
+        with pytest.raises(ValueError, match=match):
+            ActiveLearner(copy.deepcopy(cfg), resume=True)
+        with open(f'{own_data}/pool.json', 'w') as f:
+            f.write(before)
+
+    def rotate(coco):
+        names = [i['file_name'] for i in coco['images']]
+        for image, name in zip(coco['images'], names[1:] + names[:1]):
+            image['file_name'] = name
+
+    def swap(coco):
+        for a in coco['annotations']:
+            a['category_id'] = a['category_id'] % 3 + 1
+
+    refused(lambda c: c['annotations'].__delitem__(slice(None, None, 2)),
+            r'annotations of .* images \(\d+ annotations then, \d+ now\)')
+    refused(rotate, 'file name or size of 12 of 12 images')
+    refused(swap, 'pool: annotations of 11 of 12 images')
+    state = read(tmp_path, 'state.json')
+    labelled = state['rounds'][0]['ids'][0]
+    name = {i['id']: i['file_name']
+            for i in json.loads(before)['images']}[labelled]
+    path = f'{own_data}/images/{name}'
+    shutil.copy(path, f'{own_data}/kept.png')
+    Image.fromarray(255 - np.array(Image.open(path))).save(path)
+    refused(lambda c: None, f'1 of 4 labelled images have other .*{name}')
+    shutil.copy(f'{own_data}/kept.png', path)
+    ActiveLearner(copy.deepcopy(cfg), resume=True)  # all is as it was
+
+    edit(own_data, swap)
+    ActiveLearner(copy.deepcopy(cfg), resume=True, accept_changes=True).run()
+    state = read(tmp_path, 'state.json')
+    assert len(state['rounds']) == 2
+    assert 'data were changed: pool: annotations' in state['meta']['notes'][0]
+    ActiveLearner(cfg, resume=True)  # what was taken over is the truth now
 
 
 def test_names_that_are_addresses_are_one_error(own_data, tmp_path):
     edit(own_data, lambda c: [i.update(
         file_name='http://host/' + i['file_name']) for i in c['images']])
-    with pytest.raises(ValueError, match='file_name is an address'):
+    with pytest.raises(ValueError, match='of 12 of 12 images is an address'):
         ActiveLearner(config(own_data, tmp_path))
 
 

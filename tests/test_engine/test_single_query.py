@@ -62,6 +62,25 @@ def test_selects_from_a_pool_without_labels(trained, tmp_path):
     assert leftovers(out) == []
 
 
+@pytest.mark.parametrize('key', ['--labelled', '--pool'])
+def test_names_that_are_addresses_are_one_error(trained, tmp_path, key):
+    config, checkpoint, labelled = trained
+    root = Config.fromfile(config).train_dataloader.dataset.data_root
+    files = {'--labelled': labelled, '--pool': f'{root}/pool.json'}
+    content = read(files[key])
+    for image in content['images']:
+        image['file_name'] = f'http://x.org/{image["file_name"]}'
+    files[key] = str(tmp_path / 'remote.json')
+    (tmp_path / 'remote.json').write_text(json.dumps(content))
+    number = len(content['images'])
+    done = fork_run(
+        SELECT, config, checkpoint, '--budget', '5', '--out-dir',
+        str(tmp_path / 'out'), *[x for pair in files.items() for x in pair])
+    assert done.returncode == 1
+    assert (f'remote.json: the file_name of {number} of {number} images is '
+            "an address, e.g. 'http://x.org/pool_") in done.stderr
+
+
 @pytest.mark.parametrize('arguments, message', [
     ((), 'InfluenceScorer needs labelled images'),
     (('--labelled', 'nowhere.json'), 'there is no COCO file'),

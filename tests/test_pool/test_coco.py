@@ -243,6 +243,17 @@ class TestCheckClasses:
         assert 'metainfo.classes' in str(e.value)
         assert 'pool.json' in str(e.value)
 
+    @pytest.mark.parametrize('name', ['Cat', 'cat ', ' c at'])
+    def test_another_spelling(self, raw, load, name):
+        with pytest.raises(ValueError) as e:
+            check_classes(load(raw), ('dog', name), 'classes')
+        assert f"Perhaps it is a spelling: {name!r} for 'cat'?" in str(e.value)
+
+    def test_no_spelling_of_it(self, raw, load):
+        with pytest.raises(ValueError) as e:
+            check_classes(load(raw), ('dog', 'aeroplane'), 'classes')
+        assert 'Perhaps' not in str(e.value)
+
     def test_used_category_the_model_lacks(self, raw, load):
         with pytest.raises(ValueError, match=r"does not know: 'cat'.*Set"):
             check_classes(load(raw), ('dog', ), self.where)

@@ -170,6 +170,50 @@ class TestManualOracle:
         given = oracle.annotate([4, 5])
         assert sorted(a['image_id'] for a in given) == [4, 5]
 
+    def test_sizes_that_a_labelling_tool_leaves_out(self, oracle):
+        images = [_image(1, 'upload/0a1b2c3d-a.jpg'), _image(4)]
+        for image in images:
+            del image['width'], image['height']
+        self._label(oracle, images, [_box(1, 1), _box(2, 4)])
+        assert len(oracle.annotate([4, 5])) == 2
+
+    def test_labels_accepted_before_are_corrected(self, oracle, pool,
+                                                  tmp_path):
+        self._label(oracle, [_image(4), _image(3)], [_box(1, 4), _box(2, 3)])
+        oracle.annotate([4, 3])
+        assert oracle.take_corrections(1) == []
+        # other numbers, another order, whole floats: the same labels
+        same = _box(7, 1)
+        same['bbox'] = [1., 2., 3., 4.]
+        self._label(oracle, [_image(1, '3.jpg'), _image(2, '4.jpg')],
+                    [same, _box(3, 2)])
+        assert oracle.take_corrections(1) == []
+        self._label(oracle, [_image(4), _image(3), _image('b')],
+                    [_box(1, 4, 2), _box(2, 4), _box(3, 3), _box(5, 'b')])
+        # as a resumed run, which has only the files
+        for _ in range(2):
+            oracle = ManualOracle(pool, work_dir=str(tmp_path))
+            assert oracle.take_corrections(2) == ['4.jpg']
+        assert oracle.take_corrections(3) == []
+        got = oracle.annotate([4, 3])
+        assert [(a['image_id'], a['category_id']) for a in got] == [
+            (4, 2), (4, 1), (3, 1)]
+        assert len({a['id'] for a in got}) == 3
+        # what is accepted later keeps the list of corrections
+        oracle.annotate(['b'])
+        assert read_json(oracle.files.accepted)['corrections'] == [
+            {'round': 2, 'images': ['4.jpg']}]
+
+    def test_a_job_begun_anew_corrects_nothing(self, oracle):
+        self._label(oracle, [_image(4)], [_box(1, 4)])
+        oracle.annotate([4])
+        write_json(oracle.files.labels, _raw([_image(4), _image(3)],
+                                             [_box(1, 3)]))
+        assert oracle.take_corrections(1) == []
+        self._label(oracle, [_image(4), _image(3)], [_box(1, 3)])
+        assert oracle.take_corrections(1) == ['4.jpg']
+        assert oracle.annotate([4]) == []
+
     def test_an_untouched_request_is_no_answer(self, oracle):
         with pytest.raises(LabelsPending):
             oracle.annotate([4])

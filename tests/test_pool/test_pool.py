@@ -15,7 +15,6 @@ from mmal.pool.pool import (
     Pool,
     State,
     draw_initial,
-    pool_hash,
 )
 
 IDS = [7, 'x', 3, '3', 12]
@@ -31,7 +30,10 @@ def ids_of_rounds(pool):
 
 def unreadable(pool):
     state = pool.to_state('', 0)
-    return [UnreadableImage(**image) for image in state.unreadable]
+    return [
+        UnreadableImage(**{k: v for k, v in image.items()
+                           if k != 'from_round'})
+        for image in state.unreadable]
 
 
 @pytest.fixture
@@ -135,11 +137,20 @@ def test_a_pool_may_grow(pool):
     assert unreadable(grown) == unreadable(pool)
 
 
+def test_a_pool_may_lose_images_that_nobody_chose(pool):
+    smaller = Pool.from_state(pool.to_state('', 0), [7, 'x', '3', 12])
+    assert ids_of_rounds(smaller) == ids_of_rounds(pool)
+    assert smaller.unlabelled() == []
+    assert unreadable(smaller) == unreadable(pool)
+    smallest = Pool.from_state(pool.to_state('', 0), [7, '3', 12])
+    assert ids_of_rounds(smallest) == ids_of_rounds(pool)
+
+
 def test_another_json_is_refused(pool):
-    with pytest.raises(ValueError, match='5 images.*now lists 7'):
+    with pytest.raises(ValueError, match='5 images and lists 7 now'):
         Pool.from_state(pool.to_state('', 0), [*IDS[1:], 100, 200, 300])
-    with pytest.raises(ValueError, match='or other ids'):
-        Pool.from_state(pool.to_state('', 0), [7, 'x', '3', 12, 100])
+    with pytest.raises(ValueError, match='no longer listed.*the ids'):
+        Pool.from_state(pool.to_state('', 0), ['3', 100, 101, 102, 103])
 
 
 def _state(pool, **changes):
@@ -153,8 +164,9 @@ def _state(pool, **changes):
     lambda p: _state(p, rounds=[[1, 2]]), lambda p: _state(p, extra=1),
     lambda p: _state(p, rounds=[{'ids': 3, 'seed': 0}]),
     lambda p: _state(p, unreadable=[{'id': 3}]),
+    lambda p: _state(p, unreadable=[dict(vars(_bad(7)), from_round='1')]),
     lambda p: _state(p, stopped=1),
-], ids=range(10))
+], ids=range(11))
 def test_a_corrupt_state_says_what_to_do(pool, tmp_path, make):
     path = tmp_path / 'state.json'
     path.write_text(make(pool))
@@ -192,7 +204,7 @@ def test_a_state_of_the_first_version_is_refused_in_one_sentence(
         State.load(str(path))
     assert str(e.value) == (
         f'{path} was written by another version of mmal (its format is not '
-        '2). Use that version, or start again in another work folder.')
+        '3). Use that version, or start again in another work folder.')
 
 
 def test_no_state(tmp_path):
@@ -200,12 +212,38 @@ def test_no_state(tmp_path):
         State.load(str(tmp_path / 'state.json'))
 
 
+def test_a_quarantined_image_was_labelled_before(pool):
+    pool.commit([3], reselected=[7])
+    pool.quarantine([_bad(7, 'it is cut')])
+    again = Pool.from_state(pool.to_state('', 0), IDS)
+    for one in (pool, again):
+        assert one.labelled() == [3, '3', 12]
+        assert one.labelled(1) == [7, '3', 12]
+        assert one.labelled(0) == [7, 12]
+        assert one.unlabelled() == [] and one.unlabelled(0) == [3, '3']
+        assert one.repeat_counts() == {}
+        assert unreadable(one) == [_bad('x'), _bad(7, 'it is cut')]
+        one.set_unreadable([_bad(7)])  # known already
+        with pytest.raises(ValueError, match='7 cannot be reselected'):
+            one.commit([], reselected=[7])
+    assert '3 labelled in 3 rounds, 2 unreadable' in repr(pool)
+
+
+@pytest.mark.parametrize('id', [3, 'x'])
+def test_only_labelled_images_are_quarantined(pool, id):
+    with pytest.raises(ValueError, match='cannot be quarantined in round 1'):
+        pool.quarantine([_bad(7), _bad(id)])
+    assert 7 in pool.labelled()
+    with pytest.raises(IndexError):
+        pool.quarantine([_bad(7)], 2)
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.data())
 def test_every_image_is_in_one_set(data):
     ids = data.draw(st.lists(st.one_of(st.integers(), st.text(max_size=3)),
                              min_size=1, max_size=20, unique=True))
-    pool = Pool(ids)
+    pool, quarantined = Pool(ids), {}
     for _ in range(data.draw(st.integers(0, 6))):
         left = pool.unlabelled()
         if not left:
@@ -216,6 +254,11 @@ def test_every_image_is_in_one_set(data):
             pool.commit(some)
         else:
             pool.set_unreadable(map(_bad, some))
+        labelled = pool.labelled()
+        if labelled and data.draw(st.booleans()):
+            broken = data.draw(st.sampled_from(labelled))
+            pool.quarantine([_bad(broken)])
+            quarantined[broken] = pool.num_rounds - 1
     broken = [b.id for b in unreadable(pool)]
     parts = pool.labelled() + pool.unlabelled() + broken
     assert len(parts) == len(ids) and set(parts) == set(ids)
@@ -223,7 +266,7 @@ def test_every_image_is_in_one_set(data):
     for r in range(pool.num_rounds):
         then = set(pool.labelled(r))
         assert then == {i for ids in ids_of_rounds(pool)[:r + 1]
-                        for i in ids}
+                        for i in ids if quarantined.get(i, r + 1) > r}
         assert not then & set(pool.unlabelled(r))
     again = Pool.from_state(
         State(**json.loads(json.dumps(vars(pool.to_state('h', 0))))), ids)
@@ -255,12 +298,6 @@ class TestDrawInitial:
     def test_more_than_there_are(self):
         with pytest.raises(ValueError, match='size is 4 but .* only 3'):
             draw_initial([1, 2, 3], 4, 0)
-
-
-def test_hash_of_ids():
-    assert pool_hash([1, 'a']) == pool_hash(['a', 1])
-    assert len({pool_hash([1, 2]), pool_hash([12]), pool_hash(['1', 2]),
-                pool_hash([1]), pool_hash(['\ud800'])}) == 5
 
 
 def _save_for_ever(path, started):

@@ -15,7 +15,6 @@ from mmal.pool import (
     TrainingRule,
     check_boxes,
     count_boxes,
-    duplicate_files,
     ignore_untrained,
     load_coco,
 )
@@ -147,10 +146,3 @@ def test_reasons_are_counted(tmp_path):
         'marked "ignore"': 1, 'crowd regions': 1,
         'a side below one pixel': 1, 'outside the image': 1}
     assert count_boxes(coco.annotations_of([1]), [1]).tolist() == [1]
-
-
-def test_one_photo_under_two_ids_is_told(tmp_path):
-    raw = file_of([])
-    raw['images'].append(dict(raw['images'][0], id=2))
-    assert "under two ids" in duplicate_files(load(tmp_path, raw))
-    assert duplicate_files(load(tmp_path, file_of([]))) is None

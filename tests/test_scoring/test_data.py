@@ -1,11 +1,14 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from helpers.tiny import tiny_config, tiny_fcos
+from PIL import Image
 
 from mmal.engine.dataset_config import innermost_dataset
+from mmal.pool import verify_image
 from mmal.scoring.data import (
     ScoringData,
     Split,
@@ -153,3 +156,22 @@ def test_joined_datasets_are_refused():
     assert innermost_dataset(wrapped)['ann_file'] == 'a'
     with pytest.raises(ValueError, match='merge their json files'):
         innermost_dataset(dict(type='ConcatDataset', datasets=[]))
+
+
+def test_what_only_the_loader_cannot_read_is_unreadable(config):
+    """Pillow reads a float TIFF and OpenCV does not."""
+    path = f'{config.train_dataloader.dataset.data_root}/images/pool_004.png'
+    Image.new('F', Image.open(path).size).save(path, 'TIFF')
+    data = data_of(config, check_image=verify_image)
+    ids = [i for b in data.batches('pool', tiny_fcos()) for i in b.ids]
+    (bad, reason), = data.unreadable['pool'].items()
+    assert reason.startswith('cv2 cannot load this TIFF (F)')
+    assert set(ids) == set(data.ids('pool')) - {bad}
+
+
+def test_an_error_of_the_pipeline_is_not_the_fault_of_an_image(config):
+    config.test_dataloader.dataset.pipeline[1].scale = (0, 0)
+    data = data_of(config, check_image=verify_image)
+    with pytest.raises(cv2.error, match='resize'):
+        list(data.batches('pool', tiny_fcos()))
+    assert not data.unreadable

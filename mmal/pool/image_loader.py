@@ -1,0 +1,114 @@
+"""How a pipeline loads an image from its file."""
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+from PIL import Image
+
+# rotate by the EXIF orientation unless color_type says otherwise
+_ROTATING_BACKENDS = ('cv2', 'pillow')
+_ROTATING_COLOR_TYPES = ('color', 'grayscale')
+# https://docs.opencv.org/5.x, CV_IO_MAX_IMAGE_PIXELS
+_CV2_MAX_PIXELS = 2**30
+
+
+@dataclass(frozen=True)
+class ImageLoader:
+    """What mmcv's ``LoadImageFromFile`` makes of a file.
+
+    Decoders differ: some read float TIFF and others do not, and only some
+    rotate by EXIF. So an image is checked with the one that will load it.
+
+    Args:
+        imdecode_backend (str): 'cv2', 'pillow', 'tifffile' or 'turbojpeg'.
+        color_type (str): A flag of ``mmcv.imfrombytes``.
+        backend_args (dict, optional): mmengine's file backend.
+
+    Examples:
+        >>> ImageLoader(color_type='unchanged').rotates
+        False
+    """
+    imdecode_backend: str = 'cv2'
+    color_type: str = 'color'
+    backend_args: Optional[dict] = None
+
+    def check(self) -> None:
+        """Find out that mmcv cannot load anything so, before it tries.
+
+        Raises:
+            ValueError: If mmcv does not know the backend or the colour type,
+                or the backend is not installed.
+        """
+        from mmcv.image import io
+        name = self.imdecode_backend
+        key = f'LoadImageFromFile.imdecode_backend is {name!r}'
+        if name not in io.supported_backends:
+            raise ValueError(f'{key}: mmcv knows '
+                             f'{", ".join(io.supported_backends)}.')
+        if self.color_type not in io.imread_flags:
+            raise ValueError(
+                f'LoadImageFromFile.color_type is {self.color_type!r}: mmcv '
+                f'knows {", ".join(io.imread_flags)}.')
+        # mmcv would fail on the first image, with None in place of a module
+        if name == 'tifffile' and io.tifffile is None:
+            raise ValueError(f'{key}, which is not installed: '
+                             'pip install tifffile.')
+        if name == 'turbojpeg' and io.TurboJPEG is None:
+            raise ValueError(f'{key}, which is not installed: '
+                             'pip install PyTurboJPEG.')
+        if name == 'turbojpeg' and io.jpeg is None:
+            raise ValueError(
+                f"{key}, which must be started by mmcv.use_backend("
+                "'turbojpeg') in a module of custom_imports.")
+
+    @property
+    def rotates(self) -> bool:
+        """Whether the EXIF orientation is followed."""
+        return (self.imdecode_backend in _ROTATING_BACKENDS
+                and self.color_type in _ROTATING_COLOR_TYPES)
+
+    @property
+    def max_pixels(self) -> Optional[int]:
+        """Larger images are refused; None where there is no limit."""
+        if self.imdecode_backend == 'cv2':
+            return int(os.environ.get('OPENCV_IO_MAX_IMAGE_PIXELS')
+                       or _CV2_MAX_PIXELS)
+        if self.imdecode_backend == 'pillow' and Image.MAX_IMAGE_PIXELS:
+            return 2 * Image.MAX_IMAGE_PIXELS
+        return None
+
+    def is_local(self, path: str) -> bool:
+        """Whether a file is on a disk, which needs no mmengine to read."""
+        return self.backend_args is None and '://' not in path
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file, as far as its backend can tell."""
+        from mmengine import fileio
+        backend = fileio.get_file_backend(path, backend_args=self.backend_args)
+        # http can fetch a file and nothing else
+        return not hasattr(backend, 'isfile') or backend.isfile(path)
+
+    def read(self, path: str) -> bytes:
+        """The content of a file."""
+        if self.is_local(path):
+            with open(path, 'rb') as f:
+                return f.read()
+        from mmengine import fileio
+        return fileio.get(path, self.backend_args)
+
+    def decode(self, content: bytes) -> Optional[np.ndarray]:
+        """The pixels of a file's content, as the pipeline gets them.
+
+        Args:
+            content (bytes): An encoded image.
+
+        Returns:
+            np.ndarray | None: [H, W] or [H, W, C] of any dtype; None, or any
+            error of the backend's own, where it cannot.
+        """
+        import mmcv
+        return mmcv.imfrombytes(
+            content, flag=self.color_type, backend=self.imdecode_backend)

@@ -1,0 +1,32 @@
+"""Reading the config of a data set."""
+import pytest
+
+from mmal.engine.dataset_config import image_loader
+from mmal.pool import ImageLoader
+
+
+@pytest.mark.parametrize('step, loader', [
+    (dict(type='LoadImageFromFile'), ImageLoader()),
+    (dict(type='mmcv.LoadImageFromFile', to_float32=True,
+          imdecode_backend='pillow', color_type='unchanged'),
+     ImageLoader('pillow', 'unchanged')),
+    (dict(type='LoadImageFromFile', backend_args=None), ImageLoader()),
+    (dict(type='LoadImageFromFile', backend_args=dict(backend='http')),
+     ImageLoader(backend_args=dict(backend='http'))),
+    (dict(type='LoadImageFromFile', file_client_args=dict(backend='disk')),
+     ImageLoader()),
+    (dict(type='LoadImageFromFile',
+          file_client_args=dict(backend='petrel', path_mapping={})),
+     ImageLoader(backend_args=dict(backend='petrel', path_mapping={}))),
+    (dict(type='Resize', color_type='unchanged'), ImageLoader()),
+])
+def test_the_loader_of_a_pipeline(step, loader):
+    pipeline = [dict(type='Own'), step, dict(type='PackDetInputs')]
+    assert image_loader(pipeline) == loader
+
+
+def test_a_loader_that_loads_nothing_is_named():
+    step = dict(type='LoadImageFromFile', imdecode_backend='opencv')
+    with pytest.raises(ValueError,
+                       match="LoadImageFromFile.imdecode_backend is 'opencv'"):
+        image_loader([step])
