@@ -22,10 +22,10 @@ def prepare_process() -> None:
     """What every command does that computes, when it has imported all.
 
     On a CPU freed memory is kept; warnings that only libraries can act on
-    are not shown. What the imports have made, about 400,000
-    objects, is taken out of the garbage collector's sight: mmengine has it
-    look through everything each time that a data set is built, which takes
-    longer than building a small one.
+    are not shown. What the imports have made, about 400,000 objects, is taken
+    out of the garbage collector's sight: mmengine has it look through
+    everything each time that a data set is built, which takes longer than
+    building a small one.
     """
     if not torch.cuda.is_available():
         keep_freed_memory()

@@ -1,6 +1,7 @@
 """The command ``mmal``: what it finds, what it refuses, what it imports."""
 import glob
 import os.path as osp
+import shutil
 import subprocess
 import sys
 
@@ -104,9 +105,16 @@ def test_a_pool_of_photos(tmp_path, capsys):
     out = f'{tmp_path}/new/pool.json'
     assert main(['pool', f'{tmp_path}/photos', '-o', out, '--classes',
                  'helmet', 'vest']) == 0
-    assert 'is read as images' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert 'is read as images' in printed and 'several ids' not in printed
     assert read_json(out)['images'] == [
         dict(id=1, file_name='a.jpg', width=40, height=30)]
+    # the same photo again, under another name
+    shutil.copy(f'{tmp_path}/photos/a.jpg', f'{tmp_path}/photos/b.jpg')
+    assert main(['pool', f'{tmp_path}/photos', '-o', out, '--classes',
+                 out]) == 0
+    assert '1 photos under several ids' in capsys.readouterr().out
+    assert [i['id'] for i in read_json(out)['images']] == [1, 2]
 
 
 IMPORTED = '''

@@ -5,11 +5,11 @@ import os.path as osp
 from collections.abc import Sequence
 from typing import Optional, Union
 
-from mmal.pool.coco import load_coco
+from mmal.pool.reading import load_with_images
 from .classes import read_classes
 from .conversion import Conversion, Notes
 from .folder import folder_to_coco
-from .photos import PhotoSize, is_photo, list_files, photo_size
+from .photos import is_photo, list_files
 from .voc import choose_classes, read_voc, voc_to_coco
 from .yolo import YoloFolder, label_places, yolo_to_coco
 
@@ -118,14 +118,7 @@ def read_pool(source: str,
 
 def _read_coco(path: str, classes: Union[str, Sequence[str]],
                img_prefix: str) -> Conversion:
-
-    def read_size(name: str) -> Union[tuple[int, int], str]:
-        size = photo_size(osp.join(img_prefix, name))
-        if isinstance(size, PhotoSize):
-            return size.width, size.height
-        return size
-
-    coco = load_coco(path, need_annotations=False, read_size=read_size)
+    coco = load_with_images(path, img_prefix, need_annotations=False)
     if classes and tuple(read_classes(classes)) != coco.class_names:
         raise ValueError(
             f'{path} has the classes {", ".join(coco.class_names)}, and '
