@@ -1,5 +1,6 @@
 """nms and softnms against plain loops over pairs of boxes."""
 import math
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,6 +34,32 @@ def detections(draw, tied=True):
                            unique=not tied))
     return (torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
             torch.tensor(scores, dtype=torch.float32))
+
+
+@st.composite
+def crowds(draw):
+    """Boxes that resemble each other, here and there, and odd ones."""
+    kind = draw(st.sampled_from([torch.float32, torch.float64]))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
+    number = draw(st.integers(1, 60))
+    shift = draw(st.sampled_from([1., 100., 1e6]))
+    size = draw(st.sampled_from([1e-12, 1e-3, 1., 50., 1e4]))
+    centres = torch.randint(0, draw(st.integers(1, 6)), (number, 1),
+                            generator=generator).to(kind) * shift
+    corners = torch.rand(number, 4, generator=generator, dtype=kind) * size
+    # few different corners, some of them at the wrong side
+    corners = (corners * 4 / size).round() * size / 4
+    corners[:, 2:] += draw(st.sampled_from([0., 0.5, 1.])) * size
+    boxes = centres + corners
+    odd = draw(st.lists(st.tuples(
+        st.integers(0, number - 1), st.integers(0, 3),
+        st.sampled_from([math.nan, math.inf, -math.inf, 1e30, -1e30, 0.])),
+        max_size=4))
+    for row, column, value in odd:
+        boxes[row, column] = value
+    scores = torch.randint(0, draw(st.sampled_from([2, 1000])), (number, ),
+                           generator=generator).to(kind)
+    return boxes, scores
 
 
 def iou(a, b, offset, kind):
@@ -109,13 +136,51 @@ def test_nms_keeps_what_a_loop_over_pairs_keeps(dets, iou_threshold, offset):
     assert kept.tolist() == slow_nms(boxes, scores, iou_threshold, offset)
 
 
+@few
+@given(crowds(), st.sampled_from([0., 1e-4, 0.1, 0.3, 0.5, 0.7, 0.9, 1.]),
+       st.sampled_from([0, 1]), st.sampled_from([1, 3, 8]))
+def test_nms_keeps_the_same_in_blocks_of_any_size(crowd, iou_threshold,
+                                                  offset, size):
+    """Small blocks and tables: a few boxes then take every path."""
+    boxes, scores = crowd
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nms_module, 'FIRST_BLOCK', size)
+        patch.setattr(nms_module, 'BLOCK', 2 * size)
+        patch.setattr(nms_module, 'ROWS', size)
+        patch.setattr(nms_module, 'COLUMNS', size)
+        kept = nms(boxes, scores, iou_threshold, offset)
+    assert kept.tolist() == slow_nms(boxes, scores, iou_threshold, offset)
+
+
 @pytest.mark.parametrize('kind', [torch.float32, torch.float64])
-def test_nms_over_several_blocks(monkeypatch, kind):
-    monkeypatch.setattr(nms_module, 'BLOCK', 7)
-    boxes, scores = random_boxes(150, 0, kind)
+@pytest.mark.parametrize('side', [10, 60, 1000])
+def test_nms_of_more_boxes_than_a_block(kind, side):
+    boxes, scores = random_boxes(700, 0, kind)
+    boxes += torch.rand(700, 1, dtype=kind,
+                        generator=torch.Generator().manual_seed(1)) * side
     kept = nms(boxes, scores, 0.3)
     assert kept.tolist() == slow_nms(boxes, scores, 0.3, 0)
-    assert 7 < len(kept) < 150
+    assert 10 < len(kept) < 700
+
+
+def test_memory_of_nms_grows_with_the_boxes_not_with_their_pairs():
+    """20,000 boxes in one place: a byte for every pair were 400 MB."""
+    boxes, scores = random_boxes(20000, 0)
+    boxes = 100 + 0.01 * boxes + torch.tensor([0., 0, 50, 50])
+    tracemalloc.start()
+    try:
+        kept = nms(boxes, scores, 0.5)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert kept.tolist() == [int(scores.argmax())]
+    assert peak < 40e6
+
+
+@pytest.mark.parametrize('iou_threshold', [-0.1, math.nan])
+def test_nms_refuses_an_impossible_threshold(iou_threshold):
+    with pytest.raises(ValueError, match=f'iou_threshold is {iou_threshold}'):
+        nms(torch.zeros(1, 4), torch.zeros(1), iou_threshold)
 
 
 def test_nms_of_half_precision_is_that_of_float32():
