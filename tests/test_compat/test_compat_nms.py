@@ -163,6 +163,25 @@ def test_nms_of_more_boxes_than_a_block(kind, side):
     assert 10 < len(kept) < 700
 
 
+@pytest.mark.parametrize('iou_threshold', [0.01, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize('left', [True, False])
+@pytest.mark.parametrize('best', ['narrow', 'wide'])
+def test_nms_sees_the_farthest_box_that_it_drops(monkeypatch, best, left,
+                                                 iou_threshold):
+    """A box in another that it almost falls short of, at either end."""
+    monkeypatch.setattr(nms_module, 'FIRST_BLOCK', 1)
+    wide = 100 / iou_threshold * (1 - 1e-5)
+    x1 = 0. if left else wide - 100
+    boxes = torch.tensor([[x1, 0, x1 + 100, 50], [0, 0, wide, 50],
+                          [5e5, 0, 6e5, 50]])
+    scores = torch.tensor([0.5, 0.9 if best == 'wide' else 0.1, 0.])
+    kept = nms(boxes, scores, iou_threshold)
+    assert kept.tolist() == [best == 'wide', 2]
+    boxes[1, 2] = wide * (1 + 1e-4)
+    if left:
+        assert len(nms(boxes, scores, iou_threshold)) == 3
+
+
 def test_memory_of_nms_grows_with_the_boxes_not_with_their_pairs():
     """20,000 boxes in one place: a byte for every pair were 400 MB."""
     boxes, scores = random_boxes(20000, 0)
