@@ -3,7 +3,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .gpu import torchvision_ops
+from .torchvision_ops import torchvision_ops
 
 # Boxes decided at a time, at first and later on: where boxes crowd, the few
 # that are kept of the first ones drop most of the others.
@@ -22,6 +22,12 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
     A visited box drops every later box whose IoU with it is greater than
     the threshold; an undefined IoU (0/0) drops nothing. Arithmetic is
     float32, as mmcv's; float64 boxes stay float64, where mmcv raises.
+
+    Where torchvision can be imported, its operator does the work, except
+    with an offset. It keeps the same boxes; only where the processor fuses
+    multiplication and addition (CUDA, ARM) may an IoU within rounding of the
+    threshold be decided otherwise. Without torchvision boxes on a GPU are
+    copied to the CPU and back.
 
     Args:
         boxes (Tensor): (N, 4), x1, y1, x2, y2 in pixels.
@@ -43,12 +49,18 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
     boxes = boxes.detach()
     if boxes.dtype != torch.float64:
         boxes = boxes.float()
-    tv = torchvision_ops(boxes)
-    if tv is not None:
-        shift = boxes.new_tensor([0, 0, offset, offset])
-        return tv.nms(boxes + shift, scores.detach().to(boxes),
-                      float(iou_threshold))
+    # The threshold is rounded as the IoUs are: torchvision would compare an
+    # IoU of float32 with a threshold of float64.
+    if boxes.dtype == torch.float32:
+        iou_threshold = np.float32(iou_threshold)
     order = scores.detach().sort(dim=0, descending=True, stable=True)[1]
+    tv = torchvision_ops(boxes.device.type)
+    # torchvision knows no offset. Of equal scores it promises no order, so it
+    # is given none: the boxes in their order and scores that fall.
+    if tv is not None and not offset:
+        falling = torch.arange(len(boxes), 0, -1, device=boxes.device)
+        return order[tv.nms(boxes[order], falling.to(boxes),
+                            float(iou_threshold))]
     with np.errstate(all='ignore'):
         kept = _kept(boxes[order].cpu().numpy(), float(iou_threshold),
                      int(offset))

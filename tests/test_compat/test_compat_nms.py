@@ -1,12 +1,11 @@
 """nms and softnms against plain loops over pairs of boxes."""
 import math
 import tracemalloc
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmal.compat import nms as nms_module
@@ -244,19 +243,56 @@ def test_mmcv_functions_reach_the_stand_in():
     assert dets[:, 4].tolist() == sorted(dets[:, 4].tolist(), reverse=True)
 
 
-def test_torchvision_gets_boxes_widened_by_the_offset(monkeypatch):
-    boxes, scores = random_boxes(40, 3)
+def torchvision_nms(seen):
+    """What torchvision documents of its operator, and no more: it sorts by
+    falling score, in no order where scores are equal, and compares with a
+    threshold of float64."""
+
+    def operator(boxes, scores, iou_threshold):
+        assert boxes.dtype == scores.dtype and scores.shape == boxes.shape[:1]
+        seen.append(len(boxes))
+        last = range(len(scores) - 1, -1, -1)
+        kept = []
+        with np.errstate(all='ignore'):
+            for i in sorted(last, key=lambda i: -scores[i].item()):
+                if not any(iou(boxes[k].numpy(), boxes[i].numpy(), 0,
+                               boxes.numpy().dtype.type).astype(float) >
+                           iou_threshold for k in kept):
+                    kept.append(i)
+        return torch.tensor(kept)
+
+    return operator
+
+
+@settings(few, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(detections(), threshold)
+def test_torchvision_keeps_the_same(torchvision, dets, iou_threshold):
+    boxes, scores = dets
+    torchvision.ops.nms = torchvision_nms([])
+    kept = nms(boxes, scores, iou_threshold)
+    assert kept.tolist() == slow_nms(boxes, scores, iou_threshold, 0)
+
+
+@pytest.mark.parametrize('kind', [torch.float16, torch.float32,
+                                  torch.float64])
+def test_torchvision_is_used_but_with_an_offset(torchvision, kind):
     seen = []
-
-    def tv_nms(boxes, scores, iou_threshold):
-        seen.append(boxes)
-        return torch.tensor(slow_nms(boxes, scores, iou_threshold, 0))
-
-    monkeypatch.setattr(nms_module, 'torchvision_ops',
-                        lambda tensor: SimpleNamespace(nms=tv_nms))
+    torchvision.ops.nms = torchvision_nms(seen)
+    boxes, scores = (x.to(kind) for x in random_boxes(40, 3))
+    wide = boxes if kind == torch.float64 else boxes.float()
+    kept = nms(boxes, scores, 0.3)
+    assert kept.tolist() == slow_nms(wide, scores, 0.3, 0)
+    assert seen == [1, 40]  # tried with one box, then used
     kept = nms(boxes, scores, 0.3, offset=1)
-    assert kept.tolist() == slow_nms(boxes, scores, 0.3, 1)
-    assert len(seen) == 1
+    assert kept.tolist() == slow_nms(wide, scores, 0.3, 1)
+    assert seen == [1, 40]
+
+
+def test_an_iou_at_the_threshold_is_kept_by_torchvision_too(torchvision):
+    """3 / 10 in float32 is greater than 0.3 in float64, not in float32."""
+    torchvision.ops.nms = torchvision_nms([])
+    boxes = torch.tensor([[0., 0, 10, 10], [0, 0, 10, 3]])
+    assert nms(boxes, torch.tensor([0.9, 0.8]), 0.3).tolist() == [0, 1]
 
 
 METHODS = ('naive', 'linear', 'gaussian')
