@@ -60,6 +60,8 @@ if mmengine_registry is None:
 else:
     MODELS = _child('model', 'MODELS', 'mmal.models')
     DATASETS = _child('dataset', 'DATASETS', 'mmal.pool')
+    WEIGHT_INITIALIZERS = _child('weight initializer', 'WEIGHT_INITIALIZERS',
+                                 'mmal.models')
     HOOKS = _child('hook', 'HOOKS', 'mmal.engine')
     METRICS = _child('metric', 'METRICS', 'mmal.evaluation.accuracy_metric',
                      'mmal.evaluation.calibration_metric',
