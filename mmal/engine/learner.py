@@ -22,7 +22,13 @@ from mmal.pool import (
 )
 from mmal.pool.coco import some
 from mmal.pool.layout import RoundDir, WorkDir
-from mmal.reporting import Curve, Record, round_table, write_report
+from mmal.reporting import (
+    Curve,
+    Record,
+    drawn_at_random,
+    round_table,
+    write_report,
+)
 from mmal.types import ImageId
 from .fingerprint import digest, fingerprint
 from .inputs import RunInputs, read_inputs, trained_counts
@@ -113,6 +119,10 @@ class ActiveLearner:
             while self.state.stopped is None:
                 self._run_round()
             path = on_main(lambda: write_report(self.work.path))
+            warning = on_main(lambda: drawn_at_random(
+                Curve.load(self.work.curve, missing_ok=True)))
+            if warning:
+                self.logger.warning(warning)
             self.logger.info(
                 f'Stopped: {_STOPPED[self.state.stopped]}. Report: {path}')
             return path
@@ -160,6 +170,7 @@ class ActiveLearner:
                 self.state.commit(result.new, result.unreadable, result.note,
                                   result.reselected)
                 self._report_query(number, result)
+                record.by_score = result.by_score
                 record.query_seconds = time.perf_counter() - start
         on_main(lambda: self._write_curve(record))
         # The state comes last: a kill before it repeats the end of the round,
@@ -272,12 +283,11 @@ class ActiveLearner:
         self.logger.info(f'Round {number}: selected {result}.')
         if result.note:
             self.logger.warning(f'Round {number}: {result.note}.')
-        last = result.scores.count(float('-inf'))
-        if last:
+        if result.by_score and result.at_random:  # of none the note tells
             self.logger.warning(
-                f'Round {number}: {last:,} of them come last by their score '
-                '(no detection, for most scorers) and were drawn at random '
-                'among such images.')
+                f'Round {number}: {result.at_random:,} of them come last by '
+                'their score (no detection, for most scorers) and were drawn '
+                'at random among such images.')
         for image in result.unreadable:
             self.logger.warning(f'Unreadable: {image}')
 
