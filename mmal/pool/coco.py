@@ -165,8 +165,8 @@ def load_coco(path: str,
     path = os.fspath(path)
     with _paused_gc():
         return parse_coco(
-            read_content(path, backend_args), path, need_annotations, read_size,
-            crowd, find_file)
+            read_content(path, backend_args), path, need_annotations,
+            read_size, crowd, find_file)
 
 
 def parse_coco(raw: Any,
