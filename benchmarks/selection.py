@@ -5,7 +5,7 @@
 core-set: mmal's CoreSet and scikit-activeml's choose in this process, from
 the same float32 embeddings and the same labelled images; the ratio of their
 times is printed, and whether they choose the same images in the same order.
-The rivals are installed by ``pip install mmal[benchmarks]``.
+The rivals are installed by ``pip install mmdet-al[benchmarks]``.
 
     python benchmarks/selection.py --selector k-means++ --n-pool 50000 \\
         --n-select 200
@@ -223,8 +223,8 @@ def compare(name, rival, chosen, seconds, embeddings, args):
     try:
         theirs, other = timed(rival, np.asarray(embeddings), args)
     except ImportError as e:
-        sys.exit(f'{e.name} is missing: pip install mmal[benchmarks], or give '
-                 '--no-rival.')
+        sys.exit(f'{e.name} is missing: pip install mmdet-al[benchmarks], or '
+                 'give --no-rival.')
     print(f'{name:25} {other:9.2f} s   {other / seconds:.1f} times as long')
     COMPARE[args.selector](chosen, theirs, embeddings, args)
 

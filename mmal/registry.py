@@ -59,17 +59,20 @@ if mmengine_registry is None:
     TASK_UTILS = PlainRegistry()
 else:
     MODELS = _child('model', 'MODELS', 'mmal.models')
-    DATASETS = _child('dataset', 'DATASETS', 'mmal.pool')
-    HOOKS = _child('hook', 'HOOKS', 'mmal.engine')
+    WEIGHT_INITIALIZERS = _child('weight initializer', 'WEIGHT_INITIALIZERS',
+                                 'mmal.models')
+    DATASETS = _child('dataset', 'DATASETS', 'mmal.pool.repeat_images')
+    HOOKS = _child('hook', 'HOOKS', 'mmal.engine.hooks',
+                   'mmal.engine.reproducible')
     METRICS = _child('metric', 'METRICS', 'mmal.evaluation.accuracy_metric',
                      'mmal.evaluation.calibration_metric',
                      'mmal.evaluation.size_weighted_coco_metric')
-    FUNCTIONS = _child('function', 'FUNCTIONS', 'mmal.engine',
+    FUNCTIONS = _child('function', 'FUNCTIONS', 'mmal.engine.reproducible',
                        'mmal.datasets')
     DATA_SAMPLERS = _child('data sampler', 'DATA_SAMPLERS', 'mmal.engine')
     TASK_UTILS = _child('task util', 'TASK_UTILS', 'mmal.scoring',
-                        'mmal.selection', 'mmal.pool', 'mmal.influence',
-                        'mmal.models.committees')
+                        'mmal.selection', 'mmal.pool.oracle',
+                        'mmal.influence', 'mmal.models.committees')
     TRANSFORMS = _child('transform', 'TRANSFORMS', 'mmal.scoring',
                         'mmal.datasets')
     VISUALIZERS = _child('visualizer', 'VISUALIZERS', 'mmal.visualization')

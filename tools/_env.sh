@@ -29,7 +29,7 @@ find_python() {
 }
 
 stamp() {
-    cat "$ROOT"/requirements/*.txt "$ROOT/setup.py" | cksum
+    cat "$ROOT"/requirements/*.txt "$ROOT/setup.py" "$ROOT/pyproject.toml" | cksum
 }
 
 use_active_environment() {

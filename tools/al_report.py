@@ -1,80 +1,9 @@
-"""Merge runs: mean and spread over seeds, curves, and what a method saves."""
-import argparse
-import os.path as osp
+"""Merge runs into tables and curves: ``mmal report``."""
 import sys
 
-import mmal  # noqa: F401  before mmdet: it supplies missing operators
-from mmal.analysis.run_groups import finished, group_runs, parse_group
-from mmal.engine.cli import run_or_explain
-from mmal.reporting import MergedCurve, merged_tables, write_merged
+from mmal.commands import script
 
-
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'runs',
-        nargs='*',
-        metavar='RUN',
-        help='work folders; those whose configs differ only in the seed are '
-        'one method')
-    parser.add_argument(
-        '--group',
-        action='append',
-        default=[],
-        metavar='NAME=RUN,RUN',
-        help='work folders that are one method, and its name; may be given '
-        'several times')
-    parser.add_argument(
-        '--metric',
-        default='AP',
-        help="AP, AP50, AP75 or a key of curve.json's metrics (default: AP)")
-    parser.add_argument(
-        '--target',
-        type=float,
-        help='value to reach (default: what the other method ends with)')
-    parser.add_argument(
-        '--method', help='show the savings of this method only')
-    parser.add_argument(
-        '--finished',
-        action='store_true',
-        help='leave out runs that have not ended')
-    parser.add_argument(
-        '--out', help='folder for merged.md, curves.png and the csv files')
-    return parser.parse_args(argv)
-
-
-def chosen(args):
-    """Names and runs of the methods, and what was left out."""
-    groups = dict(map(parse_group, args.group))
-    if len(groups) < len(args.group):
-        raise ValueError('two --group have the same name.')
-    given = [*args.runs, *(p for g in groups.values() for p in g)]
-    kept = set(finished(given) if args.finished else given)
-    if not kept:
-        raise ValueError('there are no runs to report on'
-                         f'{": none is finished" if given else ""}.')
-    groups = {n: [p for p in g if p in kept] for n, g in groups.items()}
-    methods = group_runs([p for p in args.runs if p in kept],
-                         {n: g for n, g in groups.items() if g})
-    return methods, [f'{p} is not finished and left out.' for p in given
-                     if p not in kept]
-
-
-def main(argv=None):
-    args = parse_args(argv)
-
-    def work():
-        methods, notes = chosen(args)
-        curves = [MergedCurve(n, r, args.metric) for n, r in methods.items()]
-        notes += [note for curve in curves for note in curve.notes]
-        tables = merged_tables(curves, args.target, args.method)
-        print('\n\n'.join(table.text() for table in tables.values()))
-        print('\n' + '\n'.join(notes))
-        if args.out:
-            print(write_merged(curves, tables, notes, args.out))
-
-    return run_or_explain(work, osp.basename(sys.argv[0]))
-
+main = script('report')
 
 if __name__ == '__main__':
     sys.exit(main())

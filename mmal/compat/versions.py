@@ -4,9 +4,6 @@ import importlib.metadata
 import importlib.util
 from typing import NamedTuple, Optional, Tuple
 
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
-
 COMPILED_MMCV = (
     'pip install "setuptools<81" wheel && pip install --no-build-isolation '
     '"mmcv>=2.0.0,<2.2.0" (built from source: needs a C++ compiler, about '
@@ -60,6 +57,10 @@ def check() -> None:
         ImportError: names the package, the version found, the versions
             accepted and the command that installs one.
     """
+    # here, since without a package to check nobody needs it
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import Version
+
     for requirement in REQUIREMENTS:
         distribution = installed(requirement)
         if distribution is None:

@@ -155,7 +155,8 @@ def digit_banks(seed: int) -> dict:
     except ImportError as e:
         raise ImportError(
             'the digits come with scikit-learn, which is missing. Install it '
-            "with: pip install 'mmal[digits]' (or pip install scikit-learn)"
+            "with: pip install 'mmdet-al[digits]' (or pip install "
+            'scikit-learn)'
         ) from e
     # samples, not scenes, are divided: no validation digit is trained on
     digits = load_digits()

@@ -59,7 +59,7 @@ def read_svhn(path: str, first_id: int = 1) -> ImageLabels:
         from scipy.io import loadmat
     except ImportError as e:
         raise ImportError("the files of SVHN are read by scipy, which is "
-                          "missing: pip install 'mmal[svhn]'") from e
+                          "missing: pip install 'mmdet-al[svhn]'") from e
     if not osp.exists(path):
         raise FileNotFoundError(
             f'there is no {path}: get it from '

@@ -1,10 +1,9 @@
 """The controller of a run, its hook and its work folder."""
-from .hooks import ActiveLearningHook
-from .learner import ActiveLearner
-from .reproducible import EpochSeedHook, seed_worker
-from .settings import Settings
+from mmal.lazy import lazy_names
 
-__all__ = [
-    'ActiveLearner', 'ActiveLearningHook', 'EpochSeedHook', 'Settings',
-    'seed_worker'
-]
+__getattr__, __dir__, __all__ = lazy_names(__name__, {
+    'hooks': ['ActiveLearningHook'],
+    'learner': ['ActiveLearner'],
+    'reproducible': ['EpochSeedHook', 'seed_worker'],
+    'settings': ['Settings'],
+})

@@ -1,91 +1,37 @@
-"""What the command line tools share."""
+"""Configs as the commands read them: a file, with options put into it."""
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import os.path as osp
-import sys
-import traceback
-from typing import Any, Callable
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.dist import get_rank, is_main_process
 from mmengine.utils import import_modules_from_strings
 
 from mmal.compat.configs import path_of_config
 from mmal.compat.malloc import keep_freed_memory
 from mmal.compat.quiet import quiet_libraries
-from mmal.dist import close_dist
-from mmal.pool import LabelsPending
 from .pure_python import with_named_types
 from .schema import clip, short
 
-EXPECTED = (ValueError, OSError, FloatingPointError)
 
+def prepare_process() -> None:
+    """What every command does that computes, when it has imported all.
 
-def add_common_options(parser: argparse.ArgumentParser,
-                       config: str = 'mmdet config with active_learning',
-                       seed: str = 'sets active_learning.seed') -> None:
-    """Add the arguments that every tool has.
-
-    Args:
-        parser (ArgumentParser): Gets them.
-        config (str): What the config is.
-        seed (str): What the seed does.
+    On a CPU freed memory is kept; warnings that only libraries can act on
+    are not shown. What the imports have made, about 400,000 objects, is taken
+    out of the garbage collector's sight: mmengine has it look through
+    everything each time that a data set is built, which takes longer than
+    building a small one.
     """
-    parser.add_argument('config', help=config)
-    parser.add_argument('--seed', type=int, help=seed)
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='overrides, e.g. active_learning.budget.size=500')
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='who started the processes')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-
-
-def add_training_options(parser: argparse.ArgumentParser,
-                         default_dir: str = 'work_dirs/<config>') -> None:
-    """Add the arguments that every tool that trains has.
-
-    Args:
-        parser (ArgumentParser): Gets them.
-        default_dir (str): Where results go by default.
-    """
-    parser.add_argument(
-        '--work-dir', help=f'where results go (default: {default_dir})')
-    parser.add_argument(
-        '--amp', action='store_true', help='train with mixed precision')
-
-
-def add_picture_options(
-        parser: argparse.ArgumentParser,
-        config: str = 'mmdet config of the detector',
-        override: str = 'model.test_cfg.score_thr=0.1') -> None:
-    """Add the arguments that every tool has that draws on photos.
-
-    Args:
-        parser (ArgumentParser): Gets them.
-        config (str): What the config is.
-        override (str): An example of ``--cfg-options``.
-    """
-    parser.add_argument('config', help=config)
-    parser.add_argument('checkpoint', help='the trained detector')
-    parser.add_argument('images', nargs='+', help='image files')
-    parser.add_argument(
-        '--out', required=True, help='folder for the pictures (png)')
-    parser.add_argument(
-        '--device', help='default: the GPU where there is one, or cpu')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help=f'overrides, e.g. {override}')
+    if not torch.cuda.is_available():
+        keep_freed_memory()
+    gc.freeze()
+    quiet_libraries()
 
 
 def load_config(args: argparse.Namespace, default_suffix: str = '') -> Config:
@@ -130,15 +76,16 @@ def prepare_config(cfg: Config,
 
     Args:
         cfg (Config): Changed in place.
-        args (argparse.Namespace): ``cfg_options``, ``work_dir``, ``seed``,
-            ``amp``, ``launcher`` and ``local_rank``.
+        args (argparse.Namespace): ``cfg_options`` (see
+            :func:`read_options`), ``work_dir``, ``seed``, ``amp``,
+            ``launcher`` and ``local_rank``.
         default_suffix (str): Ends the name of the default work folder.
 
     Raises:
         ValueError: If mixed precision is asked for without a GPU, or an
             option does not fit into the config.
     """
-    options = dict(args.cfg_options or {})
+    options = read_options(args.cfg_options or [])
     if 'data_root' in options:
         move_data(cfg, options['data_root'])
     merge_options(cfg, options)
@@ -166,6 +113,26 @@ def prepare_config(cfg: Config,
         if wrapper.get('type') != 'AmpOptimWrapper':
             wrapper.type = 'AmpOptimWrapper'
             wrapper.loss_scale = 'dynamic'
+
+
+def read_options(words: Sequence[str]) -> dict:
+    """Values of ``--cfg-options``, as mmengine's own scripts read them.
+
+    Args:
+        words (sequence[str]): Each ``key=value``.
+
+    Returns:
+        dict: Dotted key -> number, truth value, None, list, tuple or text.
+
+    Raises:
+        ValueError: If a value has brackets that do not fit together.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--options', nargs='*', action=DictAction)
+    try:
+        return parser.parse_args(['--options', *words]).options
+    except AssertionError as e:
+        raise ValueError(f'--cfg-options {" ".join(words)}: {e}') from e
 
 
 def merge_options(cfg: Config, options: dict) -> None:
@@ -218,44 +185,3 @@ def _replace_prefix(value: Any, old: str, new: str) -> Any:
     if isinstance(value, str) and value.startswith(old):
         return new + value[len(old):]
     return value
-
-
-def run_or_explain(work: Callable[[], Any], name: str) -> int:
-    """Run a tool; say in one message what a user can put right.
-
-    The traceback is shown as well if the environment variable ``MMAL_DEBUG``
-    is set.
-
-    Args:
-        work (callable): Takes nothing.
-        name (str): The tool's name.
-
-    Returns:
-        int: The exit status: 0, 1 after an error, 3 when people must label
-        images before it can go on.
-    """
-    if not torch.cuda.is_available():
-        keep_freed_memory()
-    quiet_libraries()
-    try:
-        work()
-        return 0
-    except LabelsPending as e:
-        _say(f'{name}: {e}', e)
-        return 3
-    except EXPECTED as e:
-        if os.environ.get('MMAL_DEBUG'):
-            traceback.print_exc()
-        _say(f'{name}: error: {e}\n(MMAL_DEBUG=1 shows where it came from.)',
-             e)
-        return 1
-    finally:
-        close_dist()
-
-
-def _say(message: str, error: Exception) -> None:
-    """Print once what all processes know, and always what only one does."""
-    if is_main_process():
-        print(message, file=sys.stderr, flush=True)
-    elif not getattr(error, 'everywhere', False):
-        print(f'[process {get_rank()}] {message}', file=sys.stderr, flush=True)

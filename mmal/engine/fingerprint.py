@@ -4,11 +4,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmengine.config import Config
-
-from .round_config import test_pipeline
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 # Keys that may change between a kill and --resume: where and how a run is
 # made, and how long it goes on, but not what any round does.
@@ -31,6 +30,9 @@ def fingerprint(cfg: Config) -> dict[str, Any]:
     Returns:
         dict: Dotted key -> value, without the keys in :data:`VOLATILE`.
     """
+    # here, since comparing fingerprints needs neither torch nor mmdet
+    from .round_config import test_pipeline
+
     content = copy.deepcopy(cfg.to_dict())
     # scoring reads the pool by the test pipeline, wherever it stands
     if cfg.get('test_dataloader') or cfg.get('val_dataloader'):

@@ -32,6 +32,7 @@ from mmal.reporting import (
 from mmal.types import ImageId
 from .fingerprint import digest, fingerprint
 from .inputs import RunInputs, read_inputs, trained_counts
+from .lease import release_lease
 from .lock import lock_data, lock_run_dir
 from .members import train_members
 from .query_result import QueryResult
@@ -106,24 +107,27 @@ class ActiveLearner:
         Raises:
             LabelsPending: If people must label images first.
         """
-        if self.state.stopped is not None:
-            # a finished run goes on if it was given more rounds
-            path = self.work.round(self.state.round).metrics
-            metrics = on_main(
-                lambda: read_json(path) if osp.exists(path) else {})
-            self.state.stopped = self._stop_reason(metrics)
-        if self.state.stopped is not None:
-            on_main(self._show_curve)
-        while self.state.stopped is None:
-            self._run_round()
-        path = on_main(lambda: write_report(self.work.path))
-        warning = on_main(lambda: drawn_at_random(
-            Curve.load(self.work.curve, missing_ok=True)))
-        if warning:
-            self.logger.warning(warning)
-        self.logger.info(
-            f'Stopped: {_STOPPED[self.state.stopped]}. Report: {path}')
-        return path
+        try:
+            if self.state.stopped is not None:
+                # a finished run goes on if it was given more rounds
+                path = self.work.round(self.state.round).metrics
+                metrics = on_main(
+                    lambda: read_json(path) if osp.exists(path) else {})
+                self.state.stopped = self._stop_reason(metrics)
+            if self.state.stopped is not None:
+                on_main(self._show_curve)
+            while self.state.stopped is None:
+                self._run_round()
+            path = on_main(lambda: write_report(self.work.path))
+            warning = on_main(lambda: drawn_at_random(
+                Curve.load(self.work.curve, missing_ok=True)))
+            if warning:
+                self.logger.warning(warning)
+            self.logger.info(
+                f'Stopped: {_STOPPED[self.state.stopped]}. Report: {path}')
+            return path
+        finally:
+            release_lease(self.work)
 
     def _run_round(self) -> None:
         """Train, test, score, select and commit one round."""

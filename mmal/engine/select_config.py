@@ -12,9 +12,10 @@ from mmengine.logging import print_log
 
 from mmal.compat.checkpoints import load_checkpoint
 from mmal.dist import on_main
-from mmal.fileio import read_json, write_json
+from mmal.fileio import write_json
+from mmal.pool.coco import read_content
 from mmal.pool.formats import folder_to_coco
-from .cli import load_config, merge_options
+from .cli import load_config, merge_options, read_options
 from .dataset_config import innermost_dataset
 from .mmdet_schema import check_mmdet_config
 from .presets import DEFAULT_SCORER, DEFAULT_SELECTOR, SELECTORS, preset
@@ -55,11 +56,12 @@ def query_config(args: argparse.Namespace) -> Config:
     block = cfg.get(KEY)
     if block is None or isinstance(block, dict):  # else Settings says so
         data = (block or {}).get('data')
+        options = read_options(args.cfg_options or [])
         if not isinstance(data, dict) or 'ann_file' not in data:
-            _detect_on_pool(cfg, args)
+            _detect_on_pool(cfg, args, options)
         cfg[KEY] = ConfigDict(_block(dict(block or {}), args, cfg.work_dir))
         merge_options(
-            cfg, {k: v for k, v in (args.cfg_options or {}).items()
+            cfg, {k: v for k, v in options.items()
                   if k.startswith(f'{KEY}.')})
     # the block first, so that its mistakes are named before others
     Settings.from_config(cfg)
@@ -95,7 +97,7 @@ def prepare_pool(cfg: Config, args: argparse.Namespace) -> None:
             return osp.abspath(args.pool)
         if args.pool_images is not None or of_run:
             return args.pool_images
-        content = read_json(args.pool)
+        content = read_content(args.pool)
         images = content.get('images') if isinstance(content, dict) else None
         beside = osp.dirname(osp.abspath(args.pool))
         for folder in (image_prefix(dataset), beside):
@@ -113,14 +115,14 @@ def prepare_pool(cfg: Config, args: argparse.Namespace) -> None:
             dataset.update(place)
 
 
-def _detect_on_pool(cfg: Config, args: argparse.Namespace) -> None:
+def _detect_on_pool(cfg: Config, args: argparse.Namespace,
+                    options: dict) -> None:
     """Let a detector's config read nothing but the pool."""
     if args.pool is None:
         raise ValueError(
             f'{args.config} has no active_learning block that names a pool: '
             'give a COCO json or a folder of photos with --pool.')
-    if args.budget is None and 'active_learning.budget.size' not in (
-            args.cfg_options or {}):
+    if args.budget is None and 'active_learning.budget.size' not in options:
         raise ValueError('--budget is needed: how many images to choose.')
     loader = dict(cfg.get('train_dataloader') or {})
     images = ''

@@ -12,7 +12,7 @@ from mmengine.registry import Registry
 from mmal.types import ImageId
 from .oracle import BaseOracle
 
-BUDGETS = Registry('budget', scope='mmal', locations=['mmal.pool'])
+BUDGETS = Registry('budget', scope='mmal', locations=['mmal.pool.budget'])
 
 _KEY = 'active_learning.budget'
 _REPEATS = ('free', 'counted')

@@ -12,8 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Optional
 
-from mmal.compat.checkpoints import is_readable_checkpoint
-
 _STEP = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 _ROUND = re.compile(r'round_(\d+)')
 
@@ -120,6 +118,8 @@ class RoundDir:
         mmengine's ``last_checkpoint`` is not trusted: a kill can leave it
         empty, or pointing to a file that is gone.
         """
+        # here, since names of files do not need torch
+        from mmal.compat.checkpoints import is_readable_checkpoint
         return next(filter(is_readable_checkpoint, self.checkpoints()), None)
 
 
@@ -200,6 +200,11 @@ class WorkDir:
     def identity(self) -> str:
         """What the config hash was made of, to name differences."""
         return osp.join(self.path, 'identity.json')
+
+    @property
+    def lease(self) -> str:
+        """Which process works here; there is none when nobody does."""
+        return osp.join(osp.abspath(self.path), 'in_use.json')
 
     @property
     def data(self) -> str:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Optional
 
-from mmengine.config import Config
-
 from mmal.fileio import read_json
 from mmal.pool import State, is_box
 from mmal.pool.layout import WorkDir
@@ -103,6 +101,8 @@ def read_work_folder(work_dir: str) -> Contents:
     contents.curve = files.read(work.curve, Curve.load) or Curve()
 
     state: Optional[State] = files.read(work.state, State.load)
+    # here, since only the page of one run needs it, and tables do not
+    from mmengine.config import Config
     load_config = partial(Config.fromfile, import_custom_modules=False)
     cfg = files.read(work.config, load_config) or files.read(
         work.round(0).config, load_config)

@@ -12,7 +12,7 @@ from mmengine.registry import DefaultScope
 
 from helpers.config_mutations import as_config, mutate
 from helpers.tiny import tiny_active_learning, tiny_config
-from mmal.engine.cli import EXPECTED
+from mmal.commands.errors import EXPECTED
 from mmal.engine.plan import plan_run
 
 LONGEST = 1500

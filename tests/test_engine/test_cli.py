@@ -4,7 +4,7 @@ from argparse import Namespace
 import pytest
 from mmengine.config import Config
 
-from mmal.engine.cli import move_data, prepare_config, run_or_explain
+from mmal.engine.cli import move_data, prepare_config
 from mmal.pool import LabelsPending, UnreadableImage, UnreadableImagesError
 
 
@@ -28,7 +28,7 @@ def args(**changes):
 
 def test_data_root_moves_everything_under_it():
     cfg = config()
-    prepare_config(cfg, args(cfg_options=dict(data_root='/photos')))
+    prepare_config(cfg, args(cfg_options=['data_root=/photos']))
     assert cfg.data_root == '/photos'
     assert cfg.train_dataloader.dataset.data_root == '/photos/'
     assert cfg.train_dataloader.dataset.ann_file == 'pool.json'
@@ -67,23 +67,3 @@ def test_errors_travel_between_processes():
     bad = UnreadableImage(1, 'a.png', '/x/a.png', 'it is truncated')
     error = pickle.loads(pickle.dumps(UnreadableImagesError([bad])))
     assert error.images == [bad] and 'a.png' in str(error)
-
-
-@pytest.mark.parametrize('error, status', [
-    (ValueError('wrong key'), 1),
-    (FileNotFoundError('no file'), 1),
-    (LabelsPending('label these', [1]), 3),
-])
-def test_expected_errors_are_one_message(error, status, capsys):
-
-    def work():
-        raise error
-
-    assert run_or_explain(work, 'al_train.py') == status
-    text = capsys.readouterr().err
-    assert str(error) in text and 'Traceback' not in text
-
-
-def test_bugs_keep_their_traceback():
-    with pytest.raises(ZeroDivisionError):
-        run_or_explain(lambda: 1 / 0, 'al_train.py')

@@ -1,11 +1,8 @@
 """The typed schema of the ``active_learning`` block."""
-import importlib.util
-import os
 
 import numpy as np
 import pytest
 from helpers.config_mutations import Unprintable, deep
-from helpers.runs import SELECT, make_config
 from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyObject
 
@@ -199,20 +196,3 @@ def test_candidates():
         Settings(budget=dict(size=1), candidates='labelled', **block)
     with pytest.raises(ValueError, match="repeats .*set candidates='all'"):
         Settings(budget=both, **block)
-
-
-@pytest.mark.parametrize('budget, message', [
-    ('0', 'active_learning.budget.size is 0: give a whole number of at least'),
-    ('-3', 'active_learning.budget.size is -3')])
-def test_a_budget_of_nothing_on_the_command_line(tmp_path, capsys, budget,
-                                                 message):
-    checkpoint = tmp_path / 'epoch_1.pth'
-    checkpoint.write_text('')
-    spec = importlib.util.spec_from_file_location('al_select', SELECT)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    out = tmp_path / 'out'
-    assert tool.main([make_config(str(tmp_path)), str(checkpoint), '--budget',
-                      budget, '--out-dir', str(out)]) == 1
-    assert message in capsys.readouterr().err
-    assert not os.path.exists(out)

@@ -53,7 +53,8 @@ def checkout(tmp_path):
             osp.join(ROOT, name),
             folder / name,
             ignore=shutil.ignore_patterns('__pycache__'))
-    shutil.copy(osp.join(ROOT, 'setup.py'), folder)
+    for name in ('setup.py', 'pyproject.toml'):
+        shutil.copy(osp.join(ROOT, name), folder)
     (folder / 'tools/misc/install_requirements.py').write_text(
         'import sys; print("INSTALL", sys.prefix, *sys.argv[1:])\n')
     (folder / 'tools/al_train.py').write_text(

@@ -1,5 +1,9 @@
+import ast
+import configparser
+import importlib.metadata
 import os
 import os.path as osp
+import re
 import shutil
 import subprocess
 import sys
@@ -9,9 +13,13 @@ from email.parser import Parser
 
 import pytest
 
+import mmal.commands
+
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
-PARTS = ('LICENSE', 'MANIFEST.in', 'configs', 'mmal', 'model-index.yml',
-         'requirements', 'setup.cfg', 'setup.py', 'tools')
+PARTS = ('CHANGELOG.md', 'CITATION.cff', 'CONTRIBUTING.md', 'LICENSE',
+         'MANIFEST.in', 'README.md', 'SECURITY.md', 'configs', 'mmal',
+         'model-index.yml', 'pyproject.toml', 'requirements', 'setup.py',
+         'tools')
 
 
 @pytest.fixture(scope='module')
@@ -56,22 +64,27 @@ def test_wheel_has_everything(wheel):
             path = osp.relpath(path, ROOT)
             prefix = '' if folder == 'mmal' else 'mmal/.mim/'
             wanted = {f'{prefix}{path}/{f}' for f in files
-                      if f.endswith(('.py', '.sh', '.yml'))}
+                      if f.endswith(('.py', '.sh', '.yml', '.md', '.html'))}
             assert wanted <= names
 
 
 def test_wheel_has_nothing_else(wheel):
-    assert all(n.startswith(('mmal/', 'mmal-')) for n in wheel.namelist())
+    assert all(n.startswith(('mmal/', 'mmdet_al-')) for n in wheel.namelist())
     assert not any('__pycache__' in n for n in wheel.namelist())
 
 
 def test_metadata(wheel):
     path = next(n for n in wheel.namelist() if n.endswith('/METADATA'))
     metadata = Parser().parsestr(wheel.read(path).decode())
-    assert metadata['Name'] == 'mmal'
+    assert metadata['Name'] == 'mmdet-al'
+    assert metadata['Author'] == 'mmal developers'
+    assert metadata['Version'] == mmal.__version__
+    assert metadata['License-Expression'] == 'Apache-2.0'
+    assert 'active learning' in metadata.get_payload()
     assert metadata['Requires-Python'] == '>=3.10'
     hard = [r for r in metadata.get_all('Requires-Dist') if 'extra' not in r]
-    assert any(r.startswith('numpy') for r in hard)
+    assert {'numpy', 'packaging', 'pillow'} <= {
+        re.match(r'[\w-]+', r)[0] for r in hard}
     assert not any(r.startswith(('mm', 'torch')) for r in hard)
     extras = metadata.get_all('Provides-Extra')
     assert {'lite0', 'digits', 'demo', 'tests', 'openmmlab', 'all'} <= set(
@@ -86,8 +99,50 @@ def test_sdist_can_be_built_from(source, tmp_path):
     assert {
         'requirements/pinned.txt', 'configs/_base_/active_learning.py',
         'tools/quickstart.sh', 'model-index.yml', 'LICENSE',
-        'mmal/reporting/templates/report.html'
+        'mmal/reporting/templates/report.html', 'CHANGELOG.md',
+        'CONTRIBUTING.md', 'CITATION.cff', 'SECURITY.md', 'pyproject.toml',
+        'configs/isal/README.md'
     } <= names
+
+
+def test_the_command_is_installed(wheel):
+    path = next(n for n in wheel.namelist()
+                if n.endswith('/entry_points.txt'))
+    points = configparser.ConfigParser()
+    points.read_string(wheel.read(path).decode())
+    (name, target), = points['console_scripts'].items()
+    point = importlib.metadata.EntryPoint(name, target, 'console_scripts')
+    assert name == 'mmal' and point.load() is mmal.commands.main
+
+
+# Import names that are not those of their distributions, and cv2, which comes
+# with mmengine under one of four names.
+DISTRIBUTIONS = {'PIL': 'pillow', 'yaml': 'pyyaml', 'sklearn': 'scikit-learn',
+                 'cv2': None}
+
+
+def test_what_is_imported_is_declared(wheel):
+    path = next(n for n in wheel.namelist() if n.endswith('/METADATA'))
+    metadata = Parser().parsestr(wheel.read(path).decode())
+    declared = {re.match(r'[\w-]+', r)[0].replace('-', '_')
+                for r in metadata.get_all('Requires-Dist')}
+    # which of several builds these are is for the user to choose
+    declared |= {'torch', 'torchvision', 'mmcv'}
+    for name in wheel.namelist():
+        if not name.endswith('.py') or '/.mim/' in name:
+            continue
+        for node in ast.walk(ast.parse(wheel.read(name))):
+            modules = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [node.module]
+            for module in (m.partition('.')[0] for m in modules):
+                if module in sys.stdlib_module_names or module == 'mmal':
+                    continue
+                wanted = DISTRIBUTIONS.get(module, module)
+                assert wanted is None or wanted.replace(
+                    '-', '_') in declared, f'{name} imports {module}'
 
 
 def test_model_index_names_files_that_exist():

@@ -1,94 +1,9 @@
-"""How far the scores and box intervals of detectors can be trusted."""
-import argparse
-import os.path as osp
+"""How far detectors can be trusted: ``mmal analysis reliability``."""
 import sys
 
-import mmal  # noqa: F401  before mmdet: it supplies missing operators
-from mmal.analysis.calibration import (
-    calibration_of_file,
-    calibration_of_model,
-)
-from mmal.engine.cli import run_or_explain
-from mmal.reporting import calibration_table, plot_reliability, save_tables
-from mmal.visualization import load_detector
+from mmal.commands import script
 
-
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--model',
-        nargs=3,
-        action='append',
-        default=[],
-        metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
-        help='a detector, which is run on the validation images of its '
-        'config; may be given several times')
-    parser.add_argument(
-        '--predictions',
-        nargs=2,
-        action='append',
-        default=[],
-        metavar=('NAME', 'PKL'),
-        help="what mmdet's tools/test.py --out has written; may be given "
-        'several times')
-    parser.add_argument(
-        '--out', required=True, help='the picture to write (png)')
-    parser.add_argument(
-        '--save', nargs='+', default=[], help='.csv or .md files to write')
-    parser.add_argument(
-        '--ann-file',
-        help='COCO json of the truth, needed for --predictions (default: '
-        'val_evaluator.ann_file of the config, or the boxes that come with '
-        'the samples)')
-    parser.add_argument(
-        '--bins', type=int, default=15, help='bins of the score (default: 15)')
-    parser.add_argument(
-        '--score-thr',
-        type=float,
-        default=0.05,
-        help='lowest score of a detection that counts (default: 0.05)')
-    parser.add_argument(
-        '--iou-thr',
-        type=float,
-        default=0.5,
-        help='IoU from which an object is found (default: 0.5)')
-    parser.add_argument(
-        '--device', help='default: the GPU where there is one, or cpu')
-    args = parser.parse_args(argv)
-    names = [name for name, *_ in args.model + args.predictions]
-    if not names or len(set(names)) < len(names):
-        parser.error('give --model or --predictions at least once, each with '
-                     'a name of its own')
-    return args
-
-
-def calibrations(args):
-    options = dict(
-        bins=args.bins, score_thr=args.score_thr, iou_thr=args.iou_thr)
-    if args.ann_file:
-        options['ann_file'] = args.ann_file
-    detectors = {}
-    for name, config, checkpoint in args.model:
-        model = load_detector(config, checkpoint, args.device)
-        detectors[name] = calibration_of_model(model, **options)
-    for name, path in args.predictions:
-        detectors[name] = calibration_of_file(path, **options)
-    return detectors
-
-
-def main(argv=None):
-    args = parse_args(argv)
-
-    def work():
-        detectors = calibrations(args)
-        table = calibration_table(detectors, args.bins)
-        print(table.text())
-        for path in args.save:
-            save_tables([table], path)
-        print(plot_reliability(detectors, args.out, args.bins))
-
-    return run_or_explain(work, osp.basename(sys.argv[0]))
-
+main = script('analysis', 'reliability')
 
 if __name__ == '__main__':
     sys.exit(main())

