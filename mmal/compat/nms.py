@@ -8,7 +8,7 @@ from .torchvision_ops import torchvision_ops
 # Boxes decided at a time, at first and later on: where boxes crowd, the few
 # that are kept of the first ones drop most of the others.
 FIRST_BLOCK, BLOCK = 128, 2048
-ROWS, COLUMNS = 48, 1024  # of the tables of pairs, which fit into the cache
+ROWS, COLUMNS = 64, 1024  # of the tables of pairs, which fit into the cache
 _ABOVE_DIAGONAL = ~np.tri(ROWS, dtype=bool)
 
 
@@ -85,8 +85,19 @@ def _kept(boxes: np.ndarray, threshold: float, offset: int) -> np.ndarray:
     # undefined, and it is kept.
     ranks = np.flatnonzero((widths > 0) & (heights > 0) & (areas > 0) &
                            (areas < np.inf))
-    ranks = ranks[np.argsort(x1[ranks])]
     corners = np.stack([x1, y1, x2, y2, areas])[:, ranks]
+    if len(ranks) <= FIRST_BLOCK:  # too few for an order to pay
+        drops = _overlap(corners, corners, threshold, offset,
+                         np.empty((3, len(ranks)**2), corners.dtype))
+        dropped = np.zeros(len(ranks), dtype=bool)
+        for place, drop in enumerate(drops):
+            if dropped[place]:
+                kept[ranks[place]] = False
+            else:
+                dropped |= drop
+        return kept
+    by_x1 = np.argsort(corners[0])
+    corners, ranks = corners[:, by_x1], ranks[by_x1]
     # Where the IoU is greater than the threshold t, the common width is at
     # least t times the larger width: the x1 of a neighbour of a box of width
     # w lies from x1 - (1 / t - 1) w to x1 + (1 - t) w. A thousandth more
