@@ -13,13 +13,13 @@ die() {
 }
 
 python_is_supported() {
-    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
         >/dev/null 2>&1
 }
 
 find_python() {
     local candidate
-    for candidate in python3 python3.11 python3.12 python3.10 python; do
+    for candidate in python3 python3.11 python3.12 python3.13 python3.10 python; do
         if python_is_supported "$candidate"; then
             echo "$candidate"
             return
@@ -35,7 +35,7 @@ stamp() {
 use_active_environment() {
     PYTHON=$1/bin/python
     python_is_supported "$PYTHON" || die "The active environment $1 has $("$PYTHON" -V 2>&1)," \
-        "mmal needs Python 3.10, 3.11 or 3.12. Deactivate it, or activate another one."
+        "mmal needs Python 3.10, 3.11, 3.12 or 3.13. Deactivate it, or activate another one."
     "$PYTHON" "$ROOT/tools/misc/install_requirements.py" || exit 1
 }
 
@@ -46,9 +46,9 @@ use_own_environment() {
         return
     fi
     if ! { python_is_supported "$PYTHON" && "$PYTHON" -m pip --version >/dev/null 2>&1; }; then
-        [ -n "$base" ] || base=$(find_python) || die "mmal needs Python 3.10, 3.11 or 3.12 and found" \
+        [ -n "$base" ] || base=$(find_python) || die "mmal needs Python 3.10, 3.11, 3.12 or 3.13 and found" \
             "$(python3 -V 2>&1 || echo none). Install one, or name it: PYTHON=/path/to/python3.11 bash $0"
-        python_is_supported "$base" || die "$base is $("$base" -V 2>&1), mmal needs Python 3.10, 3.11 or 3.12."
+        python_is_supported "$base" || die "$base is $("$base" -V 2>&1), mmal needs Python 3.10, 3.11, 3.12 or 3.13."
         echo "Making $venv with $("$base" -V)"
         "$base" -m venv --clear "$venv" || die "Could not make $venv." \
             "On Debian and Ubuntu the module is in the package python3-venv."

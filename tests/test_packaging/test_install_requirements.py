@@ -50,7 +50,7 @@ def test_every_pin_is_exact_and_every_range_has_one(tool):
         assert wanted.specifier.contains(version), (wanted, version)
 
 
-@pytest.mark.parametrize('python', ['3.10', '3.11', '3.12'])
+@pytest.mark.parametrize('python', ['3.10', '3.11', '3.12', '3.13'])
 def test_one_pin_a_package_for_each_python(tool, python):
     with open(osp.join(ROOT, 'requirements', 'pinned.txt')) as f:
         lines = [x for x in f.read().splitlines() if x and x[0] != '#']

@@ -113,8 +113,10 @@ def test_old_python_is_refused_clearly(checkout, tmp_path):
                'case "$1" in -V) echo Python 3.8.1;; *) exit 1;; esac')
     named = bash(checkout / 'tools/run_tests.sh', PYTHON=old)
     assert named.returncode == 1
-    assert 'Python 3.8.1, mmal needs Python 3.10, 3.11 or 3.12' in named.stderr
-    for name in ('python', 'python3.10', 'python3.11', 'python3.12'):
+    assert 'Python 3.8.1, mmal needs Python 3.10, 3.11, 3.12 or '\
+        '3.13' in named.stderr
+    for name in ('python', 'python3.10', 'python3.11', 'python3.12',
+                 'python3.13'):
         fake(tmp_path / 'bin', name, 'exit 1')
     path = f'{tmp_path}/bin:/usr/bin:/bin'
     found = bash(checkout / 'tools/run_tests.sh', PATH=path)
