@@ -59,6 +59,8 @@ if mmengine_registry is None:
     TASK_UTILS = PlainRegistry()
 else:
     MODELS = _child('model', 'MODELS', 'mmal.models')
+    WEIGHT_INITIALIZERS = _child('weight initializer', 'WEIGHT_INITIALIZERS',
+                                 'mmal.models')
     DATASETS = _child('dataset', 'DATASETS', 'mmal.pool.repeat_images')
     HOOKS = _child('hook', 'HOOKS', 'mmal.engine.hooks',
                    'mmal.engine.reproducible')

@@ -28,6 +28,7 @@ from mmal.dist import on_main, setup_dist
 from mmal.engine.checks import check_model, check_val
 from mmal.engine.dataset_config import innermost_dataset
 from mmal.engine.fingerprint import fingerprint
+from mmal.engine.lease import release_lease
 from mmal.engine.lock import lock_training_dir
 from mmal.engine.members import is_trained, train_to_weights
 from mmal.engine.round_config import classes_of, test_pipeline
@@ -141,6 +142,12 @@ class ABTest:
             FileNotFoundError, ValueError: If a file or a setting is wrong,
                 found before training.
         """
+        try:
+            return self._run()
+        finally:
+            release_lease(self.work)
+
+    def _run(self) -> dict:
         setup_dist(self.cfg.get('launcher', 'none'))
         init_default_scope(self.cfg.get('default_scope') or 'mmdet')
         on_main(self._check)

@@ -13,6 +13,7 @@ from mmal.dist import on_main, setup_dist
 from mmal.engine.checks import check_model, check_val
 from mmal.engine.dataset_config import innermost_dataset
 from mmal.engine.fingerprint import fingerprint
+from mmal.engine.lease import release_lease
 from mmal.engine.lock import lock_training_dir
 from mmal.engine.round_config import round_config
 from mmal.engine.settings import Settings, pool_dataset
@@ -73,6 +74,12 @@ class Transfer:
             FileNotFoundError, ValueError: If a file or a setting is wrong,
                 found before training.
         """
+        try:
+            return self._run()
+        finally:
+            release_lease(self.work)
+
+    def _run(self) -> Record:
         setup_dist(self.cfg.get('launcher', 'none'))
         init_default_scope(self.cfg.get('default_scope') or 'mmdet')
         images, boxes = on_main(self._check)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .gpu import torchvision_ops
+from .torchvision_ops import torchvision_ops
 
 _MAX, _AVERAGE = 0, 1
 _NOWHERE = -2.  # a position outside every map: no sample, no gradient
@@ -60,16 +60,17 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
         ValueError: a box that is not finite, or is ``aligned`` and has
             a negative width or height.
     """
-    tv = torchvision_ops(input)
+    maps = _widened(input)
+    tv = torchvision_ops(input.device.type)
     if tv is not None and pool_mode == _AVERAGE:
+        _scaled(rois, maps, spatial_scale, aligned)
         output.copy_(tv.roi_align(
-            input, rois.to(input), (aligned_height, aligned_width),
-            spatial_scale, sampling_ratio, aligned))
+            maps, rois.detach().to(maps), (aligned_height, aligned_width),
+            float(np.float32(spatial_scale)), sampling_ratio, aligned))
         return
     if pool_mode == _MAX:
         argmax_y.fill_(_NOWHERE)
         argmax_x.fill_(_NOWHERE)
-    maps = _widened(input)
     boxes = _axes(rois, maps, (aligned_height, aligned_width), spatial_scale,
                   sampling_ratio, aligned)
     for number, image, y, x in boxes:
@@ -105,18 +106,18 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor,
         _backward_max(grad_output, rois, argmax_y, argmax_x, grad_input)
         return
     size = (aligned_height, aligned_width)
-    tv = torchvision_ops(grad_output)
+    total = torch.zeros_like(_widened(grad_input))
+    grads = _widened(grad_output)
+    tv = torchvision_ops(grad_output.device.type)
     if tv is not None:
         # The operator is linear: its derivative is the same everywhere.
         with torch.enable_grad():
-            anywhere = torch.zeros_like(grad_input, requires_grad=True)
-            pooled = tv.roi_align(anywhere, rois.to(anywhere), size,
-                                  spatial_scale, sampling_ratio, aligned)
-            grad_input += torch.autograd.grad(pooled, anywhere,
-                                              grad_output)[0]
+            pooled = tv.roi_align(
+                total.requires_grad_(), rois.detach().to(total), size,
+                float(np.float32(spatial_scale)), sampling_ratio, aligned)
+            gradient = torch.autograd.grad(pooled, total, grads)[0]
+        grad_input += gradient.to(grad_input.dtype)
         return
-    total = torch.zeros_like(_widened(grad_input))
-    grads = _widened(grad_output)
     for number, image, y, x in _axes(rois, total, size, spatial_scale,
                                      sampling_ratio, aligned):
         total[image, :, y.start:y.stop, x.start:x.stop] += \
@@ -129,10 +130,13 @@ def _widened(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def _axes(rois: Tensor, maps: Tensor, bins: Tuple[int, int], scale: float,
-          ratio: int,
-          aligned: bool) -> Iterator[Tuple[int, int, _Axis, _Axis]]:
-    """Number, image and the two axes of every box that has samples."""
+def _scaled(rois: Tensor, maps: Tensor, scale: float,
+            aligned: bool) -> Tuple[Tensor, Tensor]:
+    """Upper left corners and sizes in feature pixels, (K, 2) each.
+
+    Raises:
+        ValueError: see :func:`roi_align_forward`.
+    """
     # mmcv passes the scale as float32.
     corners = rois[:, 1:].detach().to(maps) * float(np.float32(scale))
     corners = corners - 0.5 if aligned else corners
@@ -146,6 +150,14 @@ def _axes(rois: Tensor, maps: Tensor, bins: Tuple[int, int], scale: float,
             f'roi_align: box {number} is {rois[number, 1:].tolist()} (x1, '
             f'y1, x2, y2), of {len(rois)}; coordinates must be finite and '
             f'x2 >= x1, y2 >= y1')
+    return starts, lengths
+
+
+def _axes(rois: Tensor, maps: Tensor, bins: Tuple[int, int], scale: float,
+          ratio: int,
+          aligned: bool) -> Iterator[Tuple[int, int, _Axis, _Axis]]:
+    """Number, image and the two axes of every box that has samples."""
+    starts, lengths = _scaled(rois, maps, scale, aligned)
     if not aligned:  # mmcv then makes every box at least 1 x 1
         lengths = lengths.clamp(min=1)
     # 0 as the ratio asks for about one sample per pixel of the map

@@ -146,12 +146,13 @@ def check_model(cfg: Config, dataset: dict) -> nn.Module:
         # are of no use here.
         for module in model.modules():
             init_cfg = getattr(module, 'init_cfg', None)
-            if isinstance(init_cfg, dict) and \
-                    init_cfg.get('type') == 'Pretrained':
+            if isinstance(init_cfg, dict) and 'checkpoint' in init_cfg:
                 module.init_cfg = None
+        # A line for each parameter. logging.disable would not reach a logger
+        # of mmengine that has logged before: it remembers what it may log.
         logger = MMLogger.get_current_instance()
         level = logger.level
-        logger.setLevel(logging.WARNING)  # or a line for each parameter
+        logger.setLevel(logging.WARNING)
         try:
             model.init_weights()
         finally:

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.utils import import_modules_from_strings
 
+from mmal.compat.configs import path_of_config
 from mmal.compat.malloc import keep_freed_memory
 from mmal.compat.quiet import quiet_libraries
 from .pure_python import with_named_types
@@ -36,6 +37,9 @@ def prepare_process() -> None:
 def load_config(args: argparse.Namespace, default_suffix: str = '') -> Config:
     """Read ``args.config`` with the command line's options in it.
 
+    It is a file, or the name of one of a package's configs, e.g.
+    ``mmdet::retinanet/retinanet_r50_fpn_1x_coco.py``.
+
     Args:
         args (argparse.Namespace): See :func:`prepare_config`.
         default_suffix (str): Ends the name of the default work folder.
@@ -47,10 +51,13 @@ def load_config(args: argparse.Namespace, default_suffix: str = '') -> Config:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read, and see :func:`prepare_config`.
     """
-    if not osp.isfile(args.config):
+    path = args.config
+    if '::' in path and not osp.exists(path):
+        path = path_of_config(path)
+    if not osp.isfile(path):
         raise FileNotFoundError(f'there is no config {args.config}.')
     try:
-        cfg = Config.fromfile(args.config)
+        cfg = Config.fromfile(path)
         if cfg.get('custom_imports'):
             # mmengine has done so already, but for pure-python configs
             import_modules_from_strings(**cfg.custom_imports)

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import mmcv
+
 from mmal.pool import ImageLoader
 from mmal.scoring.data import is_loader
 
@@ -36,13 +38,14 @@ def image_loader(pipeline: Sequence[dict]) -> ImageLoader:
         ValueError: If mmcv cannot load anything with these arguments.
     """
     step = next(filter(is_loader, pipeline), {})
-    backend_args = step.get('backend_args')
-    if step.get('file_client_args'):  # their name in mmdet 2
-        backend_args = dict(step['file_client_args'])
-        if backend_args.get('backend') == 'disk':
-            backend_args = None
+    # their name in mmdet 2, and the name there of files on a disk
+    backend_args = step.get('backend_args') or step.get('file_client_args')
+    if backend_args == dict(backend='disk'):
+        backend_args = None
+    backend = step.get('imdecode_backend', 'cv2')
+    if backend is None:  # what mmcv.use_backend has set
+        backend = mmcv.image.io.imread_backend
     loader = ImageLoader(
-        step.get('imdecode_backend', 'cv2'), step.get('color_type', 'color'),
-        backend_args)
+        backend, step.get('color_type', 'color'), backend_args)
     loader.check()
     return loader

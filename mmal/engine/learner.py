@@ -22,10 +22,17 @@ from mmal.pool import (
 )
 from mmal.pool.coco import some
 from mmal.pool.layout import RoundDir, WorkDir
-from mmal.reporting import Curve, Record, round_table, write_report
+from mmal.reporting import (
+    Curve,
+    Record,
+    drawn_at_random,
+    round_table,
+    write_report,
+)
 from mmal.types import ImageId
 from .fingerprint import digest, fingerprint
 from .inputs import RunInputs, read_inputs, trained_counts
+from .lease import release_lease
 from .lock import lock_data, lock_run_dir
 from .members import train_members
 from .query_result import QueryResult
@@ -100,20 +107,27 @@ class ActiveLearner:
         Raises:
             LabelsPending: If people must label images first.
         """
-        if self.state.stopped is not None:
-            # a finished run goes on if it was given more rounds
-            path = self.work.round(self.state.round).metrics
-            metrics = on_main(
-                lambda: read_json(path) if osp.exists(path) else {})
-            self.state.stopped = self._stop_reason(metrics)
-        if self.state.stopped is not None:
-            on_main(self._show_curve)
-        while self.state.stopped is None:
-            self._run_round()
-        path = on_main(lambda: write_report(self.work.path))
-        self.logger.info(
-            f'Stopped: {_STOPPED[self.state.stopped]}. Report: {path}')
-        return path
+        try:
+            if self.state.stopped is not None:
+                # a finished run goes on if it was given more rounds
+                path = self.work.round(self.state.round).metrics
+                metrics = on_main(
+                    lambda: read_json(path) if osp.exists(path) else {})
+                self.state.stopped = self._stop_reason(metrics)
+            if self.state.stopped is not None:
+                on_main(self._show_curve)
+            while self.state.stopped is None:
+                self._run_round()
+            path = on_main(lambda: write_report(self.work.path))
+            warning = on_main(lambda: drawn_at_random(
+                Curve.load(self.work.curve, missing_ok=True)))
+            if warning:
+                self.logger.warning(warning)
+            self.logger.info(
+                f'Stopped: {_STOPPED[self.state.stopped]}. Report: {path}')
+            return path
+        finally:
+            release_lease(self.work)
 
     def _run_round(self) -> None:
         """Train, test, score, select and commit one round."""
@@ -156,6 +170,7 @@ class ActiveLearner:
                 self.state.commit(result.new, result.unreadable, result.note,
                                   result.reselected)
                 self._report_query(number, result)
+                record.by_score = result.by_score
                 record.query_seconds = time.perf_counter() - start
         on_main(lambda: self._write_curve(record))
         # The state comes last: a kill before it repeats the end of the round,
@@ -268,12 +283,11 @@ class ActiveLearner:
         self.logger.info(f'Round {number}: selected {result}.')
         if result.note:
             self.logger.warning(f'Round {number}: {result.note}.')
-        last = result.scores.count(float('-inf'))
-        if last:
+        if result.by_score and result.at_random:  # of none the note tells
             self.logger.warning(
-                f'Round {number}: {last:,} of them come last by their score '
-                '(no detection, for most scorers) and were drawn at random '
-                'among such images.')
+                f'Round {number}: {result.at_random:,} of them come last by '
+                'their score (no detection, for most scorers) and were drawn '
+                'at random among such images.')
         for image in result.unreadable:
             self.logger.warning(f'Unreadable: {image}')
 

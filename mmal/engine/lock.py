@@ -12,6 +12,7 @@ from mmal.pool.coco import some
 from mmal.pool.layout import RoundDir, WorkDir
 from mmal.types import ImageId
 from .fingerprint import differences, digest
+from .lease import take_lease
 
 # Keys of what comes after the scores.
 _AFTER_SCORES = ('active_learning.selector.', 'active_learning.budget.',
@@ -37,9 +38,11 @@ def lock_run_dir(work: WorkDir,
         bool: Whether there is a run to go on with.
 
     Raises:
-        ValueError: If the folder holds a run and ``resume`` is False, or a
-            run of another config; the message lists the keys that differ.
+        ValueError: If another process works in the folder, if it holds a run
+            and ``resume`` is False, or a run of another config; the message
+            lists the keys that differ.
     """
+    take_lease(work)
     if not osp.exists(work.state):
         if osp.exists(work.round(0).path):
             raise ValueError(
@@ -163,6 +166,7 @@ def lock_training_dir(work: WorkDir, fingerprint: dict, resume: bool) -> None:
         ValueError: If it holds something else, or the same and ``resume`` is
             False.
     """
+    take_lease(work)
     where = work.path
     if not osp.exists(work.identity):
         # Checkpoints of another training must not be taken for those of

@@ -85,8 +85,8 @@ class EvaluatorPart(_Typed):
     ann_file: Optional[Text] = _field('the path of a COCO json, as text', None)
 
 
-class MmdetConfig(_Part):
-    """The keys at the top of an mmdet config."""
+class DetectorConfig(_Part):
+    """The keys at the top of a detector's config."""
     model: _Typed = _field("the detector, a dict with a type")
     train_dataloader: LoaderPart = _field('a dict with a dataset')
     val_dataloader: Optional[LoaderPart] = _field('a dict with a dataset',
@@ -95,12 +95,7 @@ class MmdetConfig(_Part):
                                                    None)
     val_evaluator: Optional[list[EvaluatorPart]] = _field(
         'a dict with the type of a metric, or a list of such dicts', None)
-    train_cfg: SchedulePart = _field(
-        'the training schedule of one round, e.g. '
-        "dict(type='EpochBasedTrainLoop', max_epochs=12)")
     val_cfg: Optional[dict] = _field("a dict, e.g. dict(type='ValLoop')", None)
-    optim_wrapper: dict = _field(
-        "a dict, e.g. dict(optimizer=dict(type='SGD', lr=0.01))")
     default_scope: Optional[Name] = _field("a text, in general 'mmdet'", None)
     load_from: Optional[Text] = _field('the path of a checkpoint, as text',
                                        None)
@@ -118,7 +113,7 @@ class MmdetConfig(_Part):
         return [value] if isinstance(value, dict) else value
 
     @model_validator(mode='after')
-    def _whole(self) -> MmdetConfig:
+    def _whole(self) -> DetectorConfig:
         problems = []
         if self.val_dataloader is not None:
             for key in ('val_evaluator', 'val_cfg'):
@@ -148,16 +143,31 @@ class MmdetConfig(_Part):
         return self
 
 
-def check_mmdet_config(cfg: Config) -> None:
+class MmdetConfig(DetectorConfig):
+    """The keys at the top of an mmdet config that trains."""
+    train_cfg: SchedulePart = _field(
+        'the training schedule of one round, e.g. '
+        "dict(type='EpochBasedTrainLoop', max_epochs=12)")
+    optim_wrapper: dict = _field(
+        "a dict, e.g. dict(optimizer=dict(type='SGD', lr=0.01))")
+
+
+def check_mmdet_config(cfg: Config, trains: bool = True) -> None:
     """Check the types of what a run reads outside of ``active_learning``.
 
     Whether mmdet can build it, building shows.
+
+    Args:
+        cfg (Config): The config.
+        trains (bool): Whether anything is trained; a single query reads
+            neither schedule nor optimizer.
 
     Raises:
         ValueError: Listing every key that is missing or of another type.
     """
     tree, problems = {}, []
-    for key in MmdetConfig.model_fields:
+    schema = MmdetConfig if trains else DetectorConfig
+    for key in schema.model_fields:
         try:
             if key in cfg:
                 tree[key] = plain(cfg.get(key), key, ours=False)
@@ -168,9 +178,9 @@ def check_mmdet_config(cfg: Config) -> None:
     if problems:
         raise ValueError(Problems(problems).message(''))
     try:
-        MmdetConfig(**tree)
+        schema(**tree)
     except ValidationError as e:
-        problems = problems_of(e, MmdetConfig).problems
+        problems = problems_of(e, schema).problems
         if isinstance(tree.get('val_evaluator'), dict):
             # it was made a list of one
             problems = [(key.replace('val_evaluator.0', 'val_evaluator'), text)

@@ -1,6 +1,7 @@
 """One query: score the candidates, choose, and say what was chosen."""
 from __future__ import annotations
 
+import math
 import os
 import os.path as osp
 import time
@@ -243,17 +244,27 @@ class Query:
             order = self._readable(order, unreadable)  # nobody has looked yet
         acquired = self.budget.acquire(order, oracle, labelled)
         reselected = [i for i in acquired.ids if i in labelled]
-        note = acquired.note
+        values = scores.of(acquired.ids)
+        notes = [acquired.note] if acquired.note else []
         if acquired.ids and len(reselected) == len(acquired.ids):
-            note = ('all images taken are labelled already: nothing new is '
-                    'labelled')
+            notes = ['all images taken are labelled already: nothing new is '
+                     'labelled']
+        by_score = None
+        looks = self.selector.needs_weights or \
+            not self.selector.needs_embeddings
+        if values and looks:
+            by_score = sum(v > -math.inf for v in values) / len(values)
+        if by_score == 0:
+            notes.append('no image was chosen by its score, all were drawn at '
+                         'random: nothing was detected in any of them')
         return QueryResult(
             acquired.ids,
-            scores.of(acquired.ids),
+            values,
             acquired.boxes,
-            note,
+            '; '.join(notes),
             unreadable=[u for u in unreadable if u.id not in labelled],
-            reselected=reselected)
+            reselected=reselected,
+            by_score=by_score)
 
     def _readable(self, order: Iterator[ImageId],
                   unreadable: list[UnreadableImage]) -> Iterator[ImageId]:

@@ -24,6 +24,10 @@ class QueryResult:
         unreadable (list[UnreadableImage]): Images that cannot be read.
         reselected (list[int | str]): Those of the images that are labelled
             already.
+        by_score (float, optional): The share of the images, in [0, 1], that
+            have a score; the others (no detection, for most scorers) were
+            drawn at random among such images. None if there are no images,
+            or the selector does not look at scores.
     """
     ids: list[ImageId]
     scores: list[float]
@@ -32,6 +36,7 @@ class QueryResult:
     seconds: float = 0.0
     unreadable: list[UnreadableImage] = field(default_factory=list)
     reselected: list[ImageId] = field(default_factory=list)
+    by_score: Optional[float] = None
 
     @property
     def new(self) -> list[ImageId]:
@@ -44,7 +49,15 @@ class QueryResult:
         text = f'{len(self.new):,} images{boxes}'
         if self.reselected:
             text += f', and {len(self.reselected):,} reselected ones'
+        if self.at_random:
+            text += f', {self.at_random:,} of them drawn at random'
         return text
+
+    @property
+    def at_random(self) -> int:
+        """How many images have no score."""
+        share = 1.0 if self.by_score is None else self.by_score
+        return round((1 - share) * len(self.ids))
 
     def save(self, path: str) -> None:
         """Write ``selected.json``; an infinite score becomes None. The key

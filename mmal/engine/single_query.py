@@ -4,6 +4,7 @@ from __future__ import annotations
 import logging
 import os
 import os.path as osp
+from dataclasses import replace
 from typing import Optional
 
 from mmengine.config import Config
@@ -47,7 +48,8 @@ class UnlabelledOracle(BaseOracle):
 def query_once(cfg: Config,
                model: nn.Module,
                folder: str,
-               labelled: Optional[str] = None) -> QueryResult:
+               labelled: Optional[str] = None,
+               labelled_images: Optional[str] = None) -> QueryResult:
     """Score the images of a pool that are not labelled yet and choose.
 
     Writes ``unlabelled.json``, ``scores.npz``, ``selected.json`` and
@@ -66,6 +68,9 @@ def query_once(cfg: Config,
         labelled (str, optional): COCO file of the labelled images. Those of
             the pool with the same file name are labelled. Without it no
             image is, and scorers that need labels cannot be used.
+        labelled_images (str, optional): The folder of these images. Without
+            it they are read where the training images of the config are; if
+            these are where the pool's are, one at least must be in the pool.
 
     Returns:
         QueryResult: The same in every process.
@@ -76,9 +81,13 @@ def query_once(cfg: Config,
     settings = Settings.from_config(cfg)
     dataset = pool_dataset(cfg, settings)
     files = RoundDir(osp.abspath(folder))
+    trained = innermost_dataset(cfg.train_dataloader.dataset)
+    elsewhere = osp.abspath(labelled_images or image_prefix(
+        trained)) != osp.abspath(image_prefix(dataset))
     # The other processes never see an annotation of the pool.
     full = only_on_main(lambda: _write_splits(
-        dataset, labelled, files, settings.reselects))
+        dataset, labelled, elsewhere, labelled_images is None, files,
+        settings.reselects))
     pool = on_main(lambda: full.without_annotations())
     oracle = only_on_main(
         lambda: CocoOracle(pool=full)
@@ -95,9 +104,12 @@ def query_once(cfg: Config,
             'images: name their COCO file with --labelled, or set '
             'active_learning.selector.start.')
     check_committee(query.scorer, query.committee, model, in_run=False)
-    splits = _splits(cfg, dataset, files, labelled, settings.reselects)
+    splits = _splits(cfg, dataset, files, labelled, labelled_images,
+                     settings.reselects)
     query.check(model, splits)
     result = query.run(model, splits, 0, files, oracle)
+    if result.note:
+        print_log(f'{result.note}.', 'current', logging.WARNING)
 
     def write_names() -> None:
         lists = {files.selected_names: result.new}
@@ -130,19 +142,34 @@ def query_after_training(cfg: Config, model: nn.Module,
     """:func:`query_once` with the images trained on as the labelled ones."""
     dataset = innermost_dataset(cfg.train_dataloader.dataset)
     labelled = absolute(dataset, dataset['ann_file'])
-    return query_once(cfg, model, folder, labelled)
+    return query_once(cfg, model, folder, labelled, image_prefix(dataset))
 
 
-def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
+def _write_splits(dataset: dict, labelled: Optional[str], elsewhere: bool,
+                  must_match: bool, files: RoundDir,
                   reselects: bool) -> CocoData:
     """Read the pool and write what there is to choose from; the folder holds
-    nothing of another query then."""
+    nothing of another query then.
+
+    Args:
+        dataset (dict): Config of the pool's data set.
+        labelled (str, optional): COCO file of the labelled images.
+        elsewhere (bool): Whether their folder is not the pool's.
+        must_match (bool): Whether one of them must be in the pool if their
+            folder is the pool's.
+        files (RoundDir): Where the files go.
+        reselects (bool): Whether labelled images are candidates.
+
+    Returns:
+        CocoData: The pool.
+    """
     loader = image_loader(dataset.get('pipeline') or ())
     full = load_with_images(
         dataset['ann_file'], image_prefix(dataset), need_annotations=False,
         loader=loader)
-    check_pool(full, dataset)
-    labelled_names = set()
+    if full.annotations:  # categories that nobody uses may be any
+        check_pool(full, dataset)
+    labelled_names, renamed = set(), []
     if labelled is not None:
         coco = load_coco(labelled)
         refuse_addresses(coco, loader)
@@ -158,11 +185,18 @@ def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
                 f'{len(renamed):,} images of {labelled} are known by other '
                 f'names in {full.path}: {renamed[0]!r} is '
                 f'{matched[renamed[0]]!r}.', 'current', logging.WARNING)
-        if not labelled_names:
-            print_log(
-                f'No image of {labelled} is in {full.path} by its file name '
-                f'(e.g. {names[0]!r}): all images of the pool are taken for '
-                'unlabelled.', 'current', logging.WARNING)
+        if not labelled_names and must_match and not elsewhere:
+            raise ValueError(
+                f'no image of {labelled} is in {full.path} by its file name '
+                f'(e.g. {names[0]!r}; the pool has e.g. '
+                f'{next(iter(full.images.values()))["file_name"]!r}). If none '
+                'of the pool is labelled, say where the labelled images are '
+                'with --labelled-images.')
+        print_log(
+            f'{len(labelled_names):,} of {len(names):,} images of {labelled} '
+            f'are in {full.path}, which has '
+            f'{len(full.images) - len(labelled_names):,} others.', 'current',
+            logging.INFO if labelled_names else logging.WARNING)
     left = [
         i for i, image in full.images.items()
         if image['file_name'] not in labelled_names
@@ -173,9 +207,19 @@ def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
             'to select. Name another pool in active_learning.data.ann_file.')
     os.makedirs(files.path, exist_ok=True)
     discard_leftovers(files.path)
-    for path in (files.scores, files.candidates, files.reselected_names):
+    for path in (files.scores, files.candidates, files.reselected_names,
+                 files.labelled_renamed):
         if osp.exists(path):
             os.unlink(path)
+    if renamed and not elsewhere:
+        # they are read where the pool's images are, which have other names
+        images = {
+            i: dict(image, file_name=matched.get(image['file_name'],
+                                                 image['file_name']))
+            for i, image in coco.images.items()
+        }
+        write_split(files.labelled_renamed, replace(coco, images=images),
+                    coco.ids, coco.annotations_of(coco.ids))
     write_split(files.unlabelled, full, left)
     if reselects:
         write_split(files.candidates, full, full.ids)
@@ -183,7 +227,8 @@ def _write_splits(dataset: dict, labelled: Optional[str], files: RoundDir,
 
 
 def _splits(cfg: Config, dataset: dict, files: RoundDir,
-            labelled: Optional[str], reselects: bool) -> dict[str, Split]:
+            labelled: Optional[str], labelled_images: Optional[str],
+            reselects: bool) -> dict[str, Split]:
     pipeline = test_pipeline(cfg)
     paths = dict(unlabelled=files.unlabelled)
     if reselects:
@@ -194,10 +239,15 @@ def _splits(cfg: Config, dataset: dict, files: RoundDir,
         for name, path in paths.items()
     }
     if labelled is not None:
+        if osp.exists(files.labelled_renamed):
+            labelled = files.labelled_renamed
         trained = dict(
             innermost_dataset(cfg.train_dataloader.dataset),
             pipeline=pipeline,
             ann_file=osp.abspath(labelled))
+        if labelled_images is not None:
+            images = osp.abspath(labelled_images)
+            trained.update(data_root='', data_prefix=dict(img=images))
         splits['labelled'] = splits['initial'] = Split(trained, labels=True)
     if cfg.get('val_dataloader'):
         val = dict(

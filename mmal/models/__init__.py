@@ -1,5 +1,5 @@
 """Detector parts, in the folders mmdet uses."""
-from .backbones import EfficientNetLite, SmallImageResNet
+from .backbones import EfficientNetLite, SmallImageResNet, VGG16ForSSD
 from .classifiers import ImageClassifier, LearningLossClassifier
 from .cls_heads import BayesClsHead, LinearClsHead
 from .dense_heads import (
@@ -32,5 +32,5 @@ __all__ = [
     'LossPredictionHead', 'MDNFCOSHead', 'MDNSSDHead',
     'MDNShared2FCBBoxHead', 'MixtureCrossEntropyLoss', 'MixtureNLLLoss',
     'PairwiseRankingLoss', 'SSDHead', 'SmallImageResNet',
-    'UncertaintyRescaledLoss'
+    'UncertaintyRescaledLoss', 'VGG16ForSSD'
 ]

@@ -165,8 +165,8 @@ def load_coco(path: str,
     path = os.fspath(path)
     with _paused_gc():
         return parse_coco(
-            _read(path, backend_args), path, need_annotations, read_size,
-            crowd, find_file)
+            read_content(path, backend_args), path, need_annotations,
+            read_size, crowd, find_file)
 
 
 def parse_coco(raw: Any,
@@ -345,7 +345,17 @@ def some(values: Iterable, limit: int = 5) -> str:
     return f'{shown}, … ({len(values)} in all)'
 
 
-def _read(path: str, backend_args: Optional[dict]) -> Any:
+def read_content(path: str, backend_args: Optional[dict] = None) -> Any:
+    """The parsed content of a json, whatever its encoding.
+
+    Args:
+        path (str): The file; UTF-8 or UTF-16, plain or compressed by gzip.
+        backend_args (dict, optional): mmengine's file backend.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: If there is no such file.
+        ValueError: If it is not JSON.
+    """
     if backend_args is None and '://' not in path:
         try:
             with open(path, 'rb') as f:

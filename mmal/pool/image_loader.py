@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 from PIL import Image
@@ -24,7 +24,7 @@ class ImageLoader:
 
     Args:
         imdecode_backend (str): 'cv2', 'pillow', 'tifffile' or 'turbojpeg'.
-        color_type (str): A flag of ``mmcv.imfrombytes``.
+        color_type (str | int): A flag of ``mmcv.imfrombytes``.
         backend_args (dict, optional): mmengine's file backend.
 
     Examples:
@@ -32,7 +32,7 @@ class ImageLoader:
         False
     """
     imdecode_backend: str = 'cv2'
-    color_type: str = 'color'
+    color_type: Union[str, int] = 'color'
     backend_args: Optional[dict] = None
 
     def check(self) -> None:
@@ -40,15 +40,18 @@ class ImageLoader:
 
         Raises:
             ValueError: If mmcv does not know the backend or the colour type,
-                or the backend is not installed.
+                or a backend is not installed.
         """
         from mmcv.image import io
+        from mmengine import fileio
         name = self.imdecode_backend
         key = f'LoadImageFromFile.imdecode_backend is {name!r}'
         if name not in io.supported_backends:
             raise ValueError(f'{key}: mmcv knows '
                              f'{", ".join(io.supported_backends)}.')
-        if self.color_type not in io.imread_flags:
+        # OpenCV's own flags are numbers
+        if not isinstance(self.color_type, int) and \
+                self.color_type not in list(io.imread_flags):
             raise ValueError(
                 f'LoadImageFromFile.color_type is {self.color_type!r}: mmcv '
                 f'knows {", ".join(io.imread_flags)}.')
@@ -64,9 +67,27 @@ class ImageLoader:
                 f"{key}, which must be started by mmcv.use_backend("
                 "'turbojpeg') in a module of custom_imports.")
 
+        args = self.backend_args
+        if args is not None:
+            where = f'LoadImageFromFile.backend_args is {args!r}'
+            if not isinstance(args, dict):
+                raise ValueError(
+                    f"{where}: give a dict, e.g. dict(backend='http').")
+            try:
+                if 'backend' in args:
+                    fileio.get_file_backend(backend_args=args)
+            except Exception as e:  # each backend has kinds of its own
+                raise ValueError(
+                    f"{where}, which mmengine's fileio cannot use: "
+                    f'{type(e).__name__}: {e}') from e
+
     @property
     def rotates(self) -> bool:
         """Whether the EXIF orientation is followed."""
+        if isinstance(self.color_type, int):
+            import cv2
+            return self.color_type >= 0 and \
+                not self.color_type & cv2.IMREAD_IGNORE_ORIENTATION
         return (self.imdecode_backend in _ROTATING_BACKENDS
                 and self.color_type in _ROTATING_COLOR_TYPES)
 

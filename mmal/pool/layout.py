@@ -36,6 +36,12 @@ class RoundDir:
         return osp.join(self.path, 'unlabelled.json')
 
     @property
+    def labelled_renamed(self) -> str:
+        """The labelled images of a single query by the names that the pool
+        gives them; there is no file where they are the same."""
+        return osp.join(self.path, 'labelled_renamed.json')
+
+    @property
     def candidates(self) -> str:
         """COCO file of the images to score where labelled ones are among
         them (``candidates='all'``); it has no annotations."""
@@ -194,6 +200,11 @@ class WorkDir:
     def identity(self) -> str:
         """What the config hash was made of, to name differences."""
         return osp.join(self.path, 'identity.json')
+
+    @property
+    def lease(self) -> str:
+        """Which process works here; there is none when nobody does."""
+        return osp.join(osp.abspath(self.path), 'in_use.json')
 
     @property
     def data(self) -> str:

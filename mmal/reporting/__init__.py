@@ -26,7 +26,7 @@ from .reliability import (
     plot_reliability,
 )
 from .report import write_report
-from .tables import comparison_table, round_table
+from .tables import comparison_table, drawn_at_random, round_table
 from .uncertainty_tables import (
     PlainTable,
     overlap_table,
@@ -39,9 +39,9 @@ __all__ = [
     'ABRow', 'Curve', 'MergedCurve', 'MergedRound', 'NumberTable',
     'PlainTable', 'Record', 'Run', 'ab_table', 'calibration_table',
     'common_span', 'comparison_table', 'draw_curves', 'draw_merged',
-    'draw_reliability', 'merged_saving', 'merged_tables', 'methods_table',
-    'overlap_table', 'plot_curves', 'plot_reliability', 'round_table',
-    'rounds_table', 'runs_table', 'save_tables', 'savings_table',
-    'seed_savings', 'selection_table', 'shift_table', 'table_format',
-    'write_merged', 'write_report'
+    'draw_reliability', 'drawn_at_random', 'merged_saving', 'merged_tables',
+    'methods_table', 'overlap_table', 'plot_curves', 'plot_reliability',
+    'round_table', 'rounds_table', 'runs_table', 'save_tables',
+    'savings_table', 'seed_savings', 'selection_table', 'shift_table',
+    'table_format', 'write_merged', 'write_report'
 ]

@@ -43,6 +43,10 @@ class Record:
             reselected up to this round: training shows so many images more,
             while ``images`` and ``boxes`` count each image once. None where
             no image can be reselected.
+        by_score (float, optional): The share of the images chosen at the end
+            of the round, in [0, 1], that were chosen by their score; the
+            others were drawn at random, since nothing was detected in them.
+            None without a query, or where scores do not count.
     """
     round: int
     images: int
@@ -51,6 +55,7 @@ class Record:
     train_seconds: Optional[float] = None
     query_seconds: Optional[float] = None
     reselected: Optional[int] = None
+    by_score: Optional[float] = None
 
     def __post_init__(self) -> None:
         metrics = {}
@@ -82,8 +87,9 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """The record as it stands in ``curve.json``."""
         entry = dict(asdict(self), efficiency=self.efficiency)
-        if self.reselected is None:
-            del entry['reselected']
+        for key in ('reselected', 'by_score'):
+            if entry[key] is None:
+                del entry[key]
         return entry
 
     @classmethod

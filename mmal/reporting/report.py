@@ -11,7 +11,7 @@ from mmal.fileio import write_text
 from mmal.pool.layout import WorkDir
 from .curve import Curve
 from .plots import draw_curves, plot_curves
-from .tables import amount, number, round_rows
+from .tables import amount, drawn_at_random, number, round_rows
 from .thumbnails import thumbnail
 from .work_folder import Chosen, Contents, read_work_folder
 
@@ -100,7 +100,7 @@ def render(contents: Contents,
 
 
 def summarise(curve: Curve) -> str:
-    """One sentence on a run.
+    """One sentence on a run, and one if images were drawn at random.
 
     Examples:
         >>> from mmal.reporting import Record
@@ -122,7 +122,8 @@ def summarise(curve: Curve) -> str:
         values = [number(v, 3) for v in curve.series(metric=name)[1]]
         if values:
             parts.append(f'{name} {_from_to(values[0], values[-1])}')
-    return '; '.join([*parts, _ENDINGS[curve.stopped]]) + '.'
+    text = '; '.join([*parts, _ENDINGS[curve.stopped]]) + '.'
+    return ' '.join(filter(None, (text, drawn_at_random(curve))))
 
 
 def _from_to(first: str, last: str) -> str:

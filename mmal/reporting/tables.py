@@ -19,13 +19,15 @@ def round_rows(curve: Curve) -> tuple[list[str], list[list[str]]]:
     Returns:
         tuple[list[str], list[list[str]]]: C names, and C cells of each round.
         Where images can be reselected a column says how many were; where the
-        metric is AP another one has the efficiency.
+        metric is AP another one has the efficiency; and where some were
+        chosen at random a last one has the share chosen by score.
     """
+    at_random = bool(drawn_at_random(curve))
     reselects = any(r.reselected is not None for r in curve.records)
     header = ['round', 'images', *(['reselected'] if reselects else []),
               'boxes', *curve.shown,
               *(['10k·AP/boxes'] if 'AP' in curve.shown else []), 'train',
-              'query']
+              'query', *(['by score'] if at_random else [])]
     rows = []
     for record in curve.records:
         row = [str(record.round), f'{record.images:,}']
@@ -36,6 +38,9 @@ def round_rows(curve: Curve) -> tuple[list[str], list[list[str]]]:
         if 'AP' in curve.shown:
             row.append(number(record.efficiency, 4))
         row += [duration(record.train_seconds), duration(record.query_seconds)]
+        if at_random:
+            row.append('–' if record.by_score is None else
+                       f'{record.by_score:.0%}')
         rows.append(row)
     return header, rows
 
@@ -56,6 +61,26 @@ def round_table(curve: Curve, title: Optional[str] = None) -> str:
         ['0', '40', '123', '0.050', '–', '–', '4.0650', '–', '–']
     """
     return render(*round_rows(curve), title)
+
+
+def drawn_at_random(curve: Curve) -> str:
+    """A sentence on the images that no score chose; '' without any.
+
+    Examples:
+        >>> first = Record(0, 40, 123, by_score=0.0)
+        >>> drawn_at_random(Curve([first, Record(1, 60, 180)]))
+        'No query chose an image by its score, all were drawn at random: \
+nothing was detected.'
+    """
+    shares = [r.by_score for r in curve.records if r.by_score is not None]
+    partly = [share for share in shares if share < 1]
+    if not partly:
+        return ''
+    if not any(shares):
+        return ('No query chose an image by its score, all were drawn at '
+                'random: nothing was detected.')
+    return (f'{len(partly):,} of {len(shares):,} queries drew images at '
+            'random, in which nothing was detected.')
 
 
 def comparison_table(curves: Mapping[str, Curve],

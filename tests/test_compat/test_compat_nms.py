@@ -1,11 +1,11 @@
 """nms and softnms against plain loops over pairs of boxes."""
 import math
-from types import SimpleNamespace
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmal.compat import nms as nms_module
@@ -33,6 +33,32 @@ def detections(draw, tied=True):
                            unique=not tied))
     return (torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
             torch.tensor(scores, dtype=torch.float32))
+
+
+@st.composite
+def crowds(draw):
+    """Boxes that resemble each other, here and there, and odd ones."""
+    kind = draw(st.sampled_from([torch.float32, torch.float64]))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
+    number = draw(st.integers(1, 60))
+    shift = draw(st.sampled_from([1., 100., 1e6]))
+    size = draw(st.sampled_from([1e-12, 1e-3, 1., 50., 1e4]))
+    centres = torch.randint(0, draw(st.integers(1, 6)), (number, 1),
+                            generator=generator).to(kind) * shift
+    corners = torch.rand(number, 4, generator=generator, dtype=kind) * size
+    # few different corners, some of them at the wrong side
+    corners = (corners * 4 / size).round() * size / 4
+    corners[:, 2:] += draw(st.sampled_from([0., 0.5, 1.])) * size
+    boxes = centres + corners
+    odd = draw(st.lists(st.tuples(
+        st.integers(0, number - 1), st.integers(0, 3),
+        st.sampled_from([math.nan, math.inf, -math.inf, 1e30, -1e30, 0.])),
+        max_size=4))
+    for row, column, value in odd:
+        boxes[row, column] = value
+    scores = torch.randint(0, draw(st.sampled_from([2, 1000])), (number, ),
+                           generator=generator).to(kind)
+    return boxes, scores
 
 
 def iou(a, b, offset, kind):
@@ -109,13 +135,70 @@ def test_nms_keeps_what_a_loop_over_pairs_keeps(dets, iou_threshold, offset):
     assert kept.tolist() == slow_nms(boxes, scores, iou_threshold, offset)
 
 
+@few
+@given(crowds(), st.sampled_from([0., 1e-4, 0.1, 0.3, 0.5, 0.7, 0.9, 1.]),
+       st.sampled_from([0, 1]), st.sampled_from([1, 3, 8]))
+def test_nms_keeps_the_same_in_blocks_of_any_size(crowd, iou_threshold,
+                                                  offset, size):
+    """Small blocks and tables: a few boxes then take every path."""
+    boxes, scores = crowd
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nms_module, 'FIRST_BLOCK', size)
+        patch.setattr(nms_module, 'BLOCK', 2 * size)
+        patch.setattr(nms_module, 'ROWS', size)
+        patch.setattr(nms_module, 'COLUMNS', size)
+        kept = nms(boxes, scores, iou_threshold, offset)
+    assert kept.tolist() == slow_nms(boxes, scores, iou_threshold, offset)
+
+
 @pytest.mark.parametrize('kind', [torch.float32, torch.float64])
-def test_nms_over_several_blocks(monkeypatch, kind):
-    monkeypatch.setattr(nms_module, 'BLOCK', 7)
-    boxes, scores = random_boxes(150, 0, kind)
+@pytest.mark.parametrize('side', [10, 60, 1000])
+def test_nms_of_more_boxes_than_a_block(kind, side):
+    boxes, scores = random_boxes(700, 0, kind)
+    boxes += torch.rand(700, 1, dtype=kind,
+                        generator=torch.Generator().manual_seed(1)) * side
     kept = nms(boxes, scores, 0.3)
     assert kept.tolist() == slow_nms(boxes, scores, 0.3, 0)
-    assert 7 < len(kept) < 150
+    assert 10 < len(kept) < 700
+
+
+@pytest.mark.parametrize('iou_threshold', [0.01, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize('left', [True, False])
+@pytest.mark.parametrize('best', ['narrow', 'wide'])
+def test_nms_sees_the_farthest_box_that_it_drops(monkeypatch, best, left,
+                                                 iou_threshold):
+    """A box in another that it almost falls short of, at either end."""
+    monkeypatch.setattr(nms_module, 'FIRST_BLOCK', 1)
+    wide = 100 / iou_threshold * (1 - 1e-5)
+    x1 = 0. if left else wide - 100
+    boxes = torch.tensor([[x1, 0, x1 + 100, 50], [0, 0, wide, 50],
+                          [5e5, 0, 6e5, 50]])
+    scores = torch.tensor([0.5, 0.9 if best == 'wide' else 0.1, 0.])
+    kept = nms(boxes, scores, iou_threshold)
+    assert kept.tolist() == [best == 'wide', 2]
+    boxes[1, 2] = wide * (1 + 1e-4)
+    if left:
+        assert len(nms(boxes, scores, iou_threshold)) == 3
+
+
+def test_memory_of_nms_grows_with_the_boxes_not_with_their_pairs():
+    """20,000 boxes in one place: a byte for every pair were 400 MB."""
+    boxes, scores = random_boxes(20000, 0)
+    boxes = 100 + 0.01 * boxes + torch.tensor([0., 0, 50, 50])
+    tracemalloc.start()
+    try:
+        kept = nms(boxes, scores, 0.5)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert kept.tolist() == [int(scores.argmax())]
+    assert peak < 40e6
+
+
+@pytest.mark.parametrize('iou_threshold', [-0.1, math.nan])
+def test_nms_refuses_an_impossible_threshold(iou_threshold):
+    with pytest.raises(ValueError, match=f'iou_threshold is {iou_threshold}'):
+        nms(torch.zeros(1, 4), torch.zeros(1), iou_threshold)
 
 
 def test_nms_of_half_precision_is_that_of_float32():
@@ -160,19 +243,56 @@ def test_mmcv_functions_reach_the_stand_in():
     assert dets[:, 4].tolist() == sorted(dets[:, 4].tolist(), reverse=True)
 
 
-def test_torchvision_gets_boxes_widened_by_the_offset(monkeypatch):
-    boxes, scores = random_boxes(40, 3)
+def torchvision_nms(seen):
+    """What torchvision documents of its operator, and no more: it sorts by
+    falling score, in no order where scores are equal, and compares with a
+    threshold of float64."""
+
+    def operator(boxes, scores, iou_threshold):
+        assert boxes.dtype == scores.dtype and scores.shape == boxes.shape[:1]
+        seen.append(len(boxes))
+        last = range(len(scores) - 1, -1, -1)
+        kept = []
+        with np.errstate(all='ignore'):
+            for i in sorted(last, key=lambda i: -scores[i].item()):
+                if not any(iou(boxes[k].numpy(), boxes[i].numpy(), 0,
+                               boxes.numpy().dtype.type).astype(float) >
+                           iou_threshold for k in kept):
+                    kept.append(i)
+        return torch.tensor(kept)
+
+    return operator
+
+
+@settings(few, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(detections(), threshold)
+def test_torchvision_keeps_the_same(torchvision, dets, iou_threshold):
+    boxes, scores = dets
+    torchvision.ops.nms = torchvision_nms([])
+    kept = nms(boxes, scores, iou_threshold)
+    assert kept.tolist() == slow_nms(boxes, scores, iou_threshold, 0)
+
+
+@pytest.mark.parametrize('kind', [torch.float16, torch.float32,
+                                  torch.float64])
+def test_torchvision_is_used_but_with_an_offset(torchvision, kind):
     seen = []
-
-    def tv_nms(boxes, scores, iou_threshold):
-        seen.append(boxes)
-        return torch.tensor(slow_nms(boxes, scores, iou_threshold, 0))
-
-    monkeypatch.setattr(nms_module, 'torchvision_ops',
-                        lambda tensor: SimpleNamespace(nms=tv_nms))
+    torchvision.ops.nms = torchvision_nms(seen)
+    boxes, scores = (x.to(kind) for x in random_boxes(40, 3))
+    wide = boxes if kind == torch.float64 else boxes.float()
+    kept = nms(boxes, scores, 0.3)
+    assert kept.tolist() == slow_nms(wide, scores, 0.3, 0)
+    assert seen == [1, 40]  # tried with one box, then used
     kept = nms(boxes, scores, 0.3, offset=1)
-    assert kept.tolist() == slow_nms(boxes, scores, 0.3, 1)
-    assert len(seen) == 1
+    assert kept.tolist() == slow_nms(wide, scores, 0.3, 1)
+    assert seen == [1, 40]
+
+
+def test_an_iou_at_the_threshold_is_kept_by_torchvision_too(torchvision):
+    """3 / 10 in float32 is greater than 0.3 in float64, not in float32."""
+    torchvision.ops.nms = torchvision_nms([])
+    boxes = torch.tensor([[0., 0, 10, 10], [0, 0, 10, 3]])
+    assert nms(boxes, torch.tensor([0.9, 0.8]), 0.3).tolist() == [0, 1]
 
 
 METHODS = ('naive', 'linear', 'gaussian')

@@ -15,7 +15,6 @@ from mmengine.config import ConfigDict
 from mmengine.utils.dl_utils import mmcv_full_available
 
 from mmal.compat import ops
-from mmal.compat.gpu import torchvision_ops
 
 pytestmark = pytest.mark.skipif(ops.has_compiled_ops(),
                                 reason='the compiled mmcv is installed')
@@ -117,7 +116,3 @@ def test_compiled_operators_are_left_alone(tmp_path):
                                 capture_output=True, check=True)
         wanted = 'True False False' if compiled else 'False True True'
         assert result.stdout.strip() == wanted
-
-
-def test_torchvision_is_for_cuda_only():
-    assert torchvision_ops(torch.zeros(1)) is None

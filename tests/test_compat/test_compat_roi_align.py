@@ -1,6 +1,5 @@
 """RoIAlign against loops over boxes, channels, bins and samples."""
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.ops import roi_align
 
-from mmal.compat import roi_align as module
 from mmal.compat.roi_align import roi_align_backward, roi_align_forward
 
 MODES = ('max', 'avg')
@@ -182,7 +180,7 @@ def test_impossible_boxes_are_named(bad):
 
 
 @pytest.mark.parametrize('aligned', [True, False])
-def test_torchvision_is_called_by_its_convention(monkeypatch, aligned):
+def test_torchvision_is_called_by_its_convention(torchvision, aligned):
     """A stand-in for torchvision that is differentiable, on CPU."""
     maps, rois = maps_and_rois(6, torch.float64)
 
@@ -211,13 +209,33 @@ def test_torchvision_is_called_by_its_convention(monkeypatch, aligned):
     mine = roi_align(maps, rois, (2, 2), 0.5, 2, 'avg', aligned)
     grad = torch.arange(1., 9, dtype=torch.float64).view(2, 1, 2, 2)
     wanted, = torch.autograd.grad(mine, maps, grad)
-    monkeypatch.setattr(
-        module, 'torchvision_ops',
-        lambda tensor: SimpleNamespace(roi_align=Reference.apply))
+    torchvision.ops.nms = lambda boxes, scores, iou_threshold: boxes
+    torchvision.ops.roi_align = Reference.apply
     theirs = roi_align(maps, rois, (2, 2), 0.5, 2, 'avg', aligned)
     torch.testing.assert_close(theirs, mine)
     torch.testing.assert_close(
         torch.autograd.grad(theirs, maps, grad)[0], wanted)
+
+
+def test_torchvision_gets_float32_and_boxes_that_are_possible(torchvision):
+    calls = []
+
+    def operator(maps, rois, size, scale, ratio, aligned):
+        calls.append((maps.dtype, rois.dtype, size, scale, ratio, aligned))
+        return maps.new_full((len(rois), maps.shape[1], *size), 1 / 3)
+
+    torchvision.ops.nms = lambda boxes, scores, iou_threshold: boxes
+    torchvision.ops.roi_align = operator
+    maps, rois = maps_and_rois()
+    output = roi_align(maps.half(), rois.half(), (2, 3), 0.1, 2, 'avg', True)
+    assert torch.equal(output, torch.full_like(output, 1 / 3))
+    assert calls == [(torch.float32, torch.float32, (2, 3),
+                      float(np.float32(0.1)), 2, True)]
+    roi_align(maps, rois, (2, 3), 0.1, 2, 'max', True)
+    rois[2, 3] = math.nan
+    with pytest.raises(ValueError, match='roi_align: box 2 is'):
+        roi_align(maps, rois, (2, 3), 0.1, 2, 'avg', True)
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize('aligned', [True, False])

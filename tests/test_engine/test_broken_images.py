@@ -151,10 +151,10 @@ def fail_in_round(number):
     """Stands for the training of a round that is killed."""
     from mmal.engine.training import trained
 
-    def fail(cfg):
+    def fail(cfg, title):
         if cfg.work_dir.endswith(f'round_{number:02d}'):
             raise InterruptedError
-        return trained(cfg)
+        return trained(cfg, title)
 
     return fail
 

@@ -103,6 +103,28 @@ def test_labelled_images_that_are_gone_are_not_called_unreadable(
         assert chosen.ids == chosen.new == []
 
 
+@pytest.mark.parametrize('scored, selector, share', [
+    (9, 'TopN', 1.0), (1, 'TopN', 0.25), (0, 'TopN', 0.0),
+    (1, 'CoreSet', None)])
+def test_share_of_the_images_that_a_score_chose(coco, tmp_path, scored,
+                                                selector, share):
+    labelled, left = coco.ids[:3], coco.ids[3:]
+    values = np.full(9, -np.inf)
+    values[:scored] = 1.
+    embeddings = np.arange(18, dtype=np.float32).reshape(9, 2)
+    prepare(str(tmp_path), coco,
+            Scores(left, values, embeddings=embeddings), labelled)
+    block = dict(type=f'mmal.{selector}')
+    if selector == 'CoreSet':  # which looks at no score
+        block['start'] = 'random'
+    chosen = ask(str(tmp_path), coco, CocoOracle(pool=coco),
+                 budget=dict(size=4), selector=block)
+    assert chosen.by_score == share
+    assert chosen.at_random == (0 if share is None else 4 - 4 * share)
+    assert ('at random' in chosen.note) == (share == 0)
+    assert ('at random' in str(chosen)) == (chosen.at_random > 0)
+
+
 def test_an_unknown_selector_is_named():
     with pytest.raises(ValueError, match='active_learning.selector'):
         query(selector=dict(type='mmal.Nothing'))

@@ -325,7 +325,7 @@ def test_resnets_have_the_anchors_of_ssd300(mmdet_scope, depth):
 def test_weights_are_torchvisions_and_images_normalised_for_them(name):
     cfg = _read(name)
     assert cfg.model.backbone.init_cfg == {
-        'type': 'Pretrained', 'checkpoint': 'torchvision://vgg16'
+        'type': 'mmal.VGG16ForSSD', 'checkpoint': 'torchvision://vgg16'
     }
     norm = cfg.model.data_preprocessor
     assert norm.mean == [123.675, 116.28, 103.53]

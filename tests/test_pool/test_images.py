@@ -125,7 +125,9 @@ def test_a_folder_named_like_an_image(tmp_path):
 
 
 COLOR_TYPES = ('color', 'grayscale', 'unchanged', 'color_ignore_orientation',
-               'grayscale_ignore_orientation')
+               'grayscale_ignore_orientation', cv2.IMREAD_COLOR,
+               cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION,
+               cv2.IMREAD_UNCHANGED)
 
 
 @pytest.mark.parametrize('format', ['JPEG', 'PNG'])
@@ -134,6 +136,8 @@ COLOR_TYPES = ('color', 'grayscale', 'unchanged', 'color_ignore_orientation',
 def test_exif_rotation_is_judged_as_the_loader_loads(tmp_path, color_type,
                                                      backend, format):
     """The size that passes is the size of what training sees."""
+    if backend == 'pillow' and isinstance(color_type, int):
+        pytest.skip('numbers are flags of OpenCV')
     loader = ImageLoader(backend, color_type)
     for orientation in (1, 3, 6, 8):
         path = str(tmp_path / f'{orientation}.img')

@@ -1,6 +1,12 @@
 import pytest
 
-from mmal.reporting import Curve, Record, comparison_table, round_table
+from mmal.reporting import (
+    Curve,
+    Record,
+    comparison_table,
+    drawn_at_random,
+    round_table,
+)
 from mmal.reporting.tables import duration
 
 
@@ -89,3 +95,24 @@ def test_a_column_of_repetitions_where_there_may_be_some():
         ['2', '1,070', '–', '160']]
     assert max(map(len, (header, *rows))) <= 100
     assert 'reselected' not in round_table(Curve([old]))
+
+
+@pytest.mark.parametrize('shares, sentence, column', [
+    ((1.0, 1.0, None), '', []),
+    ((None, None, None), '', []),
+    ((0.25, 1.0, None), '1 of 2 queries drew images at random',
+     ['25%', '100%', '–']),
+    ((0.0, 0.0, None), 'No query chose an image by its score',
+     ['0%', '0%', '–']),
+])
+def test_what_was_drawn_at_random_is_said(shares, sentence, column):
+    rounds = Curve([Record(r, 40, 100, by_score=s)
+                    for r, s in enumerate(shares)])
+    said = drawn_at_random(rounds)
+    assert said.startswith(sentence) and bool(said) == bool(sentence)
+    header, _, *rows = round_table(rounds).splitlines()
+    assert header.endswith('by score') == bool(column)
+    if column:
+        assert [row.split()[-1] for row in rows] == column
+    again = Curve([Record.from_dict(r.to_dict()) for r in rounds.records])
+    assert [r.by_score for r in again.records] == list(shares)

@@ -1,11 +1,12 @@
 # SSD300 of mmdet with classes and anchors for VOC. The backbone starts from
-# torchvision's VGG16, so images are normalised as torchvision does; conv6 and
-# conv7, which it lacks, are drawn at random.
+# torchvision's VGG16, its fc6 and fc7 decimated to conv6 and conv7, so images
+# are normalised as torchvision does.
 _base_ = 'mmdet::_base_/models/ssd300.py'
 model = dict(
     data_preprocessor=dict(std=[58.395, 57.12, 57.375]),
     backbone=dict(
-        init_cfg=dict(type='Pretrained', checkpoint='torchvision://vgg16')),
+        init_cfg=dict(
+            type='mmal.VGG16ForSSD', checkpoint='torchvision://vgg16')),
     bbox_head=dict(
         type='mmal.SSDHead',
         num_classes=20,

@@ -7,6 +7,7 @@ import time
 from typing import Optional
 
 import torch
+from mmdet.evaluation import CocoMetric
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -77,7 +78,10 @@ class TrainingHook(Hook):
     def after_val_epoch(self,
                         runner: Runner,
                         metrics: Optional[dict] = None) -> None:
-        """Keep the metrics of the fully trained model."""
+        """Keep the metrics of the fully trained model; in ``metrics`` the AP
+        of one that detects nothing becomes 0."""
+        if metrics is not None:
+            add_zero_aps(metrics, runner)
         is_trained = runner.iter >= runner.max_iters
         if is_trained and is_main_process():
             write_json(_metrics_file(runner), _for_json(metrics), indent=1)
@@ -113,6 +117,31 @@ def check_finite(outputs: dict, runner: Runner) -> None:
             f'training diverged in {runner.work_dir} at epoch '
             f'{runner.epoch + 1}, iteration {runner.iter + 1}: not finite are '
             f'{terms}. {ADVICE}')
+
+
+def add_zero_aps(metrics: dict, runner: Runner) -> None:
+    """Add the APs that mmdet leaves out.
+
+    Without a single detection its ``CocoMetric`` ends with an error in the
+    log and no value, as if nobody had validated. Such a detector misses
+    every object: its AP is 0. (That of objects of one size may still be
+    undefined.)
+
+    Args:
+        metrics (dict): What validation gave; changed in place.
+        runner (Runner): Whose validation it was.
+    """
+    for metric in runner.val_loop.evaluator.metrics:
+        if not isinstance(metric, CocoMetric) or metric.format_only:
+            continue
+        for kind in ('bbox', 'segm'):
+            start = f'{metric.prefix}/{kind}_' if metric.prefix else f'{kind}_'
+            if kind not in metric.metrics or any(
+                    key.startswith(start) for key in metrics):
+                continue
+            for item in ('mAP', 'mAP_50', 'mAP_75'):
+                if item in (metric.metric_items or (item, )):
+                    metrics[start + item] = 0.0
 
 
 def _metrics_file(runner: Runner) -> str:
