@@ -1,5 +1,5 @@
 """The only place that knows of versions of other packages."""
-from . import after_import, resources, versions
+from . import after_import, find_loader, resources, versions
 
 
 def setup() -> None:
@@ -23,6 +23,7 @@ def setup() -> None:
         return
     versions.check()
     resources.register()
+    find_loader.register()
     after_import.call('mmcv', _complete_mmcv)
     after_import.call('mmengine', _complete_mmengine)
     after_import.call('torch', _let_torch_load_checkpoints)

@@ -165,6 +165,45 @@ def test_a_real_pkg_resources_is_preferred():
     assert 'deprecated as an API' not in result.stderr
 
 
+FIND_LOADER = '''
+import pkgutil
+if hasattr(pkgutil, 'find_loader'):  # as in Python 3.14
+    del pkgutil.find_loader
+'''
+FULL_MMCV = '''
+from mmengine.utils.dl_utils.misc import mmcv_full_available
+from mmcv.utils.ext_loader import check_ops_exist
+print(mmcv_full_available(), check_ops_exist())
+'''
+
+
+def test_without_find_loader_of_pkgutil():
+    assert "no attribute 'find_loader'" in run(FIND_LOADER + FULL_MMCV).stderr
+    supplied = run(FIND_LOADER + 'import mmal' + FULL_MMCV)
+    expected = run('import mmal' + FULL_MMCV)
+    assert supplied.returncode == 0, supplied.stderr
+    assert supplied.stdout == expected.stdout
+
+
+def test_find_loader_finds_what_find_spec_finds():
+    from mmal.compat.find_loader import find_loader
+    for name in ('json', 'json.decoder', 'sys'):
+        loader = importlib.util.find_spec(name).loader
+        assert type(find_loader(name)) is type(loader)
+    assert find_loader('no_such_module') is None
+    for name in ('.json', 'json.decoder.no', 'no_such_package.module'):
+        with pytest.raises(ImportError):
+            find_loader(name)
+
+
+def test_find_loader_of_python_is_left_alone():
+    code = ('import pkgutil; before = getattr(pkgutil, "find_loader", None)\n'
+            'import mmal\n'
+            'from mmal.compat.find_loader import find_loader\n'
+            'assert pkgutil.find_loader is (before or find_loader)')
+    assert run(code).returncode == 0
+
+
 def test_pkg_resources_stand_in():
     from mmal.compat.resources import Finder
     assert Finder.find_spec('pkg_resource') is None
