@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 import os.path as osp
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from typing import Optional
 
 import torch
@@ -24,6 +22,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
+from mmal.compat.quiet import quiet_log
 from mmal.dist import on_main, setup_dist
 from mmal.engine.checks import check_model, check_val
 from mmal.engine.dataset_config import innermost_dataset
@@ -356,7 +355,7 @@ def evaluate(model: nn.Module, cfg: Config, dataset: dict) -> dict:
         in [0, 1] or None without an object.
     """
     dataset = dict(dataset, pipeline=test_pipeline(cfg), test_mode=True)
-    with redirect_stdout(io.StringIO()), full_precision():
+    with quiet_log(), full_precision():
         loader = Runner.build_dataloader(
             dict(cfg.val_dataloader, dataset=dataset))
         path = absolute(dataset, dataset['ann_file'])

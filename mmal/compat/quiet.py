@@ -1,7 +1,11 @@
 """What other libraries print in every run and nobody can act on."""
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import warnings
+from collections.abc import Iterator
 
 # of mmengine's own calls of its old file client
 KNOWN_LOG_LINES = ('"FileClient" will be deprecated',
@@ -23,6 +27,24 @@ def quiet_libraries() -> None:
     # a name that mmengine knows already keeps its first arguments
     warnings.filterwarnings('ignore', message=r'.*instance named of .* has '
                             'been created, the method `get_instance`')
+
+
+@contextlib.contextmanager
+def quiet_log() -> Iterator[None]:
+    """Only warnings of mmengine's current logger inside, and nothing that is
+    printed: where a model is made or evaluated on the way."""
+    from mmengine.logging import MMLogger
+
+    # logging.disable would not reach a logger of mmengine that has logged
+    # before: it remembers what it may log
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _print_nothing(*args, **kwargs) -> None:

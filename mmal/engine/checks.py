@@ -2,16 +2,15 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
 import os.path as osp
 from typing import Optional
 
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from torch import nn
 
+from mmal.compat.quiet import quiet_log
 from mmal.models.utils import preserve_rng_state
 from mmal.pool import (
     CocoData,
@@ -148,15 +147,8 @@ def check_model(cfg: Config, dataset: dict) -> nn.Module:
             init_cfg = getattr(module, 'init_cfg', None)
             if isinstance(init_cfg, dict) and 'checkpoint' in init_cfg:
                 module.init_cfg = None
-        # A line for each parameter. logging.disable would not reach a logger
-        # of mmengine that has logged before: it remembers what it may log.
-        logger = MMLogger.get_current_instance()
-        level = logger.level
-        logger.setLevel(logging.WARNING)
-        try:
+        with quiet_log():  # a line for each parameter
             model.init_weights()
-        finally:
-            logger.setLevel(level)
     classes = classes_of(dataset)
     for name, module in model.named_modules():
         number = getattr(module, 'num_classes', None)

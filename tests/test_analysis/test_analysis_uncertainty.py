@@ -232,5 +232,7 @@ def test_shift_tool(run, tmp_path, capsys):
     assert 'More training data' in out and 'Noise N(0, 0.02), round 1' in out
     with open(path) as f:
         assert f.read().count('| change |') == 2
-    assert main([run, '--noise', '-1']) == 1
-    assert 'variance of the noise is -1' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([run, '--noise', '-1'])
+    assert "--noise: '-1' is no number of at least 0" in \
+        capsys.readouterr().err

@@ -161,7 +161,7 @@ def test_missing_package_names_the_extra(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, '__import__', refuse)
-    with pytest.raises(ImportError, match=r'mmal\[lite0\]'):
+    with pytest.raises(ImportError, match=r'mmdet-al\[lite0\]'):
         CheckpointLoader.load_checkpoint(CHECKPOINT)
 
 
