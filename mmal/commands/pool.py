@@ -63,7 +63,8 @@ def check_arguments(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read the source, write the pool, and say what is in it."""
     from mmal.fileio import write_json
-    from mmal.pool import duplicates_note, load_coco
+    from mmal.pool import load_coco
+    from mmal.pool.duplicates import duplicates_note, look_alikes_note
     from mmal.pool.formats import read_pool, recognise
     form = args.format or recognise(args.source)
     pool = read_pool(args.source, form, args.classes, args.split, args.out,
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> None:
     write_json(args.out, pool.coco)
     print(f'{args.source} is read as {form}')
     print(pool.summary(args.out))
-    twice = duplicates_note(load_coco(args.out), pool.img_prefix)
-    if twice:
-        print(twice)
+    coco = load_coco(args.out)
+    for note in (duplicates_note, look_alikes_note):
+        text = note(coco, pool.img_prefix)
+        if text:
+            print(text)

@@ -8,12 +8,17 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Optional
 
+import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from mmal.types import ImageId
 from .coco import CocoData, some
 
 _TAIL = 4096  # bytes; photos of one camera begin alike and end otherwise
+_ALIKE = 3  # bits of 144 that may differ
+_LEVELS = 6  # of 256, in the mean
+_CONTRAST = 16  # of 256
 _SHOW_PROGRESS_AFTER = 5.0  # seconds
 
 
@@ -59,6 +64,90 @@ def duplicate_photos(coco: CocoData,
     for i, path in paths.items():
         groups[known.get(path, path)].append(i)
     return [ids for ids in groups.values() if len(ids) > 1]
+
+
+def look_alikes(coco: CocoData,
+                img_prefix: str,
+                workers: int = 8) -> list[list[ImageId]]:
+    """Photos that look nearly the same: copies at another size or quality,
+    frames of a video.
+
+    Photos are compared when they are shrunk to 9 x 9 grey pixels: of the
+    signs of the 144 differences between neighbours a few may differ (a
+    difference hash), and the pixels by some levels in the mean. Photos
+    without contrast look like nothing.
+
+    Args:
+        coco (CocoData): N images.
+        img_prefix (str): The folder that ``file_name`` is relative to.
+        workers (int): Threads that read.
+
+    Returns:
+        list[list[int | str]]: The ids of photos that look alike, in the order
+        of the file; each image is in one list at most. Equal files are among
+        them.
+    """
+    ids = coco.ids
+    paths = [osp.join(img_prefix, coco.images[i]['file_name']) for i in ids]
+    with ThreadPoolExecutor(max(1, workers)) as threads:
+        small = list(tqdm(
+            threads.map(_shrunk, paths), total=len(paths),
+            desc='comparing photos', unit='img', delay=_SHOW_PROGRESS_AFTER))
+    seen = [n for n, pixels in enumerate(small) if pixels is not None]
+    if not seen:
+        return []
+    pixels = np.stack([small[n] for n in seen])
+    bits = np.concatenate(
+        [(np.diff(pixels, axis=axis) > 0).reshape(len(seen), -1)
+         for axis in (1, 2)], axis=1)
+
+    # Of one part more than bits may differ, one at least is equal: only
+    # photos that share a part are compared.
+    first = np.arange(len(seen))
+    for part in np.array_split(np.arange(bits.shape[1]), _ALIKE + 1):
+        packed = np.packbits(bits[:, part], axis=1)
+        _, group, sizes = np.unique(
+            packed, axis=0, return_inverse=True, return_counts=True)
+        order = np.argsort(group.ravel(), kind='stable')
+        for rows in np.split(order, np.cumsum(sizes)[:-1]):
+            for n, row in enumerate(rows[:-1]):
+                others = rows[n + 1:]
+                alike = (bits[others] != bits[row]).sum(1) <= _ALIKE
+                alike &= np.abs(pixels[others] - pixels[row]).mean(
+                    (1, 2)) <= _LEVELS
+                for other in others[alike]:
+                    # both, and all that look like them, under the first one
+                    low, high = sorted((first[row], first[other]))
+                    if low != high:
+                        first[first == high] = low
+    groups = defaultdict(list)
+    for n, leader in zip(seen, first):
+        groups[leader].append(ids[n])
+    return [same for same in groups.values() if len(same) > 1]
+
+
+def _shrunk(path: str) -> Optional[np.ndarray]:
+    """A photo as 9 x 9 grey pixels, int16; None if they are all alike."""
+    try:
+        with Image.open(path) as image:
+            image.draft('L', (72, 72))  # JPEG at a fraction of its size
+            pixels = np.asarray(
+                image.convert('L').resize((9, 9), Image.BOX), np.int16)
+    except Exception:  # whoever reads the pool says what is wrong
+        return None
+    return pixels if np.ptp(pixels) >= _CONTRAST else None
+
+
+def look_alikes_note(coco: CocoData, img_prefix: str) -> Optional[str]:
+    """A sentence on :func:`look_alikes`; None if there are none."""
+    groups = look_alikes(coco, img_prefix)
+    if not groups:
+        return None
+    examples = some((' and '.join(
+        coco.images[i]['file_name'] for i in ids[:2]) for ids in groups), 3)
+    return (f'{sum(map(len, groups)):,} photos look nearly like another one, '
+            f'in {len(groups):,} groups: {examples}. Copies, or frames of a '
+            'video: one of each may be enough to label.')
 
 
 def duplicates_note(coco: CocoData, img_prefix: str) -> Optional[str]:

@@ -2,11 +2,19 @@
 import os
 import tempfile
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from mmal.pool import duplicate_photos, duplicates_note
 from mmal.pool.coco import parse_coco
+from mmal.pool.duplicates import (
+    duplicate_photos,
+    duplicates_note,
+    look_alikes,
+    look_alikes_note,
+)
 
 # ends that are alike, sizes that are alike, and files that are equal
 CONTENTS = [b'', b'a', b'b', b'x' * 6000, b'y' + b'x' * 5999,
@@ -51,3 +59,36 @@ def test_the_note_says_which(tmp_path):
     note = duplicates_note(coco_of(['a.jpg', 'c.jpg', 'b.jpg']), str(tmp_path))
     assert 'pool.json lists 1 photos' in note and 'a.jpg (ids 0, 2)' in note
     assert duplicates_note(coco_of(['a.jpg', 'c.jpg']), str(tmp_path)) is None
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Five pictures of soft blobs, and copies of the first in other forms."""
+    draw = np.random.default_rng(0)
+
+    def picture():
+        coarse = draw.integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        return Image.fromarray(coarse).resize((320, 240), Image.BICUBIC)
+
+    for n in range(5):
+        picture().save(tmp_path / f'{n}.png')
+    first = Image.open(tmp_path / '0.png')
+    first.save(tmp_path / 'quality.jpg', quality=40)
+    first.resize((160, 120)).save(tmp_path / 'small.png')
+    brighter = np.asarray(first, np.int16) + 3
+    Image.fromarray(brighter.clip(0, 255).astype(np.uint8)).save(
+        tmp_path / 'brighter.png')
+    first.transpose(Image.FLIP_LEFT_RIGHT).save(tmp_path / 'mirrored.png')
+    for name in ('grey', 'white'):  # nothing to tell them by
+        Image.new('RGB', (64, 64), name).save(tmp_path / f'{name}.png')
+    return tmp_path
+
+
+def test_copies_in_another_form_look_alike(photos):
+    names = sorted(p.name for p in photos.iterdir()) + ['missing.jpg']
+    groups = look_alikes(coco_of(names), str(photos))
+    assert [[names[i] for i in ids] for ids in groups] == [
+        ['0.png', 'brighter.png', 'quality.jpg', 'small.png']]
+    note = look_alikes_note(coco_of(names), str(photos))
+    assert '4 photos look nearly like another one, in 1 groups' in note
+    assert look_alikes(coco_of(['1.png', 'missing.jpg']), str(photos)) == []
