@@ -30,7 +30,8 @@ from mmal.reporting import (
     write_report,
 )
 from mmal.types import ImageId
-from .fingerprint import digest, fingerprint
+from .environment import environment
+from .fingerprint import differences, digest, fingerprint
 from .inputs import RunInputs, read_inputs, trained_counts
 from .lease import release_lease
 from .lock import lock_data, lock_run_dir
@@ -357,11 +358,16 @@ def _open_state(work: WorkDir, inputs: RunInputs, resume: bool,
         if state.config_hash != config_hash:
             state.config_hash = config_hash
             news.append('the config was changed')
+        elsewhere = differences(state.environment, environment())
+        if state.environment and elsewhere:
+            news.append('it goes on in another environment, which may change '
+                        f'its numbers: {"; ".join(elsewhere)}')
         state.add_notes(news)
     else:
         state = RunState(work, Pool(inputs.coco.ids), config_hash,
                          inputs.settings.seed)
         state.commit(inputs.initial_ids, inputs.unreadable, '')
+    state.environment = environment()
     # The state comes first: a kill before the record is written finds the
     # same news again, and notes them once.
     on_main(state.save)

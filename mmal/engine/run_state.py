@@ -18,6 +18,8 @@ class RunState:
         seed (int): The run's seed.
         stopped (str, optional): Why the run is over.
         notes (list[str], optional): Remarks for the report.
+        environment (dict, optional): Processes, versions and the like that
+            it was last run with.
     """
 
     def __init__(self,
@@ -26,13 +28,15 @@ class RunState:
                  config_hash: str,
                  seed: int,
                  stopped: Optional[str] = None,
-                 notes: Optional[list[str]] = None) -> None:
+                 notes: Optional[list[str]] = None,
+                 environment: Optional[dict] = None) -> None:
         self.work = work
         self.pool = pool
         self.config_hash = config_hash
         self.seed = seed
         self.stopped = stopped
         self.notes = notes or []
+        self.environment = environment or {}
         self.news: list[str] = []  # since the run was last seen
 
     @property
@@ -67,7 +71,8 @@ class RunState:
             self.config_hash,
             self.seed,
             self.stopped,
-            notes=self.notes)
+            notes=self.notes,
+            environment=self.environment)
 
     @classmethod
     def load(cls, work: WorkDir, ids: list) -> RunState:
@@ -79,4 +84,5 @@ class RunState:
         """
         state = State.load(work.state)
         return cls(work, Pool.from_state(state, ids), state.config_hash,
-                   state.seed, state.stopped, state.meta.get('notes'))
+                   state.seed, state.stopped, state.meta.get('notes'),
+                   state.meta.get('environment'))

@@ -593,6 +593,23 @@ def test_data_that_were_changed_are_seen_on_resume(own_data, tmp_path):
     ActiveLearner(cfg, resume=True)  # what was taken over is the truth now
 
 
+@pytest.mark.run
+def test_another_environment_is_noted(data, tmp_path):
+    cfg = config(data, tmp_path, rounds=1)
+    ActiveLearner(copy.deepcopy(cfg)).run()
+    path = tmp_path / 'work' / 'state.json'
+    state = json.loads(path.read_text())
+    assert state['meta']['environment']['processes'] == 1
+    ActiveLearner(copy.deepcopy(cfg), resume=True).run()
+    assert json.loads(path.read_text())['meta'] == state['meta']
+    state['meta']['environment'].update(processes=4, torch='1.0')
+    path.write_text(json.dumps(state))
+    ActiveLearner(cfg, resume=True).run()
+    note, = json.loads(path.read_text())['meta']['notes']
+    assert 'round 0: it goes on in another environment' in note
+    assert 'processes: 4 -> 1; torch: 1.0 -> ' in note
+
+
 def test_names_that_are_addresses_are_one_error(own_data, tmp_path):
     edit(own_data, lambda c: [i.update(
         file_name='http://host/' + i['file_name']) for i in c['images']])
