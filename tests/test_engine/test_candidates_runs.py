@@ -6,7 +6,6 @@ from collections import Counter
 import numpy as np
 import pytest
 from helpers.forks import fork_two
-from helpers.mdn_runs import tool
 from helpers.runs import (
     LAUNCHER,
     SELECT,
@@ -20,6 +19,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner.loops import EpochBasedTrainLoop
 
+from mmal.commands.select import load_model
 from mmal.engine import ActiveLearner
 from mmal.engine.inputs import read_inputs
 from mmal.engine.query_result import QueryResult
@@ -167,7 +167,7 @@ def single(whole, mmdet_scope):
     config, work_dir = whole
     last = os.path.join(work_dir, 'round_01')
     cfg = Config.fromfile(config)
-    model = tool('al_select.py').load_model(
+    model = load_model(
         cfg, os.path.join(last, 'epoch_2.pth'))
     return cfg, model, os.path.join(last, 'labelled.json')
 
