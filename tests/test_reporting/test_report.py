@@ -153,6 +153,18 @@ def test_missing_and_broken_files_do_not_stop_it(run, name):
     assert 'Could not be read' not in page(run)
 
 
+@pytest.mark.parametrize('name', [
+    'curve.json', 'state.json', 'round_00/selected.json',
+    'round_01/labelled.json', 'round_01/unlabelled.json'
+])
+@pytest.mark.parametrize('content', ['', '[1, 2]', '{"rounds": 3, "ids": 3, '
+                                     '"images": 3, "annotations": [3]}'])
+def test_files_of_another_form_do_not_stop_it(run, name, content):
+    with open(os.path.join(run, name), 'w') as f:
+        f.write(content)
+    assert f'Could not be read: {name}' in page(run)
+
+
 def test_empty_folder_and_no_folder(tmp_path):
     assert 'No round is finished yet.' in page(str(tmp_path))
     with pytest.raises(FileNotFoundError, match='no work folder'):
