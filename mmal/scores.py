@@ -166,7 +166,9 @@ class Scores:
                 unreadable=dict(
                     zip(arrays['bad_ids'].tolist(),
                         arrays['bad_reasons'].tolist())))
-        except OSError:
+        except OSError as e:  # of an open file it does not say which
+            if e.filename is None and e.errno is not None:
+                raise OSError(e.errno, e.strerror, path) from e
             raise
         except Exception as e:  # zip files break in many ways
             reason = f'{type(e).__name__}: {e}'
