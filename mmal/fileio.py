@@ -18,6 +18,8 @@ import numpy as np
 
 _SUFFIX = '.mmal.tmp'
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OF_THE_DISK = (*_OUT_OF_SPACE, errno.EIO, errno.EROFS, errno.EACCES,
+                errno.EPERM)
 
 
 @contextlib.contextmanager
@@ -65,12 +67,16 @@ def atomic_write(path: str) -> Iterator[BinaryIO]:
                 os.close(fd)
     except OSError as e:
         _discard(tmp)
-        if e.errno in _OUT_OF_SPACE:
-            raise OSError(
-                e.errno, f'{os.strerror(e.errno)} while writing {path}. '
-                'Nothing was lost: free some space and run the same command '
-                'with --resume') from e
-        raise
+        # what has a name of its own may be a file that was read meanwhile
+        is_ours = e.filename is None or e.filename == tmp or \
+            folder.startswith(osp.abspath(str(e.filename)))
+        if e.errno not in _OF_THE_DISK or not is_ours:
+            raise
+        advice = ('free some space' if e.errno in _OUT_OF_SPACE else
+                  'see that this place can be written to')
+        raise OSError(
+            e.errno, f'{e.strerror} while writing {path}. Nothing was '
+            f'lost: {advice} and run the same command with --resume') from e
     except BaseException:  # Ctrl-C too
         _discard(tmp)
         raise
@@ -106,11 +112,14 @@ def read_json(path: str) -> Any:
 
     Raises:
         FileNotFoundError: If there is no such file.
+        OSError: If it cannot be read; the message names it.
         ValueError: If it is not valid JSON; the message gives the position.
     """
     with open(path, encoding='utf-8') as f:
         try:
             return json.load(f)
+        except OSError as e:  # of an open file it does not say which
+            raise OSError(e.errno, e.strerror, path) from e
         except (json.JSONDecodeError, UnicodeDecodeError) as e:
             raise ValueError(
                 f'{path} is not valid JSON ({e}). It may be cut off or not a '

@@ -139,24 +139,45 @@ class Scores:
 
         Embeddings are memory-mapped; None if their file is gone or has
         another shape.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            OSError: If the disk cannot read it.
+            ValueError: If it is damaged.
         """
-        with np.load(path, allow_pickle=False) as z:
-            columns = {k[4:]: z[k] for k in z.files if k.startswith('col_')}
+        try:
+            with np.load(path, allow_pickle=False) as z:
+                arrays = {key: z[key] for key in z.files}
+            columns = {k[4:]: v for k, v in arrays.items()
+                       if k.startswith('col_')}
             # Their file may have been written anew since, for another pool.
             embeddings = None
-            if 'embeddings_shape' in z:
+            if 'embeddings_shape' in arrays:
                 embeddings = open_rows(embeddings_path(path))
                 if embeddings is not None and \
-                        embeddings.shape != tuple(z['embeddings_shape']):
+                        embeddings.shape != tuple(arrays['embeddings_shape']):
                     embeddings = None
             return cls(
-                ids=z['ids'].tolist(),
-                values=z['values'],
-                tiebreak=z['tiebreak'],
+                ids=arrays['ids'].tolist(),
+                values=arrays['values'],
+                tiebreak=arrays['tiebreak'],
                 columns=columns,
                 embeddings=embeddings,
                 unreadable=dict(
-                    zip(z['bad_ids'].tolist(), z['bad_reasons'].tolist())))
+                    zip(arrays['bad_ids'].tolist(),
+                        arrays['bad_reasons'].tolist())))
+        except OSError as e:  # of an open file it does not say which
+            if e.filename is None and e.errno is not None:
+                raise OSError(e.errno, e.strerror, path) from e
+            raise
+        except Exception as e:  # zip files break in many ways
+            reason = f'{type(e).__name__}: {e}'
+            if 'allow_pickle' in reason:  # advice that nobody should take
+                reason = 'it holds python objects, which mmal never writes'
+            raise ValueError(
+                f'{path} holds no whole scores ({reason}). Restore it from a '
+                'copy; a query that is not done scores again with '
+                '--resume.') from e
 
     def __getstate__(self) -> dict:
         """Memory-mapped embeddings travel as the name of their file."""

@@ -108,6 +108,46 @@ def test_a_file_where_a_folder_is_needed(path):
     assert _content(path) == OLD
 
 
+@pytest.mark.parametrize('code', [
+    errno.EIO, errno.EROFS, errno.EACCES, errno.EFBIG])
+def test_an_error_of_the_disk_names_the_file(tmp_path, monkeypatch, code):
+    path = str(tmp_path / 'a.json')
+    write_json(path, 1)
+
+    def fail(*args):
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr('os.fsync', fail)
+        with pytest.raises(OSError, match='Nothing was lost.*--resume') as e:
+            write_json(path, 2)
+    assert e.value.errno == code and path in str(e.value)
+    assert os.strerror(code) in str(e.value)
+    assert read_json(path) == 1 and os.listdir(tmp_path) == ['a.json']
+
+
+def test_an_error_of_another_file_keeps_its_name(tmp_path):
+    path = str(tmp_path / 'a.json')
+    for other in ('/somewhere/b.json', str(tmp_path / 'b.json')):
+        with pytest.raises(OSError) as e:
+            with atomic_write(path):
+                raise OSError(errno.EIO, 'Input/output error', other)
+        assert e.value.filename == other and path not in str(e.value)
+
+
+def test_a_read_that_fails_names_the_file(tmp_path, monkeypatch):
+    path = str(tmp_path / 'a.json')
+    write_json(path, 1)
+
+    def fail(*args, **kwargs):
+        raise OSError(errno.EIO, 'Input/output error')
+
+    monkeypatch.setattr('json.load', fail)
+    with pytest.raises(OSError, match='Input/output error') as e:
+        read_json(path)
+    assert e.value.filename == path
+
+
 @pytest.mark.parametrize('call', ['write', 'fsync', 'mkdir'])
 @pytest.mark.parametrize('code', [errno.ENOSPC, errno.EDQUOT])
 def test_full_disk_is_explained(path, monkeypatch, call, code):

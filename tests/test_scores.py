@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,31 @@ def test_file_round_trip(tmp_path, ids):
     np.testing.assert_array_equal(loaded.tiebreak, scores.tiebreak)
     np.testing.assert_array_equal(loaded.columns['parts'], np.ones((3, 2)))
     assert loaded.embeddings.dtype == np.float32
+
+
+def test_damaged_files_are_named(tmp_path):
+    path = str(tmp_path / 'scores.npz')
+    make().save(path)
+    with open(path, 'rb') as f:
+        content = f.read()
+    flipped = bytearray(content)
+    flipped[content.index(b'values.npy') + 150] ^= 255
+    for damaged in (b'', content[:50], content[:-30], bytes(flipped),
+                    b'no zip file at all'):
+        with open(path, 'wb') as f:
+            f.write(damaged)
+        with pytest.raises(ValueError, match='scores.npz holds no whole'):
+            Scores.load(path)
+    for arrays in (dict(ids=np.arange(3)),
+                   dict(ids=np.array([{}, {}], object)),
+                   dict(ids=np.arange(3), values=np.zeros(2),
+                        tiebreak=np.zeros(3), bad_ids=[], bad_reasons=[])):
+        np.savez(path, **arrays)
+        with pytest.raises(ValueError, match='scores.npz holds no whole'):
+            Scores.load(path)
+    os.unlink(path)
+    with pytest.raises(FileNotFoundError):
+        Scores.load(path)
 
 
 def test_without_optional_parts(tmp_path):

@@ -81,7 +81,8 @@ def run_command(command: ModuleType, name: str, argv: Sequence[str]) -> int:
             command.check_arguments(args)
         except ValueError as e:
             parser.error(str(e))
-    return run_or_explain(lambda: command.run(args), name)
+    return run_or_explain(lambda: command.run(args), name,
+                          resumable=hasattr(args, 'resume'))
 
 
 def _run(name: str, package: ModuleType, names: Sequence[str],

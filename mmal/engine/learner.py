@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from mmal.dist import on_main
-from mmal.fileio import discard_leftovers, read_json
+from mmal.fileio import discard_leftovers
 from mmal.pool import (
     DataRecord,
     ImageFiles,
@@ -30,12 +30,14 @@ from mmal.reporting import (
     write_report,
 )
 from mmal.types import ImageId
+from .curve_recovery import load_curve
 from .environment import environment
 from .fingerprint import differences, digest, fingerprint
 from .inputs import RunInputs, read_inputs, trained_counts
 from .lease import release_lease
 from .lock import lock_data, lock_run_dir
 from .members import train_members
+from .metrics_file import read_metrics
 from .query_result import QueryResult
 from .rehearsal import rehearse
 from .round_config import round_config, run_name, scoring_splits
@@ -98,6 +100,7 @@ class ActiveLearner:
         for note in [*self.inputs.notes, *self.state.news]:
             self.logger.warning(note)
         on_main(self._write_val)
+        on_main(self._restore_curve)
 
     def run(self) -> str:
         """Run to the end.
@@ -110,11 +113,15 @@ class ActiveLearner:
         """
         try:
             if self.state.stopped is not None:
-                # a finished run goes on if it was given more rounds
-                path = self.work.round(self.state.round).metrics
-                metrics = on_main(
-                    lambda: read_json(path) if osp.exists(path) else {})
-                self.state.stopped = self._stop_reason(metrics)
+                # a finished run goes on if it was given more rounds, and its
+                # last round is validated again where nothing tells its value
+                folder = self.work.round(self.state.round)
+                metrics, checkpoint = on_main(
+                    lambda: (read_metrics(folder), folder.latest_checkpoint()))
+                self.state.stopped = self._stop_reason(metrics or {})
+                if metrics is None and checkpoint and \
+                        self.cfg.get('val_dataloader'):
+                    self.state.stopped = None
             if self.state.stopped is not None:
                 on_main(self._show_curve)
             while self.state.stopped is None:
@@ -293,7 +300,8 @@ class ActiveLearner:
             self.logger.warning(f'Unreadable: {image}')
 
     def _write_curve(self, record: Record) -> None:
-        curve = Curve.load(self.work.curve, missing_ok=True)
+        curve = load_curve(self.work, record.round, self.state.pool,
+                           self.inputs)
         before = {r.round: r for r in curve.records}.get(record.round)
         if before and record.train_seconds is None:
             record.train_seconds = before.train_seconds
@@ -303,6 +311,17 @@ class ActiveLearner:
         curve.img_prefix = self.inputs.img_prefix
         curve.save(self.work.curve)
         self._show_curve()
+
+    def _restore_curve(self) -> None:
+        """Make again what is lost of the rounds that are done."""
+        done = self.state.round + (self.state.stopped is not None)
+        if not done:
+            return
+        curve = load_curve(self.work, done, self.state.pool, self.inputs)
+        curve.stopped = self.state.stopped
+        curve.note = '; '.join(self.state.notes)
+        curve.img_prefix = self.inputs.img_prefix
+        curve.save(self.work.curve)
 
     def _show_curve(self) -> None:
         self.logger.info('\n' + round_table(Curve.load(self.work.curve)))

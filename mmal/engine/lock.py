@@ -67,9 +67,9 @@ def lock_run_dir(work: WorkDir,
 
 
 def _refuse_changes(work: WorkDir, fingerprint: dict) -> None:
-    changed = ['its identity.json is missing']
-    if osp.exists(work.identity):
-        changed = differences(read_json(work.identity), fingerprint)
+    before = _read_identity(work)
+    changed = differences(before, fingerprint) if before else [
+        'its identity.json, which would tell what, is missing or damaged']
     shown = '\n  '.join(changed[:10])
     more = f'\n  … {len(changed) - 10} more' if len(changed) > 10 else ''
     raise ValueError(
@@ -83,13 +83,22 @@ def _forget_scores(work: WorkDir, round: int, fingerprint: dict) -> None:
 
     Scores stay where only what comes after them was changed.
     """
-    old = read_json(work.identity) if osp.exists(work.identity) else {}
-    changed = differences(old, fingerprint)
+    changed = differences(_read_identity(work), fingerprint)
     still_valid = changed and all(
         c.startswith(_AFTER_SCORES) for c in changed)
     scores = work.round(round).scores
     if osp.exists(scores) and not still_valid:
         os.unlink(scores)
+
+
+def _read_identity(work: WorkDir) -> dict:
+    """What the config hash was made of; empty where nobody can tell, since
+    the file only names what differs."""
+    try:
+        content = read_json(work.identity)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def lock_data(work: WorkDir, now: DataRecord, coco: CocoData, prefix: str,

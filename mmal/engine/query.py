@@ -1,6 +1,7 @@
 """One query: score the candidates, choose, and say what was chosen."""
 from __future__ import annotations
 
+import logging
 import math
 import os
 import os.path as osp
@@ -145,16 +146,23 @@ class Query:
         """Those of an interrupted query, or new ones."""
 
         def load() -> Optional[Scores]:
+            candidates = set(data.ids(self._split))
             try:
                 scores = Scores.load(folder.scores)
-            except FileNotFoundError:
+                lacking = candidates.difference(scores.ids, scores.unreadable)
+                if lacking:
+                    raise ValueError(f'{folder.scores} has no score of '
+                                     f'{len(lacking):,} images.')
+            except (FileNotFoundError, ValueError) as e:
+                if isinstance(e, ValueError):
+                    print_log(f'{e} All images are scored again now.',
+                              'current', logging.WARNING)
                 # embeddings are of the same model: they are not of this one
                 with suppress(FileNotFoundError):
                     os.unlink(folder.embeddings_labelled)
                 return None
             # images may have disappeared since
-            left = set(data.ids(self._split))
-            kept = np.array([i in left for i in scores.ids], dtype=bool)
+            kept = np.array([i in candidates for i in scores.ids], dtype=bool)
             return scores if kept.all() else scores.take(kept)
 
         scores = on_main(load)

@@ -112,6 +112,13 @@ class RoundDir:
         ]
         return [path for _, path in sorted(steps, reverse=True)]
 
+    def scalar_logs(self) -> list[str]:
+        """mmengine's logs of losses and metrics, one of each start of the
+        training, the newest first."""
+        paths = (osp.join(self.path, name, 'vis_data', 'scalars.json')
+                 for name in sorted(_names_in(self.path), reverse=True))
+        return [path for path in paths if osp.isfile(path)]
+
     def latest_checkpoint(self) -> Optional[str]:
         """The newest checkpoint that is whole, or None.
 

@@ -263,7 +263,16 @@ class ManualOracle(BaseOracle):
 
     def _load_accepted(self) -> CocoData:
         if osp.exists(self.files.accepted):
-            return load_coco(self.files.accepted)
+            try:
+                return load_coco(self.files.accepted)
+            except ValueError as e:
+                raise ValueError(
+                    f'{self.files.accepted}, which holds the labels taken '
+                    f'over so far, is damaged: {e} Restore it from a copy. '
+                    'Without one remove it and run again with --resume: the '
+                    f'labels of all rounds are then read from '
+                    f'{self.files.labels}, which must list all their '
+                    'images.') from e
         return CocoData(self.files.accepted, {}, {}, self.pool.categories)
 
     def _save_accepted(self, before: CocoData, ids: Iterable[ImageId],

@@ -94,10 +94,22 @@ class Record:
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Record:
-        """Inverse of :meth:`to_dict`; the efficiency is computed anew."""
+        """Inverse of :meth:`to_dict`; the efficiency is computed anew.
+
+        Raises:
+            TypeError, AttributeError: If it is no record.
+        """
         # what is computed, and keys of other versions, are passed over
         names = cls.__dataclass_fields__
-        return cls(**{k: v for k, v in entry.items() if k in names})
+        record = cls(**{k: v for k, v in entry.items() if k in names})
+        for name in ('round', 'images', 'boxes'):
+            if type(getattr(record, name)) is not int:
+                raise TypeError(f'{name} is {getattr(record, name)!r}')
+        for name in ('train_seconds', 'query_seconds', 'reselected',
+                     'by_score'):
+            if type(getattr(record, name)) not in (int, float, type(None)):
+                raise TypeError(f'{name} is {getattr(record, name)!r}')
+        return record
 
 
 @dataclass
@@ -209,8 +221,8 @@ class Curve:
         path = _file(path)
         if missing_ok and not osp.exists(path):
             return cls()
-        content = read_json(path)
         try:
+            content = read_json(path)
             return cls(
                 records=[Record.from_dict(r) for r in content['rounds']],
                 stopped=content.get('stopped'),
@@ -218,9 +230,9 @@ class Curve:
                 img_prefix=content.get('img_prefix'))
         except (KeyError, TypeError, AttributeError, ValueError) as e:
             raise ValueError(
-                f'{path} is no learning curve ({type(e).__name__}: {e}). '
-                'Delete it: the next run with --resume writes it again '
-                'from round to round.') from e
+                f'{path} is no learning curve ({type(e).__name__}: '
+                f'{e.__cause__ or e}). The run makes it again when it is '
+                'started with --resume.') from e
 
 
 def _file(path: str) -> str:

@@ -28,7 +28,8 @@ _ENDINGS = {
 
 def write_report(work_dir: str,
                  img_prefix: Optional[str] = None,
-                 thumbnails: int = 12) -> str:
+                 thumbnails: int = 12,
+                 outside_images: bool = False) -> str:
     """Write ``report.html`` and ``curve.png`` into a work folder.
 
     The page is one file without scripts, and depends on the files of the
@@ -40,6 +41,10 @@ def write_report(work_dir: str,
             ``img_prefix`` of ``curve.json``; without either the page has no
             pictures of images.
         thumbnails (int): Most pictures to show per query.
+        outside_images (bool): Show also images whose names lead out of that
+            folder (absolute ones, or with ``..``). Names come from the COCO
+            file, which may be another person's, and the page may be sent to
+            others: by default such an image is listed by its name alone.
 
     Returns:
         str: The path of the page.
@@ -54,13 +59,15 @@ def write_report(work_dir: str,
         img_prefix = contents.curve.img_prefix
     if len(contents.curve):
         plot_curves(contents.curve, work.curve_picture)
-    write_text(work.report, render(contents, img_prefix, thumbnails))
+    write_text(work.report, render(contents, img_prefix, thumbnails,
+                                   outside_images))
     return work.report
 
 
 def render(contents: Contents,
            img_prefix: Optional[str] = None,
-           thumbnails: int = 12) -> str:
+           thumbnails: int = 12,
+           outside_images: bool = False) -> str:
     """The page as text; see :func:`write_report`."""
     # names of files and classes come from others: they are escaped, and a
     # name that the template misspells is an error
@@ -84,6 +91,12 @@ def render(contents: Contents,
               for query in contents.chosen
               if query.note and query.note not in curve.note]
     notes += [f'Could not be read: {p}' for p in contents.problems]
+    queries = [_query_entry(query, img_prefix, thumbnails, outside_images)
+               for query in contents.chosen]
+    outside = sum(query['outside'] for query in queries)
+    if outside:
+        notes.append(f'{amount(outside, "image")} not shown: by name they are '
+                     f'outside of the image folder {img_prefix}.')
     return environment.get_template('report.html').render(
         name=contents.name,
         summary=summarise(curve),
@@ -91,8 +104,7 @@ def render(contents: Contents,
         picture=picture,
         header=header,
         rows=rows,
-        queries=[_query_entry(query, img_prefix, thumbnails)
-                 for query in contents.chosen],
+        queries=queries,
         unreadable=contents.unreadable,
         settings=contents.settings,
         amount=amount,
@@ -131,7 +143,7 @@ def _from_to(first: str, last: str) -> str:
 
 
 def _query_entry(chosen: Chosen, img_prefix: Optional[str],
-                 thumbnails: int) -> dict[str, Any]:
+                 thumbnails: int, outside_images: bool) -> dict[str, Any]:
     """A query as the template shows it."""
     # every image is listed, the first ones are shown
     images = [{
@@ -141,15 +153,34 @@ def _query_entry(chosen: Chosen, img_prefix: Optional[str],
         'boxes': None if image.labels is None else len(image.labels),
         'reselected': image.reselected
     } for image in chosen.images]
+    outside = 0
     for image, shown in zip(chosen.images[:thumbnails], images):
         if img_prefix is not None and image.file_name:
             path = osp.join(img_prefix, image.file_name)
-            shown['picture'] = thumbnail(path, image.labels or [])
+            if outside_images or _is_inside(path, img_prefix):
+                shown['picture'] = thumbnail(path, image.labels or [])
+            else:
+                outside += 1
     return {
         'round': chosen.round,
         'images': images,
         'new': sum(not i['reselected'] for i in images),
         'boxes': chosen.boxes,
         'classes': chosen.classes,
-        'pictures': [i for i in images if i.get('picture')]
+        'pictures': [i for i in images if i.get('picture')],
+        'outside': outside
     }
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    """Whether a path leads into a folder, by its words.
+
+    Links are followed, for data sets are often made of them: who can put a
+    link into the folder could put the image there as well.
+    """
+    # behind a link, .. leads elsewhere than the words say
+    below = path.removeprefix(folder)
+    if '..' in below.replace(osp.sep, '/').split('/'):
+        return False
+    folder = osp.join(osp.abspath(folder), '')
+    return osp.abspath(path).startswith(folder)

@@ -115,12 +115,15 @@ def read_work_folder(work_dir: str) -> Contents:
 
     # The newest file that can be read has the images of all rounds before.
     numbers = work.round_numbers()
-    labelled = next(
-        filter(None, (files.read_object(work.round(n).labelled)
-                      for n in reversed(numbers))), {})
-    images = _labelled_images(labelled)
-    queries = (_read_chosen(files, work, n, images) for n in numbers)
-    contents.chosen = [query for query in queries if query is not None]
+    images = next(
+        filter(None, (files.read(
+            work.round(n).labelled, lambda p: _labelled_images(read_json(p)))
+            for n in reversed(numbers))), {})
+    contents.chosen = [
+        query for query in (files.read(
+            work.round(n).selected,
+            partial(_read_chosen, files=files, work=work, number=n,
+                    images=images)) for n in numbers) if query is not None]
     return contents
 
 
@@ -144,23 +147,16 @@ class _LenientReader:
             return load(path)
         except Exception as e:  # a config is python code, which raises all
             name = osp.relpath(path, self.folder)
-            self.problems.append(f'{name}: {e}')
+            reason = e if isinstance(e, (ValueError, OSError)) else \
+                f'of another form ({type(e).__name__}: {e})'
+            self.problems.append(f'{name}: {reason}')
             return None
 
-    def read_object(self, path: str) -> dict:
-        """A JSON object; empty if the file is missing or broken."""
-        content = self.read(path, read_json)
-        if content is not None and not isinstance(content, dict):
-            name = osp.relpath(path, self.folder)
-            self.problems.append(f'{name}: not an object')
-        return content if isinstance(content, dict) else {}
 
-
-def _read_chosen(files: _LenientReader, work: WorkDir, number: int,
+def _read_chosen(path: str, files: _LenientReader, work: WorkDir, number: int,
                  images: Mapping[ImageId, ChosenImage]) -> Optional[Chosen]:
-    """What the query of a round chose; None if it made none."""
-    folder = work.round(number)
-    selected = files.read_object(folder.selected)
+    """What the query of a round chose; None if nothing."""
+    selected = read_json(path)
     if not selected:
         return None
     ids = selected.get('ids') or []
@@ -169,11 +165,11 @@ def _read_chosen(files: _LenientReader, work: WorkDir, number: int,
     reselected = set(selected.get('reselected') or ())
     if any(i not in images for i in ids):
         # chosen in the last query: people have yet to label them
-        candidates = files.read_object(folder.unlabelled)
-        images = {
-            **{i['id']: ChosenImage(i['id'], i.get('file_name'))
-               for i in candidates.get('images', [])}, **images
-        }
+        candidates = files.read(
+            work.round(number).unlabelled,
+            lambda p: {i['id']: ChosenImage(i['id'], i.get('file_name'))
+                       for i in read_json(p).get('images', [])}) or {}
+        images = {**candidates, **images}
     chosen = [
         replace(
             images.get(image_id, ChosenImage(image_id)),

@@ -1,4 +1,5 @@
 import json
+import os
 import os.path as osp
 
 import pytest
@@ -148,6 +149,20 @@ class TestManualOracle:
         with pytest.raises(LabelsPending):
             oracle.annotate([4, 5])
         assert read_json(oracle.files.accepted)['annotations'][0]['id'] == 1
+
+    def test_damaged_labels_are_named_and_read_again(self, oracle):
+        self._label(oracle, [_image(4)], [_box(1, 4)])
+        before = oracle.annotate([4])
+        path = oracle.files.accepted
+        for content in ('', '{"images": [', '[3]'):
+            with open(path, 'w') as f:
+                f.write(content)
+            with pytest.raises(ValueError, match='--resume') as e:
+                oracle.annotate([4])
+            assert path in str(e.value)
+            assert oracle.files.labels in str(e.value)
+        os.unlink(path)
+        assert oracle.annotate([4]) == before
 
     def test_some_images_are_missing(self, oracle):
         self._label(oracle, [_image(4)], [_box(1, 4)])

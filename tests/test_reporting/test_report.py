@@ -153,6 +153,18 @@ def test_missing_and_broken_files_do_not_stop_it(run, name):
     assert 'Could not be read' not in page(run)
 
 
+@pytest.mark.parametrize('name', [
+    'curve.json', 'state.json', 'round_00/selected.json',
+    'round_01/labelled.json', 'round_01/unlabelled.json'
+])
+@pytest.mark.parametrize('content', ['', '[1, 2]', '{"rounds": 3, "ids": 3, '
+                                     '"images": 3, "annotations": [3]}'])
+def test_files_of_another_form_do_not_stop_it(run, name, content):
+    with open(os.path.join(run, name), 'w') as f:
+        f.write(content)
+    assert f'Could not be read: {name}' in page(run)
+
+
 def test_empty_folder_and_no_folder(tmp_path):
     assert 'No round is finished yet.' in page(str(tmp_path))
     with pytest.raises(FileNotFoundError, match='no work folder'):
@@ -235,3 +247,58 @@ def test_a_state_of_another_version_is_named(run):
 
 def test_unreadable_images_have_their_heading(run):
     assert '<h2>Unreadable images</h2>' in page(run)
+
+
+@pytest.fixture
+def run_with_outside_images(run):
+    """Queries chose an image beside the image folder, by two names, and one
+    in a folder whose name only begins alike."""
+    images = os.path.join(os.path.dirname(os.path.dirname(run)), 'images')
+    secret = os.path.join(os.path.dirname(images), 'secret.png')
+    alike = os.path.join(images + '_2', 'a.png')
+    os.mkdir(os.path.dirname(alike))
+    for path in (secret, alike):
+        cv2.imwrite(path, np.full((40, 60, 3), 90, 'u1'))
+    path = f'{run}/round_01/labelled.json'
+    names = {1: '../secret.png', 2: secret, 3: '../images_2/a.png',
+             4: os.path.join(images, '4.png')}
+    write_json(path, {
+        'images': [dict(info(i), file_name=name)
+                   for i, name in names.items()],
+        'annotations': [], 'categories': CATEGORIES})
+    write_json(f'{run}/round_00/selected.json', {
+        'ids': [1, 2, 3, 4], 'scores': [4, 3, 2, 1.], 'boxes': 0})
+    return run
+
+
+def test_images_outside_of_the_folder_are_shown_by_name(
+        run_with_outside_images):
+    text = page(run_with_outside_images)
+    assert text.count('image/jpeg') == 2  # 4.png and that of round 1
+    assert '../secret.png' in text
+    assert '3 images not shown' in text
+    everything = page(run_with_outside_images, outside_images=True)
+    assert everything.count('image/jpeg') == 5
+    assert 'not shown' not in everything
+
+
+def test_a_linked_image_is_inside(run, tmp_path):
+    path = tmp_path / 'images' / '4.png'
+    path.rename(tmp_path / 'stored.png')
+    path.symlink_to(tmp_path / 'stored.png')
+    assert page(run).count('image/jpeg') == 3
+
+
+@pytest.mark.parametrize('box', [
+    [-1e12, -1e12, 3e12, 3e12], [0, 0, 2.**31, 2.**40], [1e308, 0, 1e308, 5],
+    [float('nan'), 0, 5, 5], [float('-inf'), 0, float('inf'), 5],
+    [1, 2, 3], ['a', 'b', 'c', 'd'], None])
+def test_a_box_of_any_numbers_leaves_the_picture(tmp_path, box):
+    path = str(tmp_path / 'a.png')
+    cv2.imwrite(path, np.full((60, 90, 3), 255, 'u1'))
+    picture = decode(thumbnail(path, [('hen', box), ('cat', [9, 9, 20, 20])]))
+    expected = decode(thumbnail(path, [('cat', [9, 9, 20, 20])]))
+    # the lines of the other box are where they would be without this one
+    drawn = np.abs(expected.astype(int) - 255).max(-1) > 60
+    assert drawn.any()
+    assert (np.abs(picture.astype(int) - 255).max(-1) > 60)[drawn].all()

@@ -1,8 +1,6 @@
 """What every training of mmal needs of its runner."""
 from __future__ import annotations
 
-import math
-import os.path as osp
 import time
 from typing import Optional
 
@@ -13,9 +11,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmal.dist import on_main
-from mmal.fileio import read_json, write_json
 from mmal.models.utils.evaluation_mode import share_buffers
 from mmal.pool.layout import RoundDir
+from ..metrics_file import finite_or_none, read_metrics, write_metrics
 from .divergence import ADVICE
 
 
@@ -84,20 +82,18 @@ class TrainingHook(Hook):
             add_zero_aps(metrics, runner)
         is_trained = runner.iter >= runner.max_iters
         if is_trained and is_main_process():
-            write_json(_metrics_file(runner), _for_json(metrics), indent=1)
+            write_metrics(RoundDir(runner.work_dir), finite_or_none(metrics))
 
     def after_train(self, runner: Runner) -> None:
         """Stop the clock; validate where training has not done so at its
-        end, or was killed after it did."""
+        end, was killed after it did, or its metrics are damaged."""
         self.seconds = time.perf_counter() - self._start
         self._loss = {}  # its graph holds the model's parameters
         if runner.val_loop is None:
             return
-        path = _metrics_file(runner)
-        metrics = on_main(
-            lambda: read_json(path) if osp.exists(path) else None)
+        metrics = on_main(lambda: read_metrics(RoundDir(runner.work_dir)))
         if metrics is None:
-            metrics = _for_json(runner.val_loop.run())
+            metrics = finite_or_none(runner.val_loop.run())
         self.metrics = metrics
 
 
@@ -142,13 +138,3 @@ def add_zero_aps(metrics: dict, runner: Runner) -> None:
             for item in ('mAP', 'mAP_50', 'mAP_75'):
                 if item in (metric.metric_items or (item, )):
                     metrics[start + item] = 0.0
-
-
-def _metrics_file(runner: Runner) -> str:
-    return RoundDir(runner.work_dir).metrics
-
-
-def _for_json(metrics: Optional[dict]) -> dict:
-    """Metrics for JSON, which knows no NaN (a class without boxes)."""
-    numbers = {k: float(v) for k, v in (metrics or {}).items()}
-    return {k: v if math.isfinite(v) else None for k, v in numbers.items()}
