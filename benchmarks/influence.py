@@ -70,7 +70,7 @@ from mmal.scoring.isal.adapters import adapter_of
 
 SCALES = (100., 8000., 5000.)
 PUBLISHED = 'published algorithm'
-DEFAULT = 'Gauss-Newton, CG, 20 steps (default)'
+DEFAULT = 'Gauss-Newton, BlockCholesky (default)'
 NONE = 'none (Gradient Similarity)'
 EXACTLY = 'Gauss-Newton, in float64'
 HESSIAN = 'exact, in float64'
@@ -88,8 +88,8 @@ def solvers():
     return {
         NONE: dict(solver=dict(type='mmal.Identity')),
         DEFAULT: {},
+        'Gauss-Newton, CG, 20 steps': by('ConjugateGradient', max_iters=20),
         'Gauss-Newton, CG, 100 steps': by('ConjugateGradient', max_iters=100),
-        'Gauss-Newton, BlockCholesky': by('BlockCholesky'),
         'Gauss-Newton, LiSSA, 4 repeats': by('LiSSA', repeats=4),
         'exact, MINRES, 60 steps': by('MINRES', 'exact', max_iters=60),
     }

@@ -2,10 +2,12 @@
 
     python benchmarks/selection.py --n-pool 50000 --n-select 200 --dim 256
 
-core-set: mmal's CoreSet and scikit-activeml's choose in this process, from
-the same float32 embeddings and the same labelled images; the ratio of their
-times is printed, and whether they choose the same images in the same order.
-The rivals are installed by ``pip install mmdet-al[benchmarks]``.
+core-set: mmal's CoreSet, the plain way (eight lines of float32 NumPy, in
+``plain_core_set``) and scikit-activeml's choose in this process, from the same
+float32 embeddings and the same labelled images; the ratios of their times to
+mmal's are printed, and whether they choose the same images in the same order.
+The rivals are installed by ``pip install mmdet-al[benchmarks]``; ``--rivals
+plain`` needs none. ``--repeats`` takes the fastest of some runs.
 
     python benchmarks/selection.py --selector k-means++ --n-pool 50000 \\
         --n-select 200
@@ -57,7 +59,30 @@ def features(rng, rows, dim, basis):
     return np.maximum(mean + latent @ axes, 0)
 
 
-KINDS = dict(gaussian=gaussian, features=features)
+def sphere(rng, rows, dim, _):
+    """Directions without any structure: all lengths are one."""
+    out = rng.standard_normal((rows, dim), np.float32)
+    return out / np.linalg.norm(out, axis=1, keepdims=True)
+
+
+def duplicates(rng, rows, dim, basis):
+    """Each image ten times or so, as the frames of videos."""
+    return features(rng, -(-rows // 10), dim, basis)[
+        rng.integers(-(-rows // 10), size=rows)]
+
+
+def one_hot(rng, rows, dim, _):
+    """D different embeddings, all as far from each other."""
+    return np.eye(dim, dtype=np.float32)[rng.integers(dim, size=rows)]
+
+
+KINDS = {
+    'gaussian': gaussian,
+    'features': features,
+    'sphere': sphere,
+    'duplicates': duplicates,
+    'one-hot': one_hot
+}
 
 
 def make(kind, number, dim, seed, out):
@@ -103,6 +128,21 @@ def core_set(embeddings, args):
         embeddings[:number])
 
 
+def plain_core_set(embeddings, args):
+    pool = embeddings[args.n_labelled:]
+    norms, nearest, chosen = (pool**2).sum(1), np.inf, []
+    for centre in embeddings[:args.n_labelled]:
+        nearest = np.minimum(nearest, norms - 2 * (pool @ centre)
+                             + centre @ centre)
+    for _ in range(args.n_select):
+        chosen.append(int(nearest.argmax()))
+        centre = pool[chosen[-1]]
+        nearest = np.minimum(nearest, norms - 2 * (pool @ centre)
+                             + centre @ centre)
+        nearest[chosen[-1]] = -1
+    return chosen
+
+
 def core_set_rival(embeddings, args):
     from skactiveml.pool import CoreSet as Rival
     labels = np.full(len(embeddings), np.nan)
@@ -133,11 +173,14 @@ def sparse(embeddings, args):
 
 
 SELECTORS = {
-    'core-set': ('CoreSet', core_set, 'scikit-activeml CoreSet',
-                 core_set_rival),
-    'k-means++': ('KMeansPlusPlus', k_means, 'scikit-learn',
-                  k_means_rival),
-    'sparse': ('SparseModeling', sparse, None, None)
+    'core-set': ('CoreSet', core_set, {
+        'plain': ('plain NumPy', plain_core_set),
+        'library': ('scikit-activeml CoreSet', core_set_rival)
+    }),
+    'k-means++': ('KMeansPlusPlus', k_means, {
+        'library': ('scikit-learn', k_means_rival)
+    }),
+    'sparse': ('SparseModeling', sparse, {})
 }
 
 
@@ -174,9 +217,12 @@ def timed(function, embeddings, args):
     """What it returns and its seconds, without those of its imports."""
     few = argparse.Namespace(**{**vars(args), 'n_pool': 9, 'n_select': 1})
     function(np.asarray(embeddings[:args.n_labelled + 9]), few)
-    start = time.perf_counter()
-    result = function(embeddings, args)
-    return result, time.perf_counter() - start
+    seconds = []
+    for _ in range(args.repeats):
+        start = time.perf_counter()
+        result = function(embeddings, args)
+        seconds.append(time.perf_counter() - start)
+    return result, min(seconds)
 
 
 def peak_gib():
@@ -210,7 +256,10 @@ def parse_args():
     parser.add_argument('--kind', choices=list(KINDS), default='features')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--dtype', default='float32')
+    parser.add_argument('--repeats', type=int, default=1)
     parser.add_argument('--no-rival', action='store_true')
+    parser.add_argument('--rivals', nargs='+', choices=['plain', 'library'],
+                        default=['plain', 'library'])
     parser.add_argument('--file', help='npy file, memory-mapped')
     return parser.parse_args()
 
@@ -232,7 +281,7 @@ def compare(name, rival, chosen, seconds, embeddings, args):
 def main():
     args = parse_args()
     embeddings = embeddings_of(args)
-    name, ours, other, rival = SELECTORS[args.selector]
+    name, ours, rivals = SELECTORS[args.selector]
     print(f'{args.kind}: {args.n_select:,} of {args.n_pool:,} images, '
           f'{args.n_labelled:,} labelled, d = {args.dim}, '
           f'{embeddings.dtype}, {args.distance}, OMP_NUM_THREADS='
@@ -242,8 +291,9 @@ def main():
     print(f'{"mmal " + name:25} {seconds:9.2f} s   peak memory '
           f'{peak_gib():.2f} GiB (before: {before:.2f}; now without mapped '
           f'files: {anonymous_gib():.2f})')
-    if rival is not None and not args.no_rival:
-        compare(other, rival, chosen, seconds, embeddings, args)
+    for kind, (other, rival) in rivals.items():
+        if kind in args.rivals and not args.no_rival:
+            compare(other, rival, chosen, seconds, embeddings, args)
 
 
 if __name__ == '__main__':

@@ -28,7 +28,8 @@ CG = 'mmal.ConjugateGradient'
 SOLVERS = {
     'CG, converged': dict(type=CG, max_iters=3000, tol=1e-6),
     'CG, 100 steps': dict(type=CG, max_iters=100),
-    'CG, 20 steps (default)': dict(type=CG, max_iters=20),
+    'CG, 20 steps': dict(type=CG, max_iters=20),
+    'blocks (default)': dict(type='mmal.DefaultSolver'),
     'LiSSA, 4 repeats': dict(type='mmal.LiSSA', repeats=4),
     'none (gradient similarity)': dict(type='mmal.Identity'),
 }

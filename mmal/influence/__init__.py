@@ -40,6 +40,8 @@ ConjugateGradient            a product a step         4 d
 MINRES                       a product a step         6 d
 BlockCholesky                N P K^2 k a channel,     k K^2 a channel, twice
                              k^2 K^3 to factorise     (K = c_in k k + 1)
+DefaultSolver                as BlockCholesky, or, where blocks are too large,
+                             as ConjugateGradient
 LiSSA                        a product a pass         3 d
 ===========================  =======================  =======================
 
@@ -77,6 +79,7 @@ from .solvers import (
                         BaseSolver,
                         BlockCholesky,
                         ConjugateGradient,
+                        DefaultSolver,
                         Identity,
                         LiSSA,
                         Solution,
@@ -85,8 +88,9 @@ from .solvers import (
 
 __all__ = [
     'BaseSolver', 'BatchedOperator', 'BlockCholesky', 'CachedBatches',
-    'ConjugateGradient', 'ExactHessian', 'ExactHessianBatch', 'GaussNewton',
-    'GaussNewtonBatch', 'Identity', 'LayerRecorder', 'LiSSA', 'MINRES',
+    'ConjugateGradient', 'DefaultSolver', 'ExactHessian',
+    'ExactHessianBatch', 'GaussNewton', 'GaussNewtonBatch',
+    'Identity', 'LayerRecorder', 'LiSSA', 'MINRES',
     'Solution', 'SolverError', 'find_layers', 'image_products', 'is_affine',
     'mean_gradient', 'per_image_gradients', 'register_affine'
 ]

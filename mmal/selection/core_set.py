@@ -25,9 +25,10 @@ class CoreSet(BaseGreedySelector):
 
     At most O((L + n)·N·D) time and O(N) memory beside the embeddings, which
     may be memory-mapped; see :class:`LazyGreedyKCenter`. Distances are exact
-    (:class:`Quantizer`: embeddings are rounded to 2**-24 of the longest), so
-    the choice is the same on every machine and for every number of threads
-    and processes. Equal values are settled by the tiebreak of the scores.
+    (:class:`Quantizer`: embeddings are rounded to 2**-24 of the longest, and
+    more finely where a few are far longer than the others), so the choice is
+    the same on every machine and for every number of threads and processes.
+    Equal values are settled by the tiebreak of the scores.
 
     Args:
         start (str): 'labelled' starts from the labelled images, 'random' from
@@ -40,7 +41,9 @@ class CoreSet(BaseGreedySelector):
         dtype (str): How a run stores embeddings, 'float32' or 'float16'.
 
     Raises:
-        ValueError: If ``start``, ``distance`` or ``dtype`` is unknown.
+        ValueError: If ``start``, ``distance`` or ``dtype`` is unknown; when
+            asked for an order, also if a few embeddings are so long (1e10
+            times the others or more) that those are lost in rounding.
 
     Examples:
         >>> import numpy as np

@@ -6,7 +6,7 @@ from typing import Optional
 import numpy as np
 
 from mmal.randomness import SeededStreams
-from .distances import Quantizer, squared_norms
+from .distances import Quantizer
 from .lazy_greedy import (
     CHUNK,
     FIRST_CENTRES,
@@ -103,7 +103,8 @@ class D2Sampler:
             cells = self._quantizer.quantize(
                 self._embeddings[self._rows[chunk]])
             squares = self._centres.min_squares(
-                cells, squared_norms(cells), int(self._seen[chunk].min()))
+                cells, self._quantizer.square_norms(cells),
+                int(self._seen[chunk].min()))
             self._bounds[chunk] = np.minimum(
                 self._bounds[chunk], weighted(squares, self._weights, chunk))
             self._seen[chunk] = len(self._centres)
@@ -115,7 +116,7 @@ class D2Sampler:
         return float(self._race[position])
 
     def quantized(self, position: int) -> np.ndarray:
-        """float64 [D], where what :meth:`best` returned lies."""
+        """float64 [W], where what :meth:`best` returned lies."""
         row = self._rows[position]
         return self._quantizer.quantize(self._embeddings[row:row + 1])[0]
 

@@ -16,10 +16,8 @@ from .base import BaseSelector, check_option, check_rows, check_weights
 from .distances import (
     DISTANCES,
     BaseDistance,
-    Quantizer,
     blocks,
-    radius_of,
-    step_for,
+    quantizer_for,
 )
 from .lazy_greedy import Centres
 
@@ -32,7 +30,7 @@ class Candidate(NamedTuple):
     Args:
         row (int): Its row among the images of the process.
         value (float): The largest of all processes wins.
-        quantized (np.ndarray): float64 [D], where it lies.
+        quantized (np.ndarray): float64 [W], where it lies.
     """
     row: int
     value: float
@@ -54,7 +52,7 @@ class CandidateSet(Protocol):
         wins."""
 
     def quantized(self, position: int) -> np.ndarray:
-        """float64 [D], where what :meth:`best` returned lies."""
+        """float64 [W], where what :meth:`best` returned lies."""
 
     def take(self, position: int) -> None:
         """Make what :meth:`best` returned no candidate any more."""
@@ -129,7 +127,8 @@ class BaseGreedySelector(BaseSelector):
 
         Every process calls this with its own images and draws from the result
         as often as the others, or until any of them closes its own. Each
-        choice exchanges D + 4 numbers of every process.
+        choice exchanges W + 4 numbers of every process, W the width of
+        :class:`Quantizer`.
 
         Args:
             scores (Scores): Scores of the images of this process.
@@ -203,7 +202,6 @@ class GreedyRun(Iterator[ImageId]):
         self.processes = processes
         self.by_tiebreak = np.argsort(scores.tiebreak, kind='stable')
         self.left = np.ones(len(scores), bool)
-        self.centres = Centres(embeddings.shape[1])
         # Whatever the processes must know of each other but the choices
         # themselves they learn here: between two choices there is then no
         # other exchange, which a process that closes its order would miss.
@@ -216,7 +214,9 @@ class GreedyRun(Iterator[ImageId]):
         self._remaining = sum(map(len, self.ids))
         self._choices: Optional[Iterator[ImageId]] = None
         if self._remaining:
-            self.quantizer = self._make_quantizer()
+            self.quantizer = quantizer_for(selector.distance, embeddings,
+                                           scores, self.labelled, processes)
+            self.centres = Centres(self.quantizer)
             self._choices = self._choose()
 
     def __next__(self) -> ImageId:
@@ -240,29 +240,6 @@ class GreedyRun(Iterator[ImageId]):
         if self._choices is not None:
             self._choices = None
             self._exchange(None, stop=True)
-
-    def _make_quantizer(self) -> Quantizer:
-        """The same in every process: the origin is the image with the
-        smallest tiebreak."""
-        distance = self.selector.distance
-        # An image of the pool, as all cells are near it, and one that every
-        # split of the pool agrees on, so that all have the same cells.
-        origin = None
-        if len(self.by_tiebreak):
-            row = int(self.by_tiebreak[0])
-            origin = Candidate(row, 0.0, distance.project(
-                np.asarray(self.embeddings[row:row + 1], float))[0])
-        origin = self._exchange(origin)[2]
-
-        def radius() -> float:
-            own = radius_of(distance, self.embeddings, origin, self.scores.ids)
-            if self.labelled is None:
-                return own
-            return max(own, radius_of(distance, self.labelled, origin))
-
-        largest = raise_everywhere(self.processes, radius)
-        largest = float(self.processes.gather([largest]).max())
-        return Quantizer(distance, origin, step_for(largest))
 
     def _choose(self) -> Iterator[ImageId]:
         """Those with a score first, then those of score -inf."""
@@ -351,7 +328,7 @@ class GreedyRun(Iterator[ImageId]):
         # All that is shown goes in one array of numbers: whether this process
         # stops, value (negative, as the least sorts first), tiebreak, row and
         # where it lies; infinite where there is no candidate.
-        numbers = np.full(self.embeddings.shape[1] + 4, np.inf)
+        numbers = np.full(self.quantizer.width + 4, np.inf)
         if candidate is not None:
             row, value, quantized = candidate
             numbers[1:4] = -value, self.scores.tiebreak[row], row

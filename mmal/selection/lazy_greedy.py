@@ -5,7 +5,7 @@ from typing import Optional, Union
 
 import numpy as np
 
-from .distances import Quantizer, blocks, min_squares, squared_norms
+from .distances import Quantizer, blocks
 
 # What the frontier may take of memory.
 _FRONTIER_BYTES = 2**24
@@ -21,35 +21,37 @@ class Centres:
     """The points whose neighbourhood is covered, in the order they came.
 
     Args:
-        dim (int): D.
+        quantizer (Quantizer): Where distances are taken.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, quantizer: Quantizer) -> None:
+        self._quantizer = quantizer
         # Room that doubles when it is full: adding one centre at a time then
         # copies each only a few times over.
-        self._cells = np.empty((64, dim))
-        self._norms = np.empty(64)
+        self._cells = np.zeros((64, quantizer.width))
+        self._norms = quantizer.square_norms(self._cells)
         self._number = 0
 
     def __len__(self) -> int:
         return self._number
 
     def add(self, cells: np.ndarray) -> None:
-        """Append centres, float64 [K, D] of a quantizer."""
+        """Append centres, float64 [K, W] of the quantizer."""
         end = self._number + len(cells)
         while end > len(self._cells):
             self._cells = np.concatenate([self._cells, self._cells])
             self._norms = np.concatenate([self._norms, self._norms])
         self._cells[self._number:end] = cells
-        self._norms[self._number:end] = squared_norms(cells)
+        self._norms[self._number:end] = self._quantizer.square_norms(cells)
         self._number = end
 
     def min_squares(self, cells: np.ndarray, norms: np.ndarray,
                     start: int, stop: Optional[int] = None) -> np.ndarray:
-        """See :func:`min_squares`, for centres from ``start`` on."""
+        """See :meth:`Quantizer.min_squares`, for centres from ``start``
+        on."""
         centres = slice(start, self._number if stop is None else stop)
-        return min_squares(cells, norms, self._cells[centres],
-                           self._norms[centres])
+        return self._quantizer.min_squares(
+            cells, norms, self._cells[centres], self._norms[centres])
 
 
 class LazyGreedyKCenter:
@@ -87,7 +89,7 @@ class LazyGreedyKCenter:
         self._rows = candidates
         self._centres = centres
         self._weights = weights
-        self._size = frontier_rows(embeddings.shape[1])
+        self._size = frontier_rows(quantizer.width)
         self._frontier: Optional[_Frontier] = None
         # Of each candidate the squared distance to the nearest centre among
         # the first ones, how many of these it has met, and the upper bound
@@ -114,7 +116,7 @@ class LazyGreedyKCenter:
             # Sorted by row, so that a file is read from front to back.
             rows = self._rows[positions]
             order = np.argsort(rows)
-            cells = np.empty((len(rows), self._embeddings.shape[1]))
+            cells = np.empty((len(rows), self._quantizer.width))
             for start in range(0, len(rows), CHUNK):
                 chunk = order[start:start + CHUNK]
                 cells[chunk] = self._quantizer.quantize(
@@ -127,7 +129,7 @@ class LazyGreedyKCenter:
         return self._frontier.value(position)
 
     def quantized(self, position: int) -> np.ndarray:
-        """float64 [D], where what :meth:`best` returned lies."""
+        """float64 [W], where what :meth:`best` returned lies."""
         return self._frontier.quantized(position)
 
     def take(self, position: int) -> None:
@@ -141,7 +143,7 @@ class _Frontier:
     Args:
         points (LazyGreedyKCenter): All candidates, and what is known of them.
         positions (np.ndarray): int64 [F], ascending; those in here.
-        cells (np.ndarray): float64 [F, D], where they lie.
+        cells (np.ndarray): float64 [F, W], where they lie.
         outside (tuple[float, int]): The largest bound of the others, and the
             first position that has it.
     """
@@ -150,7 +152,7 @@ class _Frontier:
                  cells: np.ndarray, outside: tuple[float, int]) -> None:
         self._positions = positions
         self._cells = cells
-        self._norms = squared_norms(cells)
+        self._norms = points._quantizer.square_norms(cells)
         self._outside = outside
         self._weights = None if points._weights is None else \
             points._weights[positions]
@@ -260,7 +262,7 @@ def nearest_squares(embeddings: np.ndarray, quantizer: Quantizer,
         number (int): How many of the centres, at least 1.
 
     Returns:
-        np.ndarray: float64 [P], in cells; exact.
+        np.ndarray: float64 [P], in cells.
     """
     squares = np.empty(len(candidates))
     order = np.argsort(candidates)
@@ -269,12 +271,12 @@ def nearest_squares(embeddings: np.ndarray, quantizer: Quantizer,
         low, high = np.searchsorted(rows, (start, start + len(block)))
         cells = quantizer.quantize(block[rows[low:high] - start])
         squares[order[low:high]] = centres.min_squares(
-            cells, squared_norms(cells), 0, number)
+            cells, quantizer.square_norms(cells), 0, number)
     return squares
 
 
 def frontier_rows(dim: int) -> int:
-    """How many candidates of D dimensions the frontier has."""
+    """How many candidates of so many numbers each the frontier has."""
     return max(1, _FRONTIER_BYTES // (8 * max(1, dim)))
 
 

@@ -97,13 +97,23 @@ def fork_two(work: Work, *argv, **kwargs) -> list[subprocess.CompletedProcess]:
     Returns:
         list[CompletedProcess]: That of rank 0 and that of rank 1.
     """
+    return fork_world(2, work, *argv, **kwargs)
+
+
+def fork_world(number: int, work: Work, *argv,
+               **kwargs) -> list[subprocess.CompletedProcess]:
+    """The same in some processes; a single one is no group of processes.
+
+    Returns:
+        list[CompletedProcess]: Those of all ranks.
+    """
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
-    env = dict(
-        MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), WORLD_SIZE='2',
-        LOCAL_WORLD_SIZE='2')
-    return fork_together(work, *argv, number=2, env=env, **kwargs)
+    env = {} if number == 1 else dict(
+        MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
+        WORLD_SIZE=str(number), LOCAL_WORLD_SIZE=str(number))
+    return fork_together(work, *argv, number=number, env=env, **kwargs)
 
 
 def fork_together(work: Work,

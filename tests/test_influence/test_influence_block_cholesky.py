@@ -15,7 +15,12 @@ from test_influence_operators import (
 )
 from torch import nn
 
-from mmal.influence import BlockCholesky, GaussNewton, SolverError
+from mmal.influence import (
+    BlockCholesky,
+    DefaultSolver,
+    GaussNewton,
+    SolverError,
+)
 from mmal.influence.operators.blocks import merged
 from mmal.influence.operators.gauss_newton import GaussNewtonBatch
 from mmal.influence.vectors import flatten
@@ -106,6 +111,10 @@ def test_too_large_or_singular_blocks_say_what_to_do():
     v = right_side(recorder)
     with pytest.raises(SolverError, match=r'GiB.*max_gib.*ConjugateGradient'):
         BlockCholesky(max_gib=1e-6).solve(operator, v)
+    with pytest.raises(SolverError, match='max_gib'):
+        BlockCholesky(max_gib=1e-6).check(operator, v)
+    assert DefaultSolver().check(operator, v) is None
+    assert DefaultSolver().solve(operator, v).method == 'BlockCholesky'
     with pytest.raises(SolverError, match='Raise solver.damping, now 0'):
         BlockCholesky(damping=0.).solve(operator, v)
 

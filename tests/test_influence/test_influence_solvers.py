@@ -9,6 +9,7 @@ from mmal.influence import (
     BatchedOperator,
     BlockCholesky,
     ConjugateGradient,
+    DefaultSolver,
     Identity,
     LiSSA,
     SolverError,
@@ -330,7 +331,8 @@ def test_bad_options_are_named(cfg):
 
 @pytest.mark.parametrize(
     'name',
-    ['LiSSA', 'ConjugateGradient', 'MINRES', 'BlockCholesky', 'Identity'])
+    ['LiSSA', 'ConjugateGradient', 'MINRES', 'BlockCholesky', 'Identity',
+     'DefaultSolver'])
 def test_solvers_are_registered(name):
     assert TASK_UTILS.build({'type': f'mmal.{name}'}).solve
 
@@ -347,5 +349,15 @@ def test_lissa_stops_after_its_passes_or_when_converged():
 
 def test_block_cholesky_refuses_an_operator_without_blocks():
     operator, v, _ = problem()
-    with pytest.raises(SolverError, match=r'exact.*ConjugateGradient'):
-        BlockCholesky().solve(operator, v)
+    for use in (BlockCholesky().solve, BlockCholesky().check):
+        with pytest.raises(SolverError, match=r'exact.*ConjugateGradient'):
+            use(operator, v)
+
+
+def test_the_default_is_conjugate_gradients_where_there_are_no_blocks():
+    operator, v, matrix = problem()
+    assert 'ConjugateGradient' in DefaultSolver().check(operator, v)
+    with pytest.warns(UserWarning, match='ConjugateGradient'):
+        found = DefaultSolver(0.1, tol=1e-10).solve(operator, v)
+    assert found.method == 'ConjugateGradient' and found.converged
+    assert error(found, truth(matrix, v, 0.1)) < 1e-8

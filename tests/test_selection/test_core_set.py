@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mmal.dist import ProcessGroup
 from mmal.randomness import seeded_uniform
 from mmal.selection import CoreSet, lazy_greedy
+from mmal.selection.distances import Quantizer
 
 
 def pool(n=300, dim=6, labelled=4, seed=0):
@@ -104,6 +105,44 @@ def test_one_image_far_larger_than_the_others_and_one_tiny_pool():
                 (labelled * np.float32(scale)) / scale)
 
 
+def with_outliers(rng, n, dim, number, exponent):
+    """Rows of which ``number`` are 10**exponent times as long."""
+    rows = rng.standard_normal((n, dim)).astype('f4')
+    rows[rng.choice(n, number, replace=False)] *= np.float32(10.**exponent)
+    return rows
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    exponent=st.floats(3, 8),
+    number=st.integers(1, 30),
+    dim=st.sampled_from([1, 3, 16, 200]),
+    weighted=st.booleans())
+def test_outliers_do_not_blur_the_others(seed, exponent, number, dim,
+                                         weighted):
+    rng = np.random.default_rng(seed)
+    embeddings = with_outliers(rng, 150, dim, number, exponent)
+    labelled = with_outliers(rng, 3, dim, 1, exponent)
+    values = rng.uniform(0, 2, 150)
+    scores = scores_of(values)
+    got = CoreSet(weighted=weighted).select(scores, 60, embeddings, labelled)
+    assert got == k_center(scores, 60, embeddings, labelled,
+                           values if weighted else None)
+
+
+def test_outliers_too_far_for_any_grid_are_named():
+    rng = np.random.default_rng(0)
+    embeddings = with_outliers(rng, 50, 6, 0, 0)
+    embeddings[17] *= np.float32(1e20)
+    with pytest.raises(
+            ValueError,
+            match=r'image 17 is \d\.\de\+20 from .* within \d.*cosine'):
+        CoreSet('random').select(scores_of(np.zeros(50)), 9, embeddings)
+    assert len(CoreSet('random', distance='cosine').select(
+        scores_of(np.zeros(50)), 9, embeddings)) == 9
+
+
 def test_best_starts_from_the_highest_score():
     embeddings, _ = pool()
     values = np.random.default_rng(3).uniform(0, 1, 300)
@@ -187,8 +226,10 @@ class Threads:
 
 @pytest.mark.parametrize('start', ['labelled', 'random', 'best'])
 @pytest.mark.parametrize('weighted', [False, True])
-def test_shards_choose_what_one_process_chooses(start, weighted):
+@pytest.mark.parametrize('outlier', [1, 1e6])
+def test_shards_choose_what_one_process_chooses(start, weighted, outlier):
     embeddings, labelled = pool(n=100)
+    embeddings[7] *= np.float32(outlier)
     values = np.random.default_rng(4).uniform(0, 1, 100)
     values[[3, 50, 99]] = -np.inf
     scores = scores_of(values)
@@ -270,13 +311,13 @@ def test_two_processes_choose_what_one_chooses(tmp_path):
 
 def test_few_distances_are_measured(monkeypatch):
     measured = []
-    original = lazy_greedy.min_squares
+    original = Quantizer.min_squares
 
-    def counted(cells, norms, centres, centre_norms):
+    def counted(self, cells, norms, centres, centre_norms):
         measured.append(len(cells) * len(centres))
-        return original(cells, norms, centres, centre_norms)
+        return original(self, cells, norms, centres, centre_norms)
 
-    monkeypatch.setattr(lazy_greedy, 'min_squares', counted)
+    monkeypatch.setattr(Quantizer, 'min_squares', counted)
     monkeypatch.setattr(lazy_greedy, 'frontier_rows', lambda dim: 200)
     rng = np.random.default_rng(0)
     embeddings = rng.standard_normal((5000, 32)).astype('f4')

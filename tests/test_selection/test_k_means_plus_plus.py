@@ -4,9 +4,10 @@ import threading
 import numpy as np
 import pytest
 from brute import cosine, euclidean, scores_of
+from brute import squared as square_sum
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_core_set import Threads, pool
+from test_core_set import Threads, pool, with_outliers
 
 from mmal.randomness import SeededStreams
 from mmal.scores import Scores
@@ -43,6 +44,23 @@ def test_equals_measuring_every_distance(name, distance, weighted):
     selector = KMeansPlusPlus('labelled', weighted, name, seed=3)
     expected = race(scores, 60, embeddings, labelled,
                     values if weighted else np.ones(300), distance, 3)
+    assert selector.select(scores, 60, embeddings, labelled) == expected
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    exponent=st.floats(3, 8),
+    number=st.integers(1, 30),
+    dim=st.sampled_from([1, 3, 16, 200]))
+def test_outliers_do_not_blur_the_others(seed, exponent, number, dim):
+    rng = np.random.default_rng(seed)
+    embeddings = with_outliers(rng, 150, dim, number, exponent)
+    labelled = with_outliers(rng, 3, dim, 1, exponent)
+    values = rng.uniform(0, 2, 150)
+    scores = scores_of(values)
+    selector = KMeansPlusPlus('labelled', seed=3)
+    expected = race(scores, 60, embeddings, labelled, values, square_sum, 3)
     assert selector.select(scores, 60, embeddings, labelled) == expected
 
 

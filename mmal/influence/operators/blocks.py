@@ -100,6 +100,46 @@ def merged(blocks: Tensor, size: int) -> Tensor:
     return out.view(rows, groups // count, size, size)
 
 
+def block_sizes(batches: Sequence, like: ParamVector,
+                limit: int) -> Dict[Tuple[int, ...], Tuple[Layer, int]]:
+    """How many channels a block has, layer by layer.
+
+    Args:
+        batches (Sequence[GaussNewtonBatch]): The images by batch.
+        like (ParamVector): Gives shapes, dtype and device.
+        limit (int): Bytes of all blocks.
+
+    Returns:
+        dict: From the indices of a layer's parameters to the layer and its
+        k. Layers that share all their parameters are one.
+
+    Raises:
+        ValueError: The blocks would be larger, or layers share a part of
+            their parameters.
+    """
+    sizes: Dict[Tuple[int, ...], Tuple[Layer, int]] = {}
+    for index in range(len(batches)):
+        for term in batches[index].terms:
+            params = tuple(term.layer.index.values())
+            layer, size = sizes.get(params, (term.layer, 1))
+            sizes[params] = layer, math.lcm(size, term.curvature.block_size)
+    param_indices = [i for params in sizes for i in params]
+    if len(set(param_indices)) < len(param_indices):
+        raise ValueError('chosen layers share a parameter, so their blocks '
+                         'are not independent.')
+
+    need = 0
+    for layer, size in sizes.values():
+        weight = like[layer.index['weight']]
+        inputs = weight[0].numel() + ('bias' in layer.index)
+        need += len(weight) * size * inputs**2 * weight.element_size()
+    if need > limit:
+        raise ValueError(
+            f'its blocks need {need / 2**30:.1f} GiB, more than '
+            f'solver.max_gib = {limit / 2**30:.1f}.')
+    return sizes
+
+
 def form_blocks(batches: Sequence, like: ParamVector, limit: int,
                 progress: Callable[[int, int], None]) -> List[ChannelBlocks]:
     """The blocks of the mean over all images.
@@ -114,30 +154,9 @@ def form_blocks(batches: Sequence, like: ParamVector, limit: int,
         ValueError: They would be larger, or a layer has none.
     """
     # Two passes: of one layer the curvature may have larger blocks in another
-    # batch, and nothing can be added up before the size is known. Layers that
-    # share all their parameters are one: their blocks add up.
-    sizes: Dict[Tuple[int, ...], Tuple[Layer, int]] = {}
-    for index in range(len(batches)):
-        for term in batches[index].terms:
-            params = tuple(term.layer.index.values())
-            layer, size = sizes.get(params, (term.layer, 1))
-            sizes[params] = layer, math.lcm(size, term.curvature.block_size)
-    param_indices = [i for params in sizes for i in params]
-    if len(set(param_indices)) < len(param_indices):
-        raise ValueError('chosen layers share a parameter, so their blocks '
-                         'are not independent.')
-
-    # Refused before anything is allocated.
-    need = 0
-    for layer, size in sizes.values():
-        weight = like[layer.index['weight']]
-        inputs = weight[0].numel() + ('bias' in layer.index)
-        need += len(weight) * size * inputs**2 * weight.element_size()
-    if need > limit:
-        raise ValueError(
-            f'its blocks need {need / 2**30:.1f} GiB, more than '
-            f'solver.max_gib = {limit / 2**30:.1f}.')
-
+    # batch, and nothing can be added up before the size is known. What is too
+    # large is refused before anything is allocated.
+    sizes = block_sizes(batches, like, limit)
     blocks_of = {
         params: ChannelBlocks(layer, size, like)
         for params, (layer, size) in sizes.items()

@@ -16,7 +16,7 @@ from ..layers import (
 from ..products import Losses, as_losses, backward_to, used_around_calls
 from ..vectors import ParamVector, check_shapes
 from .base import BatchedOperator
-from .blocks import ChannelBlocks, curvature_rows, form_blocks
+from .blocks import ChannelBlocks, block_sizes, curvature_rows, form_blocks
 from .cache import unique_bytes
 from .curvature import Curvature, RowCurvature, form_curvatures
 from .double_backward import (
@@ -179,6 +179,11 @@ class GaussNewton(BatchedOperator):
         """The diagonal of the matrix, shaped like the parameters; costs as
         much as a product."""
         return self.mean(lambda batch: [batch.diagonal()])[0]
+
+    def check_blocks(self, like: ParamVector, limit: int) -> None:
+        """Raise ValueError if :meth:`channel_blocks` would need more than
+        ``limit`` bytes, or cannot be formed; see :func:`block_sizes`."""
+        block_sizes(self.batches, like, limit)
 
     def channel_blocks(
             self, like: ParamVector, limit: int,

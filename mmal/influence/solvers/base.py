@@ -29,6 +29,7 @@ class Solution:
         seconds (float): Wall time.
         converged (bool): Whether the tolerance was met.
         scale (float | None): LiSSA's scale.
+        method (str): The class of the solver whose steps these are.
     """
     x: ParamVector
     residual: Optional[float] = None
@@ -36,6 +37,7 @@ class Solution:
     seconds: float = 0.
     converged: bool = True
     scale: Optional[float] = None
+    method: str = ''
 
     def summary(self) -> str:
         """What a log says of it.
@@ -147,9 +149,26 @@ class BaseSolver(ABC):
                 f'{type(self).__name__} gave non-finite values: the curvature '
                 'of the loss itself is not finite. Look for NaN or infinite '
                 'losses or weights.')
+        info = {'method': type(self).__name__, **info}
         solution = Solution(unflatten(x, v), residual, **info)
         solution.seconds = time.perf_counter() - start
         return solution
+
+    def check(self, operator: BatchedOperator,
+              like: ParamVector) -> Optional[str]:
+        """Say before a long training what will be in the way after it.
+
+        Args:
+            operator (BatchedOperator): H of a few images.
+            like (ParamVector): Gives shapes and dtype.
+
+        Returns:
+            str | None: What the user should know.
+
+        Raises:
+            SolverError: The system will be unfit for this solver.
+        """
+        return None
 
     @abstractmethod
     def _solve(self, system: DampedSystem, v: Tensor,

@@ -1,11 +1,12 @@
 """The exact solution where groups of output channels do not interact."""
-from typing import Tuple
+from typing import Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from mmal.registry import TASK_UTILS
-from ..vectors import flatten, unflatten
+from ..operators.base import BatchedOperator
+from ..vectors import ParamVector, flatten, unflatten
 from .base import BaseSolver, DampedSystem, Progress, SolverError
 
 
@@ -45,18 +46,16 @@ class BlockCholesky(BaseSolver):
         self.refine = refine
         self.tol = tol
 
+    def check(self, operator: BatchedOperator,
+              like: ParamVector) -> Optional[str]:
+        """See :meth:`BaseSolver.check`."""
+        self._blocks_of(operator, 'check_blocks', like)
+        return None
+
     def _solve(self, system: DampedSystem, v: Tensor,
                progress: Progress) -> Tuple[Tensor, dict]:
-        channel_blocks = getattr(system.operator, 'channel_blocks', None)
-        try:
-            if channel_blocks is None:
-                raise ValueError("this operator has no blocks (hessian="
-                                 "'exact' has none; 'gauss-newton' has).")
-            blocks = channel_blocks(system.like, int(self.max_gib * 2**30),
-                                    progress)
-        except ValueError as e:
-            raise SolverError(
-                f'BlockCholesky: {e} Use mmal.ConjugateGradient.') from e
+        blocks = self._blocks_of(system.operator, 'channel_blocks',
+                                 system.like, progress)
         # In place of the matrices, one layer after another: of one layer
         # alone both are in memory.
         for block in blocks:
@@ -83,6 +82,19 @@ class BlockCholesky(BaseSolver):
             'iterations': steps,
             'converged': bool(residual.norm() <= goal)
         }
+
+    def _blocks_of(self, operator: BatchedOperator, method: str,
+                   like: ParamVector, *args):
+        """What a method of an operator that has blocks returns."""
+        try:
+            if not hasattr(operator, method):
+                raise ValueError("this operator has no blocks (hessian="
+                                 "'exact' has none; 'gauss-newton' has).")
+            return getattr(operator, method)(
+                like, int(self.max_gib * 2**30), *args)
+        except ValueError as e:
+            raise SolverError(
+                f'BlockCholesky: {e} Use mmal.ConjugateGradient.') from e
 
     def _factor(self, matrix: Tensor) -> Tensor:
         matrix.diagonal(dim1=-2, dim2=-1).add_(self.damping)

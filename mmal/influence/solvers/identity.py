@@ -30,7 +30,8 @@ class Identity(BaseSolver):
         start = time.perf_counter()
         check_right_side(v)
         x = [t.detach().clone() for t in v]
-        return Solution(x, seconds=time.perf_counter() - start)
+        return Solution(
+            x, seconds=time.perf_counter() - start, method='Identity')
 
     def _solve(self, system, v, progress):
         return torch.clone(v), {}

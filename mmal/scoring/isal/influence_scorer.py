@@ -77,10 +77,10 @@ class InfluenceScorer(BaseScorer):
         reference (str): The reference set R: 'val' (paper), 'initial', the
             first labelled set (ISAL_v2), or 'labelled', the current one
             (ISAL_v3).
-        solver (dict, optional): Config of a solver for s_test. The default,
-            20 preconditioned steps of conjugate gradients, is deterministic
-            and ranked images of a small FCOS as the exact solution did
-            (``benchmarks/influence.py``).
+        solver (dict, optional): Config of a solver for s_test.
+            :class:`~mmal.influence.solvers.DefaultSolver` by default: the
+            exact solution where the blocks of H fit into 4 GiB, conjugate
+            gradients until they converge elsewhere.
         hessian (str): 'gauss-newton', which is positive semi-definite, or
             'exact', which for detectors is not.
         box_step (float): For 'gauss-newton', the distance over which box
@@ -138,7 +138,7 @@ class InfluenceScorer(BaseScorer):
         self.layers = layers
         self.reference = reference
         self.solver: BaseSolver = TASK_UTILS.build(
-            dict(solver or dict(type='mmal.ConjugateGradient')))
+            dict(solver or dict(type='mmal.DefaultSolver')))
         self.hessian = hessian
         self.hessian_images = hessian_images
         self.rule = PseudoLabelRule(score_thr, top_k)
@@ -161,12 +161,15 @@ class InfluenceScorer(BaseScorer):
             raise ValueError(f'active_learning.scorer.layers: {e}') from e
         # A dry run of all steps, with an s_test of zeros: a loss that cannot
         # be differentiated twice should not be met after days of training.
+        operator: Optional[BatchedOperator] = None
         try:
             batch = dummy_batch(model)
             with local_losses():  # process 0 may be alone here
                 losses = self._curved_losses(model, batch)
                 if not isinstance(self.solver, Identity):
-                    HESSIANS[self.hessian][1](losses, self.recorder)
+                    operator_type, batch_type = HESSIANS[self.hessian]
+                    operator = operator_type(
+                        [batch_type(losses, self.recorder)])
                 self.s_test = [
                     torch.zeros_like(p) for p in self.recorder.params
                 ]
@@ -180,6 +183,14 @@ class InfluenceScorer(BaseScorer):
                 f'InfluenceScorer cannot read the outputs of '
                 f'{type(model).__name__} in eval mode ({e}): choose another '
                 'scorer for it.') from e
+        if operator is not None:
+            try:
+                advice = self.solver.check(operator, self.recorder.params)
+            except SolverError as e:
+                raise ValueError(f'active_learning.scorer.solver: {e}') from e
+            if advice:
+                print_log(f'active_learning.scorer.solver: {advice}',
+                          'current', logging.WARNING)
         if self.reference not in data.splits:
             raise ValueError(
                 f"active_learning.scorer.reference is '{self.reference}', but "
@@ -206,10 +217,18 @@ class InfluenceScorer(BaseScorer):
         for tensor in self.s_test:
             broadcast(tensor)
         print_log(
-            f's_test by {type(self.solver).__name__} over '
+            f's_test by {solution.method} over '
             f'{self.recorder.num_params:,} parameters of '
             f'{", ".join(la.name for la in self.recorder.layers)}: '
             f'{solution.summary()}', 'current')
+        if not solution.converged:
+            # What is left over depends on the rounding of sums over batches.
+            print_log(
+                f'{solution.method} has not converged: the residual is '
+                f'{solution.residual:.2g} after {solution.iterations} steps, '
+                'so scores may depend on the batch size. Give '
+                'active_learning.scorer.solver more steps, or leave it out.',
+                'current', logging.WARNING)
 
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Scores of a batch and the number of its pseudo-labels, both [B]."""

@@ -1,14 +1,21 @@
 """ISAL scores against autograd, one image at a time."""
+import os
+import re
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from helpers.forks import fork_world
 from helpers.influence_by_hand import by_hand, params_of, scoring_data
 from helpers.tiny import tiny_fcos
+from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
 
+from mmal.dist import close_dist, setup_dist
 from mmal.influence.vectors import dot, flatten
 from mmal.scoring import InfluenceScorer, score_pool
+from mmal.selection import TopN
 
 LAYERS = ('bbox_head.conv_cls', 'bbox_head.conv_reg',
           'bbox_head.conv_centerness')
@@ -76,16 +83,69 @@ def test_s_test_solves_the_damped_gauss_newton_system(data):
     assert residual.norm() < 1e-4 * v.norm()
 
 
-def test_scores_do_not_depend_on_the_batch_size(data):
+@pytest.mark.parametrize('solver', [None, CG])
+def test_scores_do_not_depend_on_the_batch_size(data, solver):
     model = tiny_fcos()
-    values = [
-        score_pool(model, InfluenceScorer(LAYERS, solver=CG),
-                   data(batch_size=size)).values for size in (1, 4)
+    alone, *others = [
+        score_pool(model, InfluenceScorer(solver=solver, empty='background'),
+                   data(batch_size=size)) for size in (1, 2, 3, 8)
     ]
-    finite = np.isfinite(values[0])
-    np.testing.assert_array_equal(finite, np.isfinite(values[1]))
-    np.testing.assert_allclose(
-        values[0][finite], values[1][finite], rtol=1e-3, atol=1e-4)
+    for scores in others:
+        error = np.abs(scores.values - alone.values).max()
+        assert error < 1e-4 * np.abs(alone.values).max()
+        assert TopN().select(scores, 6) == TopN().select(alone, 6)
+
+
+@pytest.mark.run
+def test_ids_do_not_depend_on_batch_size_and_processes(tmp_path, mmdet_scope):
+    def rank():
+        setup_dist('pytorch' if 'RANK' in os.environ else 'none')
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            for size in (1, 2, 3, 8):
+                scores = score_pool(tiny_fcos(), InfluenceScorer(),
+                                    scoring_data(tmp_path, size))
+                print('ids', *TopN().select(scores, 6))
+        close_dist()
+
+    scoring_data(tmp_path)  # the files, which the processes then only read
+    chosen = []
+    for number in (1, 2, 3):
+        for done in fork_world(number, rank):
+            assert done.returncode == 0, done.stderr
+            chosen += [line for line in done.stdout.splitlines()
+                       if line.startswith('ids')]
+    assert len(chosen) == 4 * (1 + 2 + 3)
+    assert len(set(chosen)) == 1
+
+
+@pytest.fixture
+def told(caplog):
+    """What is logged from level WARNING on."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    caplog.handler.setLevel('WARNING')
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def test_an_unconverged_solver_is_told_with_its_residual(data, told):
+    for steps, count in ((5, 1), (400, 0)):
+        told.clear()
+        scorer = InfluenceScorer(solver=dict(CG, tol=1e-3, max_iters=steps))
+        scorer.prepare(tiny_fcos(), data())
+        assert len(re.findall(
+            r'ConjugateGradient has not converged: the residual is 0\.\d+ '
+            r'after 5 steps', told.text)) == count
+
+
+def test_blocks_that_do_not_fit_are_told_before_training(data, told):
+    small = dict(max_gib=1e-6)
+    scorer = InfluenceScorer(solver=dict(type='mmal.DefaultSolver', **small))
+    scorer.check(tiny_fcos(), data())
+    assert re.search(r'scorer\.solver: .*GiB.*ConjugateGradient', told.text)
+    scorer = InfluenceScorer(solver=dict(type='mmal.BlockCholesky', **small))
+    with pytest.raises(ValueError, match=r'scorer\.solver: .*max_gib'):
+        scorer.check(tiny_fcos(), data())
 
 
 def test_lissa_agrees_with_conjugate_gradients(data):
