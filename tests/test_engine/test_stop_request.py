@@ -14,7 +14,7 @@ from helpers.runs import (
     succeeded,
 )
 
-from mmal.fileio import read_json
+from mmal.compat.checkpoints import load_checkpoint
 
 pytestmark = pytest.mark.run
 STEP = ('mmdet.models.detectors', 'FCOS.train_step')
@@ -23,11 +23,9 @@ BLOCK = dict(rounds=2)
 LOADER = dict(batch_size=1, num_workers=0)
 
 
-def weights(work_dir, number=1):
-    from mmal.compat.checkpoints import load_checkpoint
+def weights(work_dir, number):
+    """Those at the end of a round."""
     folder = os.path.join(work_dir, f'round_0{number}')
-    newest = read_json(os.path.join(work_dir, 'state.json'))
-    assert newest['stopped'] == 'rounds'
     assert 'interrupted.pth' not in os.listdir(folder)
     with open(os.path.join(folder, 'last_checkpoint')) as f:
         return load_checkpoint(f.read())['state_dict']
@@ -36,9 +34,10 @@ def weights(work_dir, number=1):
 def check_same(work_dir, whole):
     assert ids_of(work_dir) == ids_of(whole)
     assert metrics_of(work_dir) == metrics_of(whole)
-    ours, theirs = weights(work_dir), weights(whole)
-    assert ours.keys() == theirs.keys()
-    assert all(ours[k].equal(theirs[k]) for k in ours)
+    for number in (0, 1):
+        ours, theirs = weights(work_dir, number), weights(whole, number)
+        assert ours.keys() == theirs.keys()
+        assert all(ours[k].equal(theirs[k]) for k in ours)
     assert leftovers(work_dir) == []
 
 
@@ -93,3 +92,60 @@ def test_stopped_in_an_iteration(config, whole, tmp_path, monkeypatch, name,
     stopped(again, name)
     succeed(*command)
     check_same(work_dir, whole)
+
+
+# where nothing is to be saved the process ends at once
+MOMENTS = {
+    'in validation': Kill('mmdet.models.detectors', 'FCOS.val_step', 2,
+                          signal='SIGTERM'),
+    'in scoring': Kill('mmal.scoring', 'InfluenceScorer.process', 4,
+                       signal='SIGUSR1'),
+    'in the last iteration of an epoch': Kill(
+        'mmengine.runner.loops', 'EpochBasedTrainLoop.run_iter', 1, 'after',
+        signal='SIGUSR1'),
+    'while an epoch ends': Kill(
+        'mmal.engine.hooks', 'TrainingHook.after_train_epoch', 2,
+        signal='SIGUSR1'),
+    'before the first training': Kill(
+        'mmal.engine.learner', 'ActiveLearner.run', signal='SIGTERM'),
+}
+
+
+@pytest.fixture(scope='module')
+def one_batch(tmp_path_factory):
+    """The config, and a run, of epochs of one batch in the first round."""
+    folder = tmp_path_factory.mktemp('one_batch')
+    config = make_config(str(folder), active_learning=BLOCK)
+    work_dir = str(folder / 'whole')
+    succeed(TRAIN, config, '--work-dir', work_dir)
+    return config, work_dir
+
+
+@pytest.mark.parametrize('moment', MOMENTS)
+def test_stopped_at_another_moment(one_batch, tmp_path, moment):
+    config, whole = one_batch
+    work_dir = str(tmp_path / 'work')
+    command = (TRAIN, config, '--work-dir', work_dir, '--resume')
+    stopped(fork_run(*command, kill=MOMENTS[moment]), MOMENTS[moment].signal)
+    succeed(*command)
+    check_same(work_dir, whole)
+
+
+def test_two_processes_stop_together(tmp_path):
+    config = make_config(str(tmp_path), active_learning=BLOCK,
+                         train_dataloader=LOADER)
+    for name in ('whole', 'stopped'):
+        work_dir = str(tmp_path / name)
+        command = (TRAIN, config, '--work-dir', work_dir, '--resume',
+                   *LAUNCHER)
+        if name == 'stopped':
+            # epochs of two iterations: they agree when the first one ends
+            kill = Kill('mmengine.runner.loops',
+                        'EpochBasedTrainLoop.run_iter', 2, signal='SIGUSR1')
+            for done in fork_two(*command, kill=kill):
+                stopped(done, 'SIGUSR1')
+            assert 'interrupted.pth' in os.listdir(
+                os.path.join(work_dir, 'round_00'))
+        for done in fork_two(*command):
+            succeeded(done)
+    check_same(*(str(tmp_path / name) for name in ('stopped', 'whole')))
