@@ -5,6 +5,11 @@
 #
 # GPUS (8), GPUS_PER_NODE (8 at most) and CPUS_PER_TASK (5) size the job,
 # SRUN_ARGS goes to srun, PYTHON names the interpreter.
+#
+# With REQUEUE=1 it is a batch job (SBATCH_ARGS goes to sbatch): two minutes
+# before its time is up, or when it is preempted, the run saves a checkpoint,
+# and the job goes back to the queue and on with --resume. Without it srun
+# ends with the status of the run, which is 75 after such a stop.
 set -euo pipefail
 
 if [ $# -lt 4 ]; then
@@ -20,13 +25,43 @@ shift 4
 GPUS=${GPUS:-8}
 GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
 CPUS_PER_TASK=${CPUS_PER_TASK:-5}
-TOOLS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+# sbatch runs a copy of this script
+TOOLS=${MMAL_TOOLS:-$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)}
+STOPPED=75  # mmal/commands/errors.py
 
-# SRUN_ARGS is several words on purpose.
+# SRUN_ARGS and SBATCH_ARGS are several words on purpose.
+SIZE=(--partition="$PARTITION" --job-name="$JOB_NAME"
+    --gres=gpu:"$GPUS_PER_NODE" --ntasks="$GPUS" --ntasks-per-node="$GPUS_PER_NODE"
+    --cpus-per-task="$CPUS_PER_TASK")
+if [ "${REQUEUE:-0}" = 1 ] && [ -z "${MMAL_TOOLS:-}" ]; then
+    export MMAL_TOOLS=$TOOLS
+    # shellcheck disable=SC2086
+    exec sbatch "${SIZE[@]}" --signal=B:USR1@120 --requeue --open-mode=append \
+        ${SBATCH_ARGS:-} "$TOOLS/slurm_train.sh" "$PARTITION" "$JOB_NAME" "$CONFIG" "$WORK_DIR" "$@"
+fi
+
+export PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}"
 # shellcheck disable=SC2086
-PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" exec srun \
-    --partition="$PARTITION" --job-name="$JOB_NAME" \
-    --gres=gpu:"$GPUS_PER_NODE" --ntasks="$GPUS" --ntasks-per-node="$GPUS_PER_NODE" \
-    --cpus-per-task="$CPUS_PER_TASK" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
-    "${PYTHON:-python}" -u "$TOOLS/al_train.py" "$CONFIG" \
-    --work-dir="$WORK_DIR" --launcher=slurm "$@"
+RUN=(srun "${SIZE[@]}" --kill-on-bad-exit=1 ${SRUN_ARGS:-}
+    "${PYTHON:-python}" -u "$TOOLS/al_train.py" "$CONFIG"
+    --work-dir="$WORK_DIR" --launcher=slurm "$@")
+if [ -z "${MMAL_TOOLS:-}" ]; then
+    exec "${RUN[@]}"
+fi
+
+[ "${SLURM_RESTART_COUNT:-0}" -eq 0 ] || RUN+=(--resume)
+"${RUN[@]}" &
+STEP=$!
+# srun passes the signal on to all processes of the run
+trap 'kill -USR1 "$STEP" 2>/dev/null' USR1 TERM
+STATUS=0
+wait "$STEP" || STATUS=$?
+# a signal ends wait before srun has ended
+while kill -0 "$STEP" 2>/dev/null; do
+    STATUS=0
+    wait "$STEP" || STATUS=$?
+done
+if [ "$STATUS" -eq "$STOPPED" ]; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$STATUS"

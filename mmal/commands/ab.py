@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
 
     from mmal.analysis.ab import ABTest, ab_tables
     from mmal.engine.cli import load_config, prepare_process
+    from mmal.engine.stop_request import request
     from mmal.reporting import save_tables, selection_table, table_format
     prepare_process()
     cfg = load_config(args, '_ab_test')
@@ -83,7 +84,8 @@ def run(args: argparse.Namespace) -> None:
     if args.out:
         table_format(args.out)
     test.check_names(args.classes or ())
-    results = test.run()
+    with request.on_signals():
+        results = test.run()
     if is_main_process():
         tables = [
             selection_table(test.sizes, args.names),

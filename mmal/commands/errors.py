@@ -13,6 +13,7 @@ from typing import Any, Optional
 from mmal.compat import versions
 
 EXPECTED = (ValueError, OSError, FloatingPointError)
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a batch system may start it again
 STOPPED_BY_USER = 130  # 128 + SIGINT, as shells count
 NOBODY_READS = 141  # 128 + SIGPIPE
 
@@ -61,7 +62,8 @@ def run_or_explain(work: Callable[[], Any],
 
     Returns:
         int: The exit status: 0, 1 after an error, 3 when people must label
-        images before it can go on, 130 after Ctrl-C, 141 when whoever read
+        images before it can go on, 75 after SIGTERM or SIGUSR1 where work
+        can be gone on with, 130 after Ctrl-C, 141 when whoever read
         its output has gone.
     """
     write_what_can_be_written()
@@ -70,6 +72,9 @@ def run_or_explain(work: Callable[[], Any],
         work()
         sys.stdout.flush()
         return 0
+    except _stop_requested() as e:
+        _say(f'{name}: {e}.{again}', e)
+        return TRY_AGAIN
     except KeyboardInterrupt as e:
         _say(f'{name}: stopped.{again}', e)
         return STOPPED_BY_USER
@@ -143,6 +148,11 @@ def _labels_pending() -> tuple[type[Exception], ...]:
     return (oracle.LabelsPending, ) if oracle else ()
 
 
+def _stop_requested() -> tuple[type[BaseException], ...]:
+    stop_request = sys.modules.get('mmal.engine.stop_request')
+    return (stop_request.StopRequested, ) if stop_request else ()
+
+
 def _say_error(name: str, message: str, error: Exception) -> None:
     if os.environ.get('MMAL_DEBUG'):
         traceback.print_exc()
@@ -150,7 +160,7 @@ def _say_error(name: str, message: str, error: Exception) -> None:
          error)
 
 
-def _say(message: str, error: Exception) -> None:
+def _say(message: str, error: BaseException) -> None:
     """Print once what all processes know, and always what only one does."""
     dist = sys.modules.get('mmengine.dist')
     if dist is None or dist.is_main_process():

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from mmal.engine import ActiveLearner
     from mmal.engine.cli import load_config, prepare_process
     from mmal.engine.plan import plan_run
+    from mmal.engine.stop_request import request
     prepare_process()
     cfg = load_config(args)
     if args.dry_run:
@@ -45,8 +46,9 @@ def run(args: argparse.Namespace) -> None:
         if is_main_process():
             print(table)
         return
-    ActiveLearner(
-        cfg,
-        resume=args.resume is not None,
-        accept_changes=args.resume == 'force',
-        rehearsal=True).run()
+    with request.on_signals():
+        ActiveLearner(
+            cfg,
+            resume=args.resume is not None,
+            accept_changes=args.resume == 'force',
+            rehearsal=True).run()

@@ -35,9 +35,11 @@ def run(args: argparse.Namespace) -> None:
 
     from mmal.analysis.transfer import Transfer, default_suffix, result_line
     from mmal.engine.cli import load_config, prepare_process
+    from mmal.engine.stop_request import request
     prepare_process()
     cfg = load_config(args, default_suffix(args.run, args.round))
-    record = Transfer(cfg, args.run, args.round, args.seed,
-                      args.resume).run()
+    with request.on_signals():
+        record = Transfer(cfg, args.run, args.round, args.seed,
+                          args.resume).run()
     if is_main_process():
         print(result_line(record))

@@ -11,8 +11,10 @@ from mmengine.config import Config
 from torch import nn
 
 from .hooks.runner_model import validated_model
+from .hooks.stop_hook import StopHook
 from .hooks.training_hook import TrainingHook
 from .runner import ProgressHook, RoundRunner
+from .stop_request import request
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ def trained(cfg: Config, title: str = 'training') -> Iterator[Training]:
     hook = TrainingHook()
     runner.register_hook(hook)
     runner.register_hook(ProgressHook(title))
+    runner.register_hook(StopHook())
     try:
         runner.train()
         with validated_model(runner) as model:
             yield Training(model, hook.metrics, hook.seconds)
     finally:
+        request.is_deferred = False
         runner.close()
         del runner, hook
         gc.collect()

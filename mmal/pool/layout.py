@@ -102,6 +102,12 @@ class RoundDir:
         """
         return MemberDir(osp.join(self.path, f'member_{number:02d}'))
 
+    @property
+    def interrupted(self) -> str:
+        """Checkpoint of a training that was asked to stop, newer than any
+        other; there is none when the training is over."""
+        return osp.join(self.path, 'interrupted.pth')
+
     def checkpoints(self) -> list[str]:
         """The checkpoints of the training, the newest first."""
         # by number, for epoch_10 sorts before epoch_2 by name; best_*.pth are
@@ -110,7 +116,8 @@ class RoundDir:
             (int(match[1]), osp.join(self.path, match[0]))
             for match in map(_STEP.fullmatch, _names_in(self.path)) if match
         ]
-        return [path for _, path in sorted(steps, reverse=True)]
+        newest = [self.interrupted] if osp.exists(self.interrupted) else []
+        return newest + [path for _, path in sorted(steps, reverse=True)]
 
     def scalar_logs(self) -> list[str]:
         """mmengine's logs of losses and metrics, one of each start of the

@@ -36,12 +36,15 @@ class Kill:
         call (int): At which call of it, from 1.
         when (str): 'before' or 'after' that call.
         path (str): Count only calls whose last argument ends so.
+        signal (str): What it sends to itself; after another signal than this
+            one it may go on.
     """
     module: str
     function: str
     call: int = 1
     when: str = 'before'
     path: str = ''
+    signal: str = 'SIGKILL'
 
     def arm(self) -> None:
         """Put the trap into the function, in this process."""
@@ -58,8 +61,10 @@ class Kill:
             if not is_meant or len(calls) != self.call:
                 return original(*args, **kwargs)
             if self.when == 'after':
-                original(*args, **kwargs)
-            os.kill(os.getpid(), signal.SIGKILL)
+                result = original(*args, **kwargs)
+            os.kill(os.getpid(), getattr(signal, self.signal))
+            return result if self.when == 'after' else original(
+                *args, **kwargs)
 
         setattr(owner, name, deadly)
 

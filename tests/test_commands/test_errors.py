@@ -43,6 +43,17 @@ def test_ctrl_c_is_a_sentence_and_a_status_of_its_own(resumable, capsys):
     assert ('--resume' in text) == resumable
 
 
+def test_a_request_to_stop_has_a_status_of_its_own(capsys):
+    from mmal.engine.stop_request import StopRequested
+
+    def work():
+        raise StopRequested('SIGTERM')
+
+    assert run_or_explain(work, 'mmal train', resumable=True) == 75
+    text = capsys.readouterr().err
+    assert 'SIGTERM' in text and '--resume' in text
+
+
 @pytest.mark.parametrize('text, meaning', [
     ('DataLoader worker (pid(s) 1234) exited unexpectedly', 'memory'),
     ('DataLoader worker (pid 5) is killed by signal: Killed. ', 'memory'),

@@ -2,9 +2,11 @@
 import os
 import os.path as osp
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import time
 from glob import glob
 
 import pytest
@@ -191,3 +193,51 @@ def test_slurm_train_calls_srun(tmp_path):
     assert '--gres=gpu:8' in bash(
         script, 'a', 'b', 'c', 'd', PATH=path, GPUS='16').stdout
     assert bash(script, 'a', 'b', 'c').returncode == 2
+
+
+def test_slurm_train_goes_back_to_the_queue_after_a_signal(tmp_path):
+    """The batch job is started as sbatch would: from a copy, twice."""
+    fake(tmp_path, 'sbatch', 'echo "$@"')
+    fake(tmp_path, 'scontrol', 'echo scontrol "$@"')
+    # as srun: ends with the status of a run that was asked to stop
+    fake(tmp_path, 'srun', 'trap "echo asked; exit 75" USR1\necho "$@"\n'
+         'touch "$READY"\nfor i in $(seq 100); do sleep .1; done')
+    script = osp.join(ROOT, 'tools', 'slurm_train.sh')
+    path = f'{tmp_path}:{os.environ["PATH"]}'
+    words = bash(script, 'gpus', 'al', 'my.py', 'out', '--amp', PATH=path,
+                 GPUS='4', REQUEUE='1', SBATCH_ARGS='--time=60'
+                 ).stdout.split()
+    assert {'--partition=gpus', '--ntasks=4', '--signal=B:USR1@120',
+            '--requeue', '--time=60'} <= set(words)
+    assert words[-6:] == [script, 'gpus', 'al', 'my.py', 'out', '--amp']
+
+    copy = shutil.copy(script, tmp_path / 'slurm_script')
+    for restarts in (0, 1):
+        ready = tmp_path / f'ready_{restarts}'
+        job = subprocess.Popen(
+            ['bash', copy, *words[-5:]], stdout=subprocess.PIPE, text=True,
+            env=dict(os.environ, PATH=path, REQUEUE='1', READY=str(ready),
+                     MMAL_TOOLS=osp.dirname(script), SLURM_JOB_ID='17',
+                     SLURM_RESTART_COUNT=str(restarts)))
+        while not ready.exists():
+            assert job.poll() is None
+            time.sleep(.02)
+        job.send_signal(signal.SIGUSR1)
+        out, _ = job.communicate(timeout=60)
+        assert job.returncode == 75
+        called, asked, requeued = out.splitlines()
+        assert f'{ROOT}/tools/al_train.py my.py --work-dir=out' in called
+        assert called.endswith('--amp --resume') == bool(restarts)
+        assert asked == 'asked' and requeued == 'scontrol requeue 17'
+
+
+def test_slurm_train_leaves_other_ends_alone(tmp_path):
+    fake(tmp_path, 'scontrol', 'echo scontrol "$@"')
+    fake(tmp_path, 'srun', 'exit $STATUS')
+    script = osp.join(ROOT, 'tools', 'slurm_train.sh')
+    for status in (0, 1, 3):
+        done = bash(script, 'gpus', 'al', 'my.py', 'out',
+                    PATH=f'{tmp_path}:{os.environ["PATH"]}', REQUEUE='1',
+                    MMAL_TOOLS=osp.dirname(script), SLURM_JOB_ID='17',
+                    STATUS=str(status))
+        assert done.returncode == status and 'scontrol' not in done.stdout
