@@ -76,12 +76,20 @@ def one_hot(rng, rows, dim, _):
     return np.eye(dim, dtype=np.float32)[rng.integers(dim, size=rows)]
 
 
+def outliers(rng, rows, dim, basis):
+    """Features, one in some thousands of which is a million times as long."""
+    out = features(rng, rows, dim, basis)
+    out[-1] *= 1e6
+    return out
+
+
 KINDS = {
     'gaussian': gaussian,
     'features': features,
     'sphere': sphere,
     'duplicates': duplicates,
-    'one-hot': one_hot
+    'one-hot': one_hot,
+    'outliers': outliers
 }
 
 
@@ -129,11 +137,9 @@ def core_set(embeddings, args):
 
 
 def plain_core_set(embeddings, args):
-    pool = embeddings[args.n_labelled:]
-    norms, nearest, chosen = (pool**2).sum(1), np.inf, []
-    for centre in embeddings[:args.n_labelled]:
-        nearest = np.minimum(nearest, norms - 2 * (pool @ centre)
-                             + centre @ centre)
+    labelled, pool = np.split(embeddings, [args.n_labelled])
+    norms, chosen = (pool**2).sum(1), []
+    nearest = norms + ((labelled**2).sum(1) - 2 * (pool @ labelled.T)).min(1)
     for _ in range(args.n_select):
         chosen.append(int(nearest.argmax()))
         centre = pool[chosen[-1]]

@@ -87,7 +87,7 @@ class Quantizer:
 
     Args:
         distance (BaseDistance): The distance.
-        origin (np.ndarray): float64 [D]; an embedding after projection.
+        origin (np.ndarray): float64 [D], the middle after projection.
         step (float): The size of a cell, a power of two.
         parts (int): Into how many parts each side of a cell is divided, a
             power of two; 1 for no second grid.
@@ -149,8 +149,7 @@ class Quantizer:
 
         Returns:
             np.ndarray: float64 [M], the same for every split of the rows; in
-            squared cells, exact with one grid and rounded once or twice with
-            two.
+            squared cells, exact with one grid and rounded twice with two.
         """
         width = max(1, _BLOCK_BYTES // (8 * max(1, len(cells))))
         best = np.full(len(cells), np.inf)
@@ -183,8 +182,8 @@ class Quantizer:
 def parts_for(dim: int) -> int:
     """How often the second grid divides a cell of D dimensions.
 
-    A cell of the first grid is as long as its diagonal, so that of D
-    dimensions leaves half a bit less for each doubling of D.
+    What is left of an embedding inside a cell may be half as long as the
+    diagonal, sqrt(D) sides, and has to fit into the bits of a norm.
 
     Args:
         dim (int): D.
