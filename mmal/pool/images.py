@@ -475,12 +475,12 @@ def _strict_decoders() -> Iterator[None]:
     """Pillow refuses truncated files, whatever other code has told it, and
     opens large ones, and OpenCV does not print what is returned anyway."""
     import cv2
-    log = cv2.utils.logging
+    log = getattr(cv2.utils, 'logging', cv2)  # OpenCV 5, and 4
     truncated, limit = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
     level = log.getLogLevel()
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     Image.MAX_IMAGE_PIXELS = None
-    log.setLogLevel(log.LOG_LEVEL_SILENT)
+    log.setLogLevel(0)  # silent
     try:
         yield
     finally:
