@@ -107,7 +107,10 @@ class Transfer:
         def save() -> Record:
             record = Record(self.round.number, images, boxes,
                             read_json(folder.metrics), seconds)
-            before = Curve.load(self.work.curve, missing_ok=True).records
+            try:
+                before = Curve.load(self.work.curve, missing_ok=True).records
+            except ValueError:  # it is written anew, but for the time
+                before = []
             if before and seconds is None:
                 record.train_seconds = before[0].train_seconds
             note = f'{self.cfg.filename} on the labels of {self.round.run}'

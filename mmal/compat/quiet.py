@@ -52,3 +52,14 @@ def quiet_log() -> Iterator[None]:
 
 def _print_nothing(*args, **kwargs) -> None:
     pass
+
+
+def log_in_utf8(logger: logging.Logger) -> None:
+    """Let the log files of a logger be UTF-8.
+
+    mmengine opens them in the encoding of the locale; one that is ASCII
+    would have every line with another character be an error on the screen.
+    """
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler) and handler.stream:
+            handler.stream.reconfigure(encoding='utf-8')

@@ -8,6 +8,7 @@ from typing import Optional
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
+from mmal.compat.quiet import log_in_utf8
 from mmal.dist import on_main
 from mmal.fileio import discard_leftovers
 from mmal.pool import (
@@ -97,6 +98,7 @@ class ActiveLearner:
             logger_name='mmal',
             log_file=self.work.log,
             file_mode='a')
+        log_in_utf8(self.logger)
         for note in [*self.inputs.notes, *self.state.news]:
             self.logger.warning(note)
         on_main(self._write_val)

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
 from tqdm import tqdm
 
-from mmal.compat.quiet import KNOWN_LOG_LINES
+from mmal.compat.quiet import KNOWN_LOG_LINES, log_in_utf8
 
 _SHOW_PROGRESS_AFTER = 5.0  # seconds
 
@@ -31,6 +31,7 @@ class RoundRunner(Runner):
                      **kwargs) -> MMLogger:
         """See mmengine's Runner."""
         logger = super().build_logger(log_level, log_file, **kwargs)
+        log_in_utf8(logger)
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
                 handler.setLevel(max(handler.level, logging.WARNING))

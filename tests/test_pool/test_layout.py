@@ -20,6 +20,24 @@ def test_latest_whole_checkpoint(tmp_path):
     assert folder.latest_checkpoint().endswith('epoch_2.pth')
 
 
+def test_a_training_that_was_asked_to_stop_goes_on_from_there(tmp_path):
+    folder = RoundDir(str(tmp_path))
+    save(tmp_path, 'epoch_2.pth')
+    save(tmp_path, 'interrupted.pth')
+    assert folder.latest_checkpoint() == folder.interrupted
+    (tmp_path / 'interrupted.pth').write_bytes(b'')
+    assert folder.latest_checkpoint().endswith('epoch_2.pth')
+
+
+def test_logs_of_a_training_are_sorted_by_age(tmp_path):
+    for name in ('20260102_000000', '20260101_235959'):
+        (tmp_path / name / 'vis_data').mkdir(parents=True)
+        (tmp_path / name / 'vis_data' / 'scalars.json').touch()
+    logs = RoundDir(str(tmp_path)).scalar_logs()
+    assert [log.split('/')[-3] for log in logs] == [
+        '20260102_000000', '20260101_235959']
+
+
 def test_names_with_wildcards(tmp_path):
     folder = tmp_path / 'run[1]*'
     folder.mkdir()
