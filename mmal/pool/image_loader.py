@@ -1,6 +1,8 @@
 """How a pipeline loads an image from its file."""
 from __future__ import annotations
 
+import functools
+import io
 import os
 from dataclasses import dataclass
 from typing import Optional, Union
@@ -91,6 +93,11 @@ class ImageLoader:
         return (self.imdecode_backend in _ROTATING_BACKENDS
                 and self.color_type in _ROTATING_COLOR_TYPES)
 
+    def rotates_format(self, kind: Optional[str]) -> bool:
+        """Whether it is followed in a format, as Pillow calls it."""
+        return self.rotates and (self.imdecode_backend != 'cv2'
+                                 or opencv_rotates(kind))
+
     @property
     def max_pixels(self) -> Optional[int]:
         """Larger images are refused; None where there is no limit."""
@@ -133,3 +140,24 @@ class ImageLoader:
         import mmcv
         return mmcv.imfrombytes(
             content, flag=self.color_type, backend=self.imdecode_backend)
+
+
+@functools.cache
+def opencv_rotates(kind: Optional[str]) -> bool:
+    """Whether this OpenCV follows the EXIF orientation in a format.
+
+    It always does in JPEG; in WebP OpenCV 5 does and OpenCV 4.11 does not.
+
+    Args:
+        kind (str, optional): The format, as Pillow calls it.
+    """
+    if kind != 'WEBP':
+        return True
+    import cv2
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    file = io.BytesIO()
+    Image.new('RGB', (2, 1)).save(file, kind, exif=exif)
+    array = cv2.imdecode(
+        np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_COLOR)
+    return array is None or array.shape[:2] == (2, 1)

@@ -304,7 +304,8 @@ def read_size(prefix: str,
         file = path if loader.is_local(path) else io.BytesIO(
             loader.read(path))
         with _strict_decoders(), Image.open(file) as image:
-            turned = loader.rotates and _is_turned(image)
+            turned = loader.rotates_format(image.format) and _is_turned(
+                image)
             return image.size[::-1] if turned else image.size
     except UnidentifiedImageError:
         return 'it is not an image'
@@ -389,7 +390,8 @@ def _look(path: str, size: Optional[tuple[int, int]], loader: ImageLoader,
                     f'{loader.imdecode_backend} loads at most '
                     f'{max_pixels:,}: cut it into tiles or scale it down'
                 ), None
-            turned = loader.rotates and _is_turned(image)
+            turned = loader.rotates_format(image.format) and _is_turned(
+                image)
             well_known = image.format in _WELL_KNOWN
             if image.format == 'PNG' and image.fp is not None:
                 image.verify()  # its checksums, without decoding

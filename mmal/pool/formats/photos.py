@@ -12,6 +12,8 @@ from typing import Optional, Union
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from ..image_loader import opencv_rotates
+
 # What OpenCV reads, and so mmcv.
 EXTENSIONS = frozenset({
     '.bmp', '.dib', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.pbm', '.pgm',
@@ -52,7 +54,7 @@ def photo_size(path: str) -> Union[PhotoSize, str]:
         with Image.open(path) as image:
             # Not image.getexif(): for a PNG that would decode the pixels.
             tag = Image.Image.getexif(image).get(_ORIENTATION, 1)
-            size = image.size
+            size, kind = image.size, image.format
             if image.format == 'TIFF':
                 # Newer versions of PIL have turned image.size already.
                 size = tuple(int(image.tag_v2[t]) for t in _TIFF_SIZE)
@@ -65,6 +67,8 @@ def photo_size(path: str) -> Union[PhotoSize, str]:
     if min(size) < 1:
         return 'it has no pixels'
     orientation = tag if tag in range(1, 9) else 1
+    if orientation >= 5 and not opencv_rotates(kind):
+        orientation = 1
     if orientation >= 5:
         size = size[::-1]
     return PhotoSize(*size, orientation)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from mmal.pool import verify_image
 from mmal.pool.formats.photos import PhotoSize, photo_size, photo_sizes
+from mmal.pool.image_loader import opencv_rotates
 
 FORMATS = ('jpg', 'png', 'tif', 'webp', 'bmp', 'ppm')
 
@@ -21,7 +22,9 @@ def test_the_size_is_the_one_the_pool_is_checked_for(tmp_path, extension,
         orientation = None
     write_photo(path, (40, 30), orientation)
     size = photo_size(path)
-    turned = orientation in (6, 8)
+    # in WebP OpenCV follows the orientation since version 5
+    turned = orientation in (6, 8) and (
+        extension != 'webp' or opencv_rotates('WEBP'))
     assert (size.width, size.height) == ((30, 40) if turned else (40, 30))
     assert size.stored == (40, 30)
     assert verify_image(path, size=(size.width, size.height)) is None
