@@ -63,16 +63,20 @@ def check_arguments(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read the source, write the pool, and say what is in it."""
     from mmal.fileio import write_json
-    from mmal.pool import load_coco
+    from mmal.pool.coco import parse_coco
     from mmal.pool.duplicates import duplicates_note, look_alikes_note
     from mmal.pool.formats import read_pool, recognise
     form = args.format or recognise(args.source)
+    # a pool of photos may be made again, for it has no labels to lose
+    if form != 'images' and osp.exists(args.out):
+        raise ValueError(f'{args.out} exists and may hold labels. Give '
+                         'another name, or remove it first.')
     pool = read_pool(args.source, form, args.classes, args.split, args.out,
                      args.images, args.skip_unreadable)
     write_json(args.out, pool.coco)
     print(f'{args.source} is read as {form}')
     print(pool.summary(args.out))
-    coco = load_coco(args.out)
+    coco = parse_coco(pool.coco, args.out)
     for note in (duplicates_note, look_alikes_note):
         text = note(coco, pool.img_prefix)
         if text:

@@ -346,7 +346,7 @@ def _loaded_before(work: WorkDir, inputs: RunInputs) -> list[ImageId]:
     try:
         return DataRecord.load(work.data).unchanged_files(
             inputs.coco, inputs.img_prefix, inputs.coco.ids)
-    except (FileNotFoundError, ValueError):
+    except ValueError:
         return []
 
 
@@ -388,9 +388,12 @@ def _open_state(work: WorkDir, inputs: RunInputs, resume: bool,
         state = RunState(work, Pool(inputs.coco.ids), config_hash,
                          inputs.settings.seed)
         state.commit(inputs.initial_ids, inputs.unreadable, '')
+        # before the state: no run without its record is gone on with
+        on_main(lambda: inputs.data.save(work.data))
     state.environment = environment()
-    # The state comes first: a kill before the record is written finds the
-    # same news again, and notes them once.
     on_main(state.save)
-    on_main(lambda: inputs.data.save(work.data))
+    if is_resumed:
+        # after the state: a kill between the two finds the same news again,
+        # and notes them once
+        on_main(lambda: inputs.data.save(work.data))
     return state

@@ -160,6 +160,8 @@ def _started(pid: int) -> Optional[str]:
         return None if fields[0] == 'Z' else fields[19]
     except OSError:
         pass
+    if os.name == 'nt':  # there os.kill would end the process
+        return 'unknown'
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

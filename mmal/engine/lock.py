@@ -123,12 +123,11 @@ def lock_data(work: WorkDir, now: DataRecord, coco: CocoData, prefix: str,
     """
     try:
         before = DataRecord.load(work.data)
-    except FileNotFoundError:
-        return []  # a run of an earlier version
     except ValueError:
         if not accept_changes:
             raise
-        return ['the data are those of now: data.npz was damaged']
+        _forget_last_scores(work)
+        return ['the data are those of now: data.npz was lost']
     changed = before.differences(now)
     replaced = before.changed_files(coco, prefix, labelled)
     if replaced:
@@ -143,9 +142,7 @@ def lock_data(work: WorkDir, now: DataRecord, coco: CocoData, prefix: str,
             'rounds to come with --resume force, or choose another folder '
             'with --work-dir.')
     if changed:
-        for number in work.round_numbers()[-1:]:
-            with suppress(FileNotFoundError):
-                os.unlink(work.round(number).scores)
+        _forget_last_scores(work)
     now.files = before.files if not replaced else before.files_without(
         replaced)
     pool = before.tables['pool']
@@ -158,6 +155,13 @@ def lock_data(work: WorkDir, now: DataRecord, coco: CocoData, prefix: str,
     if gone:
         notes.append(f'{gone:,} images are no longer listed by the pool')
     return notes
+
+
+def _forget_last_scores(work: WorkDir) -> None:
+    """Remove what an interrupted query has scored of other data."""
+    for number in work.round_numbers()[-1:]:
+        with suppress(FileNotFoundError):
+            os.unlink(work.round(number).scores)
 
 
 def lock_training_dir(work: WorkDir, fingerprint: dict, resume: bool) -> None:

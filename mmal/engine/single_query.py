@@ -23,7 +23,7 @@ from mmal.pool import (
     write_split,
 )
 from mmal.pool.layout import RoundDir
-from mmal.pool.names import match_names
+from mmal.pool.names import NameIndex
 from mmal.scoring.data import Split
 from .build import build
 from .checks import check_pool
@@ -176,8 +176,8 @@ def _write_splits(dataset: dict, labelled: Optional[str], elsewhere: bool,
         check_pool(coco, dataset)
         # by name: the ids of two files need not agree
         names = [image['file_name'] for image in coco.images.values()]
-        matched = match_names(
-            names, {i['file_name'] for i in full.images.values()})
+        matched = NameIndex(
+            {i['file_name'] for i in full.images.values()}).match(names)
         labelled_names = set(matched.values())
         renamed = [n for n, image in matched.items() if n != image]
         if renamed:

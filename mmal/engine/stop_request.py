@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Optional
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+# Windows has no SIGUSR1
+SIGNALS = tuple(
+    getattr(signal, name) for name in ('SIGTERM', 'SIGUSR1')
+    if hasattr(signal, name))
 
 
 class StopRequested(BaseException):

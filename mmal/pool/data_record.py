@@ -231,8 +231,7 @@ class DataRecord:
         """Read what :meth:`save` wrote.
 
         Raises:
-            FileNotFoundError: If there is none.
-            ValueError: If it is damaged.
+            ValueError: If it is missing or damaged.
         """
         try:
             with np.load(path, allow_pickle=False) as z:
@@ -241,13 +240,13 @@ class DataRecord:
             if files.dtype != _FILES or 'pool' not in arrays or any(
                     rows.dtype != _IMAGES for rows in arrays.values()):
                 raise ValueError('its arrays are of another form')
-        except FileNotFoundError:
-            raise
         except Exception as e:  # zip files break in many ways
+            what = 'missing' if isinstance(e, FileNotFoundError) else \
+                f'damaged ({e})'
             raise ValueError(
                 f'{path}, which holds what the data were when the run began, '
-                f'is damaged ({e}). --resume force takes the data as they '
-                'are now.') from e
+                f'is {what}. Restore it from a copy; --resume force takes '
+                'the data as they are now.') from e
         return cls(classes.tolist(),
                    {name: ImageTable(rows) for name, rows in arrays.items()},
                    files)

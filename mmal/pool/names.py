@@ -61,33 +61,28 @@ class NameIndex:
                           for e in _endings(c) if e in by_ending), None)
         return image
 
+    def match(self, theirs: Iterable[str]) -> dict[str, str]:
+        """Which of our images each name of another file means.
 
-def match_names(theirs: Iterable[str],
-                ours: Collection[str],
-                other_folders: bool = False) -> dict[str, str]:
-    """Which of our images each name of another file means.
+        Args:
+            theirs (iterable[str]): File names of another file.
 
-    Args:
-        theirs (iterable[str]): File names of another file.
-        ours, other_folders: See :class:`NameIndex`.
+        Returns:
+            dict[str, str]: Their name to ours, for those that are found.
 
-    Returns:
-        dict[str, str]: Their name to ours, for those that are found.
-
-    Raises:
-        ValueError: If two of their names mean one image of ours.
-    """
-    index = NameIndex(ours, other_folders)
-    found = {name: index.find(name) for name in theirs}
-    matched = {name: image for name, image in found.items()
-               if image is not None}
-    times = Counter(matched.values())
-    doubtful = [n for n, image in matched.items() if times[image] > 1]
-    if doubtful:
-        raise ValueError(
-            'several names mean the same image of the pool: '
-            f'{some(doubtful)}. Keep one entry for each image.')
-    return matched
+        Raises:
+            ValueError: If two of their names mean one image of ours.
+        """
+        found = {name: self.find(name) for name in theirs}
+        matched = {name: image for name, image in found.items()
+                   if image is not None}
+        times = Counter(matched.values())
+        doubtful = [n for n, image in matched.items() if times[image] > 1]
+        if doubtful:
+            raise ValueError(
+                'several names mean the same image of the pool: '
+                f'{some(doubtful)}. Keep one entry for each image.')
+        return matched
 
 
 def _candidates(name: str) -> Iterator[str]:

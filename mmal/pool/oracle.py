@@ -22,7 +22,7 @@ from .coco import (
     spelled_otherwise,
 )
 from .layout import LabelDir, WorkDir
-from .names import NameIndex, match_names
+from .names import NameIndex
 
 
 class LabelsPending(Exception):
@@ -199,7 +199,8 @@ class ManualOracle(BaseOracle):
             raise ValueError('ManualOracle needs folder, where the files for '
                              'labelling go.')
         self.files = LabelDir(folder) if folder else WorkDir(work_dir).labels
-        _ids_by_name(pool)  # raises before anybody has labelled a thing
+        # raises before anybody has labelled a thing
+        self._ids = _ids_by_name(pool)
 
     def annotate(self, ids: Iterable[ImageId]) -> list[dict]:
         """See :meth:`BaseOracle.annotate`."""
@@ -292,20 +293,25 @@ class ManualOracle(BaseOracle):
             images that it lists, and whether those without annotations are
             meant to be empty.
         """
-        index = NameIndex(names, other_folders=True)
+        # Among all images of the pool: a name that would do for one of these
+        # may be that of another, in another folder.
+        index = NameIndex(
+            [image['file_name'] for image in self.pool.images.values()],
+            other_folders=True)
 
         def size_in_pool(name: str) -> Union[tuple[int, int], str]:
-            ours = index.find(name)
+            ours = self._ids.get(index.find(name))
             if ours is None:
                 return 'no image of the pool has this name'
-            image = self.pool.images[names[ours]]
+            image = self.pool.images[ours]
             return image['width'], image['height']
 
         # a labelling tool may leave sizes out
         labels = load_coco(self.files.labels, read_size=size_in_pool)
         theirs = _ids_by_name(labels)
         try:
-            matched = match_names(theirs, names, other_folders=True)
+            matched = index.match(
+                name for name in theirs if index.find(name) in names)
         except ValueError as e:
             raise ValueError(f'{labels.path}: {e}') from e
         match = {theirs[name]: names[ours] for name, ours in matched.items()}

@@ -45,12 +45,15 @@ def load_with_images(path: str,
 
 def refuse_addresses(coco: CocoData,
                      loader: Optional[ImageLoader] = None) -> None:
-    """Raise ValueError if images are to be fetched and nothing says how.
+    """Refuse images that are to be fetched where nothing says how.
 
     Args:
         coco (CocoData): The images.
         loader (ImageLoader, optional): What loads them. One with
             ``backend_args`` fetches them.
+
+    Raises:
+        ValueError: Naming the file and an address.
     """
     if loader is not None and loader.backend_args is not None:
         return

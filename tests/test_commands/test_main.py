@@ -10,7 +10,7 @@ from helpers.label_files import write_photo
 
 from mmal.commands import main
 from mmal.commands.main import COMMANDS
-from mmal.fileio import read_json
+from mmal.fileio import read_json, write_json
 
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
 ANALYSES = [
@@ -115,6 +115,28 @@ def test_a_pool_of_photos(tmp_path, capsys):
                  out]) == 0
     assert '1 photos under several ids' in capsys.readouterr().out
     assert [i['id'] for i in read_json(out)['images']] == [1, 2]
+
+
+def test_a_pool_overwrites_no_labels(tmp_path, capsys):
+    write_photo(f'{tmp_path}/photos/a.jpg', (40, 30))
+    labels = dict(
+        images=[dict(id=1, file_name='a.jpg', width=40, height=30)],
+        annotations=[dict(id=1, image_id=1, category_id=1, area=4,
+                          bbox=[0, 0, 2, 2], iscrowd=0)],
+        categories=[dict(id=1, name='helmet')])
+    mine, source = f'{tmp_path}/mine.json', f'{tmp_path}/source.json'
+    for path in (mine, source):
+        write_json(path, labels)
+    notes = tmp_path / 'notes.json'
+    notes.write_text('buy milk')
+    images = [f'{tmp_path}/photos', '--classes', 'helmet']
+    coco = [source, '--images', f'{tmp_path}/photos']
+    for arguments, out in ((images, mine), (coco, mine),
+                           (images, str(notes)), (coco, str(notes))):
+        assert main(['pool', *arguments, '-o', out]) == 1
+        assert out in capsys.readouterr().err
+    assert read_json(mine) == labels
+    assert notes.read_text() == 'buy milk'
 
 
 IMPORTED = '''

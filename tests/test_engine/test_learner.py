@@ -590,7 +590,14 @@ def test_data_that_were_changed_are_seen_on_resume(own_data, tmp_path):
     state = read(tmp_path, 'state.json')
     assert len(state['rounds']) == 2
     assert 'data were changed: pool: annotations' in state['meta']['notes'][0]
-    ActiveLearner(cfg, resume=True)  # what was taken over is the truth now
+    ActiveLearner(copy.deepcopy(cfg), resume=True)  # the truth is now this
+
+    # nobody can tell without the record
+    (tmp_path / 'work' / 'data.npz').unlink()
+    with pytest.raises(ValueError, match='data.npz.* is missing.*force'):
+        ActiveLearner(copy.deepcopy(cfg), resume=True)
+    ActiveLearner(copy.deepcopy(cfg), resume=True, accept_changes=True)
+    ActiveLearner(cfg, resume=True)
 
 
 @pytest.mark.run

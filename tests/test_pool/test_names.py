@@ -5,7 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmal.pool.names import match_names
+from mmal.pool.names import NameIndex
+
+
+def match_names(theirs, ours, other_folders=False):
+    return NameIndex(ours, other_folders).match(theirs)
 
 HASH = hashlib.md5(b'x').hexdigest()
 

@@ -219,6 +219,27 @@ class TestManualOracle:
         assert read_json(oracle.files.accepted)['corrections'] == [
             {'round': 2, 'images': ['4.jpg']}]
 
+    def test_photos_of_one_name_in_two_folders(self, tmp_path):
+        """The labels of one are never taken for those of the other."""
+        oracle = ManualOracle(parse_coco(_raw(
+            [_image(1, 'a/x.jpg'), _image(2, 'b/x.jpg')]), 'pool.json'),
+            work_dir=str(tmp_path))
+        self._label(oracle, [_image(7, 'a/x.jpg')], [_box(1, 7)])
+        with pytest.raises(LabelsPending, match="lacks 1 .*'b/x.jpg'"):
+            oracle.annotate([2])
+        assert len(oracle.annotate([1])) == 1
+        # the next file has the other one alone, then both, then no folders
+        self._label(oracle, [_image(7, 'b/x.jpg')], [])
+        assert oracle.take_corrections(1) == []
+        assert len(oracle.annotate([1])) == 1
+        self._label(oracle, [_image(7, 'b/x.jpg'), _image(8, 'a/x.jpg')],
+                    [_box(1, 7), _box(2, 7), _box(3, 8)])
+        assert oracle.take_corrections(1) == []
+        assert oracle.count_boxes([1]).tolist() == [1]
+        assert len(oracle.annotate([1, 2])) == 3
+        self._label(oracle, [_image(7, 'x.jpg')], [])
+        assert oracle.take_corrections(2) == []
+
     def test_a_job_begun_anew_corrects_nothing(self, oracle):
         self._label(oracle, [_image(4)], [_box(1, 4)])
         oracle.annotate([4])

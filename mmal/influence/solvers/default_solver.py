@@ -61,6 +61,6 @@ class DefaultSolver(BaseSolver):
 
     def _instead(self, error: SolverError) -> str:
         limit = self._gradients.max_iters
-        return (f'{error} It is what the default solver does instead, with '
-                f'up to {limit} passes over the images of the Hessian; name '
-                'a solver to choose another one, or other limits.')
+        return (f'{error} The default solver does so now, with up to {limit} '
+                'passes over the images of the Hessian. Name a solver to '
+                'choose another one, or other limits.')
