@@ -15,6 +15,7 @@ import torch.distributed as torch_dist
 
 # process 0 writes reports and counts boxes while the others wait
 TIMEOUT = timedelta(hours=12)
+_left: Optional[torch_dist.ProcessGroup] = None
 
 
 def is_distributed() -> bool:
@@ -43,8 +44,15 @@ def setup_dist(launcher: str) -> None:
 
 
 def close_dist() -> None:
-    """Leave the process group, if there is one."""
+    """Leave the process group, if there is one.
+
+    Its last reference stays here. A DistributedDataParallel that outlived it
+    would drop it while holding the GIL, and wait for the thread of gloo, which
+    may just be waiting for the GIL: a process that never ends.
+    """
+    global _left
     if is_distributed():
+        _left = torch_dist.group.WORLD
         torch_dist.destroy_process_group()
 
 

@@ -9,6 +9,7 @@ from mmdet.models.dense_heads import fcos_head
 from mmdet.utils import dist_utils, reduce_mean
 
 from mmal.compat.losses import local_losses
+from mmal.dist import close_dist
 
 
 def in_process(rank, folder):
@@ -37,7 +38,7 @@ def in_process(rank, folder):
         results['after'] = reduce_mean(value)
     assert dist_utils.dist is dist
     torch.save(results, f'{folder}/{rank}.pth')
-    dist.destroy_process_group()
+    close_dist()
 
 
 def test_two_processes(tmp_path):

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from mmal.dist import close_dist
 from mmal.evaluation.calibration import CalibrationData, interval_coverage
 from mmal.evaluation.calibration_metric import CalibrationMetric
 from mmal.fileio import write_json
@@ -173,7 +174,7 @@ def _process(rank, folder, count):
     found = built.evaluate(count)
     with open(os.path.join(folder, f'{rank}.json'), 'w') as f:
         json.dump(found, f)
-    dist.destroy_process_group()
+    close_dist()
 
 
 def test_two_processes_give_what_one_gives(tmp_path):

@@ -8,7 +8,7 @@ from brute import cosine, k_center, scores_of, squared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmal.dist import ProcessGroup
+from mmal.dist import ProcessGroup, close_dist
 from mmal.randomness import seeded_uniform
 from mmal.selection import CoreSet, lazy_greedy
 from mmal.selection.distances import Quantizer
@@ -310,7 +310,7 @@ def two_processes(rank, address, queue):
         scores.take(index), embeddings[index], labelled, ProcessGroup())
     queue.put(list(islice(order, 30)))
     dist.barrier()
-    dist.destroy_process_group()
+    close_dist()
 
 
 def test_two_processes_choose_what_one_chooses(tmp_path):

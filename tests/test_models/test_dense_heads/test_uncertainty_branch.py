@@ -16,6 +16,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mmal.dist import close_dist
 from mmal.models.dense_heads import UncertaintyBranchMixin
 from mmal.models.dense_heads.branch_options import BranchOptions
 from mmal.models.layers import UncertaintyBranch
@@ -481,7 +482,7 @@ def test_ddp_finds_no_unused_parameter(kind, tmp_path):
         with pytest.raises(RuntimeError, match='not used in producing loss'):
             parallel(*batch(), mode='loss')
     finally:
-        dist.destroy_process_group()
+        close_dist()
 
 
 # --- options --------------------------------------------------------------

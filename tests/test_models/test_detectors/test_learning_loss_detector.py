@@ -13,6 +13,7 @@ from mmdet.structures import DetDataSample
 from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 
+from mmal.dist import close_dist
 from mmal.models.utils import head_outputs, image_losses
 
 SIZE = (64, 96)
@@ -343,7 +344,7 @@ def one_of_two_processes():
     both = [torch.zeros_like(grads) for _ in range(2)]
     dist.all_gather(both, grads)
     assert torch.equal(*both) and grads.isfinite().all()
-    dist.destroy_process_group()
+    close_dist()
 
 
 def test_two_processes_with_different_numbers_of_images():
