@@ -8,7 +8,7 @@ from typing import Any, Callable
 from mmengine.logging import print_log
 
 from mmal.fileio import read_json
-from mmal.pool import Pool, write_round_splits
+from mmal.pool import Pool, write_labelled
 from mmal.pool.layout import WorkDir
 from mmal.reporting import Curve, Record
 from .inputs import RunInputs, trained_counts
@@ -82,7 +82,7 @@ def _record(work: WorkDir, number: int, pool: Pool, inputs: RunInputs,
     images, boxes, _ = trained_counts(
         inputs.coco, annotations, ids, inputs.rule, settings.data.crowd)
     if remade:
-        write_round_splits(folder, inputs.coco, pool, annotations, number)
+        write_labelled(folder, inputs.coco, pool, annotations, number)
     record = Record(number, images, boxes, metrics)
     repeats = sum(pool.repeat_counts(number).values())
     if repeats or settings.reselects:

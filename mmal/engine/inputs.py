@@ -16,6 +16,7 @@ from mmal.pool import (
     ImageLoader,
     ImageTable,
     Initial,
+    Pool,
     TrainingRule,
     UnreadableImage,
     UnreadableImagesError,
@@ -142,11 +143,9 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
 
     def mark_untrained() -> tuple[int, dict[str, int]]:
         # the oracle may look labels up in another file than the pool's
-        annotations = oracle.annotate(coco.ids) if oracle.knows_counts else \
-            full.annotations_of(full.ids)
+        annotations = oracle.table() if oracle.knows_counts else full.table()
         tables['pool'] = ImageTable.of(full, annotations)
-        return len(annotations), ignore_untrained(
-            annotations, coco.images, rule)
+        return len(annotations), ignore_untrained(annotations, full, rule)
 
     number, untrained = on_main(mark_untrained)
     query = Query(settings, coco, image_prefix(dataset),
@@ -164,10 +163,10 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
         if initial.annotations is not None:
             first = replace(full, images={
                 i: full.images[i] for i in initial.ids})
-            tables['initial'] = ImageTable.of(first, initial.annotations)
+            tables['initial'] = ImageTable.of(
+                first, first.table(initial.annotations))
         if val is not None:
-            tables['validation'] = ImageTable.of(
-                val, val.annotations_of(val.ids))
+            tables['validation'] = ImageTable.of(val)
         return DataRecord(list(full.class_names), tables)
 
     data = only_on_main(record_data)
@@ -186,7 +185,8 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
                            rule, settings.data.crowd)
         model = check_model(cfg, dataset)
         check_committee(query.scorer, query.committee, model)
-        query.check(model, scoring_splits(cfg, settings, work.round(0), []))
+        query.check(model, scoring_splits(
+            cfg, settings, work.round(0), coco, Pool(coco.ids)))
 
     on_main(check)
     notes = on_main(lambda: [
@@ -221,7 +221,7 @@ def trained_counts(coco: CocoData, annotations: list[dict],
     if crowd == 'boxes':
         for annotation in annotations:
             annotation['iscrowd'] = 0
-    reasons = ignore_untrained(annotations, coco.images, rule)
+    reasons = ignore_untrained(coco.table(annotations), coco, rule)
     boxes = int(count_boxes(annotations, ids).sum())
     by_image = group_by_image(annotations)
     images = sum(rule.keeps(coco.images[i], by_image.get(i, ())) for i in ids)

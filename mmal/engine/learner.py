@@ -16,9 +16,8 @@ from mmal.pool import (
     ImageFiles,
     Pool,
     UnreadableImagesError,
-    write_candidates,
+    write_labelled,
     write_repeats,
-    write_round_splits,
     write_split,
 )
 from mmal.pool.coco import some
@@ -144,7 +143,7 @@ class ActiveLearner:
         number, pool = self.state.round, self.state.pool
         folder = self.work.round(number)
         self._quarantine(number)
-        images, boxes = on_main(lambda: self._write_splits(folder))
+        images, boxes = on_main(lambda: self._write_labelled(folder))
         repeats = sum(pool.repeat_counts().values())
 
         # The other members of an ensemble come before the round's own model:
@@ -174,7 +173,7 @@ class ActiveLearner:
             if self.state.stopped is None:
                 start = time.perf_counter()
                 splits = scoring_splits(self.cfg, self.settings, folder,
-                                        pool.labelled(0))
+                                        self.inputs.coco, pool)
                 result = self.query.run(training.model, splits, number, folder,
                                         self.inputs.oracle)
                 self.state.commit(result.new, result.unreadable, result.note,
@@ -220,8 +219,8 @@ class ActiveLearner:
         for image in broken:
             self.logger.warning(f'Round {number}: left out is {image}')
 
-    def _write_splits(self, folder: RoundDir) -> tuple[int, int]:
-        """Write what the round trains on and scores.
+    def _write_labelled(self, folder: RoundDir) -> tuple[int, int]:
+        """Write what the round trains on.
 
         Returns:
             tuple[int, int]: The images and boxes that are trained on.
@@ -257,10 +256,8 @@ class ActiveLearner:
                 'min_size).')
         if self.inputs.data.add_files(coco, self.inputs.img_prefix, ids):
             self.inputs.data.save(self.work.data)
-        write_round_splits(folder, coco, pool, annotations)
+        write_labelled(folder, coco, pool, annotations)
         write_repeats(folder, pool)
-        if self.settings.reselects:
-            write_candidates(folder, coco, pool)
         return images, boxes
 
     def _write_val(self) -> None:

@@ -272,7 +272,9 @@ class Query:
             '; '.join(notes),
             unreadable=[u for u in unreadable if u.id not in labelled],
             reselected=reselected,
-            by_score=by_score)
+            by_score=by_score,
+            file_names=[self.coco.images[i]['file_name']
+                        for i in acquired.ids])
 
     def _readable(self, order: Iterator[ImageId],
                   unreadable: list[UnreadableImage]) -> Iterator[ImageId]:

@@ -28,6 +28,7 @@ class QueryResult:
             have a score; the others (no detection, for most scorers) were
             drawn at random among such images. None if there are no images,
             or the selector does not look at scores.
+        file_names (list[str]): Those of the images.
     """
     ids: list[ImageId]
     scores: list[float]
@@ -37,6 +38,7 @@ class QueryResult:
     unreadable: list[UnreadableImage] = field(default_factory=list)
     reselected: list[ImageId] = field(default_factory=list)
     by_score: Optional[float] = None
+    file_names: list[str] = field(default_factory=list)
 
     @property
     def new(self) -> list[ImageId]:

@@ -24,8 +24,7 @@ from torch import nn
 from mmal.dist import on_main
 from mmal.pool import (
     Pool,
-    write_candidates,
-    write_round_splits,
+    write_labelled,
     write_split,
 )
 from mmal.pool.layout import WorkDir
@@ -126,9 +125,7 @@ def _make_runner(inputs: RunInputs,
     pool.commit(inputs.initial_ids)
     annotations = on_main(
         lambda: inputs.oracle.annotate(inputs.initial_ids))
-    write_round_splits(folder, inputs.coco, pool, annotations)
-    if inputs.settings.reselects:
-        write_candidates(folder, inputs.coco, pool)
+    write_labelled(folder, inputs.coco, pool, annotations)
     # every process validates: all need the repaired file
     val = on_main(lambda: inputs.val
                   if inputs.val is not None and inputs.val.repairs else None)
@@ -144,8 +141,8 @@ def _make_runner(inputs: RunInputs,
         runner = Runner.from_cfg(cfg)
     run_cfg = inputs.cfg.copy()
     run_cfg.work_dir = work.path
-    splits = scoring_splits(run_cfg, inputs.settings, folder,
-                            inputs.initial_ids)
+    splits = scoring_splits(run_cfg, inputs.settings, folder, inputs.coco,
+                            pool)
     return runner, splits
 
 

@@ -12,6 +12,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.fileio import list_from_file
 
+from mmal.pool import CocoData, Pool
 from mmal.pool.layout import RoundDir, WorkDir
 from mmal.scoring.data import Split
 from .dataset_config import innermost_dataset
@@ -157,14 +158,15 @@ def _make_reproducible(cfg: Config, seed: int) -> None:
 
 
 def scoring_splits(cfg: Config, settings: Settings, folder: RoundDir,
-                   initial_ids: list) -> dict[str, Split]:
+                   coco: CocoData, pool: Pool) -> dict[str, Split]:
     """The images a scorer may see in a round.
 
     Args:
         cfg (Config): The config of the run or of a round.
         settings (Settings): Its ``active_learning`` block.
-        folder (RoundDir): The round; its split files are read.
-        initial_ids (list): The images labelled in the first round.
+        folder (RoundDir): The round; the file of labelled images is read.
+        coco (CocoData): The images of the pool.
+        pool (Pool): Which of them are labelled.
 
     Returns:
         dict[str, Split]: ``unlabelled`` (without labels), ``labelled``,
@@ -173,16 +175,18 @@ def scoring_splits(cfg: Config, settings: Settings, folder: RoundDir,
         ``val``.
     """
     pipeline = test_pipeline(cfg)
-    pool = dict(pool_dataset(cfg, settings), pipeline=pipeline)
-    labelled = dict(pool, ann_file=osp.abspath(folder.labelled))
-    unlabelled = dict(pool, ann_file=osp.abspath(folder.unlabelled))
+    images = dict(pool_dataset(cfg, settings), pipeline=pipeline)
+    labelled = dict(images, ann_file=osp.abspath(folder.labelled))
+    unlabelled = pool.unlabelled()
     splits = dict(
-        unlabelled=Split(unlabelled, labels=False),
+        unlabelled=Split(images, False, unlabelled, coco),
         labelled=Split(labelled, labels=True),
-        initial=Split(labelled, labels=True, ids=initial_ids))
+        initial=Split(labelled, labels=True,
+                      ids=pool.labelled(0) if pool.num_rounds else []))
     if settings.reselects:
-        candidates = dict(pool, ann_file=osp.abspath(folder.candidates))
-        splits['candidates'] = Split(candidates, labels=False)
+        may_compete = {*unlabelled, *pool.labelled()}
+        splits['candidates'] = Split(
+            images, False, [i for i in coco.ids if i in may_compete], coco)
     if cfg.get('val_dataloader'):
         val = dict(
             innermost_dataset(cfg.val_dataloader.dataset), pipeline=pipeline)

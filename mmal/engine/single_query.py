@@ -25,6 +25,7 @@ from mmal.pool import (
 from mmal.pool.layout import RoundDir
 from mmal.pool.names import NameIndex
 from mmal.scoring.data import Split
+from mmal.types import ImageId
 from .build import build
 from .checks import check_pool
 from .dataset_config import image_loader, innermost_dataset
@@ -52,7 +53,7 @@ def query_once(cfg: Config,
                labelled_images: Optional[str] = None) -> QueryResult:
     """Score the images of a pool that are not labelled yet and choose.
 
-    Writes ``unlabelled.json``, ``scores.npz``, ``selected.json`` and
+    Writes ``scores.npz``, ``selected.json`` and
     ``selected.txt`` (file names, best first); with a selector that needs
     them, ``embeddings.npy`` and ``embeddings_labelled.npy``. With
     ``active_learning.candidates='all'`` the labelled images of the pool
@@ -85,10 +86,10 @@ def query_once(cfg: Config,
     elsewhere = osp.abspath(labelled_images or image_prefix(
         trained)) != osp.abspath(image_prefix(dataset))
     # The other processes never see an annotation of the pool.
-    full = only_on_main(lambda: _write_splits(
-        dataset, labelled, elsewhere, labelled_images is None, files,
-        settings.reselects))
-    pool = on_main(lambda: full.without_annotations())
+    read = only_on_main(lambda: _read_pool(
+        dataset, labelled, elsewhere, labelled_images is None, files))
+    full, left = read or (None, None)
+    pool, left = on_main(lambda: (full.without_annotations(), left))
     oracle = only_on_main(
         lambda: CocoOracle(pool=full)
         if full.annotations else UnlabelledOracle(full))
@@ -104,8 +105,8 @@ def query_once(cfg: Config,
             'images: name their COCO file with --labelled, or set '
             'active_learning.selector.start.')
     check_committee(query.scorer, query.committee, model, in_run=False)
-    splits = _splits(cfg, dataset, files, labelled, labelled_images,
-                     settings.reselects)
+    splits = _splits(cfg, dataset, files, pool, left, labelled,
+                     labelled_images, settings.reselects)
     query.check(model, splits)
     result = query.run(model, splits, 0, files, oracle)
     if result.note:
@@ -145,10 +146,10 @@ def query_after_training(cfg: Config, model: nn.Module,
     return query_once(cfg, model, folder, labelled, image_prefix(dataset))
 
 
-def _write_splits(dataset: dict, labelled: Optional[str], elsewhere: bool,
-                  must_match: bool, files: RoundDir,
-                  reselects: bool) -> CocoData:
-    """Read the pool and write what there is to choose from; the folder holds
+def _read_pool(dataset: dict, labelled: Optional[str], elsewhere: bool,
+               must_match: bool,
+               files: RoundDir) -> tuple[CocoData, list[ImageId]]:
+    """Read the pool and find what there is to choose from; the folder holds
     nothing of another query then.
 
     Args:
@@ -158,10 +159,10 @@ def _write_splits(dataset: dict, labelled: Optional[str], elsewhere: bool,
         must_match (bool): Whether one of them must be in the pool if their
             folder is the pool's.
         files (RoundDir): Where the files go.
-        reselects (bool): Whether labelled images are candidates.
 
     Returns:
-        CocoData: The pool.
+        tuple[CocoData, list[int | str]]: The pool, and its images that are
+        not labelled.
     """
     loader = image_loader(dataset.get('pipeline') or ())
     full = load_with_images(
@@ -175,9 +176,8 @@ def _write_splits(dataset: dict, labelled: Optional[str], elsewhere: bool,
         refuse_addresses(coco, loader)
         check_pool(coco, dataset)
         # by name: the ids of two files need not agree
-        names = [image['file_name'] for image in coco.images.values()]
-        matched = NameIndex(
-            {i['file_name'] for i in full.images.values()}).match(names)
+        names = coco.file_names
+        matched = NameIndex(set(full.file_names)).match(names)
         labelled_names = set(matched.values())
         renamed = [n for n, image in matched.items() if n != image]
         if renamed:
@@ -189,7 +189,7 @@ def _write_splits(dataset: dict, labelled: Optional[str], elsewhere: bool,
             raise ValueError(
                 f'no image of {labelled} is in {full.path} by its file name '
                 f'(e.g. {names[0]!r}; the pool has e.g. '
-                f'{next(iter(full.images.values()))["file_name"]!r}). If none '
+                f'{full.file_names[0]!r}). If none '
                 'of the pool is labelled, say where the labelled images are '
                 'with --labelled-images.')
         print_log(
@@ -197,17 +197,15 @@ def _write_splits(dataset: dict, labelled: Optional[str], elsewhere: bool,
             f'are in {full.path}, which has '
             f'{len(full.images) - len(labelled_names):,} others.', 'current',
             logging.INFO if labelled_names else logging.WARNING)
-    left = [
-        i for i, image in full.images.items()
-        if image['file_name'] not in labelled_names
-    ]
+    left = [i for i, name in zip(full.ids, full.file_names)
+            if name not in labelled_names]
     if not left:
         raise ValueError(
             f'every image of {full.path} is in {labelled}: nothing is left '
             'to select. Name another pool in active_learning.data.ann_file.')
     os.makedirs(files.path, exist_ok=True)
     discard_leftovers(files.path)
-    for path in (files.scores, files.candidates, files.reselected_names,
+    for path in (files.scores, files.reselected_names,
                  files.labelled_renamed):
         if osp.exists(path):
             os.unlink(path)
@@ -220,24 +218,18 @@ def _write_splits(dataset: dict, labelled: Optional[str], elsewhere: bool,
         }
         write_split(files.labelled_renamed, replace(coco, images=images),
                     coco.ids, coco.annotations_of(coco.ids))
-    write_split(files.unlabelled, full, left)
-    if reselects:
-        write_split(files.candidates, full, full.ids)
-    return full
+    return full, left
 
 
-def _splits(cfg: Config, dataset: dict, files: RoundDir,
-            labelled: Optional[str], labelled_images: Optional[str],
+def _splits(cfg: Config, dataset: dict, files: RoundDir, pool: CocoData,
+            left: list[ImageId], labelled: Optional[str],
+            labelled_images: Optional[str],
             reselects: bool) -> dict[str, Split]:
     pipeline = test_pipeline(cfg)
-    paths = dict(unlabelled=files.unlabelled)
+    images = dict(dataset, pipeline=pipeline)
+    splits = dict(unlabelled=Split(images, False, left, pool))
     if reselects:
-        paths['candidates'] = files.candidates
-    splits = {
-        name: Split(
-            dict(dataset, pipeline=pipeline, ann_file=path), labels=False)
-        for name, path in paths.items()
-    }
+        splits['candidates'] = Split(images, False, images=pool)
     if labelled is not None:
         if osp.exists(files.labelled_renamed):
             labelled = files.labelled_renamed

@@ -25,6 +25,6 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
     'pool': ['Pool', 'State', 'draw_initial'],
     'reading': ['load_with_images', 'refuse_addresses'],
     'repeat_images': ['RepeatImages'],
-    'splits': ['write_candidates', 'write_repeats', 'write_round_splits'],
+    'splits': ['write_labelled', 'write_repeats'],
     'training_rule': ['TrainingRule', 'check_boxes', 'ignore_untrained'],
 })

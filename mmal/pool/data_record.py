@@ -9,7 +9,6 @@ import hashlib
 import os.path as osp
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Optional
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from mmal.fileio import atomic_write
 from mmal.types import ImageId
 from .coco import CocoData, some
+from .columns import AnnotationTable
 from .images import file_status
 
 _IMAGES = np.dtype([('key', 'u8'), ('entry', 'u8'), ('boxes', 'i8'),
@@ -40,34 +40,29 @@ class ImageTable:
     ids: Optional[list[ImageId]] = None
 
     @classmethod
-    def of(cls, coco: CocoData, annotations: Iterable[dict]) -> ImageTable:
+    def of(cls, coco: CocoData,
+           annotations: Optional[AnnotationTable] = None) -> ImageTable:
         """The table of a file; O(N + boxes), the boxes in numpy.
 
         Args:
             coco (CocoData): The images and categories.
-            annotations (iterable[dict]): What is known of them.
+            annotations (AnnotationTable, optional): What is known of them.
+                Default: the annotations of the file.
         """
-        rows = np.empty(len(coco.images), _IMAGES)
-        rows['key'] = [_hash_id(i) for i in coco.images]
-        rows['entry'] = [
-            _hash(f'{image["file_name"]}\0{image["width"]}\0'
-                  f'{image["height"]}') for image in coco.images.values()
-        ]
-        order = np.argsort(rows['key'], kind='stable')
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order))
-
-        annotations = list(annotations)
-        position = {i: n for n, i in enumerate(coco.images)}
-        at = rank[[position[a['image_id']] for a in annotations]] \
-            if annotations else np.empty(0, np.int64)
-        rows = rows[order]
-        rows['boxes'] = np.bincount(at, minlength=len(rows))
-        rows['labels'] = 0
-        # a sum, so that the order of annotations does not matter
-        np.add.at(rows['labels'], at, _hash_boxes(coco, annotations))
+        table = coco.table() if annotations is None else annotations
         ids = coco.ids
-        return cls(rows, [ids[n] for n in order])
+        rows = np.empty(len(ids), _IMAGES)
+        rows['key'] = _hash_ids(ids)
+        names = b''.join(_digest(name) for name in coco.file_names)
+        rows['entry'] = _mix_in(np.frombuffer(names, '<u8'),
+                                coco.sizes.T)
+        rows['boxes'] = np.bincount(table.images, minlength=len(rows))
+        # a sum, so that the order of annotations does not matter
+        labels = np.zeros(len(rows), np.uint64)
+        np.add.at(labels, table.images, _hash_boxes(coco, table))
+        rows['labels'] = labels
+        order = np.argsort(rows['key'], kind='stable')
+        return cls(rows[order], [ids[n] for n in order])
 
     def differences(self, now: ImageTable, where: str) -> list[str]:
         """What changed of the images that both have, a line for each kind.
@@ -159,8 +154,9 @@ class DataRecord:
         """
         known = {int(row['key']): row for row in self.files}
         changed = []
-        for i in ids:
-            row = known.get(_hash_id(i))
+        ids = list(ids)
+        for i, key in zip(ids, _hash_ids(ids).tolist()):
+            row = known.get(key)
             path = osp.join(prefix, coco.images[i]['file_name'])
             status = file_status(path)
             if row is None or status is None:
@@ -184,9 +180,10 @@ class DataRecord:
         """
         known = {int(row['key']): (row['size'], row['time'])
                  for row in self.files}
+        ids = list(ids)
         return [
-            i for i in ids
-            if _hash_id(i) in known and known[_hash_id(i)] == file_status(
+            i for i, key in zip(ids, _hash_ids(ids).tolist())
+            if key in known and known[key] == file_status(
                 osp.join(prefix, coco.images[i]['file_name']))
         ]
 
@@ -205,19 +202,19 @@ class DataRecord:
         """
         known = set(self.files['key'].tolist())
         rows = []
-        for i in ids:
+        ids = list(ids)
+        for i, key in zip(ids, _hash_ids(ids).tolist()):
             path = osp.join(prefix, coco.images[i]['file_name'])
             status = file_status(path)
-            if _hash_id(i) not in known and status is not None:
-                rows.append((_hash_id(i), *status, _hash_file(path)))
+            if key not in known and status is not None:
+                rows.append((key, *status, _hash_file(path)))
         if rows:
             self.files = np.concatenate([self.files, np.array(rows, _FILES)])
         return bool(rows)
 
     def files_without(self, ids: Iterable[ImageId]) -> np.ndarray:
         """The recorded files but those of some images."""
-        return self.files[~np.isin(self.files['key'], np.array(
-            [_hash_id(i) for i in ids], np.uint64))]
+        return self.files[~np.isin(self.files['key'], _hash_ids(list(ids)))]
 
     def save(self, path: str) -> None:
         """Write to ``path`` atomically."""
@@ -252,19 +249,19 @@ class DataRecord:
                    files)
 
 
-def _hash_boxes(coco: CocoData, annotations: Sequence[dict]) -> np.ndarray:
+def _hash_boxes(coco: CocoData, table: AnnotationTable) -> np.ndarray:
     """A hash of each annotation's box, class, area and crowd flag; uint64."""
-    if not annotations:
-        return np.empty(0, np.uint64)
-    classes = {c['id']: _hash(c['name']) for c in coco.categories}
-    numbers = np.fromiter(
-        chain.from_iterable((*a['bbox'], a.get('area', 0),
-                             a.get('iscrowd', 0)) for a in annotations),
-        np.float64).reshape(-1, 6) + 0.0  # -0.0 is 0.0
-    hashes = np.array([classes[a['category_id']] for a in annotations],
-                      np.uint64)
-    for column in numbers.T.copy().view(np.uint64):
-        hashes = _mix(hashes ^ column)
+    classes = np.array([_hash(c['name']) for c in coco.categories], np.uint64)
+    return _mix_in(classes[table.categories],
+                   (*table.boxes.T, table.areas, table.crowd))
+
+
+def _mix_in(hashes: np.ndarray,
+            columns: Iterable[np.ndarray]) -> np.ndarray:
+    """Hashes of what was hashed and some numbers more."""
+    for column in columns:
+        number = column.astype(np.float64) + 0.0  # -0.0 is 0.0
+        hashes = _mix(hashes ^ number.view(np.uint64))
     return hashes
 
 
@@ -278,15 +275,25 @@ def _mix(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(
+        text.encode('utf-8', 'backslashreplace'), digest_size=8).digest()
+
+
 def _hash(text: str) -> int:
-    return int.from_bytes(
-        hashlib.blake2b(
-            text.encode('utf-8', 'backslashreplace'), digest_size=8).digest(),
-        'little')
+    return int.from_bytes(_digest(text), 'little')
 
 
-def _hash_id(i: ImageId) -> int:
-    return _hash(repr(i))
+def _hash_ids(ids: Sequence[ImageId]) -> np.ndarray:
+    """uint64 [M], of each id what it has in any company."""
+    hashes = np.empty(len(ids), np.uint64)
+    whole = np.array([type(i) is int and -2**63 <= i < 2**63 for i in ids],
+                     bool)
+    hashes[whole] = _mix(np.array(
+        [i for i, is_whole in zip(ids, whole.tolist()) if is_whole],
+        np.int64).view(np.uint64))
+    hashes[~whole] = [_hash(repr(ids[n])) for n in np.flatnonzero(~whole)]
+    return hashes
 
 
 def _hash_file(path: str) -> int:

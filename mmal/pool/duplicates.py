@@ -24,30 +24,34 @@ _SHOW_PROGRESS_AFTER = 5.0  # seconds
 
 def duplicate_photos(coco: CocoData,
                      img_prefix: str,
-                     workers: int = 8) -> list[list[ImageId]]:
+                     workers: int = 8,
+                     most_read: int = 200_000) -> list[list[ImageId]]:
     """Images with other ids that are the same photo: one path or equal bytes.
 
     Of files that have their size for themselves nothing is read, of others
     the end, and only where that is equal too the whole file. Missing files
-    are no duplicates.
+    are no duplicates. In a million photos most have the size of another one,
+    and a look at each takes longer than it is worth: see ``most_read``.
 
     Args:
         coco (CocoData): N images.
         img_prefix (str): The folder that ``file_name`` is relative to.
         workers (int): Threads that read.
+        most_read (int): In pools of more images only paths are compared.
 
     Returns:
         list[list[int | str]]: The ids of each photo that is there more than
         once, in the order of the file.
     """
-    paths = {i: osp.normpath(osp.join(img_prefix, image['file_name']))
-             for i, image in coco.images.items()}
-    by_path = defaultdict(list)
-    for i, path in paths.items():
-        by_path[path].append(i)
+    ids = coco.ids
+    paths = [osp.join(img_prefix, name) for name in coco.file_names]
+    if any('//' in path or '/.' in path for path in paths):
+        paths = [osp.normpath(path) for path in paths]
 
     # size, then the end, then all of it: what is alone needs no next step
-    known: dict[str, tuple] = dict.fromkeys(by_path, ())
+    known: dict[str, tuple] = {}
+    if len(ids) <= most_read:
+        known = dict.fromkeys(paths, ())
     steps = {'sizes of images': _size, 'looking for duplicates': _hash_end,
              'comparing duplicates': _hash}
     with ThreadPoolExecutor(max(1, workers)) as threads:
@@ -60,10 +64,12 @@ def duplicate_photos(coco: CocoData,
                     if value is not None}
             times = Counter(keys.values())
             known = {p: key for p, key in keys.items() if times[key] > 1}
+    if not known and len(set(paths)) == len(paths):
+        return []
     groups = defaultdict(list)
-    for i, path in paths.items():
+    for i, path in zip(ids, paths):
         groups[known.get(path, path)].append(i)
-    return [ids for ids in groups.values() if len(ids) > 1]
+    return [same for same in groups.values() if len(same) > 1]
 
 
 def look_alikes(coco: CocoData,
@@ -88,7 +94,7 @@ def look_alikes(coco: CocoData,
         them.
     """
     ids = coco.ids
-    paths = [osp.join(img_prefix, coco.images[i]['file_name']) for i in ids]
+    paths = [osp.join(img_prefix, name) for name in coco.file_names]
     with ThreadPoolExecutor(max(1, workers)) as threads:
         small = list(tqdm(
             threads.map(_shrunk, paths), total=len(paths),

@@ -320,49 +320,73 @@ def _inspect(coco: CocoData, img_prefix: str,
              loader: ImageLoader, load: bool,
              workers: int) -> InspectedImages:
     """Look at images in threads."""
-    checked = list(coco.images.values()) if ids is None else [
-        coco.images[i] for i in ids]
+    if ids is None:
+        ids, names = coco.ids, coco.file_names
+    else:
+        ids = list(ids)
+        names = [coco.images[i]['file_name'] for i in ids]
     max_pixels = loader.max_pixels
 
-    def look(image: dict) -> tuple[Optional[str], Optional[DarkImage]]:
-        path = osp.join(img_prefix, image['file_name'])
-        if '://' in image['file_name'] and loader.backend_args is None:
-            return ('its file_name is an address, and LoadImageFromFile has '
-                    'no backend_args to fetch it'), None
-        if decode:
-            size = (image['width'], image['height'])
-            return _look(path, size, loader, load, max_pixels)
-        try:
-            if not loader.is_local(path):
-                found = loader.exists(path)
-                return None if found else 'no such file', None
-            status = os.stat(path)
-        except Exception as e:  # of a file backend, whatever it is
-            return _os_reason(e), None
-        if stat.S_ISDIR(status.st_mode):
-            return 'it is a folder', None
-        return None if status.st_size else 'the file is empty', None
+    def look(part: slice) -> list[Optional[tuple]]:
+        """What is wrong with the images of a part, and how dark they are."""
+        if not decode:
+            return [_missing(img_prefix, name, loader) for name in names[part]]
+        results = []
+        for i, name in zip(ids[part], names[part]):
+            found = _address(name, loader)
+            if found is None:
+                image = coco.images[i]
+                found = _look(osp.join(img_prefix, name),
+                              (image['width'], image['height']), loader, load,
+                              max_pixels)
+            results.append(found)
+        return results
 
     # decoding runs outside python's lock, and disks answer several at once
     size = 1 if decode else _FILES_AT_ONCE
-    parts = [checked[n:n + size] for n in range(0, len(checked), size)]
-    results: list[tuple[Optional[str], Optional[DarkImage]]] = []
+    parts = [slice(n, n + size) for n in range(0, len(names), size)]
+    unreadable, dark = [], []
     with _strict_decoders(), ThreadPoolExecutor(
             max(1, workers)) as threads, tqdm(
-                total=len(checked), desc='checking images', unit='img',
+                total=len(names), desc='checking images', unit='img',
                 delay=_SHOW_PROGRESS_AFTER) as bar:
-        for found in threads.map(lambda part: list(map(look, part)), parts):
-            results += found
-            bar.update(len(found))
-    unreadable = [
-        UnreadableImage(image['id'], image['file_name'],
-                        osp.join(img_prefix, image['file_name']), reason)
-        for image, (reason, _) in zip(checked, results) if reason
-    ]
-    dark = [replace(dark, file_name=image['file_name'])
-            for image, (_, dark) in zip(checked, results) if dark]
-    loaded = len(checked) - len(unreadable) if load else 0
+        for part, results in zip(parts, threads.map(look, parts)):
+            bar.update(len(results))
+            if not any(results):  # as a rule; there may be a million
+                continue
+            for i, name, found in zip(ids[part], names[part], results):
+                reason, dark_image = found or (None, None)
+                if reason:
+                    unreadable.append(UnreadableImage(
+                        i, name, osp.join(img_prefix, name), reason))
+                if dark_image:
+                    dark.append(replace(dark_image, file_name=name))
+    loaded = len(names) - len(unreadable) if load else 0
     return InspectedImages(unreadable, loaded, dark, loader)
+
+
+def _address(name: str, loader: ImageLoader) -> Optional[tuple]:
+    if '://' in name and loader.backend_args is None:
+        return ('its file_name is an address, and LoadImageFromFile has no '
+                'backend_args to fetch it'), None
+    return None
+
+
+def _missing(prefix: str, name: str, loader: ImageLoader) -> Optional[tuple]:
+    """Why there is no file, as :func:`_look` says it; None if there is."""
+    address = _address(name, loader)
+    if address:
+        return address
+    path = osp.join(prefix, name)
+    try:
+        if not loader.is_local(path):
+            return None if loader.exists(path) else ('no such file', None)
+        status = os.stat(path)
+    except Exception as e:  # of a file backend, whatever it is
+        return _os_reason(e), None
+    if stat.S_ISDIR(status.st_mode):
+        return 'it is a folder', None
+    return None if status.st_size else ('the file is empty', None)
 
 
 def _look(path: str, size: Optional[tuple[int, int]], loader: ImageLoader,

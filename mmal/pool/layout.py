@@ -31,21 +31,10 @@ class RoundDir:
         return osp.join(self.path, 'labelled.json')
 
     @property
-    def unlabelled(self) -> str:
-        """COCO file of the images to score; it has no annotations."""
-        return osp.join(self.path, 'unlabelled.json')
-
-    @property
     def labelled_renamed(self) -> str:
         """The labelled images of a single query by the names that the pool
         gives them; there is no file where they are the same."""
         return osp.join(self.path, 'labelled_renamed.json')
-
-    @property
-    def candidates(self) -> str:
-        """COCO file of the images to score where labelled ones are among
-        them (``candidates='all'``); it has no annotations."""
-        return osp.join(self.path, 'candidates.json')
 
     @property
     def repeats(self) -> str:

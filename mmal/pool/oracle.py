@@ -21,6 +21,7 @@ from .coco import (
     some,
     spelled_otherwise,
 )
+from .columns import AnnotationColumns, AnnotationTable
 from .layout import LabelDir, WorkDir
 from .names import NameIndex
 
@@ -79,6 +80,14 @@ class BaseOracle(ABC):
             ValueError: If an image is unknown.
             LabelsPending: If people must label first.
         """
+
+    def table(self) -> AnnotationTable:
+        """What it knows of the whole pool, as columns.
+
+        Where :attr:`knows_counts`; what is marked there is marked in its
+        annotations.
+        """
+        return self.pool.table(self.annotate(self.pool.ids))
 
     def take_corrections(self, round: int) -> list[str]:
         """Take over what people have corrected in labels given before.
@@ -151,11 +160,26 @@ class CocoOracle(BaseOracle):
 
     def annotate(self, ids: Iterable[ImageId]) -> list[dict]:
         """See :meth:`BaseOracle.annotate`."""
-        return [a for i in _known(ids, self.pool)
-                for a in self._annotations.get(i, ())]
+        ids = _known(ids, self.pool)
+        if isinstance(self._annotations, AnnotationColumns):
+            return self._annotations.of(ids)
+        return [a for i in ids for a in self._annotations.get(i, ())]
+
+    def table(self) -> AnnotationTable:
+        """See :meth:`BaseOracle.table`."""
+        if self._annotations is self.pool.annotations:
+            return self.pool.table()
+        return super().table()
 
     def count_boxes(self, ids: Iterable[ImageId]) -> np.ndarray:
         """See :meth:`BaseOracle.count_boxes`."""
+        if isinstance(self._annotations, AnnotationColumns):
+            ids = list(ids)
+            try:
+                return self._annotations.count_boxes(ids)
+            except KeyError:
+                _known(ids, self.pool)  # says which
+                raise
         return np.array([
             sum(map(is_box, self._annotations.get(i, ())))
             for i in _known(ids, self.pool)], dtype=np.int64)
@@ -296,7 +320,7 @@ class ManualOracle(BaseOracle):
         # Among all images of the pool: a name that would do for one of these
         # may be that of another, in another folder.
         index = NameIndex(
-            [image['file_name'] for image in self.pool.images.values()],
+            self.pool.file_names,
             other_folders=True)
 
         def size_in_pool(name: str) -> Union[tuple[int, int], str]:
@@ -513,9 +537,9 @@ def _ids_by_name(coco: CocoData) -> dict[str, ImageId]:
     """Image ids by file name, which must tell images apart."""
     names: dict[str, ImageId] = {}
     duplicates = []
-    for i, image in coco.images.items():
-        if names.setdefault(image['file_name'], i) != i:
-            duplicates.append(image['file_name'])
+    for i, name in zip(coco.ids, coco.file_names):
+        if names.setdefault(name, i) != i:
+            duplicates.append(name)
     if duplicates:
         raise ValueError(f'{coco.path} lists files more than once: '
                          f'{some(duplicates)}. ManualOracle knows images by '

@@ -57,8 +57,7 @@ def refuse_addresses(coco: CocoData,
     """
     if loader is not None and loader.backend_args is not None:
         return
-    addresses = [image['file_name'] for image in coco.images.values()
-                 if '://' in image['file_name']]
+    addresses = [name for name in coco.file_names if '://' in name]
     if addresses:
         raise ValueError(
             f'{coco.path}: the file_name of {len(addresses):,} of '

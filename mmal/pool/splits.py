@@ -1,4 +1,4 @@
-"""The COCO files of a round."""
+"""The files of a round that say what it trains on."""
 from __future__ import annotations
 
 import os
@@ -12,16 +12,13 @@ from .layout import RoundDir
 from .pool import Pool
 
 
-def write_round_splits(folder: RoundDir,
-                       coco: CocoData,
-                       pool: Pool,
-                       annotations: Iterable[Mapping],
-                       round: Optional[int] = None) -> None:
-    """Write what a round trains on and what it scores.
-
-    ``folder.labelled`` is a COCO file that any mmdet config can train on.
-    ``folder.unlabelled`` has the images that are left and no annotations at
-    all, whatever ``coco`` holds. When no image is left, its list is empty.
+def write_labelled(folder: RoundDir,
+                   coco: CocoData,
+                   pool: Pool,
+                   annotations: Iterable[Mapping],
+                   round: Optional[int] = None) -> None:
+    """Write ``folder.labelled``, a COCO file that any mmdet config can train
+    on.
 
     Args:
         folder (RoundDir): The round's files; the folder is made if missing.
@@ -36,26 +33,6 @@ def write_round_splits(folder: RoundDir,
         OSError: If they cannot be written.
     """
     write_split(folder.labelled, coco, pool.labelled(round), annotations)
-    # ``coco`` may know annotations of these: they are not passed on
-    write_split(folder.unlabelled, coco, pool.unlabelled(round))
-
-
-def write_candidates(folder: RoundDir,
-                     coco: CocoData,
-                     pool: Pool,
-                     round: Optional[int] = None) -> None:
-    """Write ``folder.candidates``: unlabelled and labelled images together.
-
-    It has no annotations, so that nobody who scores can tell them apart.
-
-    Args:
-        folder (RoundDir): The round's files.
-        coco (CocoData): All images of the pool.
-        pool (Pool): Its state.
-        round (int, optional): The round. Default: the latest.
-    """
-    write_split(folder.candidates, coco,
-                [*pool.labelled(round), *pool.unlabelled(round)])
 
 
 def write_repeats(folder: RoundDir,

@@ -12,6 +12,7 @@ import numpy as np
 
 from mmal.types import ImageId
 from .coco import CocoData
+from .columns import AnnotationTable
 
 # above this share of boxes something is wrong with all of them
 _MOST = 0.5
@@ -48,39 +49,39 @@ class TrainingRule:
             bool(filter_cfg.get('filter_empty_gt', False)),
             filter_cfg.get('min_size', 0))
 
-    def reasons(self, annotations: Iterable[Mapping],
-                images: Mapping[ImageId, Mapping]) -> dict[str, np.ndarray]:
+    def reasons(self, table: AnnotationTable,
+                coco: CocoData) -> dict[str, np.ndarray]:
         """Why annotations are not trained on.
 
         As ``CocoDataset.parse_data_info`` and ``filter_data`` of mmdet 3.3
         decide.
 
         Args:
-            annotations (iterable[dict]): N canonical annotations.
-            images (Mapping): Image entries by id.
+            table (AnnotationTable): n canonical annotations.
+            coco (CocoData): Their images and categories.
 
         Returns:
-            dict[str, np.ndarray]: Reason to bool [N]; an annotation may have
+            dict[str, np.ndarray]: Reason to bool [n]; an annotation may have
             several.
         """
-        annotations = list(annotations)
-        rows = [(*a['bbox'], a['area'], images[a['image_id']]['width'],
-                 images[a['image_id']]['height']) for a in annotations]
-        table = np.array(rows, np.float64).reshape(-1, 7)
-        starts, sides, limits = table[:, :2], table[:, 2:4], table[:, 5:]
+        starts, sides = table.boxes[:, :2], table.boxes[:, 2:]
+        sizes = coco.sizes
+        limits = sizes[table.images]
         inside = np.minimum(starts + sides, limits) - np.maximum(starts, 0)
-        known = [a['category_id'] in self.classes for a in annotations]
+        known = np.array([c['id'] in self.classes for c in coco.categories],
+                         bool)
+        small = sizes.min(1, initial=np.inf) < self.min_size
         reasons = {
-            'crowd regions': _flags(a.get('iscrowd') for a in annotations),
+            'crowd regions': table.crowd,
             'a side below one pixel': (sides < 1).any(1),
             'outside the image': (inside <= 0).any(1),
-            'area of 0': table[:, 4] <= 0,
-            'of a class that is not trained': ~_flags(known),
+            'area of 0': table.areas <= 0,
+            'of a class that is not trained': ~known[table.categories],
             f'on an image with a side below min_size={self.min_size}':
-            limits.min(1, initial=np.inf) < self.min_size,
+            small[table.images],
         }
         # those that are marked for one of these reasons are not counted twice
-        marked = _flags(a.get('ignore') for a in annotations)
+        marked = table.ignored.copy()
         for flags in reasons.values():
             marked &= ~flags
         return {**reasons, 'marked "ignore"': marked}
@@ -98,12 +99,7 @@ class TrainingRule:
             a['category_id'] in self.classes for a in annotations)
 
 
-def _flags(values: Iterable) -> np.ndarray:
-    return np.array([bool(v) for v in values], bool)
-
-
-def ignore_untrained(annotations: Iterable[dict],
-                     images: Mapping[ImageId, Mapping],
+def ignore_untrained(table: AnnotationTable, coco: CocoData,
                      rule: TrainingRule) -> dict[str, int]:
     """Mark what mmdet would leave out without a word as ``ignore``.
 
@@ -111,20 +107,18 @@ def ignore_untrained(annotations: Iterable[dict],
     boxes counts those that are trained on.
 
     Args:
-        annotations (iterable[dict]): Canonical annotations, changed in place.
-        images (Mapping): Image entries by id.
+        table (AnnotationTable): Canonical annotations; they are marked.
+        coco (CocoData): Their images and categories.
         rule (TrainingRule): Of the data set.
 
     Returns:
         dict[str, int]: Reason to the number of annotations, where not 0.
     """
-    annotations = list(annotations)
-    reasons = rule.reasons(annotations, images)
+    reasons = rule.reasons(table, coco)
     for reason, flags in reasons.items():
         # crowd regions are read by mmdet: as regions to be left in peace
         if reason != 'crowd regions':
-            for row in np.flatnonzero(flags):
-                annotations[row]['ignore'] = 1
+            table.ignore(flags)
     return {k: int(v.sum()) for k, v in reasons.items() if v.any()}
 
 
@@ -138,19 +132,21 @@ def check_boxes(coco: CocoData) -> None:
         ValueError: If the boxes seem to be shares of the image, or corners
             instead of sides; the message gives an example.
     """
-    pairs = [(a, coco.images[i]) for i, rows in coco.annotations.items()
-             for a in rows]
-    if not pairs:
+    table = coco.table()
+    if not len(table):
         return
-    boxes = np.array([a['bbox'] for a, _ in pairs], np.float64)
-    limits = np.array([(i['width'], i['height']) for _, i in pairs],
-                      np.float64)
-    first = pairs[0][0]
-    example = f'annotation {first["id"]!r} has {first["bbox"]}'
+    boxes, limits = table.boxes, coco.sizes[table.images]
+
+    def example(n: int) -> str:
+        id = coco.ids[table.images[n]]
+        row = next(a for a in coco.annotations[id]
+                   if a['bbox'] == boxes[n].tolist())
+        return f'annotation {row["id"]!r} has {row["bbox"]}'
+
     if (boxes <= 1).all() and (boxes[:, 2:] < 1).all():
         raise ValueError(
-            f'no box of {coco.path} is as large as a pixel ({example}): they '
-            'seem to be shares of the image. A "bbox" is [x, y, width, '
+            f'no box of {coco.path} is as large as a pixel ({example(0)}): '
+            'they seem to be shares of the image. A "bbox" is [x, y, width, '
             'height] in pixels: multiply by the width and height of the '
             'image.')
     ends = boxes[:, :2] + boxes[:, 2:]
@@ -158,9 +154,9 @@ def check_boxes(coco: CocoData) -> None:
     as_corners = (boxes[:, 2:] > boxes[:, :2]).all(1) & (
         boxes[:, 2:] <= limits + 1).all(1)
     if beyond.mean() > _MOST and as_corners.mean() > 0.95:
-        wrong = pairs[int(np.flatnonzero(beyond)[0])][0]
+        wrong = int(np.flatnonzero(beyond)[0])
         raise ValueError(
             f'{int(beyond.sum()):,} of {len(boxes):,} boxes of {coco.path} '
-            f'reach beyond their image (annotation {wrong["id"]!r} has '
-            f'{wrong["bbox"]}), but would not if they were [x1, y1, x2, y2]. '
+            f'reach beyond their image ({example(wrong)}), but would not if '
+            'they were [x1, y1, x2, y2]. '
             'A "bbox" is [x, y, width, height]: write x2 - x1 and y2 - y1.')

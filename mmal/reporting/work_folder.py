@@ -122,8 +122,8 @@ def read_work_folder(work_dir: str) -> Contents:
     contents.chosen = [
         query for query in (files.read(
             work.round(n).selected,
-            partial(_read_chosen, files=files, work=work, number=n,
-                    images=images)) for n in numbers) if query is not None]
+            partial(_read_chosen, number=n, images=images))
+            for n in numbers) if query is not None]
     return contents
 
 
@@ -153,7 +153,7 @@ class _LenientReader:
             return None
 
 
-def _read_chosen(path: str, files: _LenientReader, work: WorkDir, number: int,
+def _read_chosen(path: str, number: int,
                  images: Mapping[ImageId, ChosenImage]) -> Optional[Chosen]:
     """What the query of a round chose; None if nothing."""
     selected = read_json(path)
@@ -162,20 +162,16 @@ def _read_chosen(path: str, files: _LenientReader, work: WorkDir, number: int,
     ids = selected.get('ids') or []
     scores = list(selected.get('scores') or [])
     scores += [None] * (len(ids) - len(scores))
+    names = list(selected.get('file_names') or [])
+    names += [None] * (len(ids) - len(names))
     reselected = set(selected.get('reselected') or ())
-    if any(i not in images for i in ids):
-        # chosen in the last query: people have yet to label them
-        candidates = files.read(
-            work.round(number).unlabelled,
-            lambda p: {i['id']: ChosenImage(i['id'], i.get('file_name'))
-                       for i in read_json(p).get('images', [])}) or {}
-        images = {**candidates, **images}
+    # people have yet to label those of the last query
     chosen = [
         replace(
-            images.get(image_id, ChosenImage(image_id)),
+            images.get(image_id) or ChosenImage(image_id, name),
             score=score,
             reselected=image_id in reselected)
-        for image_id, score in zip(ids, scores)
+        for image_id, name, score in zip(ids, names, scores)
     ]
     return Chosen(number, chosen, selected.get('boxes'),
                   selected.get('note') or '')

@@ -8,12 +8,14 @@ out to the processes.
 from __future__ import annotations
 
 import copy
+import gc
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Optional
 
+import numpy as np
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.dist import get_dist_info, get_rank
@@ -21,9 +23,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from mmal.pool import CocoData
 from mmal.types import ImageId
 from .batch import Batch, collate
 from .embeddings.base import BackboneEmbedder, BaseEmbedder
+from .pool_dataset import images_dataset
 
 if TYPE_CHECKING:
     from mmal.models.committees import BaseCommittee
@@ -40,11 +44,15 @@ class Split:
         dataset (dict): Config of a COCO dataset, its pipeline the detector's
             test pipeline.
         labels (bool): Whether annotations are loaded.
-        ids (sequence, optional): Only these images; all when None.
+        ids (sequence, optional): Only these images, in the order of the
+            file; all when None.
+        images (CocoData, optional): Images in memory; no file is read then,
+            and there are no annotations.
     """
     dataset: dict
     labels: bool
     ids: Optional[Sequence[ImageId]] = None
+    images: Optional[CocoData] = None
 
 
 class ScoringData:
@@ -92,16 +100,16 @@ class ScoringData:
         self.embedder = embedder or BackboneEmbedder()
         self.unreadable: dict[str, dict[ImageId, str]] = defaultdict(dict)
         self._datasets: dict[str, Dataset] = {}
+        self._ids: dict[str, list[ImageId]] = {}
+        self._sizes: dict[str, np.ndarray] = {}
         self._plans: dict[tuple, list[list[int]]] = {}
 
     def ids(self, split: str) -> list[ImageId]:
         """Image ids of a split in the order of its file."""
-        dataset = self._dataset(split)
-        infos = (dataset.get_data_info(i) for i in range(len(dataset)))
-        ids = [info['img_id'] for info in infos]
-        keep = self.splits[split].ids
+        self._dataset(split)
+        ids, keep = self._ids[split], self.splits[split].ids
         if keep is None:
-            return ids
+            return list(ids)
         wanted = set(keep)
         return [i for i in ids if i in wanted]
 
@@ -143,7 +151,7 @@ class ScoringData:
             num_workers=min(self.num_workers, len(plan)),
             collate_fn=list)
         with self.bar(sum(map(len, plan)), desc, unit='img') as bar:
-            for items in loader:
+            for items in _start(loader):
                 # Images of one size as the file says; a pipeline may still
                 # give them shapes of their own.
                 by_shape = defaultdict(list)
@@ -192,7 +200,18 @@ class ScoringData:
             raise KeyError(f'there is no split {name!r}; there are '
                            f'{", ".join(self.splits)}.')
         if name not in self._datasets:
-            self._datasets[name] = build_dataset(self.splits[name])
+            split = self.splits[name]
+            dataset = self._datasets[name] = build_dataset(split)
+            if split.images is not None:
+                ids = split.images.ids if split.ids is None else split.ids
+                self._ids[name] = list(ids)
+                self._sizes[name] = split.images.sizes_of(ids)
+            else:
+                infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+                self._ids[name] = [info['img_id'] for info in infos]
+                self._sizes[name] = np.array(
+                    [(info['width'], info['height']) for info in infos],
+                    np.float64).reshape(-1, 2)
         return self._datasets[name]
 
     def _plan(self, split: str, ids=None) -> list[list[int]]:
@@ -201,8 +220,14 @@ class ScoringData:
         # batches of an operator are asked for one by one.
         key = (split, None if wanted is None else tuple(wanted))
         if key not in self._plans:
+            self._dataset(split)
+            at = None
+            if wanted is not None:
+                wanted = set(wanted)
+                at = [n for n, i in enumerate(self._ids[split])
+                      if i in wanted]
             self._plans[key] = plan_batches(
-                self._dataset(split), self.batch_size, wanted)
+                self._sizes[split], self.batch_size, at)
         return self._plans[key]
 
     def bar(self, total: Optional[int], desc: Optional[str],
@@ -229,7 +254,27 @@ def build_dataset(split: Split) -> Dataset:
     cfg.test_mode = True
     cfg.filter_cfg = None
     cfg.pipeline = scoring_pipeline(cfg.pipeline, split.labels)
-    return DATASETS.build(cfg)
+    if split.images is None:
+        return DATASETS.build(cfg)
+    return images_dataset(
+        cfg, split.images,
+        split.images.ids if split.ids is None else split.ids)
+
+
+def _start(loader: DataLoader) -> Iterator:
+    """The batches of a loader whose workers have just been forked.
+
+    The garbage collector writes to every object that it looks at: in a worker
+    it would copy all that is shared. Frozen, it leaves it in peace.
+    """
+    freezes = loader.num_workers and not gc.get_freeze_count()
+    if freezes:
+        gc.freeze()
+    try:
+        return iter(loader)
+    finally:
+        if freezes:  # in this process alone
+            gc.unfreeze()
 
 
 def scoring_pipeline(pipeline: Sequence[dict], labels: bool) -> list[dict]:
@@ -266,32 +311,34 @@ def is_loader(step: dict) -> bool:
     return step['type'].split('.')[-1].startswith(_LOADERS)
 
 
-def plan_batches(dataset: Dataset,
+def plan_batches(sizes: np.ndarray,
                  batch_size: int,
-                 ids: Optional[Sequence[ImageId]] = None) -> list[list[int]]:
+                 at: Optional[Sequence[int]] = None) -> list[list[int]]:
     """Deal the images into batches of equal size in pixels.
 
     The plan depends on the images alone, not on the process that asks.
+    O(N log N).
 
     Args:
-        dataset (Dataset): An mmdet dataset of N images.
+        sizes (np.ndarray): [N, 2], width and height of N images.
         batch_size (int): At most so many images in a batch.
-        ids (sequence, optional): Only these images.
+        at (sequence[int], optional): Only these of them, ascending.
 
     Returns:
-        list[list[int]]: Dataset indices; the largest images come first, so
-        that memory runs out at once or never.
+        list[list[int]]: Positions; the largest images come first, so that
+        memory runs out at once or never.
     """
-    wanted = None if ids is None else set(ids)
-    groups = defaultdict(list)
-    for i in range(len(dataset)):
-        info = dataset.get_data_info(i)
-        if wanted is None or info['img_id'] in wanted:
-            groups[info['width'], info['height']].append(i)
-    sizes = sorted(groups, key=lambda wh: (-wh[0] * wh[1], wh))
+    at = np.arange(len(sizes)) if at is None else np.array(at, np.int64)
+    if not len(at):
+        return []
+    kinds, of_image = np.unique(sizes[at], axis=0, return_inverse=True)
+    # stable: images of a size stay in the order of the file
+    groups = np.split(at[np.argsort(of_image.ravel(), kind='stable')],
+                      np.cumsum(np.bincount(of_image.ravel()))[:-1])
+    largest_first = np.argsort(-kinds.prod(1), kind='stable')
     return [
-        groups[size][start:start + batch_size] for size in sizes
-        for start in range(0, len(groups[size]), batch_size)
+        groups[n][start:start + batch_size].tolist() for n in largest_first
+        for start in range(0, len(groups[n]), batch_size)
     ]
 
 

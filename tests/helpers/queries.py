@@ -4,7 +4,7 @@ import os
 from mmal.engine.query import Query
 from mmal.engine.query_result import QueryResult
 from mmal.engine.settings import Settings
-from mmal.pool import CocoData, Pool, write_candidates, write_round_splits
+from mmal.pool import CocoData, Pool, load_coco, write_labelled
 from mmal.pool.layout import RoundDir
 from mmal.scores import Scores
 from mmal.scoring.data import Split
@@ -22,8 +22,7 @@ def prepare(root: str, coco: CocoData, scores: Scores, labelled: list) -> None:
     pool = Pool(coco.ids)
     pool.commit(labelled, 0)
     files = RoundDir(root)
-    write_round_splits(files, coco, pool, coco.annotations_of(labelled))
-    write_candidates(files, coco, pool)
+    write_labelled(files, coco, pool, coco.annotations_of(labelled))
     scores.save(files.scores)
 
 
@@ -45,11 +44,13 @@ def ask(root: str, coco: CocoData, oracle, round: int = 0,
         type='mmdet.CocoDataset', data_prefix=dict(img=images),
         pipeline=[dict(type='LoadImageFromFile')],
         metainfo=dict(classes=names))
-    splits = {
-        name: Split(dict(dataset, ann_file=getattr(files, name)), labels)
-        for name, labels in dict(
-            unlabelled=False, candidates=False, labelled=True).items()
-    }
     settings = Settings(data=dict(ann_file=coco.path), **block)
-    query = Query(settings, coco.without_annotations(), images)
+    pool = coco.without_annotations()
+    labelled = set(load_coco(files.labelled).ids)
+    left = [i for i in coco.ids if i not in labelled]
+    splits = dict(
+        unlabelled=Split(dataset, False, left, pool),
+        candidates=Split(dataset, False, images=pool),
+        labelled=Split(dict(dataset, ann_file=files.labelled), True))
+    query = Query(settings, pool, images)
     return query.run(None, splits, round, files, oracle)

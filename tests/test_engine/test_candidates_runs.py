@@ -81,10 +81,9 @@ def test_a_round_labels_its_budget_and_takes_better_ones_again(whole):
     assert any('reselected' in r for r in rounds)
 
 
-def test_scored_images_carry_no_labels(whole):
-    folder = os.path.join(whole[1], 'round_01')
-    content = read(folder, 'candidates.json')
-    assert content['annotations'] == [] and len(content['images']) == 12
+def test_all_images_are_scored(whole):
+    scores = Scores.load(os.path.join(whole[1], 'round_01', 'scores.npz'))
+    assert len(scores) == 12
 
 
 def test_training_repeats_what_was_taken_again(whole, mmdet_scope):
@@ -209,7 +208,7 @@ def test_one_query_by_one_and_by_two_processes(whole, single, tmp_path):
 def test_another_query_leaves_nothing_of_the_last_one(single, tmp_path):
     cfg, model, labelled = single
     query_once(cfg, model, str(tmp_path), labelled)
-    files = {'reselected.txt', 'candidates.json'}
+    files = {'reselected.txt'}
     assert files <= set(os.listdir(tmp_path))
     cfg.active_learning.candidates = 'unlabelled'
     query_once(cfg, model, str(tmp_path), labelled)
@@ -299,7 +298,6 @@ def test_an_older_state_goes_on(tmp_path):
     assert [len(r) for r in ids_of(cfg.work_dir)] == [4, 3]
     folder = tmp_path / 'work' / 'round_00'
     assert 'reselected' not in read(folder, 'selected.json')
-    assert not (folder / 'candidates.json').exists()
     cfg.active_learning.rounds = 3
     cfg.active_learning.candidates = 'all'
     with pytest.raises(ValueError, match='candidates: .none. -> all'):

@@ -97,7 +97,7 @@ def test_files_of_a_round_in_progress_are_made_again(
         config, whole, interrupted, tmp_path, damage):
     work_dir = str(shutil.copytree(interrupted, tmp_path / 'work'))
     folder = os.path.join(work_dir, 'round_00')
-    names = ['labelled.json', 'unlabelled.json', 'selected.json', 'config.py',
+    names = ['labelled.json', 'selected.json', 'config.py',
              'last_checkpoint', 'metrics.json']
     for name in names:
         damage(os.path.join(folder, name))
@@ -106,7 +106,7 @@ def test_files_of_a_round_in_progress_are_made_again(
     assert os.path.join(folder, 'metrics.json') in done.stdout + done.stderr
     assert ids_of(work_dir) == ids_of(whole)
     assert metrics_of(work_dir) == metrics_of(whole)
-    for name in ('labelled.json', 'unlabelled.json', 'metrics.json'):
+    for name in ('labelled.json', 'metrics.json'):
         assert read_json(os.path.join(folder, name)) == read_json(
             os.path.join(whole, 'round_00', name))
 

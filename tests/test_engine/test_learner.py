@@ -16,6 +16,7 @@ from mmal.engine import ActiveLearner
 from mmal.engine.inputs import read_inputs
 from mmal.engine.plan import plan_run
 from mmal.pool import LabelsPending
+from mmal.scores import Scores
 
 
 @pytest.fixture(autouse=True)
@@ -91,9 +92,8 @@ def test_files_of_a_run(finished):
     assert {i['id'] for i in labelled['images']} == {*first, *second}
     assert {a['image_id'] for a in labelled['annotations']
             } <= {*first, *second}
-    unlabelled = read(tmp_path, 'round_01', 'unlabelled.json')
-    assert unlabelled['annotations'] == []
-    assert {i['id'] for i in unlabelled['images']}.isdisjoint(first + second)
+    scores = Scores.load(str(tmp_path / 'work/round_00/scores.npz'))
+    assert set(scores.ids).isdisjoint(first) and set(second) <= {*scores.ids}
     selected = read(tmp_path, 'round_00', 'selected.json')
     assert selected['ids'] == second
     curve = read(tmp_path, 'curve.json')

@@ -33,7 +33,7 @@ def coco_file(seed, images=8):
 def record(raw, val=None):
     def table(raw):
         coco = parse_coco(copy.deepcopy(raw), 'pool.json')
-        return coco, ImageTable.of(coco, coco.annotations_of(coco.ids))
+        return coco, ImageTable.of(coco)
 
     coco, pool = table(raw)
     tables = dict(pool=pool)

@@ -9,9 +9,8 @@ from mmal.pool.layout import RoundDir, WorkDir
 from mmal.pool.oracle import CocoOracle
 from mmal.pool.pool import Pool
 from mmal.pool.splits import (
-    write_candidates,
+    write_labelled,
     write_repeats,
-    write_round_splits,
 )
 
 
@@ -27,27 +26,22 @@ def coco():
          'categories': [{'id': 1, 'name': 'cat'}]}, 'pool.json')
 
 
-def test_two_files(coco, tmp_path):
+def test_two_rounds(coco, tmp_path):
     pool = Pool(coco.ids)
     pool.commit(['d'])
     pool.commit(['b'])
     oracle = CocoOracle(pool=coco)
     work = WorkDir(str(tmp_path))
-    write_round_splits(work.round(1), coco, pool,
-                       oracle.annotate(pool.labelled()))
+    write_labelled(work.round(1), coco, pool,
+                   oracle.annotate(pool.labelled()))
     train = load_coco(work.round(1).labelled)
     assert train.ids == ['b', 'd']
     assert [a['extra'] for a in train.annotations_of('db')] == [0, 1, 2]
-    rest = read_json(work.round(1).unlabelled)
-    assert [i['id'] for i in rest['images']] == ['a', 'c']
-    assert rest['annotations'] == []
-    assert rest['info'] == {'year': 1} and rest['categories']
+    assert read_json(work.round(1).labelled)['info'] == {'year': 1}
 
     first = work.round(0)
-    write_round_splits(first, coco, pool, oracle.annotate('d'), round=0)
+    write_labelled(first, coco, pool, oracle.annotate('d'), round=0)
     assert load_coco(first.labelled).ids == ['d']
-    unlabelled = read_json(first.unlabelled)['images']
-    assert [i['id'] for i in unlabelled] == list('abc')
 
 
 def test_the_same_bytes_again(coco, tmp_path):
@@ -55,9 +49,9 @@ def test_the_same_bytes_again(coco, tmp_path):
     pool.commit(['d', 'a'])
     boxes = CocoOracle(pool=coco).annotate(pool.labelled())
     for name in 'xy':
-        write_round_splits(RoundDir(str(tmp_path / name)), coco, pool, boxes)
+        write_labelled(RoundDir(str(tmp_path / name)), coco, pool, boxes)
     files = [sorted((tmp_path / name).iterdir()) for name in 'xy']
-    assert [len(f) for f in files] == [2, 2]
+    assert [len(f) for f in files] == [1, 1]
     for first, second in zip(*files):
         assert first.read_bytes() == second.read_bytes()
 
@@ -66,34 +60,19 @@ def test_annotations_of_unlabelled_images_do_not_get_in(coco, tmp_path):
     pool = Pool(coco.ids)
     pool.commit(['d'])
     with pytest.raises(ValueError, match='belong to images outside'):
-        write_round_splits(RoundDir(str(tmp_path)), coco, pool,
-                           CocoOracle(pool=coco).annotate('ab'))
+        write_labelled(RoundDir(str(tmp_path)), coco, pool,
+                       CocoOracle(pool=coco).annotate('ab'))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_left(coco, tmp_path):
-    pool = Pool(coco.ids)
-    pool.commit('abcd')
-    folder = RoundDir(str(tmp_path))
-    write_round_splits(folder, coco, pool, [])
-    assert read_json(folder.unlabelled)['images'] == []
-
-
-def test_candidates_and_repeats(tmp_path, coco):
+def test_repeats(tmp_path, coco):
     folder = RoundDir(str(tmp_path))
     pool = Pool('abcd')
     pool.commit('dc')
-    write_candidates(folder, coco, pool)
-    images = read_json(folder.candidates)['images']
-    assert [i['id'] for i in images] == list('abcd')
     write_repeats(folder, pool)
     assert not os.path.exists(folder.repeats)
     pool.set_unreadable([UnreadableImage('a', 'a.jpg', 'a.jpg', 'gone')])
     pool.commit('b', reselected='dc')
-    write_candidates(folder, coco, pool)
-    content = read_json(folder.candidates)
-    assert [i['id'] for i in content['images']] == list('bcd')
-    assert content['annotations'] == []
     write_repeats(folder, pool)
     assert read_json(folder.repeats) == dict(ids=['c', 'd'], times=[1, 1])
     # what is left of another state is removed

@@ -77,9 +77,9 @@ def test_counts_are_those_of_the_built_training_set(tmp_path, drawn):
         json.dump(raw, f)
     coco = load_coco(path)
     rule = TrainingRule.of(dict(filter_cfg=filter_cfg), coco, CLASSES)
-    annotations = coco.annotations_of(coco.ids)
+    ignore_untrained(coco.table(), coco, rule)
     # the file that a round trains on
-    ignore_untrained(annotations, coco.images, rule)
+    annotations = coco.annotations_of(coco.ids)
     labelled = str(tmp_path / 'labelled.json')
     with open(labelled, 'w') as f:
         json.dump(coco.subset(coco.ids, annotations), f)
@@ -142,7 +142,7 @@ def test_reasons_are_counted(tmp_path):
     raw['annotations'][4]['ignore'] = 1
     coco = load(tmp_path, raw)
     rule = TrainingRule.of({}, coco, ['cat'])
-    assert ignore_untrained(coco.annotations_of([1]), coco.images, rule) == {
+    assert ignore_untrained(coco.table(), coco, rule) == {
         'marked "ignore"': 1, 'crowd regions': 1,
         'a side below one pixel': 1, 'outside the image': 1}
     assert count_boxes(coco.annotations_of([1]), [1]).tolist() == [1]

@@ -38,8 +38,7 @@ def run(tmp_path):
     for i in (3, 4, 5):
         cv2.imwrite(str(images / f'{i}.png'), np.full((40, 60, 3), 200, 'u1'))
     work = tmp_path / 'work_dirs' / 'fcos_<isal>'
-    for r, (labelled, rest) in enumerate([((1, 2), (3, 4, 5)),
-                                          ((1, 2, 3, 4), (5, ))]):
+    for r, labelled in enumerate([(1, 2), (1, 2, 3, 4)]):
         write_json(
             f'{work}/round_0{r}/labelled.json', {
                 'images': [info(i) for i in labelled],
@@ -47,10 +46,6 @@ def run(tmp_path):
                 [box(14, image_id=3, iscrowd=1)],
                 'categories': CATEGORIES
             })
-        write_json(f'{work}/round_0{r}/unlabelled.json', {
-            'images': [info(i) for i in rest],
-            'categories': CATEGORIES
-        })
     write_json(f'{work}/round_00/selected.json', {
         'ids': [4, 3],
         'scores': [2.5, None],
@@ -142,7 +137,7 @@ def test_number_of_pictures_is_limited(run):
 
 @pytest.mark.parametrize('name', [
     'curve.json', 'state.json', 'config.py', 'round_00/selected.json',
-    'round_01/labelled.json', 'round_01/unlabelled.json'
+    'round_01/labelled.json'
 ])
 def test_missing_and_broken_files_do_not_stop_it(run, name):
     path = os.path.join(run, name)
@@ -155,7 +150,7 @@ def test_missing_and_broken_files_do_not_stop_it(run, name):
 
 @pytest.mark.parametrize('name', [
     'curve.json', 'state.json', 'round_00/selected.json',
-    'round_01/labelled.json', 'round_01/unlabelled.json'
+    'round_01/labelled.json'
 ])
 @pytest.mark.parametrize('content', ['', '[1, 2]', '{"rounds": 3, "ids": 3, '
                                      '"images": 3, "annotations": [3]}'])

@@ -8,7 +8,7 @@ from helpers.tiny import tiny_config, tiny_fcos
 from PIL import Image
 
 from mmal.engine.dataset_config import innermost_dataset
-from mmal.pool import verify_image
+from mmal.pool import load_coco, verify_image
 from mmal.scoring.data import (
     ScoringData,
     Split,
@@ -35,35 +35,21 @@ def data_of(config, labels=True, **kwargs):
         dict(pool=split_of(config, labels)), num_workers=0, **kwargs)
 
 
-class FakeDataset:
-
-    def __init__(self, sizes):
-        self.infos = [
-            dict(img_id=100 - i, width=w, height=h)
-            for i, (w, h) in enumerate(sizes)
-        ]
-
-    def __len__(self):
-        return len(self.infos)
-
-    def get_data_info(self, i):
-        return self.infos[i]
-
-
 def test_plan_puts_images_of_one_size_together():
     sizes = [(4, 4), (8, 4), (4, 4), (4, 8), (4, 4), (8, 4)]
-    plan = plan_batches(FakeDataset(sizes), 2)
+    plan = plan_batches(np.array(sizes), 2)
     assert sorted(i for batch in plan for i in batch) == list(range(6))
     assert plan == [[3], [1, 5], [0, 2], [4]]
 
 
 def test_plan_of_some_ids():
-    plan = plan_batches(FakeDataset([(4, 4)] * 5), 2, [100, 97, 98])
+    plan = plan_batches(np.array([(4, 4)] * 5), 2, [0, 2, 3])
     assert plan == [[0, 2], [3]]
 
 
 def test_plan_of_nothing():
-    assert plan_batches(FakeDataset([]), 4) == []
+    assert plan_batches(np.empty((0, 2)), 4) == []
+    assert plan_batches(np.ones((3, 2)), 4, []) == []
 
 
 def test_every_image_comes_once_in_batches_of_one_shape(config):
@@ -175,3 +161,51 @@ def test_an_error_of_the_pipeline_is_not_the_fault_of_an_image(config):
     with pytest.raises(cv2.error, match='resize'):
         list(data.batches('pool', tiny_fcos()))
     assert not data.unreadable
+
+
+def in_memory(config, ids=None):
+    """The pool as a split without a file; its labels are in memory too."""
+    split = split_of(config, labels=False, ids=ids)
+    dataset = dict(split.dataset)
+    coco = load_coco(f'{dataset["data_root"]}/{dataset.pop("ann_file")}')
+    assert coco.annotations
+    return Split(dataset, False, ids, coco)
+
+
+@pytest.mark.parametrize('kind', ['mmdet', 'reads its own way'])
+def test_images_in_memory_are_those_of_a_file(config, kind):
+    from mmdet.datasets import CocoDataset
+    from mmdet.registry import DATASETS
+
+    class Reads(CocoDataset):
+
+        def load_data_list(self):
+            return super().load_data_list()
+
+    ids = load_coco(split_of(config, False).dataset['data_root'] +
+                    '/pool.json').ids[1:6:2]
+    splits = dict(file=split_of(config, False, ids),
+                  memory=in_memory(config, ids))
+    if kind != 'mmdet':
+        DATASETS.register_module(name='Reads', module=Reads, force=True)
+        for split in splits.values():
+            split.dataset['type'] = 'Reads'
+    data = ScoringData(splits, num_workers=0, batch_size=2)
+    assert data.ids('file') == data.ids('memory') == ids
+    model = tiny_fcos()
+    both = [list(data.batches(name, model)) for name in splits]
+    assert len(both[0]) == len(both[1]) > 0
+    for one, other in zip(*both):
+        assert one.ids == other.ids and torch.equal(one.inputs, other.inputs)
+        for a, b in zip(one.data_samples, other.data_samples):
+            assert a.metainfo == b.metainfo
+            assert 'gt_instances' not in b or len(b.gt_instances) == 0
+
+
+def test_workers_have_images_in_memory(config):
+    model = tiny_fcos()
+    batches = [
+        [b.ids for b in ScoringData(
+            dict(pool=in_memory(config)), num_workers=n,
+            batch_size=2).batches('pool', model)] for n in (0, 2)]
+    assert batches[0] == batches[1] != []
