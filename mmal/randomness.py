@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Iterable
-from typing import Union
+from itertools import islice
+from typing import Optional, Union
 
 import numpy as np
 
@@ -40,25 +41,35 @@ def seeded_uniform(ids: Iterable[Key], *key: Key) -> np.ndarray:
     prefix = hashlib.blake2b(digest_size=8)
     for value in key:
         prefix.update(_encode(value))
-    values = [_bits(prefix, _encode(i)) for i in ids]
-    return np.array(values, dtype=np.float64) * 2.0**-_BITS
+    encoded = map(_encode, ids)
+    # some at a time: a million digests take a hundred megabytes
+    parts = [_uniform(prefix, part)
+             for part in iter(lambda: list(islice(encoded, 2**16)), [])]
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
-def seeded_order(ids: Iterable[Key], *key: Key) -> list[Key]:
+def seeded_order(ids: Iterable[Key], *key: Key,
+                 first: Optional[int] = None) -> list[Key]:
     """The ids in a random order that their order in ``ids`` does not change.
 
     Args:
         ids (Iterable[int | str]): N different ids.
         *key (int | str): See :func:`seeded_uniform`.
+        first (int, optional): Only so many of them, in less time.
 
     Returns:
-        list[int | str]: The same N ids, shuffled.
+        list[int | str]: The same N ids, shuffled; or the first of these.
     """
     ids = list(ids)
-    values = seeded_uniform(ids, *key).tolist()
-    names = (_encode(i) for i in ids)  # settles equal values
-    return [i for _, _, i in sorted(
-        zip(values, names, ids), key=operator.itemgetter(0, 1))]
+    values = seeded_uniform(ids, *key)
+    at = np.arange(len(ids))
+    if first is not None and 0 < first < len(ids):
+        # with all that are equal to the last of them
+        at = np.flatnonzero(
+            values <= np.partition(values, first - 1)[first - 1])
+    names = (_encode(ids[n]) for n in at)  # settles equal values
+    return [ids[n] for _, _, n in sorted(
+        zip(values[at].tolist(), names, at.tolist()))][:first]
 
 
 class SeededStreams:
@@ -119,7 +130,12 @@ def _encode(value: Key) -> bytes:
     return b'%d:' % len(raw) + raw
 
 
-def _bits(prefix, encoded: bytes) -> int:
-    h = prefix.copy()
-    h.update(encoded)
-    return int.from_bytes(h.digest(), 'big') >> (64 - _BITS)
+def _uniform(prefix, encoded: Iterable[bytes]) -> np.ndarray:
+    """float64 [N], the first 53 bits of N hashes."""
+    digests = []
+    for part in encoded:
+        h = prefix.copy()
+        h.update(part)
+        digests.append(h.digest())
+    bits = np.frombuffer(b''.join(digests), '>u8') >> np.uint64(64 - _BITS)
+    return bits.astype(np.float64) * 2.0**-_BITS

@@ -126,13 +126,16 @@ class ImageColumns(Mapping[ImageId, dict]):
         Raises:
             KeyError: If one is not in the file.
         """
-        ids = list(ids)
-        try:
-            wanted = np.fromiter(ids, np.int64, len(ids))
-        except (TypeError, ValueError, OverflowError):
-            wanted = None
-        if wanted is None or not len(self):  # find out which one it is
-            return np.array([self._found(i) for i in ids], np.int64)
+        if isinstance(ids, np.ndarray) and ids.dtype == np.int64:
+            wanted = ids
+        else:
+            ids = list(ids)
+            if set(map(type, ids)) - {int}:  # numpy would take '7' for 7
+                return np.array([self._found(i) for i in ids], np.int64)
+            try:
+                wanted = np.array(ids, np.int64)
+            except OverflowError:
+                return np.array([self._found(i) for i in ids], np.int64)
         at = np.searchsorted(self._sorted, wanted)
         at[at == len(self)] = 0
         wrong = np.flatnonzero(self._sorted[at] != wanted)

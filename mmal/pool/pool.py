@@ -414,7 +414,7 @@ def draw_initial(ids: Sequence[ImageId], size: int,
         raise ValueError(
             f'active_learning.initial.size is {size} but the pool has only '
             f'{len(ids)} usable images. Lower it.')
-    return seeded_order(ids, 'initial', seed)[:size]
+    return seeded_order(ids, 'initial', seed, first=size)
 
 
 def _is_round(value: Any) -> bool:

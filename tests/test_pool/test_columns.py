@@ -83,8 +83,12 @@ def test_columns_are_what_a_parser_gives(raw, piece, indent, is_ascii, orjson):
     assert annotations.count_boxes(coco.ids).tolist() == counts.tolist()
     assert annotations.count_boxes([coco.ids[-1]]).tolist() == [counts[-1]]
     assert images.positions(some).tolist() == [coco.ids.index(i) for i in some]
-    with pytest.raises(KeyError):
-        images.positions([*some, 2**62 + 1])
+    for unknown in (2**62 + 1, 2**80, str(some[0]), some[0] + .5, None):
+        with pytest.raises(KeyError):
+            images.positions([*some, unknown])
+    numbers = np.array(some)
+    assert images.positions(list(numbers)).tolist() == images.positions(
+        numbers).tolist() == images.positions(some).tolist()
 
 
 @settings(deadline=None)

@@ -57,6 +57,7 @@ def run(tmp_path):
             'ids': [5],
             'scores': [-1.25],
             'boxes': None,
+            'file_names': ['5.png'],
             'note': 'the pool is exhausted: took the 1 image left'
         })
     pool = Pool(range(1, 7))

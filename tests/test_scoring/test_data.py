@@ -197,7 +197,7 @@ def test_images_in_memory_are_those_of_a_file(config, kind):
     assert len(both[0]) == len(both[1]) > 0
     for one, other in zip(*both):
         assert one.ids == other.ids and torch.equal(one.inputs, other.inputs)
-        for a, b in zip(one.data_samples, other.data_samples):
+        for a, b in zip(one.samples, other.samples):
             assert a.metainfo == b.metainfo
             assert 'gt_instances' not in b or len(b.gt_instances) == 0
 
