@@ -11,6 +11,7 @@ import sys
 import types
 from typing import Any, Callable, List
 
+from .deform_attn import ms_deform_attn_backward, ms_deform_attn_forward
 from .focal_loss import sigmoid_focal_loss_backward, sigmoid_focal_loss_forward
 from .nms import nms
 from .roi_align import roi_align_backward, roi_align_forward
@@ -25,6 +26,8 @@ _OPERATORS = {
     'roi_align_backward': roi_align_backward,
     'sigmoid_focal_loss_forward': sigmoid_focal_loss_forward,
     'sigmoid_focal_loss_backward': sigmoid_focal_loss_backward,
+    'ms_deform_attn_forward': ms_deform_attn_forward,
+    'ms_deform_attn_backward': ms_deform_attn_backward,
 }
 
 

@@ -1,6 +1,7 @@
 """What a run is made of: config and data, read and checked."""
 from __future__ import annotations
 
+import os
 import os.path as osp
 from dataclasses import dataclass, replace
 from typing import Optional
@@ -100,6 +101,9 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     """
     cfg = with_named_types(cfg)
     settings = Settings.from_config(cfg)
+    if (cfg.get('randomness') or {}).get('deterministic'):
+        # cuBLAS refuses without it, and torch looks for it once
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     setup_dist(cfg.get('launcher', 'none'))
     check_config(cfg, settings)
     init_default_scope(cfg.get('default_scope') or 'mmdet')

@@ -53,12 +53,21 @@ def full_precision() -> Iterator[None]:
     if not torch.cuda.is_available():
         yield
         return
-    backends = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [b.allow_tf32 for b in backends]
+    name, off = 'allow_tf32', False
+    switches = torch.backends.cudnn, torch.backends.cuda.matmul
     try:
-        for backend in backends:
-            backend.allow_tf32 = False
+        before = [getattr(switch, name) for switch in switches]
+    except RuntimeError:
+        # torch 2.9 and newer, where the user has set its newer switches: the
+        # two kinds must not be mixed
+        name, off = 'fp32_precision', 'ieee'
+        switches = (torch.backends.cudnn.conv, torch.backends.cudnn.rnn,
+                    torch.backends.cuda.matmul)
+        before = [getattr(switch, name) for switch in switches]
+    try:
+        for switch in switches:
+            setattr(switch, name, off)
         yield
     finally:
-        for backend, flag in zip(backends, before):
-            backend.allow_tf32 = flag
+        for switch, value in zip(switches, before):
+            setattr(switch, name, value)
