@@ -10,6 +10,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
+from mmal.compat.checkpoints import split_sha256
 from mmal.compat.quiet import quiet_log
 from mmal.models.utils import preserve_rng_state
 from mmal.pool import (
@@ -47,8 +48,10 @@ def check_config(cfg: Config, settings: Settings) -> None:
         raise ValueError(
             'active_learning.target is set but the config has no '
             'val_dataloader: without validation no target is ever reached.')
-    if cfg.get('load_from') and not _exists(cfg.load_from):
-        raise FileNotFoundError(f'load_from: there is no {cfg.load_from}.')
+    if cfg.get('load_from'):
+        path = split_sha256(cfg.load_from)[0]
+        if not _exists(path):
+            raise FileNotFoundError(f'load_from: there is no {path}.')
 
 
 def check_pool(full: CocoData, dataset: dict,
