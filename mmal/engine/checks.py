@@ -134,8 +134,8 @@ def check_model(cfg: Config, dataset: dict) -> nn.Module:
         nn.Module: The detector with random weights, in eval mode.
 
     Raises:
-        ValueError: If the detector cannot be built, a head has another number
-            of classes, or a batch too few images.
+        ValueError: If the detector cannot be built or initialised, a head has
+            another number of classes, or a batch too few images.
     """
     try:
         model = MODELS.build(copy.deepcopy(cfg.model)).eval()
@@ -150,8 +150,13 @@ def check_model(cfg: Config, dataset: dict) -> nn.Module:
             init_cfg = getattr(module, 'init_cfg', None)
             if isinstance(init_cfg, dict) and 'checkpoint' in init_cfg:
                 module.init_cfg = None
-        with quiet_log():  # a line for each parameter
-            model.init_weights()
+        try:
+            with quiet_log():  # a line for each parameter
+                model.init_weights()
+        except Exception as e:  # whatever an init_cfg makes of its arguments
+            raise ValueError(
+                f'model cannot be initialised (init_cfg): {type(e).__name__}: '
+                f'{clip(str(e), 500)}') from e
     classes = classes_of(dataset)
     for name, module in model.named_modules():
         number = getattr(module, 'num_classes', None)
