@@ -11,8 +11,9 @@ import io
 import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Tuple, Union
+from typing import Any, Optional, Union
 from urllib.parse import urlparse
 
 import mmengine
@@ -22,13 +23,27 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_loading
 from mmengine.runner.checkpoint import get_torchvision_models
 
-from .checkpoints import load_file, split_sha256
+from .checkpoints import CheckpointError, load_file, split_sha256
 
-# What is being loaded: the name that the config gives, and the SHA-256 that
-# goes with it. It may pass through several loaders of mmengine.
-_asked: contextvars.ContextVar[Tuple[Optional[str], Optional[str]]] = \
-    contextvars.ContextVar('asked', default=(None, None))
 _theirs = CheckpointLoader.load_checkpoint.__func__
+
+
+@dataclass
+class _Request:
+    """What is being loaded; it may pass through several loaders of mmengine.
+
+    Args:
+        name (str, optional): As the config gives it, without digits.
+        sha256 (str, optional): The digits.
+        is_compared (bool): Whether a content was compared with them.
+    """
+    name: Optional[str] = None
+    sha256: Optional[str] = None
+    is_compared: bool = False
+
+
+_request: contextvars.ContextVar[Optional[_Request]] = \
+    contextvars.ContextVar('request', default=None)
 
 
 class _RestrictedTorch:
@@ -40,8 +55,7 @@ class _RestrictedTorch:
     @staticmethod
     def load(file: Union[str, io.BytesIO], map_location: Any = None,
              **options: Any) -> Any:
-        """Without options: all of torch's that mmengine might give would
-        only loosen it."""
+        """Load as :func:`load_named` does; options could only loosen it."""
         return load_named(file, map_location)
 
 
@@ -53,8 +67,7 @@ def register() -> None:
     torchvision, open-mmlab, mmcls and pavi. A loader that somebody registers
     for a scheme of their own is their program.
     """
-    # All of them call these two; what is registered under a scheme calls
-    # them by their names in this module.
+    # Its loaders end in one of these two, which they look up in their module.
     mmengine_loading.torch = _RestrictedTorch()
     mmengine_loading.load_from_http = load_from_url
     for prefixes, loader in (('', load_from_local),
@@ -75,27 +88,37 @@ def load_checkpoint_by_name(cls: type,
 
     Raises:
         FileNotFoundError: If it is not there.
-        CheckpointError: If it is damaged, holds more than data, or has
-            another SHA-256.
+        CheckpointError: If it is damaged, holds more than data, has another
+            SHA-256, or somebody's own loader has compared none.
     """
-    token = _asked.set(split_sha256(filename))
+    request = _Request(*split_sha256(filename))
+    token = _request.set(request)
     try:
-        return _theirs(cls, _asked.get()[0], map_location, logger)
+        content = _theirs(cls, request.name, map_location, logger)
     finally:
-        _asked.reset(token)
+        _request.reset(token)
+    if request.sha256 is not None and not request.is_compared:
+        raise CheckpointError(
+            f'{filename}: the loader that is registered for such names '
+            'compares no SHA-256. Leave the digits out, or name a file.')
+    return content
 
 
 def load_named(file: Union[str, Path, io.BytesIO],
                map_location: Any = None) -> Any:
     """Load a file for the name that is asked for; errors tell both."""
-    name, sha256 = _asked.get()
+    request = _request.get() or _Request()
+    name = request.name
     path = None if isinstance(file, io.BytesIO) else str(file)
     if name is None or (path is not None and
                         os.path.expanduser(name) == path):
         name = path
     elif path is not None:
         name = f'{name} ({path})'
-    return load_file(file, map_location, sha256=sha256, name=name)
+    content = load_file(
+        file, map_location, sha256=request.sha256, name=name)
+    request.is_compared = True
+    return content
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:
@@ -129,7 +152,8 @@ def load_from_url(filename: str,
     if rank == 0 and not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         digits = re.search(r'-([0-9a-f]{8,})\.', path.name)
-        sha256 = _asked.get()[1] or (digits and digits.group(1))
+        request = _request.get() or _Request()
+        sha256 = request.sha256 or (digits and digits.group(1))
         try:
             torch.hub.download_url_to_file(
                 filename, str(path), sha256, progress)

@@ -130,6 +130,14 @@ def test_good_files_are_loaded_with_their_sha256_only(way, name_of, served):
         CheckpointLoader.load_checkpoint(f'{name}#sha256={"0" * 64}', 'cpu')
 
 
+def test_digits_that_a_loader_does_not_compare_are_an_error(monkeypatch):
+    monkeypatch.setattr(CheckpointLoader, '_schemes', {
+        'own://': lambda name, map_location: {}, **CheckpointLoader._schemes})
+    assert CheckpointLoader.load_checkpoint('own://net') == {}
+    with pytest.raises(CheckpointError, match='own://net.* no SHA-256'):
+        CheckpointLoader.load_checkpoint(f'own://net#sha256={"0" * 64}')
+
+
 def test_a_download_with_another_sha256_is_not_kept(served, tmp_path):
     folder, address = served
     torch.save({}, folder / 'net.pth')
