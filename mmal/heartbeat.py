@@ -17,7 +17,6 @@ from contextlib import suppress
 from typing import NamedTuple, Optional
 
 import torch.distributed as torch_dist
-from torch.distributed import distributed_c10d
 
 INTERVAL = 30.0  # seconds
 # Seconds. Far more than a library keeps other threads from running.
@@ -172,7 +171,7 @@ class Heartbeat:
 def _own_store() -> torch_dist.Store:
     """The store of the group, by a connection of its own: the other one is
     locked while the main thread waits for something in it."""
-    store = distributed_c10d._get_default_store()
+    store = torch_dist.distributed_c10d._get_default_store()
     while hasattr(store, 'underlying_store'):
         store = store.underlying_store
     if isinstance(store, torch_dist.TCPStore):
