@@ -13,9 +13,13 @@ import numpy as np
 import torch
 import torch.distributed as torch_dist
 
-# process 0 writes reports and counts boxes while the others wait
+from .heartbeat import INTERVAL, PATIENCE, Heartbeat
+
+# Process 0 writes reports and counts boxes while the others wait. Whoever will
+# never come is found by the heartbeat.
 TIMEOUT = timedelta(hours=12)
 _left: Optional[torch_dist.ProcessGroup] = None
+_heartbeat: Optional[Heartbeat] = None
 
 
 def is_distributed() -> bool:
@@ -23,12 +27,17 @@ def is_distributed() -> bool:
     return torch_dist.is_available() and torch_dist.is_initialized()
 
 
-def setup_dist(launcher: str) -> None:
+def setup_dist(launcher: str,
+               interval: float = INTERVAL,
+               patience: float = PATIENCE) -> None:
     """Join the process group of a launcher, with gloo where there is no GPU.
 
     Args:
         launcher (str): 'none', 'pytorch', 'slurm' or 'mpi'.
+        interval, patience (float): Seconds; see
+            :class:`~mmal.heartbeat.Heartbeat`.
     """
+    global _heartbeat
     if launcher == 'none' or is_distributed():
         return
     if launcher == 'pytorch' and not torch.cuda.is_available():
@@ -41,6 +50,8 @@ def setup_dist(launcher: str) -> None:
             backend='nccl' if torch.cuda.is_available() else 'gloo',
             timeout=int(TIMEOUT.total_seconds()))
     os.environ.setdefault('LOCAL_RANK', '0')
+    if torch_dist.get_world_size() > 1:
+        _heartbeat = Heartbeat(interval, patience)
 
 
 def close_dist() -> None:
@@ -50,7 +61,10 @@ def close_dist() -> None:
     would drop it while holding the GIL, and wait for the thread of gloo, which
     may just be waiting for the GIL: a process that never ends.
     """
-    global _left
+    global _left, _heartbeat
+    if _heartbeat is not None:
+        _heartbeat.close()
+        _heartbeat = None
     if is_distributed():
         _left = torch_dist.group.WORLD
         torch_dist.destroy_process_group()

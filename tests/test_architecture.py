@@ -17,11 +17,12 @@ STOREYS = (
     ('engine', ),
     ('scoring', 'reporting', 'visualization'),
     ('models', 'influence', 'selection', 'pool', 'datasets', 'evaluation'),
-    ('uncertainty', 'scores', 'dist', 'types', 'registry', 'randomness',
-     'recorder', 'fileio', 'lazy', 'compat', 'version'),
+    ('uncertainty', 'scores', 'dist', 'heartbeat', 'types', 'registry',
+     'randomness', 'recorder', 'fileio', 'lazy', 'compat', 'version'),
 )
 SAME_STOREY = {
-    ('scores', 'fileio'), ('scores', 'randomness'), ('scores', 'types'),
+    ('dist', 'heartbeat'), ('scores', 'fileio'), ('scores', 'randomness'),
+    ('scores', 'types'),
 }
 PLAIN = ('uncertainty', 'influence', 'selection')
 

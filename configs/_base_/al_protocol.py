@@ -19,4 +19,7 @@ active_learning = dict(
     seed=0,
     # An unreadable image of the pool: 'raise', or 'skip' to set it aside.
     on_bad_image='raise',
+    # A resume with other processes, threads, workers or versions: 'note', or
+    # 'refuse' it.
+    on_new_environment='note',
     score_dataloader=dict(batch_size=8, num_workers=2))

@@ -22,6 +22,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
+from mmal.compat.checkpoints import split_sha256
 from mmal.compat.quiet import quiet_log
 from mmal.dist import on_main, setup_dist
 from mmal.engine.checks import check_model, check_val
@@ -202,7 +203,7 @@ class ABTest:
             processes=get_world_size(),
             checkpoint=None)
         if self.checkpoint:
-            with open(self.checkpoint, 'rb') as f:
+            with open(split_sha256(self.checkpoint)[0], 'rb') as f:
                 content['checkpoint'] = hashlib.sha256(f.read()).hexdigest()
         # hashes of what is in the files: where they lie does not matter
         for name, coco in zip((REFERENCE, *SIDES),

@@ -35,8 +35,9 @@ def _complete_mmcv() -> None:
 
 
 def _complete_mmengine() -> None:
-    from . import checkpoints, configs
+    from . import checkpoint_sources, checkpoints, configs
     checkpoints.register()
+    checkpoint_sources.register()
     configs.register()
 
 

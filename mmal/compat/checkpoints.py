@@ -3,27 +3,24 @@
 A checkpoint is a pickle, and unpickling runs code of whoever wrote it. torch
 loads with ``weights_only=True`` only types from a list. That list lacks the
 log history and the numpy values that every checkpoint of mmengine's Runner
-contains; :func:`register` adds exactly those.
+contains; :func:`register` adds exactly those. Where checkpoints come from is
+the business of :mod:`mmal.compat.checkpoint_sources`.
 """
 import contextlib
 import functools
-import json
+import hashlib
+import io
 import pickle
 import re
 import types
 import zipfile
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Union
-from urllib.parse import urlparse
+from typing import Any, Callable, Dict, Optional, Set, Tuple, Union
 
-import mmengine
 import numpy as np
 import torch
 from mmengine.config import ConfigDict
-from mmengine.dist import get_dist_info
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
-from mmengine.runner.checkpoint import get_torchvision_models
 from packaging.version import Version
 
 PathLike = Union[str, Path]
@@ -35,6 +32,10 @@ _REFUSED = (
     re.compile(r'GLOBAL (\S+) was not an allowed global'),
     re.compile(r'unsupported GLOBAL (\S+) whose module'),
 )
+
+
+_SHA256 = '#sha256='
+_verified: Set[Tuple] = set()  # files that were compared, as they were then
 
 
 class CheckpointError(ValueError):
@@ -55,7 +56,8 @@ def load_checkpoint(path: PathLike,
     """Load a checkpoint; code pickled in it is never run.
 
     Args:
-        path (str | Path): the file.
+        path (str | Path): the file; ``#sha256=`` and 64 digits behind it are
+            compared with its content first.
         map_location: as :func:`torch.load`.
         mmap (bool): leave tensors in the file until they are used, where
             torch (2.6) and the file (of torch 1.6) are new enough.
@@ -70,11 +72,13 @@ def load_checkpoint(path: PathLike,
             containers and mmengine's log history are pickled in it.
         CorruptCheckpointError: the file is truncated, damaged, or no
             checkpoint.
+        CheckpointError: its content has another SHA-256.
     """
-    checkpoint = _load(path, map_location, mmap)
+    name, sha256 = split_sha256(path)
+    checkpoint = load_file(name, map_location, mmap, sha256)
     if not isinstance(checkpoint, dict):
         raise CorruptCheckpointError(
-            f'{path}: holds a {type(checkpoint).__name__}, and a checkpoint '
+            f'{name}: holds a {type(checkpoint).__name__}, and a checkpoint '
             f'is a dict. Give the .pth file of a training run, or weights.')
     return checkpoint
 
@@ -93,112 +97,81 @@ def is_readable_checkpoint(path: PathLike) -> bool:
     return _damage(path) is None
 
 
-def register() -> None:
-    """Let torch and mmengine load mmengine's checkpoints, and only those.
+def split_sha256(name: PathLike) -> Tuple[str, Optional[str]]:
+    """The name of a checkpoint without ``#sha256=…``, and those digits.
 
-    Afterwards ``torch.load(weights_only=True)`` accepts them, and mmengine
-    loads what ``load_from``, ``resume`` and ``init_cfg`` name, files,
-    addresses and weights of torchvision, by :func:`load_checkpoint`'s rules
-    and with its errors.
+    The form is that of pip. It stays with the name wherever names of
+    checkpoints go, through mmengine too, which knows no other key beside
+    ``checkpoint`` and ``load_from``.
+
+    Raises:
+        CheckpointError: they are not 64 hexadecimal digits.
     """
+    plain, mark, digits = str(name).partition(_SHA256)
+    if not mark:
+        return plain, None
+    if not re.fullmatch('[0-9a-fA-F]{64}', digits):
+        raise CheckpointError(
+            f'{name}: {_SHA256} needs the 64 hexadecimal digits that '
+            'sha256sum prints of the file.')
+    return plain, digits.lower()
+
+
+def check_exists(name: PathLike) -> None:
+    """Raise FileNotFoundError unless a checkpoint, with or without
+    ``#sha256=…``, is a file."""
+    path = split_sha256(name)[0]
+    if not Path(path).is_file():
+        hint = ' Only files are read here: download it first.' \
+            if '://' in path else ''
+        raise FileNotFoundError(f'there is no checkpoint {path}.{hint}')
+
+
+def register() -> None:
+    """Let ``torch.load(weights_only=True)`` accept mmengine's checkpoints."""
     if NATIVE:
         torch.serialization.add_safe_globals(
             [(value, name) for name, value in _allowed().items()])
-    for prefixes, loader in (('', load_from_local),
-                             (('http://', 'https://'), load_from_url),
-                             (('torchvision://', 'modelzoo://'),
-                              load_from_torchvision)):
-        CheckpointLoader.register_scheme(
-            prefixes=prefixes, loader=loader, force=True)
 
 
-def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """mmengine's loader of local files; its name is part of a log line."""
-    return _load(Path(filename).expanduser(), map_location)
-
-
-def load_from_url(filename: str,
-                  map_location: Any = None,
-                  model_dir: Optional[str] = None,
-                  progress: bool = True) -> Any:
-    """Download a file once and load it by the rules of local files.
+def load_file(file: Union[PathLike, io.BytesIO],
+              map_location: Any = None,
+              mmap: bool = False,
+              sha256: Optional[str] = None,
+              name: Optional[str] = None) -> Any:
+    """Load whatever is in a file, restricted.
 
     Args:
-        filename (str): An address of http or https; where its name ends with
-            eight or more digits of a hash (``resnet50-0676ba61.pth``), what
-            was downloaded must have it.
-        map_location: As :func:`torch.load`.
-        model_dir (str, optional): Where the file is kept. Default: the folder
-            of torch.hub.
-        progress (bool): Whether process 0 shows a progress bar.
+        file (str | Path | BytesIO): the file, or its content.
+        map_location: as :func:`torch.load`.
+        mmap (bool): see :func:`load_checkpoint`.
+        sha256 (str, optional): what its content must have, in small letters.
+        name (str, optional): what the errors call it; the path by default.
 
     Raises:
-        FileNotFoundError: If it cannot be downloaded; the message says where
-            to put it.
+        FileNotFoundError, CheckpointError: see :func:`load_checkpoint`.
     """
-    folder = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints')
-    path = folder / Path(urlparse(filename).path).name
-    rank, world_size = get_dist_info()
-    problem = None
-    if rank == 0 and not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        digits = re.search(r'-([0-9a-f]{8,})\.', path.name)
-        try:
-            torch.hub.download_url_to_file(
-                filename, str(path), digits and digits.group(1), progress)
-        except (OSError, RuntimeError) as error:  # network, disk; hash
-            problem = error
-    if world_size > 1:
-        torch.distributed.barrier()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'{filename} cannot be downloaded ({problem or "by process 0"}). '
-            f'Put the file at {path}, or set the init_cfg or load_from that '
-            'names it to a file of yours or to None.')
-    return _load(path, map_location)
-
-
-def load_from_torchvision(filename: str, map_location: Any = None) -> Any:
-    """Weights of torchvision by their name, whether it is installed or not.
-
-    Args:
-        filename (str): Such as ``torchvision://resnet50``.
-        map_location: As :func:`torch.load`.
-
-    Raises:
-        FileNotFoundError: See :func:`load_from_url`.
-        ValueError: If there are no weights of this name.
-    """
-    # the addresses that mmengine itself takes for the names without a suffix
-    with open(Path(mmengine.__file__).parent / 'hub' /
-              'torchvision_0.12.json') as file:
-        addresses = json.load(file)
-    name = filename.split('://', 1)[1]
-    if name not in addresses:
-        try:
-            addresses = get_torchvision_models()
-        except ImportError as error:
-            raise ValueError(
-                f'{filename}: only torchvision knows weights of this name: '
-                'pip install torchvision, or take one of '
-                f'{", ".join(sorted(addresses))}.') from error
-    if name not in addresses:
-        raise ValueError(f'{filename}: torchvision has no weights of this '
-                         f'name but {", ".join(sorted(addresses))}.')
-    return load_from_url(addresses[name], map_location)
-
-
-def _load(path: PathLike, map_location: Any, mmap: bool = False) -> Any:
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such checkpoint.')
+    if not isinstance(file, io.BytesIO):
+        file = Path(file)
+        if not file.is_file():
+            raise FileNotFoundError(f'{name or file}: no such checkpoint.')
+    name = name or str(file)
+    if sha256 is not None:
+        _compare(file, sha256, name)
+    if _is_torchscript(file):
+        raise UnsafeCheckpointError(
+            f'{name}: refused, since it is a program (TorchScript, '
+            'torch.jit.save), not weights. Nothing of it was run. Save its '
+            "weights where it comes from: torch.save({'state_dict': "
+            'model.state_dict()}, ...).')
     try:
         if NATIVE:
             return torch.load(
-                path,
+                file,
                 map_location=map_location,
                 weights_only=True,
-                mmap=mmap and zipfile.is_zipfile(path))
+                mmap=mmap and isinstance(file, Path) and
+                zipfile.is_zipfile(file))
         # torch < 2.6 has either no list to extend, or none that can hold
         # numpy's old names and the stand-in for ``getattr``: our own
         # unpickler does what ``weights_only=True`` does.
@@ -206,16 +179,56 @@ def _load(path: PathLike, map_location: Any, mmap: bool = False) -> Any:
             __name__='restricted', Unpickler=_RestrictedUnpickler,
             load=lambda file, **options: _RestrictedUnpickler(
                 file, **options).load())
-        return torch.load(path, map_location=map_location,
+        return torch.load(file, map_location=map_location,
                           pickle_module=module, weights_only=False)
     except MemoryError:  # the file is not to blame
         raise
     except Exception as error:
-        raise _explained(path, error) from error
+        raise _explained(file, name, error) from error
 
 
-def _explained(path: Path, error: Exception) -> Exception:
+def _compare(file: Union[Path, io.BytesIO], sha256: str, name: str) -> None:
+    """Raise CheckpointError unless a content has a SHA-256."""
+    if isinstance(file, Path):
+        # a streamed member of an ensemble is loaded for every batch
+        state = file.stat()
+        key = (file.resolve(), state.st_size, state.st_mtime_ns, sha256)
+        if key in _verified:
+            return
+        digest = hashlib.sha256()
+        with file.open('rb') as content:
+            while block := content.read(2**20):
+                digest.update(block)
+        actual = digest.hexdigest()
+    else:
+        actual = hashlib.sha256(file.getbuffer()).hexdigest()
+    if actual != sha256:
+        raise CheckpointError(
+            f'{name}: its SHA-256 is {actual}, and not {sha256}, so it is '
+            'not the file that was meant, and nothing of it was read. Get '
+            f'that file, or correct the digits behind {_SHA256}.')
+    if isinstance(file, Path):
+        _verified.add(key)
+
+
+def _is_torchscript(file: Union[Path, io.BytesIO]) -> bool:
+    """Whether ``torch.load`` would take a file for a program of torch.jit."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = [name.split('/')[-1] for name in archive.namelist()]
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
+    finally:
+        if isinstance(file, io.BytesIO):
+            file.seek(0)
+    return 'constants.pkl' in names
+
+
+def _explained(file: Union[Path, io.BytesIO], name: str,
+               error: Exception) -> Exception:
     """The error to raise: a clearer one where the file is to blame."""
+    if isinstance(file, io.BytesIO):
+        file.seek(0)
     refused = [match.group(1) for pattern in _REFUSED
                for match in pattern.finditer(str(error))]
     if refused and NATIVE:
@@ -223,18 +236,18 @@ def _explained(path: Path, error: Exception) -> Exception:
         # trust the file wants to see all. Older formats have no such list.
         refused = refused[:1]
         with contextlib.suppress(Exception):
-            every = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            every = torch.serialization.get_unsafe_globals_in_checkpoint(file)
             refused = sorted({name.removeprefix('builtins.')
                               for name in (*every, refused[0])})
     if refused:
         return UnsafeCheckpointError(
-            f'{path}: refused, since it holds pickled objects that are not '
+            f'{name}: refused, since it holds pickled objects that are not '
             f'plain data: {", ".join(refused)}. Nothing of it was run. Save '
             f'only the weights where the file comes from '
             f"(torch.save({{'state_dict': model.state_dict()}}, ...)); or, "
             f'if you trust these classes, allow them before loading: '
             f'torch.serialization.add_safe_globals([...]).')
-    damage = _damage(path)
+    damage = _damage(file)
     # An OSError or RuntimeError of a whole file is of memory, device or
     # rights, and says so itself, unless torch's reader of the file raises it.
     reader = ('PytorchStreamReader', 'inline_container')
@@ -243,31 +256,34 @@ def _explained(path: Path, error: Exception) -> Exception:
         return error
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return CorruptCheckpointError(
-        f'{path}: cannot be read as a checkpoint '
+        f'{name}: cannot be read as a checkpoint '
         f'({damage or lines[-1].strip()}). It is incomplete, damaged, or '
         f'was not written by torch.save; use another checkpoint, or train '
         f'again.')
 
 
-def _damage(path: PathLike) -> Optional[str]:
+def _damage(file: Union[PathLike, io.BytesIO]) -> Optional[str]:
     """What is wrong with the file itself, None if nothing is seen."""
-    path = Path(path)
-    if path.stat().st_size == 0:
-        return 'the file is empty'
-    if not zipfile.is_zipfile(path):
-        # A zip file has its table at its end, so a truncated one is none; a
-        # file of torch < 1.6 starts with a pickled magic number instead.
-        with path.open('rb') as file:
-            head = file.read(16)
-        if head.startswith(b'PK\x03\x04'):
-            return 'the file ends too early'
-        magic = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
-        return None if head.startswith(magic) else 'not a file of torch.save'
-    try:
-        with zipfile.ZipFile(path) as archive:
-            bad = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        return str(error)
+    with contextlib.ExitStack() as stack:
+        content = file if isinstance(file, io.BytesIO) else \
+            stack.enter_context(Path(file).open('rb'))
+        content.seek(0)
+        head = content.read(16)
+        if not head:
+            return 'the file is empty'
+        if not zipfile.is_zipfile(content):
+            # A zip file has its table at its end, so a truncated one is
+            # none; a file of torch < 1.6 starts with a pickled magic number.
+            if head.startswith(b'PK\x03\x04'):
+                return 'the file ends too early'
+            magic = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
+            return None if head.startswith(magic) else \
+                'not a file of torch.save'
+        try:
+            with zipfile.ZipFile(content) as archive:
+                bad = archive.testzip()
+        except (zipfile.BadZipFile, OSError, EOFError) as error:
+            return str(error)
     return None if bad is None else f'wrong checksum in {bad}'
 
 

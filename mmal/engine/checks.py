@@ -10,6 +10,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
+from mmal.compat.checkpoints import split_sha256
 from mmal.compat.quiet import quiet_log
 from mmal.models.utils import preserve_rng_state
 from mmal.pool import (
@@ -47,8 +48,10 @@ def check_config(cfg: Config, settings: Settings) -> None:
         raise ValueError(
             'active_learning.target is set but the config has no '
             'val_dataloader: without validation no target is ever reached.')
-    if cfg.get('load_from') and not _exists(cfg.load_from):
-        raise FileNotFoundError(f'load_from: there is no {cfg.load_from}.')
+    if cfg.get('load_from'):
+        path = split_sha256(cfg.load_from)[0]
+        if not _exists(path):
+            raise FileNotFoundError(f'load_from: there is no {path}.')
 
 
 def check_pool(full: CocoData, dataset: dict,
@@ -131,8 +134,8 @@ def check_model(cfg: Config, dataset: dict) -> nn.Module:
         nn.Module: The detector with random weights, in eval mode.
 
     Raises:
-        ValueError: If the detector cannot be built, a head has another number
-            of classes, or a batch too few images.
+        ValueError: If the detector cannot be built or initialised, a head has
+            another number of classes, or a batch too few images.
     """
     try:
         model = MODELS.build(copy.deepcopy(cfg.model)).eval()
@@ -147,8 +150,13 @@ def check_model(cfg: Config, dataset: dict) -> nn.Module:
             init_cfg = getattr(module, 'init_cfg', None)
             if isinstance(init_cfg, dict) and 'checkpoint' in init_cfg:
                 module.init_cfg = None
-        with quiet_log():  # a line for each parameter
-            model.init_weights()
+        try:
+            with quiet_log():  # a line for each parameter
+                model.init_weights()
+        except Exception as e:  # whatever an init_cfg makes of its arguments
+            raise ValueError(
+                f'model cannot be initialised (init_cfg): {type(e).__name__}: '
+                f'{clip(str(e), 500)}') from e
     classes = classes_of(dataset)
     for name, module in model.named_modules():
         number = getattr(module, 'num_classes', None)

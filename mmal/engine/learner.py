@@ -31,8 +31,8 @@ from mmal.reporting import (
 )
 from mmal.types import ImageId
 from .curve_recovery import load_curve
-from .environment import environment
-from .fingerprint import differences, digest, fingerprint
+from .environment import environment, environment_changes
+from .fingerprint import digest, fingerprint
 from .inputs import RunInputs, read_inputs, trained_counts
 from .lease import release_lease
 from .lock import lock_data, lock_run_dir
@@ -350,13 +350,17 @@ def _loaded_before(work: WorkDir, inputs: RunInputs) -> list[ImageId]:
 def _open_state(work: WorkDir, inputs: RunInputs, resume: bool,
                 accept_changes: bool, files: ImageFiles) -> RunState:
     """Go on with the run in the work folder, or start one."""
-    content = fingerprint(inputs.cfg)
+    content, here = fingerprint(inputs.cfg), environment(inputs.cfg)
     config_hash = digest(content)
     is_resumed = on_main(lambda: lock_run_dir(
         work, content, resume, inputs.cfg.pretty_text, accept_changes))
     if is_resumed:
         state = RunState.load(work, inputs.coco.ids)
         pool = state.pool
+        elsewhere = '; '.join(environment_changes(state.environment, here))
+        if elsewhere and not accept_changes and \
+                inputs.settings.on_new_environment == 'refuse':
+            on_main(lambda: _refuse_environment(work, elsewhere))
 
         def check_data() -> list[str]:
             # Those that broke were not replaced: the round says what becomes
@@ -376,10 +380,9 @@ def _open_state(work: WorkDir, inputs: RunInputs, resume: bool,
         if state.config_hash != config_hash:
             state.config_hash = config_hash
             news.append('the config was changed')
-        elsewhere = differences(state.environment, environment())
-        if state.environment and elsewhere:
+        if elsewhere:
             news.append('it goes on in another environment, which may change '
-                        f'its numbers: {"; ".join(elsewhere)}')
+                        f'its numbers: {elsewhere}')
         state.add_notes(news)
     else:
         state = RunState(work, Pool(inputs.coco.ids), config_hash,
@@ -387,10 +390,18 @@ def _open_state(work: WorkDir, inputs: RunInputs, resume: bool,
         state.commit(inputs.initial_ids, inputs.unreadable, '')
         # before the state: no run without its record is gone on with
         on_main(lambda: inputs.data.save(work.data))
-    state.environment = environment()
+    state.environment = here
     on_main(state.save)
     if is_resumed:
         # after the state: a kill between the two finds the same news again,
         # and notes them once
         on_main(lambda: inputs.data.save(work.data))
     return state
+
+
+def _refuse_environment(work: WorkDir, changes: str) -> None:
+    raise ValueError(
+        f'{work.path} was computed in another environment, and '
+        "active_learning.on_new_environment is 'refuse': "
+        f'{changes}. Resume it in that one, or go on in this one with '
+        "--resume force or on_new_environment='note'.")

@@ -10,7 +10,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from mmal.compat.checkpoints import load_checkpoint
+from mmal.compat.checkpoints import check_exists, load_checkpoint
 from mmal.dist import on_main
 from mmal.fileio import write_json
 from mmal.pool.coco import read_content
@@ -46,9 +46,7 @@ def query_config(args: argparse.Namespace) -> Config:
         ValueError: If something needed is not said, or does not make sense.
     """
     cfg = load_config(args, default_suffix='_select')
-    if not osp.isfile(args.checkpoint):
-        raise FileNotFoundError(
-            f'there is no checkpoint {args.checkpoint}.')
+    check_exists(args.checkpoint)
     if args.pool is not None and not osp.exists(args.pool):
         raise FileNotFoundError(
             f'--pool: there is no {args.pool}. Give a COCO json, or a folder '

@@ -143,6 +143,8 @@ class Settings(Block):
             validation metric reaches it.
         seed (int): Seed of the initial images, scores and training.
         on_bad_image (str): 'raise' or 'skip' for unreadable pool images.
+        on_new_environment (str): 'note' or 'refuse' where a run goes on with
+            other processes, threads, workers, versions or device.
         score_dataloader (dict): ``batch_size`` and ``num_workers``.
         prepare_data (dict, optional): A registered function that makes the
             data, called before anything else.
@@ -166,6 +168,8 @@ class Settings(Block):
     on_bad_image: Annotated[
         str, Field(strict=True, pattern='^(raise|skip)$')] = _field(
         "'raise' or 'skip'", 'raise')
+    on_new_environment: Literal['note', 'refuse'] = _field(
+        "'note' or 'refuse'", 'note')
     score_dataloader: LoaderSettings = _field(
         'a dict, e.g. dict(batch_size=8, num_workers=2)', LoaderSettings())
     prepare_data: Optional[dict] = _field('a dict', None)

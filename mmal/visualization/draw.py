@@ -12,6 +12,7 @@ import torch
 from mmdet.apis import inference_detector, init_detector
 from torch import nn
 
+from mmal.compat.checkpoints import check_exists
 from mmal.models.utils import load_weights
 from .uncertainty_visualizer import UncertaintyVisualizer
 
@@ -32,9 +33,9 @@ def load_detector(config: str,
         FileNotFoundError: If there is no such file.
         ValueError: If the weights do not fit the config.
     """
-    for path in (config, checkpoint):
-        if not osp.isfile(path):
-            raise FileNotFoundError(f'there is no {path}.')
+    if not osp.isfile(config):
+        raise FileNotFoundError(f'there is no {config}.')
+    check_exists(checkpoint)
     default = 'cuda:0' if torch.cuda.is_available() else 'cpu'
     model = init_detector(
         config,

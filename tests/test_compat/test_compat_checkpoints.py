@@ -1,11 +1,10 @@
 """Checkpoints of real runs load; anything that could run code does not."""
-import functools
-import http.server
+import hashlib
+import io
 import os
 import pickle
 import subprocess
 import sys
-import threading
 import zipfile
 from collections import Counter
 from fractions import Fraction
@@ -16,7 +15,7 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from mmal.compat import checkpoints
@@ -24,8 +23,10 @@ from mmal.compat.checkpoints import (
     CheckpointError,
     CorruptCheckpointError,
     UnsafeCheckpointError,
+    check_exists,
     is_readable_checkpoint,
     load_checkpoint,
+    load_file,
 )
 
 
@@ -342,59 +343,61 @@ def test_torch_load_itself_accepts_them_after_import_mmal(checkpoint):
         assert works or 'Weights only load failed' in result.stderr
 
 
-@pytest.fixture
-def served(tmp_path, monkeypatch):
-    """A folder behind an address of this machine, and its address."""
-    folder = tmp_path / 'served'
-    folder.mkdir()
-    handler = functools.partial(
-        http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    monkeypatch.setattr(handler.func, 'log_message', lambda *args: None)
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
-    yield folder, f'http://127.0.0.1:{server.server_port}'
-    server.shutdown()
-    server.server_close()
+@pytest.mark.parametrize('content', ['file', 'bytes'])
+def test_programs_of_torch_jit_are_refused(tmp_path, content, way):
+    path = tmp_path / 'program.pt'
+    torch.jit.script(torch.nn.Linear(1, 1)).save(str(path))
+    file = path if content == 'file' else io.BytesIO(path.read_bytes())
+    with pytest.raises(UnsafeCheckpointError,
+                       match=r'TorchScript.*Save its weights') as info:
+        load_file(file, name='program.pt')
+    assert str(info.value).startswith('program.pt: refused')
+    assert not is_readable_checkpoint(path)
 
 
-def test_a_pickle_behind_an_address_is_not_run(served, tmp_path):
-    folder, address = served
+def sha256_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    class Evil:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / 'evil'), )
 
-    torch.save(dict(state_dict=Evil()), folder / 'evil.pth')
+def test_a_file_must_have_its_sha256(tmp_path, way):
+    path = tmp_path / 'weights.pth'
+    torch.save(dict(w=torch.ones(1)), path)
+    right = sha256_of(path)
+    for digits in (right, right.upper()):
+        content = load_checkpoint(f'{path}#sha256={digits}')
+        assert content['w'].tolist() == [1]
+    wrong = '0' * 64
+    with pytest.raises(CheckpointError) as info:
+        load_checkpoint(f'{path}#sha256={wrong}')
+    for part in (f'{path}: its SHA-256', wrong, right):
+        assert part in str(info.value)
+    # a file that was right before is compared again when it is another
+    torch.save(dict(w=torch.zeros(1)), path)
+    os.utime(path, (1, 1))
+    with pytest.raises(CheckpointError, match=sha256_of(path)):
+        load_checkpoint(f'{path}#sha256={right}')
+
+
+def test_nothing_of_a_file_with_another_sha256_is_unpickled(tmp_path, way):
+    path, target = tmp_path / 'evil.pth', tmp_path / 'created'
+    torch.save(dict(extra=Payload(target)), path)
+    with pytest.raises(CheckpointError, match='nothing of it was read'):
+        load_checkpoint(f'{path}#sha256={"0" * 64}')
     with pytest.raises(UnsafeCheckpointError, match='mkdir'):
-        CheckpointLoader.load_checkpoint(f'{address}/evil.pth', 'cpu')
-    assert not (tmp_path / 'evil').exists()
+        load_checkpoint(f'{path}#sha256={sha256_of(path)}')
+    assert not target.exists()
 
 
-def test_weights_are_downloaded_once(served, tmp_path):
-    folder, address = served
-    torch.save(dict(state_dict=dict(w=torch.ones(2))), folder / 'good.pth')
-    for _ in range(2):
-        content = CheckpointLoader.load_checkpoint(f'{address}/good.pth')
-        assert content['state_dict']['w'].tolist() == [1, 1]
-        (folder / 'good.pth').unlink(missing_ok=True)
+@pytest.mark.parametrize('digits', ['', 'abc', '0' * 63, '0' * 65, 'g' * 64])
+def test_digits_that_are_no_sha256(tmp_path, digits):
+    torch.save({}, tmp_path / 'weights.pth')
+    with pytest.raises(CheckpointError, match='needs the 64 hexadecimal'):
+        load_checkpoint(f'{tmp_path}/weights.pth#sha256={digits}')
 
 
-def test_what_cannot_be_downloaded_says_where_to_put_it(served, tmp_path):
-    folder, address = served
-    torch.save({}, folder / 'net-00000000.pth')  # another hash
-    for name in ('nothing.pth', 'net-00000000.pth'):
-        with pytest.raises(FileNotFoundError, match=f'{name} cannot be down'
-                           f'.*Put the file at .*home.*{name}'):
-            CheckpointLoader.load_checkpoint(f'{address}/{name}')
-
-
-def test_names_of_torchvision_need_no_torchvision(tmp_path, monkeypatch):
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    folder = tmp_path / 'hub' / 'checkpoints'
-    folder.mkdir(parents=True)
-    torch.save(dict(w=torch.ones(1)), folder / 'resnet50-0676ba61.pth')
-    content = CheckpointLoader.load_checkpoint('torchvision://resnet50')
-    assert content['w'].tolist() == [1]
-    with pytest.raises(ValueError, match='resnet5000'):
-        CheckpointLoader.load_checkpoint('torchvision://resnet5000')
+def test_what_is_no_file_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError,
+                       match='http://x/y.pth. Only files.*download it first'):
+        check_exists('http://x/y.pth')
+    torch.save({}, tmp_path / 'weights.pth')
+    check_exists(f'{tmp_path}/weights.pth#sha256={"0" * 64}')

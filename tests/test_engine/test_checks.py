@@ -6,11 +6,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from helpers.tiny import tiny_active_learning, tiny_coco, tiny_config
 from PIL import Image
 
 from mmal.engine.checks import check_model, check_val
 from mmal.engine.inputs import read_inputs
+from mmal.engine.plan import plan_run
 
 
 @pytest.mark.parametrize('size, fine', [(1, False), (2, True)])
@@ -25,6 +27,27 @@ def test_a_learned_loss_needs_pairs_of_images(tmp_path, mmdet_scope, size,
         return
     with pytest.raises(ValueError, match='train_dataloader.batch_size is 1'):
         check_model(cfg, dataset)
+
+
+def test_initial_weights_without_a_name_are_one_error(tmp_path, mmdet_scope):
+    cfg = tiny_config(str(tmp_path))
+    cfg.model.bbox_head.init_cfg = dict(type='Pretrained')
+    with pytest.raises(ValueError, match="initialised.*'checkpoint'"):
+        check_model(cfg, cfg.train_dataloader.dataset)
+
+
+@pytest.mark.parametrize('suffix, message', [
+    ('#sha256=12', 'weights.pth#sha256=12: .*64 hexadecimal'),
+    ('.gone#sha256=' + '0' * 64, 'load_from: there is no .*gone.$'),
+    ('#sha256=' + '0' * 64, f'SHA-256 is .*, and not {"0" * 64}')])
+def test_load_from_with_digits(tmp_path, mmdet_scope, suffix, message):
+    cfg = tiny_config(str(tmp_path))
+    cfg.active_learning = tiny_active_learning()
+    torch.save({}, tmp_path / 'weights.pth')
+    cfg.load_from = f'{tmp_path}/weights.pth{suffix}'
+    cfg.work_dir = str(tmp_path / 'work')
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        plan_run(cfg)
 
 
 @pytest.fixture

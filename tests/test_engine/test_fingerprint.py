@@ -21,6 +21,7 @@ def test_what_does_not_matter_may_change():
     for options in ({'work_dir': 'b'}, {'active_learning.rounds': 9},
                     {'active_learning.data.source': 'https://b'},
                     {'active_learning.on_bad_image': 'skip'},
+                    {'active_learning.on_new_environment': 'refuse'},
                     {'active_learning.candidates': 'unlabelled'},
                     {'active_learning.budget.repeats': 'free'},
                     {'launcher': 'pytorch'}, {'resume': True}):

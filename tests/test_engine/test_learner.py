@@ -7,6 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers.forks import fork_two
+from helpers.runs import LAUNCHER, TRAIN, succeed, succeeded
 from helpers.tiny import tiny_active_learning, tiny_config
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -615,6 +617,61 @@ def test_another_environment_is_noted(data, tmp_path):
     note, = json.loads(path.read_text())['meta']['notes']
     assert 'round 0: it goes on in another environment' in note
     assert 'processes: 4 -> 1; torch: 1.0 -> ' in note
+
+
+@pytest.mark.run
+def test_another_environment_is_refused_where_the_config_says_so(
+        data, tmp_path):
+    cfg = config(data, tmp_path, rounds=1)
+    ActiveLearner(copy.deepcopy(cfg)).run()
+    path = tmp_path / 'work' / 'state.json'
+    state = json.loads(path.read_text())
+    state['meta']['environment'].update(threads=77)
+    path.write_text(json.dumps(state))
+    strict = config(data, tmp_path, rounds=1, on_new_environment='refuse')
+    with pytest.raises(ValueError, match=r"'refuse': threads: 77 -> \d+\. "
+                       'Resume it in that one, or .*--resume force'):
+        ActiveLearner(copy.deepcopy(strict), resume=True)
+    assert json.loads(path.read_text()) == state  # nothing is written
+    # a version that recorded less is no other environment
+    del state['meta']['environment']['threads']
+    path.write_text(json.dumps(state))
+    ActiveLearner(copy.deepcopy(strict), resume=True)
+    state = json.loads(path.read_text())
+    assert 'threads' in state['meta']['environment']
+    assert not state['meta']['notes']
+    state['meta']['environment'].update(threads=77)
+    path.write_text(json.dumps(state))
+    ActiveLearner(strict, resume=True, accept_changes=True)
+    note, = json.loads(path.read_text())['meta']['notes']
+    assert 'threads: 77 -> ' in note
+
+
+@pytest.mark.run
+def test_two_processes_are_another_environment(data, tmp_path):
+    """What is recorded is what was there, and only one message comes."""
+    cfg = config(data, tmp_path, rounds=1, on_new_environment='refuse')
+    cfg.optim_wrapper.accumulative_counts = 3
+    path = str(tmp_path / 'tiny.py')
+    cfg.dump(path)
+    succeed(TRAIN, path)
+    recorded = read(tmp_path, 'state.json')['meta']['environment']
+    batch = cfg.train_dataloader.batch_size
+    expected = dict(processes=1, effective_batch=3 * batch,
+                    threads=torch.get_num_threads(),
+                    workers=cfg.train_dataloader.num_workers,
+                    torch=torch.__version__)
+    assert recorded == {**recorded, **expected}
+    both = fork_two(TRAIN, path, '--resume', *LAUNCHER)
+    assert [done.returncode for done in both] == [1, 1]
+    assert ''.join(done.stderr for done in both).count(
+        'processes: 1 -> 2. Resume') == 1
+    assert f'effective_batch: {3 * batch} -> {6 * batch}' in both[0].stderr
+    for done in fork_two(TRAIN, path, '--resume', 'force', *LAUNCHER):
+        succeeded(done)
+    state = read(tmp_path, 'state.json')
+    assert state['meta']['environment']['processes'] == 2
+    assert 'processes: 1 -> 2' in state['meta']['notes'][0]
 
 
 def test_names_that_are_addresses_are_one_error(own_data, tmp_path):

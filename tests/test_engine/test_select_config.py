@@ -1,4 +1,5 @@
 """Choosing images with a detector whose config knows nothing of mmal."""
+import hashlib
 import json
 import os
 import re
@@ -300,3 +301,20 @@ def test_a_runs_config_is_overridden(tmp_path):
     assert block.budget == dict(size=8, unit='boxes')
     assert 'committee' not in block
     assert Config.fromfile(args.config).train_dataloader.dataset.data_root
+
+
+def test_the_checkpoint_must_have_the_digits_behind_its_name(folder, tmp_path):
+    path = folder / 'weights.pth'
+    digits = hashlib.sha256(path.read_bytes()).hexdigest()
+    pool = ('--pool', folder / 'photos', '--budget', '2', '--scorer',
+            'random', '--out-dir')
+    succeed(SELECT, folder / 'detector.py', f'{path}#sha256={digits}', *pool,
+            tmp_path / 'right')
+    assert len(names(tmp_path / 'right')) == 2
+    done = fork_run(SELECT, folder / 'detector.py',
+                    f'{path}#sha256={"0" * 64}', *pool, tmp_path / 'wrong')
+    assert done.returncode == 1 and digits in done.stderr
+    assert not (tmp_path / 'wrong').exists()
+    done = fork_run(SELECT, folder / 'detector.py', 'http://x/w.pth', *pool,
+                    tmp_path / 'wrong')
+    assert 'no checkpoint http://x/w.pth. Only files' in done.stderr

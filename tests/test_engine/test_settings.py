@@ -52,6 +52,8 @@ def message_of(**block):
     (dict(rounds=10**30), 'active_learning.rounds is 1000'),
     (dict(seed=10**5000), 'seed is a number of more than 60 digits'),
     (dict(seed=None), 'active_learning.seed is None: give a whole number'),
+    (dict(on_new_environment='raise'),
+     r"on_new_environment is 'raise': give 'note' or 'refuse'"),
     (dict(on_bad_image='ignore'),
      r"on_bad_image is 'ignore': give 'raise' or 'skip'"),
     (dict(data=dict(root='x', ann_file='x')), r'active_learning\.data\.root'),

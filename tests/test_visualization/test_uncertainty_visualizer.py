@@ -267,4 +267,4 @@ def test_tool_draws_and_names_mistakes(detector, tmp_path):
     assert (tmp_path / 'val_001.png').exists()
     done = fork_run(DRAW, detector / 'tiny.py', 'gone.pth', image, '--out',
                     tmp_path)
-    assert done.returncode == 1 and 'there is no gone.pth' in done.stderr
+    assert done.returncode == 1 and 'no checkpoint gone.pth' in done.stderr

