@@ -60,7 +60,8 @@ def pool(n, seed=0):
 
 
 @pytest.mark.parametrize('selector', [
-    CoreSet(), CoreSet('best', weighted=True), KMeansPlusPlus()])
+    CoreSet(), CoreSet('best', weighted=True), KMeansPlusPlus(),
+    KMeansPlusPlus(trials=3)])
 @pytest.mark.parametrize('size, n', [(2, 50), (3, 50), (4, 3)])
 def test_the_order_is_that_of_one_process(selector, size, n):
     scores, embeddings, labelled = pool(n)
