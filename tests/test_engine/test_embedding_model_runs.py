@@ -3,15 +3,17 @@ import os
 
 import numpy as np
 import pytest
-from helpers.forks import Kill
+from helpers.forks import Kill, fork_two
 from helpers.mdn_runs import learn
 from helpers.runs import (
+    LAUNCHER,
     TRAIN,
     ids_of,
     killed,
     leftovers,
     make_config,
     succeed,
+    succeeded,
 )
 
 from mmal.fileio import read_json
@@ -76,6 +78,25 @@ def test_the_second_model_sees_each_image_once(tmp_path, monkeypatch,
         np.testing.assert_allclose(*(
             np.load(os.path.join(folder, 'round_01', name))
             for folder in (work, plain)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.run
+def test_two_processes_fill_and_use_one_store(tmp_path):
+    path = config(tmp_path, selector=CORE_SET, rounds=3)
+    work = learn(path, str(tmp_path / 'one'))
+    two = str(tmp_path / 'two')
+    for done in fork_two(TRAIN, path, '--work-dir', two, '--cfg-options',
+                         'active_learning.score_dataloader.num_workers=1',
+                         *LAUNCHER):
+        succeeded(done)
+    assert ids_of(two) == ids_of(work)  # the detector has no say
+    for run in (work, two):
+        store = os.path.join(run, 'embeddings')
+        (key, ) = os.listdir(store)
+        tables = [np.load(os.path.join(store, key, name))
+                  for name in os.listdir(os.path.join(store, key))]
+        assert sorted(map(len, tables)) == [4, 8]
+        assert len(np.load(os.path.join(run, 'verified.npy'))) == 12
 
 
 @pytest.mark.run
