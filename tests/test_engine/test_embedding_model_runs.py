@@ -7,6 +7,7 @@ from helpers.forks import Kill, fork_two
 from helpers.mdn_runs import learn
 from helpers.runs import (
     LAUNCHER,
+    SELECT,
     TRAIN,
     ids_of,
     killed,
@@ -109,6 +110,16 @@ def test_runs_share_a_folder(tmp_path, embedded):
     assert len(embedded) == 12 and ids_of(runs[0]) == ids_of(runs[1])
     assert not any(os.path.exists(os.path.join(run, 'embeddings'))
                    for run in runs)
+    # and a single query finds them too
+    last = os.path.join(runs[0], 'round_00')
+    succeed(SELECT, path, os.path.join(last, 'epoch_2.pth'), '--labelled',
+            os.path.join(last, 'labelled.json'), '--out-dir', tmp_path / 'out')
+    assert read_json(str(tmp_path / 'out' / 'selected.json'))['ids'] == \
+        ids_of(runs[0])[1]
+    (key, ) = os.listdir(shared)
+    assert key.endswith('_float16')
+    assert sum(len(np.load(os.path.join(shared, key, name)))
+               for name in os.listdir(os.path.join(shared, key))) == 12
     embedded.clear()
     other = dict(EMBEDDER, backbone=dict(RESNET, base_channels=8),
                  store=shared)
