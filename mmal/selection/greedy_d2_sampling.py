@@ -1,6 +1,7 @@
 """Several random candidates at a time, of which the best one is kept."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -55,7 +56,8 @@ class GreedyD2Sampler:
     neither the order of the pool nor how it is split changes who is taken.
 
     Time is O((L + trials·n)·N·D) for L centres at the start and n choices,
-    memory O(trials·N) and the centres besides the embeddings.
+    each of which reads all embeddings; memory O(trials·N) and the centres
+    besides these.
 
     Args:
         embeddings (np.ndarray): [N, D], may be memory-mapped.
@@ -326,7 +328,8 @@ class GreedyD2Sampler:
             squares = np.minimum(squares, self._high[chunk])
             self._low[chunk] = self._high[chunk] = squares
 
-    def _quantized(self, positions: np.ndarray):
+    def _quantized(self, positions: np.ndarray
+                   ) -> Iterator[tuple[int, np.ndarray]]:
         """Cells of candidates, some at a time, with their start."""
         for start in range(0, len(positions), CHUNK):
             yield start, self._quantizer.quantize(
