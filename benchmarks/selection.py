@@ -12,9 +12,13 @@ plain`` needs none. ``--repeats`` takes the fastest of some runs.
     python benchmarks/selection.py --selector k-means++ --n-pool 50000 \\
         --n-select 200
 
-k-means++: scikit-learn's kmeans_plusplus with one local trial, weighted by
+k-means++: scikit-learn's kmeans_plusplus with as many local trials
+(``--trials``, or ``--trials default`` for its 2 + int(log n)), weighted by
 the same scores. Both are random: their potentials are printed, the mean
-weighted squared distance to the nearest chosen image.
+weighted squared distance to the nearest chosen image. ``--seeds 10`` runs
+both with so many seeds, one after the other, and prints the ratios of CPU
+time (which other work on the machine changes little) and potential with their
+spread.
 
     python benchmarks/selection.py --selector sparse --n-pool 100000 \\
         --n-select 1000 --file embeddings.npy
@@ -159,7 +163,8 @@ def core_set_rival(embeddings, args):
 
 
 def k_means(embeddings, args):
-    selector = KMeansPlusPlus(distance=args.distance, seed=args.seed)
+    selector = KMeansPlusPlus(distance=args.distance, seed=args.seed,
+                              trials=args.trials)
     return selector.select(
         scores_of(args), args.n_select, embeddings[args.n_labelled:])
 
@@ -169,8 +174,8 @@ def k_means_rival(embeddings, args):
     pool = embeddings[args.n_labelled:]
     weights = scores_of(args).values.astype(pool.dtype)
     return kmeans_plusplus(
-        pool, args.n_select, sample_weight=weights, n_local_trials=1,
-        random_state=args.seed)[1].tolist()
+        pool, args.n_select, sample_weight=weights,
+        n_local_trials=args.trials, random_state=args.seed)[1].tolist()
 
 
 def sparse(embeddings, args):
@@ -219,15 +224,15 @@ def potential(pool, chosen, args):
 COMPARE = {'core-set': same_images, 'k-means++': potentials}
 
 
-def timed(function, embeddings, args):
+def timed(function, embeddings, args, clock=time.perf_counter):
     """What it returns and its seconds, without those of its imports."""
     few = argparse.Namespace(**{**vars(args), 'n_pool': 9, 'n_select': 1})
     function(np.asarray(embeddings[:args.n_labelled + 9]), few)
     seconds = []
     for _ in range(args.repeats):
-        start = time.perf_counter()
+        start = clock()
         result = function(embeddings, args)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(clock() - start)
     return result, min(seconds)
 
 
@@ -267,7 +272,16 @@ def parse_args():
     parser.add_argument('--rivals', nargs='+', choices=['plain', 'library'],
                         default=['plain', 'library'])
     parser.add_argument('--file', help='npy file, memory-mapped')
-    return parser.parse_args()
+    parser.add_argument('--trials', default='1',
+                        help='of k-means++; default: 2 + int(log n)')
+    parser.add_argument('--seeds', type=int, default=1,
+                        help='of k-means++, from --seed on')
+    args = parser.parse_args()
+    if args.seeds > 1 and args.selector != 'k-means++':
+        parser.error('--seeds is for --selector k-means++')
+    args.trials = 2 + int(np.log(args.n_select)) \
+        if args.trials == 'default' else int(args.trials)
+    return args
 
 
 def compare(name, rival, chosen, seconds, embeddings, args):
@@ -284,14 +298,42 @@ def compare(name, rival, chosen, seconds, embeddings, args):
     COMPARE[args.selector](chosen, theirs, embeddings, args)
 
 
+def compare_seeds(embeddings, args):
+    """KMeansPlusPlus and scikit-learn with several seeds."""
+    pool = embeddings[args.n_labelled:]
+    table = []
+    for seed in range(args.seed, args.seed + args.seeds):
+        own = argparse.Namespace(**{**vars(args), 'seed': seed})
+        of_seed = []
+        for function in (k_means, k_means_rival):
+            chosen, seconds = timed(function, embeddings, own,
+                                    time.process_time)
+            of_seed += [seconds, potential(pool, chosen, own)]
+        table.append(of_seed)
+    table = np.array(table)
+    ratios = table[:, :2] / table[:, 2:]
+    for name, column, digits in (('CPU seconds', 0, 2), ('potential', 1, 4)):
+        ours, theirs = table[:, column], table[:, column + 2]
+        ratio = ratios[:, column]
+        print(f'{name:11} mmal {ours.mean():.4g}, scikit-learn '
+              f'{theirs.mean():.4g}; ratio {ratio.mean():.{digits}f} '
+              f'({ratio.min():.{digits}f} to {ratio.max():.{digits}f}, '
+              f'standard error {ratio.std() / len(ratio)**.5:.{digits}f}) '
+              f'of {len(ratio)} seeds')
+
+
 def main():
     args = parse_args()
     embeddings = embeddings_of(args)
     name, ours, rivals = SELECTORS[args.selector]
+    trials = f', {args.trials} trial(s)' if args.selector == 'k-means++' \
+        else ''
     print(f'{args.kind}: {args.n_select:,} of {args.n_pool:,} images, '
           f'{args.n_labelled:,} labelled, d = {args.dim}, '
-          f'{embeddings.dtype}, {args.distance}, OMP_NUM_THREADS='
+          f'{embeddings.dtype}, {args.distance}{trials}, OMP_NUM_THREADS='
           f'{os.environ.get("OMP_NUM_THREADS", "unset")}')
+    if args.seeds > 1:
+        return compare_seeds(embeddings, args)
     before = peak_gib()
     chosen, seconds = timed(ours, embeddings, args)
     print(f'{"mmal " + name:25} {seconds:9.2f} s   peak memory '

@@ -1,8 +1,10 @@
 """The controller: one fresh Runner per round."""
 from __future__ import annotations
 
+import os
 import os.path as osp
 import time
+from contextlib import suppress
 from typing import Optional
 
 from mmengine.config import Config
@@ -175,7 +177,7 @@ class ActiveLearner:
                 splits = scoring_splits(self.cfg, self.settings, folder,
                                         self.inputs.coco, pool)
                 result = self.query.run(training.model, splits, number, folder,
-                                        self.inputs.oracle)
+                                        self.inputs.oracle, self.work)
                 self.state.commit(result.new, result.unreadable, result.note,
                                   result.reselected)
                 self._report_query(number, result)
@@ -185,6 +187,17 @@ class ActiveLearner:
         # The state comes last: a kill before it repeats the end of the round,
         # which finds its checkpoint, metrics and scores and ends the same.
         on_main(self.state.save)
+        if self.state.stopped is None:
+            on_main(lambda: self._discard_embeddings(number))
+
+    def _discard_embeddings(self, number: int) -> None:
+        """Remove embeddings of the rounds before one whose query is done:
+        nothing reads them, and they are as large as those of all images."""
+        for before in range(number):
+            folder = self.work.round(before)
+            for path in (folder.embeddings, folder.embeddings_labelled):
+                with suppress(OSError):
+                    os.unlink(path)
 
     def _quarantine(self, number: int) -> None:
         """Take labelled images out that broke since they were looked at.
@@ -328,6 +341,9 @@ class ActiveLearner:
     def _discard_leftovers(self) -> None:
         """Remove what a killed process had half written."""
         discard_leftovers(self.work.path)
+        if osp.isdir(self.work.embeddings):
+            for name in os.listdir(self.work.embeddings):
+                discard_leftovers(osp.join(self.work.embeddings, name))
         for number in range(self.state.pool.num_rounds):
             folder = self.work.round(number)
             discard_leftovers(folder.path)

@@ -1,6 +1,8 @@
 """One query: score the candidates, choose, and say what was chosen."""
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 import os
@@ -8,12 +10,16 @@ import os.path as osp
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from itertools import islice
 from typing import Callable, Optional
 
 import numpy as np
-from mmengine.dist import get_comm_device, is_distributed, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    get_comm_device,
+    is_distributed,
+    is_main_process,
+)
 from mmengine.logging import print_log
 from torch import nn
 
@@ -24,14 +30,15 @@ from mmal.pool import (
     ImageLoader,
     UnreadableImage,
     UnreadableImagesError,
+    VerifiedImages,
     build_budget,
     load_images,
-    verify_image,
 )
-from mmal.pool.layout import RoundDir
+from mmal.pool.layout import RoundDir, WorkDir
 from mmal.scores import Scores
 from mmal.scoring import ScoringData, score_pool
-from mmal.scoring.embeddings import EmbeddingFile
+from mmal.scoring.data import scoring_pipeline
+from mmal.scoring.embeddings import EmbeddingFile, EmbeddingStore
 from mmal.scoring.embeddings.embed import embed_split
 from mmal.selection import SharedSelection
 from mmal.types import ImageId
@@ -89,7 +96,8 @@ class Query:
                     model, self.data(splits, 0))
 
     def run(self, model: nn.Module, splits: dict, round: int,
-            folder: RoundDir, oracle: Optional[BaseOracle]) -> QueryResult:
+            folder: RoundDir, oracle: Optional[BaseOracle],
+            work: Optional[WorkDir] = None) -> QueryResult:
         """Score and choose; ``scores.npz`` and ``selected.json`` are written,
         and ``embeddings*.npy`` where the selector needs them.
 
@@ -102,14 +110,25 @@ class Query:
             folder (RoundDir): Where the files go.
             oracle (BaseOracle, optional): Counts boxes for a budget in boxes;
                 process 0 alone needs it.
+            work (WorkDir, optional): Keeps what later rounds use again: which
+                images are whole, and embeddings of a network that is never
+                trained.
 
         Returns:
             QueryResult: The same in every process.
         """
         start = time.perf_counter()
-        data = self.data(splits, round)
-        scores = self._scores(model, data, folder)
-        embeddings_labelled = self._embed_labelled(model, data, folder)
+        verified = VerifiedImages(self.loader, work and work.verified)
+        data = self.data(splits, round, verified)
+        marks = on_main(lambda: self._marks(data, verified)) if work else {}
+        store = self._store(model, data, work)
+        scores = self._scores(model, data, folder, store)
+        embeddings_labelled = self._embed_labelled(model, data, folder, store)
+        if work:
+            read = all_gather_object(dict(data.read))
+            on_main(lambda: verified.add(
+                of_split[i] for split, of_split in marks.items()
+                for own in read for i in own.get(split, ()) if i in of_split))
         self.selector.prepare(round)
         labelled = frozenset()
         if self.settings.reselects:
@@ -125,13 +144,14 @@ class Query:
             result.save(folder.selected)
         return result
 
-    def data(self, splits: dict, round: int) -> ScoringData:
+    def data(self, splits: dict, round: int,
+             check_image: Optional[Callable] = None) -> ScoringData:
         """The images for the scorer."""
         return ScoringData(
             splits,
             seed=self.settings.seed,
             round=round,
-            check_image=partial(verify_image, loader=self.loader),
+            check_image=check_image or VerifiedImages(self.loader),
             committee=self.committee,
             embedder=self.embedder,
             **self.settings.score_dataloader.to_dict())
@@ -141,8 +161,32 @@ class Query:
         """The name of the split to choose from."""
         return 'candidates' if self.settings.reselects else 'unlabelled'
 
-    def _scores(self, model: nn.Module, data: ScoringData,
-                folder: RoundDir) -> Scores:
+    def _marks(self, data: ScoringData, verified: VerifiedImages) -> dict:
+        """Of each split that a query may read, the images' files as they are
+        before that."""
+        if not (self.scorer.needs_images or self.selector.needs_embeddings):
+            return {}
+        return {split: verified.marks(data.files(split))
+                for split in (self._split, 'labelled')}
+
+    def _store(self, model: nn.Module, data: ScoringData,
+               work: Optional[WorkDir]) -> Optional[EmbeddingStore]:
+        """Where embeddings are that do not change from round to round."""
+        folder = self.embedder and (
+            self.embedder.store or (work and work.embeddings))
+        fingerprint = folder and self.embedder.fingerprint(model)
+        if not fingerprint:
+            return None
+        pipeline = scoring_pipeline(
+            data.splits[self._split].dataset['pipeline'], labels=False)
+        key = hashlib.blake2b(
+            json.dumps([fingerprint, pipeline], sort_keys=True,
+                       default=str).encode(), digest_size=8).hexdigest()
+        return EmbeddingStore(osp.abspath(folder), key,
+                              self.selector.embeddings_dtype)
+
+    def _scores(self, model: nn.Module, data: ScoringData, folder: RoundDir,
+                store: Optional[EmbeddingStore]) -> Scores:
         """Those of an interrupted query, or new ones."""
 
         def load() -> Optional[Scores]:
@@ -166,7 +210,7 @@ class Query:
             return scores if kept.all() else scores.take(kept)
 
         scores = on_main(load)
-        file = self._embedding_file(folder.embeddings)
+        file = self._embedding_file(folder.embeddings, store)
         if scores is not None:
             print_log(f'Using the scores in {folder.scores}.', 'current')
             if file is not None and scores.embeddings is None:
@@ -192,20 +236,22 @@ class Query:
         return scores
 
     def _embed_labelled(self, model: nn.Module, data: ScoringData,
-                        folder: RoundDir) -> Optional[np.ndarray]:
+                        folder: RoundDir, store: Optional[EmbeddingStore]
+                        ) -> Optional[np.ndarray]:
         """Embeddings of the labelled images for a selector that needs them."""
         if not self.selector.needs_labelled:
             return None
-        file = self._embedding_file(folder.embeddings_labelled)
+        file = self._embedding_file(folder.embeddings_labelled, store)
         number = len(data.ids('labelled'))
         if on_main(lambda: file.open(number) is None):
             return embed_split(model, data, 'labelled', file)[1]
         return file.open(number)
 
-    def _embedding_file(self, path: str) -> Optional[EmbeddingFile]:
+    def _embedding_file(self, path: str, store: Optional[EmbeddingStore]
+                        ) -> Optional[EmbeddingFile]:
         if not self.selector.needs_embeddings:
             return None
-        return EmbeddingFile(path, self.selector.embeddings_dtype)
+        return EmbeddingFile(path, self.selector.embeddings_dtype, store)
 
     @contextmanager
     def _committee(self, model: nn.Module, round: int,

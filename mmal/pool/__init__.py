@@ -27,4 +27,5 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
     'repeat_images': ['RepeatImages'],
     'splits': ['write_labelled', 'write_repeats'],
     'training_rule': ['TrainingRule', 'check_boxes', 'ignore_untrained'],
+    'verified_images': ['ExpectedImage', 'VerifiedImages', 'file_mark'],
 })

@@ -215,6 +215,17 @@ class WorkDir:
         return osp.join(self.path, 'data.npz')
 
     @property
+    def verified(self) -> str:
+        """Marks of the images that were read to their end."""
+        return osp.join(self.path, 'verified.npy')
+
+    @property
+    def embeddings(self) -> str:
+        """Folder of the embeddings that all rounds share, those of a network
+        that is never trained."""
+        return osp.join(self.path, 'embeddings')
+
+    @property
     def val(self) -> str:
         """The validation file in the form that mmdet reads; there is none
         where the user's own has it."""

@@ -23,7 +23,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from mmal.pool import CocoData
+from mmal.pool import CocoData, ExpectedImage
 from mmal.types import ImageId
 from .batch import Batch, collate
 from .embeddings.base import BackboneEmbedder, BaseEmbedder
@@ -77,6 +77,8 @@ class ScoringData:
     Attributes:
         unreadable (dict[str, dict[int | str, str]]): For each split the
             images that this process could not read, and why.
+        read (dict[str, set[int | str]]): For each split those that it has
+            read.
     """
 
     def __init__(self,
@@ -99,6 +101,7 @@ class ScoringData:
         self.committee = committee
         self.embedder = embedder or BackboneEmbedder()
         self.unreadable: dict[str, dict[ImageId, str]] = defaultdict(dict)
+        self.read: dict[str, set[ImageId]] = defaultdict(set)
         self._datasets: dict[str, Dataset] = {}
         self._ids: dict[str, list[ImageId]] = {}
         self._sizes: dict[str, np.ndarray] = {}
@@ -112,6 +115,17 @@ class ScoringData:
             return list(ids)
         wanted = set(keep)
         return [i for i in ids if i in wanted]
+
+    def files(self, split: str) -> dict[ImageId, ExpectedImage]:
+        """The file of each image of a split."""
+        dataset = self._dataset(split)
+        infos = map(dataset.get_data_info, range(len(dataset)))
+        wanted = set(self.ids(split))
+        return {
+            info['img_id']: ExpectedImage(info['img_path'],
+                                          (info['width'], info['height']))
+            for info in infos if info['img_id'] in wanted
+        }
 
     def num_batches(self, split: str, ids=None) -> int:
         """How many batches a split makes over all processes."""
@@ -162,7 +176,9 @@ class ScoringData:
                     else:
                         by_shape[item['inputs'].shape].append(item)
                 for of_shape in by_shape.values():
-                    yield collate(of_shape, model)
+                    batch = collate(of_shape, model)
+                    self.read[split].update(batch.ids)
+                    yield batch
                 bar.update(len(items))
 
     def batch(self, split: str, model: nn.Module, index: int,

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import ExitStack, nullcontext
+from itertools import chain
 from typing import Optional
 
 import numpy as np
@@ -14,7 +15,9 @@ from mmal.models.utils.evaluation_mode import evaluation_mode
 from mmal.randomness import seeded_uniform
 from mmal.scores import Scores
 from mmal.scoring.embeddings.store import EmbeddingFile, EmbeddingShard
+from mmal.types import ImageId
 from .base import BaseScorer
+from .batch import Batch
 from .data import ScoringData
 
 EMBEDDING = 'embedding'
@@ -55,10 +58,16 @@ def score_pool(model: nn.Module,
             embeddings are asked for.
     """
     with ExitStack() as stack:
-        shard = stack.enter_context(embeddings.shard()) if embeddings else None
+        shard = stored = None
+        if embeddings:
+            if embeddings.store:
+                stored = embeddings.store.find(data.files(split))
+            shard = stack.enter_context(embeddings.shard())
         with evaluation_mode(model):
             scorer.prepare(model, data)
-            columns = _score_share(model, scorer, data, split, known, shard)
+            columns = _score_share(
+                model, scorer, data, split, known, shard,
+                stored.ids if stored else frozenset())
         gathered = all_gather_object((columns, data.unreadable[split]))
         tables = [of_process for of_process, _ in gathered]
         if known is not None and len(known):
@@ -72,7 +81,8 @@ def score_pool(model: nn.Module,
         if embeddings:
             scores.embeddings = embeddings.merge_shards(
                 scores.ids, shard,
-                None if known is None else (known.ids, known.embeddings))
+                None if known is None else (known.ids, known.embeddings),
+                stored)
     scores.unreadable = {
         image: reason for _, unreadable in gathered
         for image, reason in unreadable.items()
@@ -82,31 +92,42 @@ def score_pool(model: nn.Module,
 
 def _score_share(model: nn.Module, scorer: BaseScorer, data: ScoringData,
                  split: str, known: Optional[Scores],
-                 shard: Optional[EmbeddingShard]) -> dict[str, list]:
+                 shard: Optional[EmbeddingShard],
+                 stored: frozenset[ImageId]) -> dict[str, list]:
     """Ids and columns of this process' share of a split.
 
-    Embeddings are written to the shard, if there is one.
+    Embeddings are written to the shard, if there is one, but for those that
+    are stored.
     """
     attached = nullcontext()
     if shard is not None and not scorer.needs_embeddings:
         attached = data.embedder.attach(model)
+    done = set() if known is None else set(known.ids)
     if scorer.needs_images or shard is not None:
-        done = set() if known is None else set(known.ids)
         left = [i for i in data.ids(split) if i not in done]
+        if not scorer.needs_images:  # the others need not be looked at
+            left = [i for i in left if i not in stored]
         batches = data.batches(split, model, left, desc='scoring')
+        if not scorer.needs_images:
+            by_id = ([i for i in batch.ids if i in stored and i not in done]
+                     for batch in data.id_batches(split))
+            batches = chain(batches, (Batch(ids) for ids in by_id if ids))
     else:
         batches = data.id_batches(split)
 
     columns = defaultdict(list)
     with attached as extractor:
         for batch in batches:
-            if extractor is not None:
+            new = [n for n, i in enumerate(batch.ids) if i not in stored]
+            if extractor is not None and new:
                 extractor.set_batch(batch)
             rows = dict(scorer.process(model, batch))
             if shard is not None:
                 own = rows.pop(EMBEDDING, None)
-                shard.append(batch.ids,
-                             extractor.embedding() if own is None else own)
+                if new:
+                    own = extractor.embedding() if own is None else own
+                    shard.append([batch.ids[n] for n in new],
+                                 own if len(new) == len(batch) else own[new])
             columns['ids'].extend(batch.ids)
             for name, column in rows.items():
                 if len(column) != len(batch):

@@ -63,11 +63,11 @@ class D2Sampler:
         self._left = np.ones(len(candidates), bool)
         self._race = np.zeros(len(candidates))
 
-    def best(self) -> int:
-        """The position in ``candidates`` of the winner; -1 if all have been
-        taken."""
+    def best(self) -> list[int]:
+        """The position in ``candidates`` of the winner; none if all have
+        been taken."""
         if not self._left.any():
-            return -1
+            return []
         # The number of the draw is that of the centres, which all processes
         # agree on.
         clocks = self._streams.exponential(len(self._centres))
@@ -77,7 +77,7 @@ class D2Sampler:
         while True:
             top = int(self._race.argmax())
             if self._seen[top] == len(self._centres):
-                return top
+                return [top]
 
             # The leader may owe its lead to a bound that is out of date. It
             # is measured alone at first, then eight times as many of those
@@ -119,6 +119,10 @@ class D2Sampler:
         """float64 [W], where what :meth:`best` returned lies."""
         row = self._rows[position]
         return self._quantizer.quantize(self._embeddings[row:row + 1])[0]
+
+    def choose(self, cells: np.ndarray) -> int:
+        """The winner of all processes."""
+        return 0
 
     def take(self, position: int) -> None:
         """Make what :meth:`best` returned no candidate any more."""

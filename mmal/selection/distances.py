@@ -51,6 +51,18 @@ class BaseDistance(metaclass=ABCMeta):
             np.ndarray: float64 [M, D].
         """
 
+    @abstractmethod
+    def scales(self, rows: np.ndarray) -> np.ndarray:
+        """What :meth:`project` multiplies each of the rows by, to within
+        some roundings.
+
+        Args:
+            rows (np.ndarray): float64 [M, D].
+
+        Returns:
+            np.ndarray: float64 [M].
+        """
+
 
 class Euclidean(BaseDistance):
     """``||x - y||``."""
@@ -58,6 +70,10 @@ class Euclidean(BaseDistance):
     def project(self, rows: np.ndarray) -> np.ndarray:
         """Leave the rows where they are."""
         return rows
+
+    def scales(self, rows: np.ndarray) -> np.ndarray:
+        """Ones."""
+        return np.ones(len(rows))
 
 
 class Cosine(BaseDistance):
@@ -75,6 +91,14 @@ class Cosine(BaseDistance):
         rows = rows / np.where(largest > 0, largest, 1)
         length = np.sqrt(_row_squares(rows))[:, None]
         return rows / np.where(length > 0, length, 1)
+
+    def scales(self, rows: np.ndarray) -> np.ndarray:
+        """One by the lengths; 0 for a row of zeros."""
+        largest = np.abs(rows).max(1, initial=0)
+        unit = np.where(largest > 0, largest, 1)
+        length = np.sqrt(_row_squares(rows / unit[:, None]))
+        return np.where(largest > 0, 1 / np.where(length > 0, length, 1), 0
+                        ) / unit
 
 
 DISTANCES: dict[str, type[BaseDistance]] = dict(
@@ -122,6 +146,14 @@ class Quantizer:
         coarse = np.rint(cells)
         fine = np.rint((cells - coarse) * self.parts)
         return np.concatenate([coarse, fine], axis=1)
+
+    def real(self, cells: np.ndarray) -> np.ndarray:
+        """float64 [M, D] where cells [M, W] lie, in sides of the first
+        grid."""
+        if self.parts == 1:
+            return cells
+        coarse, fine = np.split(cells, 2, axis=1)
+        return coarse + fine / self.parts
 
     def square_norms(self, cells: np.ndarray) -> np.ndarray:
         """[M, 1 or 3] exact inner products of cells [M, W] with themselves:

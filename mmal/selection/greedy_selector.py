@@ -25,7 +25,7 @@ _STARTS = ('labelled', 'random', 'best')
 
 
 class Candidate(NamedTuple):
-    """The best image that one process has to offer.
+    """One of the best images that one process has to offer.
 
     Args:
         row (int): Its row among the images of the process.
@@ -37,19 +37,41 @@ class Candidate(NamedTuple):
     quantized: np.ndarray
 
 
+class Offer(NamedTuple):
+    """One of the best candidates of all processes.
+
+    Args:
+        process (int): Whose it is.
+        row (int): Its row there.
+        quantized (np.ndarray): float64 [W], where it lies.
+    """
+    process: int
+    row: int
+    quantized: np.ndarray
+
+
 class CandidateSet(Protocol):
-    """Images of one process, of which the best is taken again and again.
+    """Images of one process, of which one is taken again and again.
 
     Positions count the candidates. What one process calls the best is
     compared with the best of the others by its value.
     """
 
-    def best(self) -> int:
-        """The position of the best candidate left; -1 if all are taken."""
+    def best(self) -> list[int]:
+        """The positions of the best candidates left, the best one first; at
+        most as many as the selector has trials."""
+
+    def choose(self, cells: np.ndarray) -> int:
+        """Which one is taken of the best of all processes.
+
+        Args:
+            cells (np.ndarray): float64 [T, W], where these lie, the best one
+                first.
+        """
 
     def value(self, position: int) -> float:
         """Of what :meth:`best` returned; the largest of all processes
-        wins."""
+        count."""
 
     def quantized(self, position: int) -> np.ndarray:
         """float64 [W], where what :meth:`best` returned lies."""
@@ -78,6 +100,7 @@ class BaseGreedySelector(BaseSelector):
 
     needs_embeddings = True
     can_share = True
+    trials = 1  # candidates of which each choice takes one
     key = ''  # its random numbers are not those of another selector
 
     def __init__(self, start: str, weighted: bool, distance: str, seed: int,
@@ -127,8 +150,8 @@ class BaseGreedySelector(BaseSelector):
 
         Every process calls this with its own images and draws from the result
         as often as the others, or until any of them closes its own. Each
-        choice exchanges W + 4 numbers of every process, W the width of
-        :class:`Quantizer`.
+        choice exchanges W + 4 numbers of every process for each trial, W the
+        width of :class:`Quantizer`, and those of :class:`CandidateSet`.
 
         Args:
             scores (Scores): Scores of the images of this process.
@@ -239,7 +262,7 @@ class GreedyRun(Iterator[ImageId]):
         """Draw no more, and tell the other processes so."""
         if self._choices is not None:
             self._choices = None
-            self._exchange(None, stop=True)
+            self._exchange([], stop=True)
 
     def _choose(self) -> Iterator[ImageId]:
         """Those with a score first, then those of score -inf."""
@@ -249,10 +272,10 @@ class GreedyRun(Iterator[ImageId]):
             for _, block in blocks(self.labelled):
                 self.centres.add(self.quantizer.quantize(block))
         else:
-            image, _ = self._take(self._first())
-            if image is None:
+            offers = self._exchange(self._first())
+            if offers is None:
                 return
-            yield image
+            yield self._take(offers[0])
             if with_score:
                 with_score -= 1
             else:
@@ -276,67 +299,63 @@ class GreedyRun(Iterator[ImageId]):
             candidates = self.selector.candidates(
                 self, rows, None if weights is None else weights[rows])
             for _ in range(number):
-                best = candidates.best()
-                image, is_own = self._take(None if best < 0 else Candidate(
-                    int(rows[best]), candidates.value(best),
-                    candidates.quantized(best)))
-                if image is None:
+                best = {int(rows[p]): p for p in candidates.best()}
+                offers = self._exchange([
+                    Candidate(row, candidates.value(p),
+                              candidates.quantized(p))
+                    for row, p in best.items()])
+                if offers is None:
                     return
-                if is_own:
-                    candidates.take(best)
-                yield image
+                chosen = offers[candidates.choose(
+                    np.stack([offer.quantized for offer in offers]))]
+                if chosen.process == self.processes.rank:
+                    candidates.take(best[chosen.row])
+                yield self._take(chosen)
 
-    def _first(self) -> Optional[Candidate]:
+    def _first(self) -> list[Candidate]:
         """The image to begin with where none is labelled; one of score -inf
         only where there is no other."""
         if not len(self.scores):
-            return None
+            return []
         key = self.selector.first_key(self.scores)
         if self._number_with_score:
             key = np.where(self._has_score, key, -np.inf)
         row = int(np.lexsort((self.scores.tiebreak, -key))[0])
         quantized = self.quantizer.quantize(self.embeddings[row:row + 1])[0]
-        return Candidate(row, float(key[row]), quantized)
+        return [Candidate(row, float(key[row]), quantized)]
 
-    def _take(
-            self, candidate: Optional[Candidate]
-    ) -> tuple[Optional[ImageId], bool]:
-        """Choose the best candidate of all processes.
+    def _take(self, chosen: Offer) -> ImageId:
+        """Choose one of the best candidates of all processes."""
+        self.centres.add(chosen.quantized[None])
+        if chosen.process == self.processes.rank:
+            self.left[chosen.row] = False
+        return self.ids[chosen.process][chosen.row]
 
-        Returns:
-            tuple: The image, None if a process has closed its order; and
-            whether it is one of this process.
-        """
-        winner, row, quantized = self._exchange(candidate)
-        if winner is None:
-            return None, False
-        self.centres.add(quantized[None])
-        is_own = winner == self.processes.rank
-        if is_own:
-            self.left[row] = False
-        return self.ids[winner][row], is_own
-
-    def _exchange(self, candidate: Optional[Candidate],
-                  stop: bool = False) -> tuple:
-        """Show the other processes a candidate, or that this one stops.
+    def _exchange(self, candidates: Sequence[Candidate],
+                  stop: bool = False) -> Optional[list[Offer]]:
+        """Show the other processes the best candidates, or that this one
+        stops.
 
         Returns:
-            tuple: Which process has the best one (None if a process stops),
-            its row there, and where it lies. Of equal values the smallest
-            tiebreak wins.
+            list[Offer]: The best of all processes, at least one and at most
+            as many as there are trials; None if a process stops. Of equal
+            values the smallest tiebreak comes first. One of value 0 counts
+            only where there is no better one, and then alone.
         """
         # All that is shown goes in one array of numbers: whether this process
-        # stops, value (negative, as the least sorts first), tiebreak, row and
-        # where it lies; infinite where there is no candidate.
-        numbers = np.full(self.quantizer.width + 4, np.inf)
-        if candidate is not None:
-            row, value, quantized = candidate
-            numbers[1:4] = -value, self.scores.tiebreak[row], row
-            numbers[4:] = quantized
-        numbers[0] = stop
-        shown = self.processes.gather(numbers)
+        # stops, and of each candidate value (negative, as the least sorts
+        # first), tiebreak, row and where it lies; infinite where there is no
+        # candidate.
+        trials, width = self.selector.trials, self.quantizer.width + 4
+        numbers = np.full((trials, width), np.inf)
+        for line, (row, value, quantized) in zip(numbers, candidates):
+            line[1:4] = -value, self.scores.tiebreak[row], row
+            line[4:] = quantized
+        numbers[:, 0] = stop
+        shown = self.processes.gather(numbers.ravel()).reshape(-1, width)
         if shown[:, 0].any():
-            return None, None, None
-        winner = int(np.lexsort((shown[:, 2], shown[:, 1]))[0])
-        row, quantized = shown[winner, 3], shown[winner, 4:]
-        return winner, int(row) if np.isfinite(row) else None, quantized
+            return None
+        best = np.lexsort((shown[:, 2], shown[:, 1]))[:trials]
+        return [Offer(int(n) // trials, int(shown[n, 3]), shown[n, 4:])
+                for number, n in enumerate(best)
+                if number == 0 or shown[n, 1] < 0]

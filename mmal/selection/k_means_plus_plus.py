@@ -8,7 +8,8 @@ import numpy as np
 from mmal.randomness import SeededStreams
 from mmal.registry import TASK_UTILS
 from .d2_sampling import D2Sampler
-from .greedy_selector import BaseGreedySelector, GreedyRun
+from .greedy_d2_sampling import GreedyD2Sampler
+from .greedy_selector import BaseGreedySelector, CandidateSet, GreedyRun
 
 
 @TASK_UTILS.register_module()
@@ -23,8 +24,16 @@ class KMeansPlusPlus(BaseGreedySelector):
     of ``-inf`` come after all others. Where no probability is left (scores of
     0, or copies of chosen images), the smallest tiebreak comes first.
 
-    At most O((L + n)·N·D) time and O(N) memory beside the embeddings, which
-    may be memory-mapped; see :class:`D2Sampler`. The random numbers of an
+    With more ``trials`` each choice draws so many different images in the
+    same way, and takes the one that leaves the smallest potential ``sum s(x)
+    min d(x, c)`` of the images with a score: the greedy k-means++ of
+    Arthur & Vassilvitskii, section 5. Theirs are drawn independently, so that
+    some may be the same.
+
+    At most O((L + trials·n)·N·D) time and O(trials·N) memory beside the
+    embeddings, which may be memory-mapped; see :class:`D2Sampler`, which
+    computes few of the distances, and :class:`GreedyD2Sampler`. The random
+    numbers of an
     image depend on the seed, the round, its id and how many were chosen
     before, and distances are exact (:class:`Quantizer`), so the choice is the
     same for every order of the pool and every number of threads and
@@ -39,9 +48,13 @@ class KMeansPlusPlus(BaseGreedySelector):
         distance (str): 'euclidean' or 'cosine'.
         seed (int): Another one draws other images.
         dtype (str): How a run stores embeddings, 'float32' or 'float16'.
+        trials (int): Images drawn for each choice. scikit-learn draws ``2 +
+            int(log n)`` for n choices, which no selector knows before: 7 for
+            149 to 403.
 
     Raises:
-        ValueError: If ``start``, ``distance`` or ``dtype`` is unknown.
+        ValueError: If ``start``, ``distance`` or ``dtype`` is unknown, or
+            ``trials`` no whole number of at least 1.
 
     Examples:
         >>> import numpy as np
@@ -59,14 +72,24 @@ class KMeansPlusPlus(BaseGreedySelector):
                  weighted: bool = True,
                  distance: str = 'euclidean',
                  seed: int = 0,
-                 dtype: str = 'float32') -> None:
+                 dtype: str = 'float32',
+                 trials: int = 1) -> None:
         super().__init__(start, weighted, distance, seed, dtype)
+        if isinstance(trials, bool) or not isinstance(trials, int) or \
+                trials < 1:
+            raise ValueError(f'KMeansPlusPlus: trials is {trials!r}: give a '
+                             'whole number of at least 1.')
+        self.trials = trials
 
     def candidates(self, run: GreedyRun, rows: np.ndarray,
-                   weights: Optional[np.ndarray]) -> D2Sampler:
+                   weights: Optional[np.ndarray]) -> CandidateSet:
         """See :meth:`BaseGreedySelector.candidates`."""
         ids = [run.scores.ids[row] for row in rows]
         streams = SeededStreams(ids, self.seed, self.round, *self.seed_key,
                                 self.key, 'draws')
+        if self.trials > 1:
+            return GreedyD2Sampler(
+                run.embeddings, run.quantizer, rows, run.centres, streams,
+                weights, self.trials, run.processes)
         return D2Sampler(run.embeddings, run.quantizer, rows, run.centres,
                          streams, weights)

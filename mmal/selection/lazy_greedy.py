@@ -100,19 +100,19 @@ class LazyGreedyKCenter:
         self._seen = np.full(len(candidates), number, np.int64)
         self._bounds = weighted(self._squares, weights).copy()
 
-    def best(self) -> int:
-        """The position in ``candidates`` of the farthest one left; -1 if all
-        have been taken."""
+    def best(self) -> list[int]:
+        """The position in ``candidates`` of the farthest one left; none if
+        all have been taken."""
         while True:
             if self._frontier is not None:
                 position = self._frontier.best(self._centres)
                 if position is not None:
-                    return position
+                    return [position]
                 self._frontier.store(self)
             positions, outside = largest(self._bounds, self._size)
             if not len(positions):
                 self._frontier = None
-                return -1
+                return []
             # Sorted by row, so that a file is read from front to back.
             rows = self._rows[positions]
             order = np.argsort(rows)
@@ -131,6 +131,10 @@ class LazyGreedyKCenter:
     def quantized(self, position: int) -> np.ndarray:
         """float64 [W], where what :meth:`best` returned lies."""
         return self._frontier.quantized(position)
+
+    def choose(self, cells: np.ndarray) -> int:
+        """The farthest one of all processes."""
+        return 0
 
     def take(self, position: int) -> None:
         """Make what :meth:`best` returned no candidate any more."""

@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from mmal.engine import ActiveLearner
 from mmal.engine.query import Query
 from mmal.engine.run_state import RunState
-from mmal.pool import Pool, State, UnreadableImagesError
+from mmal.pool import Pool, State, UnreadableImagesError, verified_images
 
 pytestmark = pytest.mark.run
 
@@ -228,3 +228,60 @@ def test_unlabelled_images_that_disappear(root, monkeypatch, scored):
     assert len(state['rounds'][1]['ids']) == 2
     assert '6 unlabelled images can no longer be read' in ''.join(
         state['meta']['notes'])
+
+
+@pytest.fixture
+def verified(monkeypatch):
+    """The files that are decoded to see whether they are whole, in
+    queries."""
+    paths, verify = [], verified_images.verify_image
+    monkeypatch.setattr(
+        verified_images, 'verify_image', lambda path, *args: (
+            paths.append(path), verify(path, *args))[1])
+    return paths
+
+
+@pytest.mark.parametrize('selector', ['TopN', 'CoreSet'])
+def test_an_image_is_verified_once_in_all_rounds(root, monkeypatch, verified,
+                                                 selector):
+    cfg = config(root, rounds=4, scorer=dict(type='mmal.EntropyScorer'),
+                 selector=dict(type=f'mmal.{selector}'))
+    photos = Photos(root)
+    with monkeypatch.context() as patch:
+        patch.setattr('mmal.engine.learner.trained', fail_in_round(1))
+        with pytest.raises(InterruptedError):
+            ActiveLearner(copy.deepcopy(cfg)).run()
+    # the candidates; the labelled ones are read for their embeddings
+    number = 8 if selector == 'TopN' else 12
+    assert len(verified) == len(set(verified)) == number
+    ActiveLearner(copy.deepcopy(cfg), resume=True).run()
+    assert len(verified) == number
+
+    # without the file they are verified again, and the choice is the same
+    plain = config(root, 'plain', rounds=4, scorer=cfg.active_learning.scorer,
+                   selector=cfg.active_learning.selector)
+    monkeypatch.setattr(verified_images.VerifiedImages, 'add',
+                        lambda *args: None)
+    verified.clear()
+    ActiveLearner(plain).run()
+    assert len(verified) > len(set(verified)) == number
+    assert pool_of(plain, photos).labelled() == \
+        pool_of(cfg, photos).labelled()
+
+
+def test_a_candidate_that_breaks_after_it_was_verified_is_noticed(
+        root, monkeypatch, verified):
+    cfg = config(root, rounds=3, scorer=dict(type='mmal.EntropyScorer'))
+    photos, commit, cut = Photos(root), RunState.commit, []
+
+    def breaking(self, ids, *args):
+        commit(self, ids, *args)
+        if self.round == 1:
+            cut.append(self.pool.unlabelled()[0])
+            photos.cut(cut[0])
+
+    monkeypatch.setattr(RunState, 'commit', breaking)
+    ActiveLearner(cfg).run()
+    entry, = read(cfg, 'state.json')['unreadable']
+    assert entry['id'] == cut[0] and 'truncated' in entry['reason']
+    assert len(verified) == 9 and verified[-1] == photos.paths[cut[0]]

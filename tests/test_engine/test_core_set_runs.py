@@ -38,16 +38,24 @@ def whole(tmp_path_factory):
 
 def test_the_farthest_images_are_chosen(whole):
     _, work_dir = whole
-    for number in (0, 1):
-        folder = os.path.join(work_dir, f'round_{number:02d}')
-        scores = Scores.load(os.path.join(folder, 'scores.npz'))
-        labelled = np.load(os.path.join(folder, 'embeddings_labelled.npy'))
-        assert scores.embeddings.shape == (8 - 3 * number, 32)
-        assert labelled.shape == (4 + 3 * number, 32)
-        chosen = CoreSet().select(scores, 3, scores.embeddings, labelled)
-        selected = read_json(os.path.join(folder, 'selected.json'))
-        assert selected['ids'] == chosen
+    folder = os.path.join(work_dir, 'round_01')
+    scores = Scores.load(os.path.join(folder, 'scores.npz'))
+    labelled = np.load(os.path.join(folder, 'embeddings_labelled.npy'))
+    assert scores.embeddings.shape == (5, 32) and labelled.shape == (7, 32)
+    chosen = CoreSet().select(scores, 3, scores.embeddings, labelled)
+    selected = read_json(os.path.join(folder, 'selected.json'))
+    assert selected['ids'] == chosen
     assert len({i for ids in ids_of(work_dir) for i in ids}) == 10
+
+
+def test_embeddings_of_rounds_before_the_last_query_are_gone(whole):
+    _, work_dir = whole
+    assert [name for number in range(3) for name in sorted(os.listdir(
+        os.path.join(work_dir, f'round_{number:02d}'))) if 'embed' in name
+    ] == ['embeddings.npy', 'embeddings_labelled.npy']
+    before = Scores.load(os.path.join(work_dir, 'round_00', 'scores.npz'))
+    assert len(before) == 8 and before.embeddings is None
+    assert not os.path.exists(os.path.join(work_dir, 'embeddings'))
 
 
 @pytest.mark.parametrize('module, name', [

@@ -5,9 +5,17 @@ from itertools import islice
 import numpy as np
 import pytest
 from brute import scores_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mmal.dist import SingleProcess
-from mmal.selection import BottomN, CoreSet, KMeansPlusPlus, SharedSelection
+from mmal.selection import (
+    BottomN,
+    CoreSet,
+    KMeansPlusPlus,
+    SharedSelection,
+    greedy_d2_sampling,
+)
 
 
 class Threads:
@@ -60,7 +68,8 @@ def pool(n, seed=0):
 
 
 @pytest.mark.parametrize('selector', [
-    CoreSet(), CoreSet('best', weighted=True), KMeansPlusPlus()])
+    CoreSet(), CoreSet('best', weighted=True), KMeansPlusPlus(),
+    KMeansPlusPlus(trials=3)])
 @pytest.mark.parametrize('size, n', [(2, 50), (3, 50), (4, 3)])
 def test_the_order_is_that_of_one_process(selector, size, n):
     scores, embeddings, labelled = pool(n)
@@ -70,6 +79,25 @@ def test_the_order_is_that_of_one_process(selector, size, n):
         got = in_processes(size, selector, scores, embeddings, labelled,
                            lambda order, n=count: list(islice(order, n)))
         assert got == expected[:count]
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 4),
+       n=st.integers(1, 40), trials=st.integers(1, 9),
+       values=st.sampled_from([(0., 1., 2.), (1., ), (-np.inf, 0., 1.)]),
+       epsilon=st.sampled_from([2.**-24, 1e-2]))
+def test_trials_of_any_number_of_processes(seed, size, n, trials, values,
+                                           epsilon):
+    """Copies, equal distances and scores of 0 or -inf among them."""
+    rng = np.random.default_rng(seed)
+    embeddings = rng.integers(0, 3, (n, 2)).astype('f4')
+    scores = scores_of(rng.choice(values, n))
+    selector = KMeansPlusPlus(seed=seed, trials=trials)
+    with pytest.MonkeyPatch.context() as patch:
+        # products so rough that exact distances settle more
+        patch.setattr(greedy_d2_sampling, '_EPSILON', epsilon)
+        got = in_processes(size, selector, scores, embeddings, None, list)
+    assert got == list(selector.order(scores, embeddings))
 
 
 def test_only_what_is_drawn_is_computed():

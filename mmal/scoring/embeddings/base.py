@@ -19,7 +19,24 @@ from mmal.scoring.batch import Batch
 
 
 class BaseEmbedder(metaclass=ABCMeta):
-    """A source of embeddings: ``active_learning.embedder``."""
+    """A source of embeddings: ``active_learning.embedder``.
+
+    Attributes:
+        store (str, optional): Folder of embeddings that several runs share,
+            of a source with a :meth:`fingerprint`.
+    """
+
+    store: Optional[str] = None
+
+    def fingerprint(self, model: nn.Module) -> Optional[str]:
+        """What tells this source from others where it gives an image the same
+        embedding whatever the weights of the detector; later rounds then use
+        embeddings again. None, the default, where it does not.
+
+        Args:
+            model (nn.Module): The detector.
+        """
+        return None
 
     @abstractmethod
     def check(self, model: nn.Module) -> None:

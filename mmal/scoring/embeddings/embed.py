@@ -38,12 +38,17 @@ def embed_split(
     Raises:
         ValueError: If the model has no backbone.
     """
+    stored = file.store.find(data.files(split)) if file.store else None
+    known = stored.ids if stored else frozenset()
+    wanted = data.ids(split) if ids is None else ids
+    left = [i for i in wanted if i not in known]
     with file.shard() as shard:
         with evaluation_mode(model), data.embedder.attach(model) as extractor:
-            for batch in data.batches(split, model, ids, desc='embedding'):
+            for batch in data.batches(split, model, left, desc='embedding'):
                 extractor.set_batch(batch)
                 shard.append(batch.ids, extractor.embedding())
         # In the order of the split, without what no process could read.
-        embedded = {i for own in all_gather_object(shard.ids) for i in own}
+        embedded = known.intersection(wanted).union(
+            *all_gather_object(shard.ids))
         ids = [i for i in data.ids(split) if i in embedded]
-        return ids, file.merge_shards(ids, shard)
+        return ids, file.merge_shards(ids, shard, stored=stored)

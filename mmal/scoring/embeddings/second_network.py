@@ -1,14 +1,18 @@
 """Embeddings from a second network instead of the detector's backbone."""
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Optional
 
+import cv2
+import mmcv
 import torch
 from mmdet.models import DetDataPreprocessor
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from mmal.models.committees.preprocessing import renormalise
+from mmal.models.committees.preprocessing import renormalise, statistics
 from mmal.models.utils.random_state import preserve_rng_state
 from mmal.registry import TASK_UTILS
 from mmal.scoring.batch import Batch
@@ -31,7 +35,8 @@ class EmbeddingModel(BaseEmbedder):
     sees the images that the detector sees, resized and padded alike, but
     normalised its own way. It is never trained.
 
-    Cost: one forward pass of each image.
+    Cost: one forward pass of each image in a run, as its embeddings are kept
+    and used again by later rounds.
 
     Args:
         backbone (dict): An mmdet backbone; ``init_cfg`` names its weights.
@@ -39,6 +44,8 @@ class EmbeddingModel(BaseEmbedder):
         data_preprocessor (dict, optional): ``mean``, ``std`` and
             ``bgr_to_rgb`` of the images it was trained on. Default: those of
             torchvision.
+        store (str, optional): Folder where embeddings are kept, which several
+            runs may share. Default: the work folder of the run.
 
     Examples:
         >>> vgg16 = EmbeddingModel(dict(  # doctest: +SKIP
@@ -49,9 +56,11 @@ class EmbeddingModel(BaseEmbedder):
 
     def __init__(self,
                  backbone: dict,
-                 data_preprocessor: Optional[dict] = None) -> None:
+                 data_preprocessor: Optional[dict] = None,
+                 store: Optional[str] = None) -> None:
         self.backbone = backbone
         self.data_preprocessor = dict(data_preprocessor or IMAGENET)
+        self.store = store
         self._network: Optional[nn.Module] = None
 
     def check(self, model: nn.Module) -> None:
@@ -86,6 +95,32 @@ class EmbeddingModel(BaseEmbedder):
             dict(type='mmdet.DetDataPreprocessor', **self.data_preprocessor),
             'data_preprocessor')
         return NetworkExtractor(self.network, model, target)
+
+    def fingerprint(self, model: nn.Module) -> str:
+        """A hash of the network, its weights, and how it normalises images.
+
+        Rounding differs between versions and devices, so these count too.
+
+        Args:
+            model (nn.Module): The detector, whose normalisation is undone.
+        """
+        source, like = model.data_preprocessor, torch.zeros(())
+        backbone = {k: v for k, v in self.backbone.items() if k != 'init_cfg'}
+        description = [
+            backbone, repr(self.network), self.data_preprocessor,
+            [s.flatten().tolist() for s in statistics(source, like)],
+            source._channel_conversion, source.pad_size_divisor,
+            source.pad_value, next(model.parameters()).device.type,
+            torch.__version__, mmcv.__version__, cv2.__version__]
+        digest = hashlib.blake2b(
+            json.dumps(description, sort_keys=True, default=str).encode(),
+            digest_size=16)
+        for name, weights in self.network.state_dict().items():
+            digest.update(f'{name} {weights.dtype} {list(weights.shape)}'
+                          .encode())
+            digest.update(weights.detach().cpu().contiguous().flatten().view(
+                torch.uint8).numpy())
+        return digest.hexdigest()
 
     @property
     def network(self) -> nn.Module:

@@ -20,6 +20,7 @@ from mmengine.dist import all_gather_object, get_rank
 from mmal.dist import on_main
 from mmal.fileio import open_rows, save_rows
 from mmal.types import ImageId
+from .reuse import EmbeddingStore, StoredRows
 
 _BLOCK = 4096  # rows at a time
 
@@ -31,6 +32,8 @@ class EmbeddingFile:
     Args:
         path (str): Where it is.
         dtype (str): 'float32' or 'float16'.
+        store (EmbeddingStore, optional): Where embeddings of before are, and
+            new ones are kept.
 
     Examples:
         >>> file = EmbeddingFile('embeddings.npy')
@@ -41,6 +44,7 @@ class EmbeddingFile:
     """
     path: str
     dtype: str = 'float32'
+    store: Optional[EmbeddingStore] = None
 
     def open(self, rows: int) -> Optional[np.memmap]:
         """The rows, memory-mapped for reading.
@@ -65,13 +69,17 @@ class EmbeddingFile:
             osp.join(folder, f'.{name}.{get_rank()}.mmal.tmp'), self.dtype)
 
     def merge_shards(self, ids: Sequence[ImageId], shard: EmbeddingShard,
-                     known: Optional[tuple] = None) -> Optional[np.memmap]:
+                     known: Optional[tuple] = None,
+                     stored: Optional[StoredRows] = None
+                     ) -> Optional[np.memmap]:
         """Put the rows of all processes in order and write the file.
 
         Args:
             ids (sequence[int | str]): The images in order.
             shard (EmbeddingShard): This process' rows.
             known (tuple, optional): Ids and rows that were there before.
+            stored (StoredRows, optional): What the store knows; the rows of
+                the shards are added to it.
 
         Returns:
             np.memmap: [N, D]; the same file in every process. None if there
@@ -85,15 +93,27 @@ class EmbeddingFile:
                 (own, np.memmap(path, self.dtype, 'r', shape=(len(own), dim)))
                 for own, path, dim in shards if own
             ]
-            if known is not None and len(known[0]):
-                sources.append(known)
             where = {
                 image: (source, row)
                 for source, (own, _) in enumerate(sources)
                 for row, image in enumerate(own)
             }
-            index = np.array([where[i] for i in ids]).reshape(-1, 2)
             rows = [rows for _, rows in sources]
+            if stored is not None:
+                new = [i for i in ids if i in where and i in stored.marks]
+                if new:
+                    self.store.add(
+                        new, in_order(rows, np.array([where[i] for i in new])),
+                        rows[0].shape[1], stored.marks)
+                where.update({
+                    image: (len(rows) + source, row)
+                    for image, (source, row) in stored.where.items()})
+                rows += stored.rows
+            if known is not None and len(known[0]):
+                where.update({image: (len(rows), row)
+                              for row, image in enumerate(known[0])})
+                rows.append(known[1])
+            index = np.array([where[i] for i in ids]).reshape(-1, 2)
             save_rows(self.path, in_order(rows, index), len(ids),
                       rows[0].shape[1] if rows else 0, self.dtype)
 
