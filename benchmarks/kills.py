@@ -18,8 +18,8 @@ At its end every run must have the files of the undisturbed one with the same
 content: ids, scores, labels and metrics equal, weights and states of the
 optimizer bit by bit. Times, logs and drawings are left out. For each kind the
 table gives the kills, those of them after the process had taken the work
-folder (the others hit its imports), and how many runs differ in what. The
-status is 1 if any does.
+folder (the others hit its imports, or the dry run before the first round),
+and how many runs differ in what. The status is 1 if any does.
 """
 import argparse
 import copy
@@ -68,10 +68,10 @@ KINDS = {
             scorer=dict(type='mmal.EntropyScorer'),
             oracle=dict(type='mmal.ManualOracle')),
         train_cfg=dict(
-            _delete_=True, type='IterBasedTrainLoop', max_iters=24,
-            val_interval=12),
+            _delete_=True, type='IterBasedTrainLoop', max_iters=48,
+            val_interval=24),
         train_dataloader=dict(sampler=dict(type='InfiniteSampler')),
-        default_hooks=dict(checkpoint=dict(interval=6, by_epoch=False))),
+        default_hooks=dict(checkpoint=dict(interval=8, by_epoch=False))),
 }
 # what a difference is counted as, by the name of the file
 COLUMNS = {
