@@ -18,5 +18,6 @@ def test_table_over_three_rounds():
     for row in rows:
         assert row['hubs'] == row['visualizers'] == row['figures'] == 0
         assert row['RSS'] > 100 and row['KB_round'] > 1
-    assert rows[0]['handles'] == rows[1]['handles'] > 2
+    # some of the process that this one is a fork of may be closed meanwhile
+    assert 2 < rows[1]['handles'] <= rows[0]['handles']
     assert 'a round over the later half' in slope
