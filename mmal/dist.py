@@ -36,10 +36,15 @@ def setup_dist(launcher: str,
         launcher (str): 'none', 'pytorch', 'slurm' or 'mpi'.
         interval, patience (float): Seconds; see
             :class:`~mmal.heartbeat.Heartbeat`.
+
+    Raises:
+        ValueError: If there are fewer GPUs here than processes.
     """
     global _heartbeat
     if launcher == 'none' or is_distributed():
         return
+    if launcher != 'slurm':
+        _check_gpus()
     if launcher == 'pytorch' and not torch.cuda.is_available():
         # mmengine's way selects a GPU first
         torch_dist.init_process_group('gloo', timeout=TIMEOUT)
@@ -52,6 +57,23 @@ def setup_dist(launcher: str,
     os.environ.setdefault('LOCAL_RANK', '0')
     if torch_dist.get_world_size() > 1:
         _heartbeat = Heartbeat(interval, patience)
+
+
+def _check_gpus() -> None:
+    """Each process needs a GPU of its own, where there are any.
+
+    CUDA's own message is "invalid device ordinal", of some of the processes.
+    """
+    # of torchrun and Open MPI, whose processes take the GPU of this number
+    here = next((int(os.environ[name]) for name in (
+        'LOCAL_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK') if name in os.environ), 0)
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus and here >= gpus:
+        raise ValueError(
+            f'this is process {here + 1} on a machine with {gpus} visible '
+            f'GPUs, and each process needs its own: start {gpus} (the number '
+            'behind the config of tools/dist_train.sh), or set '
+            'CUDA_VISIBLE_DEVICES=-1 to compute on the CPUs.')
 
 
 def close_dist() -> None:

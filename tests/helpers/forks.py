@@ -118,6 +118,8 @@ def fork_world(number: int, work: Work, *argv,
     env = {} if number == 1 else dict(
         MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
         WORLD_SIZE=str(number), LOCAL_WORLD_SIZE=str(number))
+    if torch.cuda.is_available() and number > torch.cuda.device_count():
+        env['CUDA_VISIBLE_DEVICES'] = '-1'
     return fork_together(work, *argv, number=number, env=env, **kwargs)
 
 

@@ -81,3 +81,12 @@ def test_two_processes_find_each_other():
 
     for done in fork_two(child):
         assert (done.returncode, done.stdout) == (0, '[0, 1]\n'), done.stderr
+
+
+def test_a_process_without_a_gpu_of_its_own_is_told(monkeypatch):
+    import torch
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setenv('LOCAL_RANK', '2')
+    with pytest.raises(ValueError, match='process 3 on a machine with 2 vis'):
+        setup_dist('pytorch')
