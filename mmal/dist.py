@@ -15,7 +15,7 @@ import torch.distributed as torch_dist
 
 # process 0 writes reports and counts boxes while the others wait
 TIMEOUT = timedelta(hours=12)
-_left: Optional[torch_dist.ProcessGroup] = None
+_left: list[torch_dist.ProcessGroup] = []
 
 
 def is_distributed() -> bool:
@@ -48,11 +48,12 @@ def close_dist() -> None:
 
     Its last reference stays here. A DistributedDataParallel that outlived it
     would drop it while holding the GIL, and wait for the thread of gloo, which
-    may just be waiting for the GIL: a process that never ends.
+    may just be waiting for the GIL: a process that never ends. Those of
+    earlier groups stay too: a fork that dropped the group of its parent would
+    wait for threads that it does not have.
     """
-    global _left
     if is_distributed():
-        _left = torch_dist.group.WORLD
+        _left.append(torch_dist.group.WORLD)
         torch_dist.destroy_process_group()
 
 
