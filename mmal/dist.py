@@ -18,7 +18,7 @@ from .heartbeat import INTERVAL, PATIENCE, Heartbeat
 # Process 0 writes reports and counts boxes while the others wait. Whoever will
 # never come is found by the heartbeat.
 TIMEOUT = timedelta(hours=12)
-_left: Optional[torch_dist.ProcessGroup] = None
+_left: list[torch_dist.ProcessGroup] = []
 _heartbeat: Optional[Heartbeat] = None
 
 
@@ -81,14 +81,16 @@ def close_dist() -> None:
 
     Its last reference stays here. A DistributedDataParallel that outlived it
     would drop it while holding the GIL, and wait for the thread of gloo, which
-    may just be waiting for the GIL: a process that never ends.
+    may just be waiting for the GIL: a process that never ends. Those of
+    earlier groups stay too: a fork that dropped the group of its parent would
+    wait for threads that it does not have.
     """
-    global _left, _heartbeat
+    global _heartbeat
     if _heartbeat is not None:
         _heartbeat.close()
         _heartbeat = None
     if is_distributed():
-        _left = torch_dist.group.WORLD
+        _left.append(torch_dist.group.WORLD)
         torch_dist.destroy_process_group()
 
 
