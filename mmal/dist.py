@@ -18,7 +18,7 @@ from .heartbeat import INTERVAL, PATIENCE, Heartbeat
 # Process 0 writes reports and counts boxes while the others wait. Whoever will
 # never come is found by the heartbeat.
 TIMEOUT = timedelta(hours=12)
-_left: Optional[torch_dist.ProcessGroup] = None
+_left: list[torch_dist.ProcessGroup] = []
 _heartbeat: Optional[Heartbeat] = None
 
 
@@ -57,16 +57,17 @@ def setup_dist(launcher: str,
 def close_dist() -> None:
     """Leave the process group, if there is one.
 
-    Its last reference stays here. A DistributedDataParallel that outlived it
-    would drop it while holding the GIL, and wait for the thread of gloo, which
-    may just be waiting for the GIL: a process that never ends.
+    Its last reference stays here. Whoever drops it, a DistributedDataParallel
+    that outlived it or another group that takes its place here, does so while
+    holding the GIL, and waits for the thread of gloo, which may just be
+    waiting for the GIL, or be missing in a fork: a process that never ends.
     """
-    global _left, _heartbeat
+    global _heartbeat
     if _heartbeat is not None:
         _heartbeat.close()
         _heartbeat = None
     if is_distributed():
-        _left = torch_dist.group.WORLD
+        _left.append(torch_dist.group.WORLD)
         torch_dist.destroy_process_group()
 
 
