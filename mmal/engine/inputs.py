@@ -101,11 +101,11 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     """
     cfg = with_named_types(cfg)
     settings = Settings.from_config(cfg)
+    setup_dist(cfg.get('launcher', 'none'))
+    check_config(cfg, settings)
     if (cfg.get('randomness') or {}).get('deterministic'):
         # cuBLAS refuses without it, and torch looks for it once
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-    setup_dist(cfg.get('launcher', 'none'))
-    check_config(cfg, settings)
     init_default_scope(cfg.get('default_scope') or 'mmdet')
     if settings.prepare_data and prepare:
         maker = dict(settings.prepare_data)

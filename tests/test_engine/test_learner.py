@@ -433,6 +433,18 @@ def read_pool(root):
         return json.load(f)
 
 
+def test_repeatable_training_gets_the_workspace_of_cublas(
+        data, tmp_path, monkeypatch):
+    monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', '')
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG')
+    cfg = config(data, tmp_path)
+    read_inputs(cfg)
+    assert 'CUBLAS_WORKSPACE_CONFIG' not in os.environ
+    cfg.randomness = dict(seed=0, deterministic=True)
+    read_inputs(cfg)
+    assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
+
+
 def test_budget_larger_than_the_pool(data, tmp_path):
     cfg = config(data, tmp_path, budget=dict(size=5000))
     fails(cfg, r'active_learning\.budget\.size is 5000')
