@@ -125,7 +125,10 @@ def main(argv=None):
     cv2.setNumThreads(0)
     prepare_process()
     with tempfile.TemporaryDirectory() as folder:
-        tiny_coco(osp.join(folder, 'data'), images=args.rounds + 20, val=2)
+        # of one size: what libraries keep for each shape of a batch, megabytes
+        # at a time, would hide what a round leaves
+        tiny_coco(osp.join(folder, 'data'), images=args.rounds + 20, val=2,
+                  size=(64, 64))
         cfg = Config.fromfile(make_config(
             folder,
             log_level='ERROR',
