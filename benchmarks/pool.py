@@ -14,6 +14,7 @@ dicts, the images left as ``unlabelled.json``, and mmdet's CocoDataset reading
 that again. It needs some 7 GB for a million images.
 """
 import argparse
+import gc
 import json
 import os
 import resource
@@ -147,7 +148,9 @@ def run_as_before(folder):
     from mmal.pool.coco import parse_coco, read_content, write_split
     clock('imports')
     path = os.path.join(folder, 'pool.json')
+    gc.disable()  # as it was while files were read
     coco = parse_coco(read_content(path), path)
+    gc.enable()
     clock('the file as dicts')
     table = coco.table()
     ImageTable.of(coco)
@@ -158,7 +161,8 @@ def run_as_before(folder):
     write_split(left, coco, coco.ids[1000:])
     clock('unlabelled.json')
     dataset = CocoDataset(ann_file=left, metainfo=dict(classes=CLASSES),
-                          test_mode=True, pipeline=[])
+                          data_prefix=dict(img=''), test_mode=True,
+                          pipeline=[])
     ids = [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))]
     clock('mmdet reads it, ids in order')
     print(f'old: a round leaves {os.path.getsize(left) / 1e6:,.0f} MB for '

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
-from typing import Any, BinaryIO, Optional
+from itertools import chain
+from operator import attrgetter, itemgetter
+from typing import Any, BinaryIO, Callable, Optional
 
 import numpy as np
 
@@ -20,12 +21,17 @@ try:
     import orjson  # parses twice as fast
 except ImportError:
     orjson = None
+try:
+    import msgspec  # twice as fast again, where it is told what is there
+except ImportError:
+    msgspec = None
 
 _PIECE = 2**22  # bytes parsed at a time
 _CUTS = 20  # places tried as the end of a row, in rows that hold others
 _LARGEST_VALUE = 2**24  # bytes of what stands beside the rows
 _LARGEST_ROW = 2**26
 _SPACE = b' \t\n\r'
+_BOX = tuple[float, float, float, float]
 _IMAGE_KEYS = ('id', 'file_name', 'width', 'height')
 _KEYS = ('id', 'image_id', 'category_id', 'area', 'iscrowd', 'bbox')
 
@@ -65,7 +71,7 @@ def read_columns(file: BinaryIO, need_annotations: bool = True) -> tuple[
         seen.add(key)
         pieces.take(b':')
         if key in lists:
-            for rows in pieces.rows():
+            for rows in pieces.rows(lists[key].parse):
                 lists[key].add(rows)
         else:
             others[key] = pieces.value()
@@ -130,7 +136,7 @@ class _Pieces:
                 raise NotCanonical
             size *= 4
 
-    def rows(self) -> Iterator[list[dict]]:
+    def rows(self, parse: Callable[[bytes], list]) -> Iterator[list]:
         """The entries of the list that comes next, some thousand at a
         time."""
         self.take(b'[')
@@ -142,7 +148,7 @@ class _Pieces:
         while True:
             self._read(size)
             text = self._text[self._at:self._at + size]
-            rows, length, is_last = _parse_rows(text)
+            rows, length, is_last = _parse_rows(text, parse)
             if rows is None:
                 if len(self._text) - self._at < size or size > _LARGEST_ROW:
                     raise NotCanonical
@@ -177,7 +183,12 @@ def _refuse(constant: str) -> None:
     raise NotCanonical
 
 
-def _parse_rows(text: bytes) -> tuple[Optional[list], int, bool]:
+def _loads(content: bytes) -> Any:
+    return (orjson or json).loads(content)
+
+
+def _parse_rows(text: bytes, parse: Callable[[bytes], list]
+                ) -> tuple[Optional[list], int, bool]:
     """The whole rows at the beginning of a text that starts with a row.
 
     What parses as a list cannot end within a row: brackets and quotes would
@@ -192,8 +203,7 @@ def _parse_rows(text: bytes) -> tuple[Optional[list], int, bool]:
         end = _end_of_row(text, end)
         content = b'[%b]' % text[:end or len(text)]
         try:
-            rows = (orjson or json).loads(content)
-            return rows, end or len(text), False
+            return parse(content), end or len(text), False
         except ValueError as e:  # orjson's error is a json.JSONDecodeError
             # or the list ended before, and something else followed
             at = getattr(e, 'pos', 0)
@@ -203,8 +213,7 @@ def _parse_rows(text: bytes) -> tuple[Optional[list], int, bool]:
             raise NotCanonical from None
         if whole.endswith(b']') and len(whole) > 1:
             try:
-                rows = (orjson or json).loads(whole)
-                return rows, len(whole) - 1, True
+                return parse(whole), len(whole) - 1, True
             except ValueError:
                 pass
         if not end:
@@ -266,6 +275,8 @@ def _extras(rows: Sequence[dict], known: frozenset[str]) -> Texts:
 class _Images:
     """Collects the columns of images."""
 
+    parse = staticmethod(_loads)
+
     def __init__(self) -> None:
         self.parts: list[tuple] = []
 
@@ -298,8 +309,30 @@ class _Annotations:
 
     def __init__(self) -> None:
         self.parts: list[tuple] = []
+        self._decoder = None
+        if msgspec is not None:
+            row = msgspec.defstruct(
+                '_Row', [(key, int) for key in _KEYS[:3]] +
+                [('area', float), ('iscrowd', int), ('bbox', _BOX)],
+                forbid_unknown_fields=True, gc=False)
+            self._decoder = msgspec.json.Decoder(list[row])
 
-    def add(self, rows: list[dict]) -> None:
+    def parse(self, content: bytes) -> list:
+        """Rows with attributes, if they have these keys and no others; or
+        dicts."""
+        if self._decoder is not None:
+            try:
+                return self._decoder.decode(content)
+            except msgspec.ValidationError:
+                self._decoder = None  # the others will be alike
+            except (msgspec.MsgspecError, RecursionError):
+                pass  # orjson says where it is wrong
+        return _loads(content)
+
+    def add(self, rows: list) -> None:
+        if rows and not isinstance(rows[0], dict):
+            self._add_typed(rows)
+            return
         *columns, boxes = _columns_of(rows, _KEYS)
         known = frozenset(_KEYS)
         ignored = [0] * len(rows)
@@ -310,16 +343,39 @@ class _Annotations:
         ids, images, categories, areas, crowd = (
             _array(column, 'if' if key == 'area' else 'i')
             for key, column in zip(_KEYS, columns))
-        ignored = _array(ignored, 'i')
-        boxes = _array(boxes, 'if', 4).astype(np.float64)
-        areas = areas.astype(np.float64)
+        self._add_columns(
+            ids, images, categories, areas.astype(np.float64), crowd,
+            _array(ignored, 'i'), _array(boxes, 'if', 4).astype(np.float64),
+            _extras(rows, known))
+
+    def _add_typed(self, rows: list) -> None:
+        """Rows whose attributes are of the right types."""
+        number = len(rows)
+        try:
+            *columns, areas, crowd = (
+                np.fromiter(map(attrgetter(key), rows),
+                            np.float64 if key == 'area' else np.int64, number)
+                for key in _KEYS[:-1])
+            boxes = np.fromiter(
+                chain.from_iterable(map(attrgetter('bbox'), rows)),
+                np.float64, 4 * number)
+        except (AttributeError, OverflowError):  # no objects; beyond 64 bits
+            raise NotCanonical from None
+        self._add_columns(
+            *columns, areas, crowd, np.zeros(number, np.int64),
+            boxes.reshape(-1, 4),
+            Texts(b'', np.zeros(number, np.int64)))
+
+    def _add_columns(self, ids: np.ndarray, images: np.ndarray,
+                     categories: np.ndarray, areas: np.ndarray,
+                     crowd: np.ndarray, ignored: np.ndarray,
+                     boxes: np.ndarray, extras: Texts) -> None:
         if not np.isfinite(boxes).all() or (boxes[:, 2:] < 0).any() or \
                 not (0 < areas).all() or not np.isfinite(areas).all() or \
                 ((crowd | ignored) & ~1).any():
             raise NotCanonical
         self.parts.append((ids, images, categories, boxes, areas,
-                           crowd.astype(bool), ignored.astype(bool),
-                           _extras(rows, known)))
+                           crowd.astype(bool), ignored.astype(bool), extras))
 
     def columns(self, images: ImageColumns, categories: Any
                 ) -> tuple[ImageColumns, AnnotationColumns]:

@@ -136,8 +136,12 @@ class ImageColumns(Mapping[ImageId, dict]):
                 wanted = np.array(ids, np.int64)
             except OverflowError:
                 return np.array([self._found(i) for i in ids], np.int64)
-        at = np.searchsorted(self._sorted, wanted)
-        at[at == len(self)] = 0
+        if len(self) and self._sorted[-1] - self._sorted[0] == len(self) - 1:
+            at = wanted - self._sorted[0]  # no number is left out
+            at[(at < 0) | (at >= len(self))] = 0
+        else:
+            at = np.searchsorted(self._sorted, wanted)
+            at[at == len(self)] = 0
         wrong = np.flatnonzero(self._sorted[at] != wanted)
         if len(wrong):
             raise KeyError(ids[wrong[0]])

@@ -43,8 +43,12 @@ def duplicate_photos(coco: CocoData,
         list[list[int | str]]: The ids of each photo that is there more than
         once, in the order of the file.
     """
-    ids = coco.ids
-    paths = [osp.join(img_prefix, name) for name in coco.file_names]
+    ids, names = coco.ids, coco.file_names
+    if len(ids) > most_read and len(set(names)) == len(names):
+        together = '\n' + '\n'.join(names)
+        if not any(odd in together for odd in ('//', '/.', '\n.', '\n/')):
+            return []
+    paths = [osp.join(img_prefix, name) for name in names]
     if any('//' in path or '/.' in path for path in paths):
         paths = [osp.normpath(path) for path in paths]
 

@@ -122,14 +122,15 @@ def test_scores_come_from_all_members(ensemble):
 
 @pytest.mark.run
 def test_training_time_is_that_of_all_models(ensemble):
-    first, last = read_json(ensemble / 'curve.json')['rounds']
+    first, _ = read_json(ensemble / 'curve.json')['rounds']
     seconds = [
         load_checkpoint(p)['meta']['seconds']
         for p in ensemble.glob('round_00/member_*/weights.pth')
     ]
     assert len(seconds) == 2 and min(seconds) > 0
     assert first['train_seconds'] > sum(seconds)
-    assert last['train_seconds'] < first['train_seconds']
+    # the last round has no query that would ask members
+    assert not list(ensemble.glob('round_01/member_*'))
 
 
 @pytest.mark.run
