@@ -7,6 +7,7 @@ shared file systems as well.
 from __future__ import annotations
 
 import atexit
+import glob
 import json
 import os
 import os.path as osp
@@ -55,6 +56,12 @@ def take_lease(work: WorkDir) -> None:
             _remove_dead(path, f'{draft}.dead')
     finally:
         os.unlink(draft)
+    # those of processes of this machine that were killed in these lines
+    for left in glob.glob(f'{glob.escape(path)}.{glob.escape(own["host"])}.*'):
+        pid = left.removesuffix('.dead').rpartition('.')[2]
+        if pid.isdigit() and _started(int(pid)) is None:
+            with suppress(FileNotFoundError):
+                os.unlink(left)
     stop = _held[path] = threading.Event()
     threading.Thread(target=_beat, args=(path, stop), daemon=True).start()
     atexit.register(release_lease, work)

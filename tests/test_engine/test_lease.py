@@ -130,6 +130,27 @@ def test_one_of_many_gets_it(work, left):
     assert sum('took it' in d.stdout for d in done) == 1
 
 
+@pytest.mark.parametrize('kill', [
+    Kill('os', 'link'), Kill('os', 'unlink'),
+    Kill('os', 'rename', when='after')])
+def test_killed_while_it_is_taken(work, kill):
+    """The next start finds no lease of the dead and leaves no file."""
+    os.makedirs(work.path)
+    with open(work.lease, 'w') as f:
+        json.dump(dict(host=socket.gethostname(), pid=1, boot='another',
+                       started='1', since=''), f)
+    done = fork_run(lambda: take_lease(work), kill=kill)
+    assert done.returncode == -9
+    assert len(os.listdir(work.path)) > (kill.function == 'rename')
+    names = [f'in_use.json.elsewhere.{os.getpid()}',
+             f'in_use.json.{socket.gethostname()}.{os.getppid()}']
+    for name in names:  # of another machine, of a process that lives
+        open(os.path.join(work.path, name), 'w').close()
+    take_lease(work)
+    assert sorted(os.listdir(work.path)) == sorted(['in_use.json', *names])
+    assert holder_of(work)['pid'] == os.getpid()
+
+
 @pytest.mark.run
 def test_the_second_start_of_a_run_is_refused(tmp_path):
     config = make_config(str(tmp_path))
