@@ -50,10 +50,13 @@ if [ -z "${MMAL_TOOLS:-}" ]; then
 fi
 
 [ "${SLURM_RESTART_COUNT:-0}" -eq 0 ] || RUN+=(--resume)
+# srun passes the signal on to all processes of the run. The signal may come as
+# soon as srun is started, and before this shell knows its number.
+STEP='' EARLY=''
+trap 'if [ "$STEP" ]; then kill -USR1 "$STEP" 2>/dev/null; else EARLY=1; fi' USR1 TERM
 "${RUN[@]}" &
 STEP=$!
-# srun passes the signal on to all processes of the run
-trap 'kill -USR1 "$STEP" 2>/dev/null' USR1 TERM
+[ -z "$EARLY" ] || kill -USR1 "$STEP" 2>/dev/null || true
 STATUS=0
 wait "$STEP" || STATUS=$?
 # a signal ends wait before srun has ended

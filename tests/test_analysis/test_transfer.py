@@ -36,7 +36,7 @@ def source(tmp_path_factory):
 
 
 def weights(*path):
-    checkpoint = torch.load(os.path.join(*path), weights_only=True)
+    checkpoint = torch.load(os.path.join(*path), weights_only=False)
     return checkpoint['state_dict']
 
 

@@ -187,6 +187,18 @@ def test_lissa_finds_a_scale_that_holds_for_every_batch():
     assert power == pytest.approx(float(max(tops)), rel=0.1)
 
 
+def test_lissa_finds_the_scale_of_batches_that_are_not_alike():
+    """The first axis is an eigenvector of both, the largest of the first."""
+    first, second = torch.full((2, 8), 1e-3).double()
+    first[0], second[0], second[5] = 100, 50, 3000
+    operator = BatchedOperator(
+        [MatrixBatch(torch.diag(d)[None]) for d in (first, second)])
+    v = [torch.ones(2).double(), torch.ones(2, 3).double()]
+    power = largest_eigenvalue(DampedSystem(operator, v, 0.1), flatten(v))
+    assert power == pytest.approx(3000.1, rel=.01)
+    LiSSA(damping=0.1, depth=300, repeats=1).solve(operator, v)
+
+
 def test_a_diverging_lissa_names_a_scale_that_works():
     operator, v, matrix = problem()
     with pytest.raises(SolverError, match='solver.scale=0.5') as caught:

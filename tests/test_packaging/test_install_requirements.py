@@ -3,6 +3,10 @@ import os.path as osp
 import re
 
 import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from mmal.compat.versions import REQUIREMENTS
 
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
 
@@ -48,6 +52,21 @@ def test_every_pin_is_exact_and_every_range_has_one(tool):
     for name, wanted in tool.read_ranges().items():
         version = str(pinned[name].specifier)[2:]
         assert wanted.specifier.contains(version), (wanted, version)
+
+
+def test_the_oldest_version_of_each_range_can_be_imported(tool):
+    """What pip may install is what ``import mmal`` accepts."""
+    accepted = dict(pair for r in REQUIREMENTS for pair in r.ranges)
+    lines = [line for name in ('openmmlab', 'mminstall')
+             for line in tool.read_requirements(
+                 osp.join(ROOT, 'requirements', f'{name}.txt'))
+             if line.name in accepted]
+    assert len(lines) == 3
+    for line in lines:
+        oldest, = (Version(s.version) for s in line.specifier
+                   if s.operator == '>=')
+        # as versions.check does: a release candidate counts as its release
+        assert oldest.base_version in SpecifierSet(accepted[line.name]), line
 
 
 @pytest.mark.parametrize('python', ['3.10', '3.11', '3.12', '3.13'])

@@ -195,8 +195,15 @@ def test_slurm_train_calls_srun(tmp_path):
     assert bash(script, 'a', 'b', 'c').returncode == 2
 
 
-def test_slurm_train_goes_back_to_the_queue_after_a_signal(tmp_path):
-    """The batch job is started as sbatch would: from a copy, twice."""
+@pytest.mark.parametrize('slow', ['', 'trap', 'STEP='])
+def test_slurm_train_goes_back_to_the_queue_after_a_signal(tmp_path, slow):
+    """The batch job is started as sbatch would: from a copy, twice.
+
+    However slow its shell is, which rests before a command, srun is told.
+    """
+    rest = tmp_path / 'rest.sh'
+    rest.write_text("trap 'case $BASH_COMMAND in "
+                    f'"{slow}"*) sleep 1;; esac\' DEBUG\n' if slow else '')
     fake(tmp_path, 'sbatch', 'echo "$@"')
     fake(tmp_path, 'scontrol', 'echo scontrol "$@"')
     # as srun: ends with the status of a run that was asked to stop
@@ -217,8 +224,8 @@ def test_slurm_train_goes_back_to_the_queue_after_a_signal(tmp_path):
         job = subprocess.Popen(
             ['bash', copy, *words[-5:]], stdout=subprocess.PIPE, text=True,
             env=dict(os.environ, PATH=path, REQUEUE='1', READY=str(ready),
-                     MMAL_TOOLS=osp.dirname(script), SLURM_JOB_ID='17',
-                     SLURM_RESTART_COUNT=str(restarts)))
+                     BASH_ENV=str(rest), MMAL_TOOLS=osp.dirname(script),
+                     SLURM_JOB_ID='17', SLURM_RESTART_COUNT=str(restarts)))
         while not ready.exists():
             assert job.poll() is None
             time.sleep(.02)

@@ -104,10 +104,11 @@ def test_boxes_grow_with_the_image_and_the_sample_does_not():
     assert image.shape == (512, 640, 3)
     coloured = np.ptp(image.astype(int), axis=2) > 20
     rows, columns = np.nonzero(coloured[400:, 300:])
-    # the lines of the last box, at 4 times 90 and 125
-    assert abs(columns.min() + 300 - 4 * 90) <= 2
-    assert abs(columns.max() + 300 - 4 * 125) <= 2
-    assert abs(rows.max() + 400 - 4 * 125) <= 2
+    # The lines of the last box, at 4 times 90 and 125. A line reaches 2 pixels
+    # to each side, and Matplotlib before 3.11 puts it one pixel further right.
+    assert abs(columns.min() + 300 - 4 * 90) <= 3
+    assert abs(columns.max() + 300 - 4 * 125) <= 3
+    assert abs(rows.max() + 400 - 4 * 125) <= 3
 
 
 def test_text_fits_the_frame_that_was_planned_for_it():

@@ -3,6 +3,7 @@ import math
 from typing import Iterator, Optional, Tuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmal.registry import TASK_UTILS
@@ -175,10 +176,11 @@ class LiSSA(BaseSolver):
         if not math.isfinite(better):
             raise SolverError('the curvature of the loss is not finite. Look '
                               'for NaN or infinite losses or weights.')
+        better = better if better > scale else 2 * scale
         raise SolverError(
             f'LiSSA diverged with solver.scale={scale:.4g}. Set solver.scale '
-            f'to {max(better, 2 * scale if better <= scale else 0):.4g}, or '
-            'leave it out to have it found.')
+            f'to {better:.4g}' +
+            (', or leave it out to have it found.' if self.scale else '.'))
 
 
 def largest_eigenvalue(system: DampedSystem,
@@ -189,7 +191,9 @@ def largest_eigenvalue(system: DampedSystem,
     """Largest absolute eigenvalue of the single-batch estimates.
 
     Power iteration on every batch, each from the eigenvector of the one
-    before, since batches are alike.
+    before, since batches are alike, with a random vector added: in a batch
+    that is not alike it may be an eigenvector of a small eigenvalue, which no
+    iteration would leave.
 
     Args:
         system (DampedSystem): The system.
@@ -203,9 +207,11 @@ def largest_eigenvalue(system: DampedSystem,
         ``tol`` of the truth.
     """
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(like.numel(), generator=generator).to(like)
+    x = torch.zeros_like(like)
     largest = 0.
     for index in range(system.operator.num_batches):
+        random = torch.randn(like.numel(), generator=generator).to(like)
+        x = F.normalize(x, dim=0) + F.normalize(random, dim=0)
         last = 0.
         for _ in range(iterations):
             x = x / x.norm()
