@@ -246,7 +246,10 @@ def _array(values: Sequence, kinds: str, *shape: int) -> np.ndarray:
 
 def _are_unique(ids: np.ndarray) -> bool:
     # most files number upwards, and sorting is quicker than np.unique
-    return bool((np.diff(ids) > 0).all() or (np.diff(np.sort(ids)) > 0).all())
+    if (ids[1:] > ids[:-1]).all():
+        return True
+    ids = np.sort(ids)
+    return bool((ids[1:] > ids[:-1]).all())
 
 
 def _columns_of(rows: Sequence, keys: tuple[str, ...]) -> list[list]:
@@ -370,6 +373,7 @@ class _Annotations:
                      categories: np.ndarray, areas: np.ndarray,
                      crowd: np.ndarray, ignored: np.ndarray,
                      boxes: np.ndarray, extras: Texts) -> None:
+        # what make_canonical would repair, or the checks refuse
         if not np.isfinite(boxes).all() or (boxes[:, 2:] < 0).any() or \
                 not (0 < areas).all() or not np.isfinite(areas).all() or \
                 ((crowd | ignored) & ~1).any():

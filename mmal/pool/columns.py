@@ -91,7 +91,7 @@ class ImageColumns(Mapping[ImageId, dict]):
         self.sizes = sizes
         self._extras = extras
         self._order = None  # positions by id; none where the ids ascend
-        if (np.diff(ids) <= 0).any():
+        if (ids[1:] <= ids[:-1]).any():  # their difference may overflow
             self._order = np.argsort(ids, kind='stable')
         self._sorted = ids if self._order is None else ids[self._order]
 
@@ -102,10 +102,10 @@ class ImageColumns(Mapping[ImageId, dict]):
         return iter(self.id_array.tolist())
 
     def __contains__(self, id: object) -> bool:
-        return self._position(id) is not None
+        return self.position(id) is not None
 
     def __getitem__(self, id: ImageId) -> dict:
-        n = self._position(id)
+        n = self.position(id)
         if n is None:
             raise KeyError(id)
         width, height = self.sizes[n].tolist()
@@ -136,8 +136,9 @@ class ImageColumns(Mapping[ImageId, dict]):
                 wanted = np.array(ids, np.int64)
             except OverflowError:
                 return np.array([self._found(i) for i in ids], np.int64)
-        if len(self) and self._sorted[-1] - self._sorted[0] == len(self) - 1:
-            at = wanted - self._sorted[0]  # no number is left out
+        first, last = (int(self._sorted[n]) for n in (0, -1))
+        if last - first == len(self) - 1:
+            at = wanted - first  # no number is left out
             at[(at < 0) | (at >= len(self))] = 0
         else:
             at = np.searchsorted(self._sorted, wanted)
@@ -148,12 +149,13 @@ class ImageColumns(Mapping[ImageId, dict]):
         return at if self._order is None else self._order[at]
 
     def _found(self, id: ImageId) -> int:
-        n = self._position(id)
+        n = self.position(id)
         if n is None:
             raise KeyError(id)
         return n
 
-    def _position(self, id: object) -> Optional[int]:
+    def position(self, id: object) -> Optional[int]:
+        """Where one image is in the file; None if it is not in it."""
         if not isinstance(id, (int, np.integer)):
             return None
         try:
@@ -258,7 +260,7 @@ class AnnotationColumns(Mapping[ImageId, list[dict]]):
         self._category_ids = category_ids
         self._extras = extras
         self._order = None  # by image; none where they lie so in the file
-        if (np.diff(table.images) < 0).any():
+        if (table.images[1:] < table.images[:-1]).any():
             self._order = np.argsort(table.images, kind='stable')
         # those of image k are in [ends[k - 1], ends[k]) of the order
         self._ends = np.cumsum(
@@ -272,11 +274,11 @@ class AnnotationColumns(Mapping[ImageId, list[dict]]):
         return iter(self.images.id_array[has_some].tolist())
 
     def __contains__(self, id: object) -> bool:
-        n = self.images._position(id)
+        n = self.images.position(id)
         return n is not None and len(self._of_image(n)) > 0
 
     def __getitem__(self, id: ImageId) -> list[dict]:
-        n = self.images._position(id)
+        n = self.images.position(id)
         at = [] if n is None else self._of_image(n)
         if not len(at):
             raise KeyError(id)

@@ -49,7 +49,8 @@ def duplicate_photos(coco: CocoData,
         if not any(odd in together for odd in ('//', '/.', '\n.', '\n/')):
             return []
     paths = [osp.join(img_prefix, name) for name in names]
-    if any('//' in path or '/.' in path for path in paths):
+    if any('//' in path or '/.' in path or path[:1] == '.'
+           for path in paths):
         paths = [osp.normpath(path) for path in paths]
 
     # size, then the end, then all of it: what is alone needs no next step

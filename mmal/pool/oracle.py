@@ -86,6 +86,9 @@ class BaseOracle(ABC):
 
         Where :attr:`knows_counts`; what is marked there is marked in its
         annotations.
+
+        Returns:
+            AnnotationTable: A row of each annotation.
         """
         return self.pool.table(self.annotate(self.pool.ids))
 

@@ -28,7 +28,7 @@ EXTRAS = st.dictionaries(
 @st.composite
 def files(draw):
     """A file in canonical form."""
-    ids = draw(st.lists(st.integers(-2**62, 2**62) | st.integers(0, 9),
+    ids = draw(st.lists(st.integers(-2**63, 2**63 - 1) | st.integers(0, 9),
                         min_size=1, max_size=8, unique=True))
     classes = draw(st.lists(st.integers(0, 99), min_size=1, max_size=4,
                             unique=True))
@@ -80,7 +80,7 @@ def test_columns_are_what_a_parser_gives(raw, piece, indent, is_ascii, parsers,
     assert {i: annotations[i] for i in annotations} == coco.annotations
     assert len(annotations) == len(coco.annotations)
     assert (categories, header) == (coco.categories, coco.header)
-    for i in [*coco.ids, 5.5, 'x', 2**70, -2**63, None]:
+    for i in [*coco.ids, 5.5, 'x', 2**70, -2**70, None]:
         assert (i in images) == (i in coco.images)
         assert annotations.get(i) == coco.annotations.get(i)
     some = coco.ids[::-2]
@@ -90,7 +90,7 @@ def test_columns_are_what_a_parser_gives(raw, piece, indent, is_ascii, parsers,
     assert annotations.count_boxes(coco.ids).tolist() == counts.tolist()
     assert annotations.count_boxes([coco.ids[-1]]).tolist() == [counts[-1]]
     assert images.positions(some).tolist() == [coco.ids.index(i) for i in some]
-    for unknown in (2**62 + 1, 2**80, str(some[0]), some[0] + .5, None):
+    for unknown in (2**63, 2**80, str(some[0]), some[0] + .5, None):
         with pytest.raises(KeyError):
             images.positions([*some, unknown])
     numbers = np.array(some)
@@ -141,6 +141,17 @@ def test_a_file_that_is_cut_off_is_not_read(raw, at, piece):
             read_columns(io.BytesIO(text[:at % len(text)]))
         with pytest.raises(NotCanonical):
             read_columns(io.BytesIO(text + b'x'))
+
+
+def test_ids_whose_differences_do_not_fit_are_found():
+    raw = small()
+    ids = [2**63 - 1, -2, 5]
+    raw['images'] = [dict(raw['images'][0], id=i) for i in ids]
+    raw['annotations'] = [dict(raw['annotations'][0], image_id=-2)]
+    images, annotations, _, _ = columns_of(raw, 100)
+    assert [images.position(i) for i in ids] == [0, 1, 2]
+    assert images.positions(ids).tolist() == [0, 1, 2]
+    assert [len(annotations.get(i, ())) for i in ids] == [0, 1, 0]
 
 
 def small():

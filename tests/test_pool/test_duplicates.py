@@ -92,3 +92,14 @@ def test_copies_in_another_form_look_alike(photos):
     note = look_alikes_note(coco_of(names), str(photos))
     assert '4 photos look nearly like another one, in 1 groups' in note
     assert look_alikes(coco_of(['1.png', 'missing.jpg']), str(photos)) == []
+
+
+def test_of_many_photos_only_paths_are_compared(tmp_path):
+    for name in ('a.jpg', 'b.jpg', 'c.jpg'):
+        (tmp_path / name).write_bytes(b'same')
+    coco = coco_of(['a.jpg', 'b.jpg', './a.jpg', 'x/../b.jpg', 'c.jpg'])
+    for prefix in (str(tmp_path), '', '../images'):
+        assert duplicate_photos(coco, prefix, most_read=4) == [[0, 2], [1, 3]]
+    alone = coco_of(['a.jpg', 'b.jpg', 'c.jpg'])
+    assert duplicate_photos(alone, str(tmp_path), most_read=2) == []
+    assert duplicate_photos(alone, str(tmp_path)) == [[0, 1, 2]]
