@@ -46,7 +46,8 @@ def finish() -> None:
     raise SystemExit(f'failed: {", ".join(failed)}' if failed else 0)
 
 
-def detector(config: str, seed: int = 0) -> torch.nn.Module:
+def detector(config: str, seed: int = 0,
+             small: bool = PRETENDED) -> torch.nn.Module:
     """The detector of a config in configs/al, with random weights.
 
     The last layers are drawn wide, so that their outputs differ and there are
@@ -61,7 +62,7 @@ def detector(config: str, seed: int = 0) -> torch.nn.Module:
     warnings.filterwarnings('ignore', message='.*meshgrid')
     cfg = Config.fromfile(osp.join(ROOT, 'configs', 'al', config)).model
     cfg.backbone.init_cfg = None
-    if PRETENDED and 'bbox_head' in cfg:  # a CPU has to invert its curvature
+    if small and 'bbox_head' in cfg:  # a CPU has to invert its curvature
         cfg.bbox_head.feat_channels = 64
     torch.manual_seed(seed)
     model = MODELS.build(cfg)

@@ -1,7 +1,10 @@
-"""Images a second, waits and memory of scoring at 800 x 1333, random weights.
+"""Milliseconds, waits and memory of scoring, with random weights.
 
 Each row: kernels are warm, the median of several calls, two images a batch.
+On a pretended GPU images and heads are small, as only memory and waits mean
+something there; --full takes those of a real one, with one call a row.
 """
+import argparse
 import contextlib
 import statistics
 import time
@@ -25,11 +28,19 @@ from mmal.scoring import (
     MutualInformationScorer,
 )
 
-SIZE = (128, 160) if PRETENDED else (800, 1333)
 IMAGES = 2
-SECONDS = 0.01 if PRETENDED else 1.
+SECONDS = 0. if PRETENDED else 1.
 SCORERS = (EntropyScorer, DetectionEntropyScorer, GradScorer,
            LocalizationStabilityScorer)
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--full', action='store_true', default=not PRETENDED,
+                        help='800 x 1333 and whole heads')
+    return parser.parse_args()
 
 
 def measure(values, call, images=IMAGES):
@@ -73,11 +84,13 @@ def waits():
 
 def main():
     """All rows."""
+    args = parse_args()
+    size = (800, 1333) if args.full else (128, 160)
     for name, config in (('FCOS-R50', 'fcos_isal_coco.py'),
                          ('RetinaNet-R50', 'retinanet_entropy-avg_coco.py'),
                          ('Faster R-CNN-R50', 'faster-rcnn_isal_coco.py')):
-        model = detector(config)
-        batch = random_batch(model, IMAGES, SIZE)
+        model = detector(config, small=not args.full)
+        batch = random_batch(model, IMAGES, size)
         data = Batches(batch)
         with evaluation_mode(model):
             plain(name, model, batch)
@@ -89,9 +102,9 @@ def main():
             influence(name, model, batch, data)
         del model
         torch.cuda.empty_cache()
-    dropout()
-    noise_and_masks()
-    stand_ins()
+    dropout(size)
+    noise_and_masks(size)
+    stand_ins(size)
     finish()
 
 
@@ -123,10 +136,10 @@ def influence(name, model, batch, data):
         measure(values, lambda: scorer.process(model, batch))
 
 
-def dropout():
+def dropout(size):
     """MC-dropout: the price of a pass."""
     model = detector('retinanet_mc-dropout_coco.py')
-    batch = random_batch(model, IMAGES, SIZE)
+    batch = random_batch(model, IMAGES, size)
     committee = DropoutCommittee(passes=2 if PRETENDED else 10)
     data = Batches(batch, committee=committee)
     committee.prepare(model)
@@ -135,10 +148,10 @@ def dropout():
         score(values, MutualInformationScorer(), model, batch, data)
 
 
-def noise_and_masks():
+def noise_and_masks(size):
     """Random tensors for one image: ours, and copied from the CPU."""
     device = torch.device('cuda')
-    image, maps = (3, *SIZE), (256, SIZE[0] // 8, SIZE[1] // 8)
+    image, maps = (3, *size), (256, size[0] // 8, size[1] // 8)
     generator = torch.Generator().manual_seed(0)
     for name, call in (
             ('noise by position',
@@ -153,23 +166,23 @@ def noise_and_masks():
             measure(values, call, 1)
 
 
-def stand_ins():
+def stand_ins(size):
     """NMS and RoIAlign without torchvision, and with it."""
-    boxes = torch.rand(1000, 4, device='cuda') * SIZE[0] / 2
+    boxes = torch.rand(1000, 4, device='cuda') * size[0] / 2
     boxes[:, 2:] = boxes[:, :2] + 16 + boxes[:, 2:] / 4
     scores = torch.rand(1000, device='cuda')
-    features = torch.randn(1, 256, SIZE[0] // 4, SIZE[1] // 4, device='cuda')
+    features = torch.randn(1, 256, size[0] // 4, size[1] // 4, device='cuda')
     rois = torch.cat([torch.zeros(1000, 1, device='cuda'), boxes], 1)
     pooled = torch.zeros(1000, 256, 7, 7, device='cuda')
     none = torch.zeros(0, device='cuda')
     gradient = torch.zeros_like(features)
-    size = (7, 7, 0.25, 0, 1, True)
+    options = (7, 7, 0.25, 0, 1, True)
     calls = {
         'NMS': lambda: nms_module.nms(boxes, scores, 0.5),
         'RoIAlign': lambda: roi_align_module.roi_align_forward(
-            features, rois, pooled, none, none, *size),
+            features, rois, pooled, none, none, *options),
         'RoIAlign backward': lambda: roi_align_module.roi_align_backward(
-            pooled, rois, none, none, gradient, *size)}
+            pooled, rois, none, none, gradient, *options)}
     if torchvision_ops('cuda') is not None:
         for name, call in calls.items():
             with row(f'{name} of 1,000 boxes, torchvision') as values:
