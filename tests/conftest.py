@@ -3,6 +3,11 @@ import functools
 import gc
 import os
 
+from helpers import pretended_gpu
+
+# torch asks once, when it is imported, what devices there are
+WHY_NO_GPU = pretended_gpu.start_if_asked()
+
 import cv2
 import mmengine.config.config as mmengine_config
 import mmengine.runner.runner as mmengine_runner
@@ -72,6 +77,31 @@ def mmdet_scope():
     register_all_modules(init_default_scope=False)
     with DefaultScope.overwrite_default_scope('mmdet'):
         yield
+
+
+def pytest_runtest_setup(item):
+    """Skip what is marked 'cuda' where there is no GPU."""
+    if item.get_closest_marker('cuda') and not torch.cuda.is_available():
+        pytest.skip(WHY_NO_GPU
+                    or 'no GPU: bash tools/run_tests.sh --pretend-gpu')
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """The GPU, a real or a pretended one, which rounds as the CPU does.
+
+    A test that asks for it is marked 'cuda'.
+    """
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
+    return torch.device('cuda')
+
+
+@pytest.fixture
+def watch(device):
+    """Counts kernels and waits: ``with watch: ...; watch.waits``."""
+    if not pretended_gpu.is_on():
+        pytest.skip('only a pretended GPU counts kernels and waits')
+    return pretended_gpu.Watch()
 
 
 @pytest.fixture(scope='session')

@@ -23,6 +23,8 @@ from typing import Callable, Optional, Union
 import torch
 from mmengine.utils import ManagerMixin
 
+from helpers import pretended_gpu
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 
 
@@ -185,12 +187,14 @@ def _start(args: list, kill: Optional[Kill], env: dict, output: str) -> int:
         if torch.cuda.is_available() and not callable(args[0]):
             code = 'import sys; from helpers.forks import main; main(sys.argv)'
             trap = [] if kill is None else [str(v) for v in astuple(kill)]
-            paths = os.pathsep.join([ROOT, os.path.join(ROOT, 'tests')])
+            gpus = pretended_gpu.environment(
+                torch.cuda.device_count(),
+                paths=(ROOT, os.path.join(ROOT, 'tests')))
             return subprocess.Popen(
                 [sys.executable, '-c', code, str(len(trap)), *trap, *args],
                 stdout=files[0], stderr=files[1], cwd=ROOT,
                 start_new_session=True,
-                env={**os.environ, 'PYTHONPATH': paths, **env}).pid
+                env={**os.environ, **gpus, **env}).pid
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+from helpers import pretended_gpu
 from helpers.forks import ROOT, fork_run
 from helpers.tiny import tiny_config
 from mmal.fileio import read_json
@@ -53,7 +54,8 @@ def succeeded(done):
 
 def typed(*command, env=None, timeout=300):
     """Run python as a user types it; returns the finished process."""
-    env = dict(os.environ, OMP_NUM_THREADS='1', **(env or {}))
+    env = {**os.environ, **pretended_gpu.environment(),
+           'OMP_NUM_THREADS': '1', **(env or {})}
     return subprocess.run([sys.executable, *map(str, command)],
                           capture_output=True,
                           text=True,

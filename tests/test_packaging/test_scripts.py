@@ -1,6 +1,7 @@
 """The scripts, with stand-ins for python and srun that print their call."""
 import os
 import os.path as osp
+import shlex
 import shutil
 import signal
 import stat
@@ -136,15 +137,21 @@ def test_old_python_is_refused_clearly(checkout, tmp_path):
     assert not (checkout / '.venv').exists()
 
 
-def test_run_tests_passes_the_exit_code_and_arguments(checkout, tmp_path):
+@pytest.mark.parametrize('arguments, gpus', [
+    ('-k "not slow"', ''), ('--pretend-gpu -k "not slow"', '1')])
+def test_run_tests_passes_the_exit_code_and_arguments(
+        checkout, tmp_path, arguments, gpus):
     env = tmp_path / 'env' / 'bin'
-    fake(env, 'python', 'case "$1" in -m) echo "$OMP_NUM_THREADS" "$@"; '
-         f'exit 7;; esac; exec {sys.executable} "$@"')
-    done = bash(checkout / 'tools/run_tests.sh', '-k', 'not slow',
+    fake(env, 'python', 'case "$1" in -m) echo "$OMP_NUM_THREADS" '
+         '"GPUS=$MMAL_PRETEND_GPU" "$@"; exit 7;; esac; '
+         f'exec {sys.executable} "$@"')
+    done = bash(checkout / 'tools/run_tests.sh', *shlex.split(arguments),
                 VIRTUAL_ENV=str(tmp_path / 'env'))
     assert done.returncode == 7
+    marked = '-m cuda ' if gpus else ''
     assert done.stdout.splitlines()[-1] == (
-        '1 -m pytest -q -n 2 --dist worksteal -k not slow')
+        f'1 GPUS={gpus} -m pytest -q -n 2 --dist worksteal {marked}'
+        '-k not slow')
 
 
 def test_dist_train_calls_torchrun(tmp_path):
