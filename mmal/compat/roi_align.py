@@ -19,8 +19,9 @@ from .torchvision_ops import torchvision_ops
 
 _MAX, _AVERAGE = 0, 1
 _NOWHERE = -2.  # a position outside every map: no sample, no gradient
-# What the lists of a call may take of memory; more boxes are halved.
-MOST_BYTES = 2**30
+# What the lists of a call may take of memory; more boxes are halved. A GPU
+# counts kernels, a CPU is faster where the lists are near its caches.
+MOST_BYTES, MOST_BYTES_ON_CPU = 2**30, 2**26
 _ENTRY_BYTES = 100  # of a bag's entry, the steps to it included
 
 
@@ -59,7 +60,8 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
     """RoIAlign of He et al., ICCV 2017; fills ``output`` in place.
 
     float16 and bfloat16 are computed in float32. A box without samples
-    (zero size, ``aligned``, adaptive grid) gives 0.
+    (zero size, ``aligned``, adaptive grid) gives 0. Where torchvision can be
+    imported, its operator takes averages.
 
     Args:
         input (Tensor): (B, C, H, W).
@@ -95,11 +97,11 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
     bags = _bags(rois, maps, size, spatial_scale, sampling_ratio, aligned,
                  pool_mode)
     if bags is None:
-        for half in (slice(len(rois) // 2), slice(len(rois) // 2, None)):
+        half = len(rois) // 2
+        for few in (slice(half), slice(half, None)):
             roi_align_forward(
-                input, rois[half], output[half], argmax_y[half],
-                argmax_x[half], *size, spatial_scale, sampling_ratio,
-                pool_mode, aligned)
+                input, rois[few], output[few], argmax_y[few], argmax_x[few],
+                *size, spatial_scale, sampling_ratio, pool_mode, aligned)
         return
     if not len(bags.pixels):
         output.zero_()
@@ -160,9 +162,10 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor,
     bags = _bags(rois, grads.new_empty(()).expand(grad_input.shape), size,
                  spatial_scale, sampling_ratio, aligned, pool_mode)
     if bags is None:
-        for half in (slice(len(rois) // 2), slice(len(rois) // 2, None)):
+        half = len(rois) // 2
+        for few in (slice(half), slice(half, None)):
             roi_align_backward(
-                grad_output[half], rois[half], argmax_y, argmax_x, grad_input,
+                grad_output[few], rois[few], argmax_y, argmax_x, grad_input,
                 *size, spatial_scale, sampling_ratio, pool_mode, aligned)
         return
     if not len(bags.pixels):
@@ -239,7 +242,8 @@ def _bags(rois: Tensor, maps: Tensor, size: Tuple[int, int], scale: float,
     entries = rows * columns
     listed = int(entries.sum())
     each = _ENTRY_BYTES + 4 * (mode == _MAX) * (maps.size(1) + 24)
-    if listed * each > MOST_BYTES and len(boxes) > 1:
+    most = MOST_BYTES_ON_CPU if maps.device.type == 'cpu' else MOST_BYTES
+    if listed * each > most and len(boxes) > 1:
         return None
     images = boxes[:, 0].long()[y.boxes]
     lines = (images * maps.size(2) + y.pixels) * maps.size(3)
@@ -253,8 +257,8 @@ def _bags(rois: Tensor, maps: Tensor, size: Tuple[int, int], scale: float,
     # Rows of entries first, then the entries of each row.
     rows, columns, first_row, first_column, starts = bins
     bin_of_row, places = _spread(rows, listed_rows)
-    line_of_row = first_row[bin_of_row] + places
-    row, places = _spread(columns[bin_of_row], listed)
+    line_of_row = first_row.index_select(0, bin_of_row) + places
+    row, places = _spread(columns.index_select(0, bin_of_row), listed)
     bin = bin_of_row.index_select(0, row)
     line = line_of_row.index_select(0, row)
     column = first_column.index_select(0, bin) + places
@@ -325,14 +329,15 @@ def _touched(pixels: Tensor, maps: Tensor) -> Tuple[Tuple, Tensor]:
         tuple: what picks from (B, H, W) maps, and int64 of the shape of
         ``pixels``.
     """
-    # A GPU moves whole maps faster than it could tell how many it needs.
-    if pixels.device.type != 'cpu':
+    # A GPU moves whole maps faster than it could tell what it needs of them,
+    # and those of one channel (masks) or whose channels are last stay.
+    if pixels.device.type != 'cpu' or \
+            maps.permute(0, 2, 3, 1).is_contiguous():
         return (slice(None), ) * 3, pixels
-    images, _, height, width = maps.shape
-    mask = torch.zeros(images * height * width, dtype=torch.bool)
-    mask.index_fill_(0, pixels.flatten(), True)
-    return mask.view(images, height, width).nonzero(as_tuple=True), \
-        (mask.cumsum(0) - 1)[pixels]
+    height, width = maps.shape[2:]
+    touched, rows = pixels.unique(return_inverse=True)
+    lines = touched // width
+    return (lines // height, lines % height, touched % width), rows
 
 
 def _neighbours(positions: Tensor,
