@@ -1,5 +1,6 @@
 import pytest
 import torch
+from helpers.waits import Waits
 from torch import nn
 
 from mmal.influence import LayerRecorder, find_layers, register_affine
@@ -184,7 +185,9 @@ def test_patches_are_what_a_layer_sees(module, shape):
         out = out.movedim(1, -1)
     out = out.reshape(-1, 4)
     rows = torch.arange(0, len(out), 3)
-    seen = input_patches(module, x, rows)
+    with Waits() as waits:
+        seen = input_patches(module, x, rows)
+    assert waits.names == []
     found = seen @ module.weight.flatten(1).T + module.bias
     assert torch.allclose(found, out[rows], atol=1e-5)
     assert input_patches(nn.Conv2d(6, 4, 1, groups=2), x, rows) is None
