@@ -310,6 +310,10 @@ class LayerRecorder:
         batched = x.dim() >= 2 if linear \
             else x.dim() == call.module.weight.dim()
         leaf = x.grad_fn is None and x.requires_grad
+        if output.dtype != call.module.weight.dtype:
+            # Autocast has rounded it; the gradients by it would be, too.
+            output = apply_affine(call.module, x, call.module.weight,
+                                  call.module.bias)
         output = output.movedim(dim, 0)
         # The input is detached: products take it as a constant, and what was
         # before the layer need not stay in memory for them.
