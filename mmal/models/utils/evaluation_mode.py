@@ -92,13 +92,15 @@ def forward_precision(models: Sequence[nn.Module],
 
 
 def _parts(model: nn.Module) -> Iterator[nn.Module]:
-    """The modules with parameters that a detector calls one after another."""
+    """The networks that a detector calls one after another."""
     for child in model.children():
         # never called themselves, what is in them is
         if isinstance(child, (nn.ModuleList, BaseRoIHead)):
             yield from _parts(child)
-        elif any(True for _ in child.parameters()) and \
-                not getattr(child, 'full_precision', False):
+        # Not single layers: they cost little and give reference points.
+        elif len(list(child.modules())) > 1 and any(
+                True for _ in child.parameters()) and not getattr(
+                    child, 'full_precision', False):
             yield child
 
 
