@@ -18,11 +18,12 @@ STOREYS = (
     ('scoring', 'reporting', 'visualization'),
     ('models', 'influence', 'selection', 'pool', 'datasets', 'evaluation'),
     ('uncertainty', 'scores', 'dist', 'heartbeat', 'types', 'registry',
-     'randomness', 'recorder', 'fileio', 'lazy', 'compat', 'version'),
+     'randomness', 'random_tensors', 'recorder', 'fileio', 'lazy', 'compat',
+     'version'),
 )
 SAME_STOREY = {
-    ('dist', 'heartbeat'), ('scores', 'fileio'), ('scores', 'randomness'),
-    ('scores', 'types'),
+    ('dist', 'heartbeat'), ('random_tensors', 'randomness'),
+    ('scores', 'fileio'), ('scores', 'randomness'), ('scores', 'types'),
 }
 PLAIN = ('uncertainty', 'influence', 'selection')
 

@@ -22,4 +22,6 @@ active_learning = dict(
     # A resume with other processes, threads, workers or versions: 'note', or
     # 'refuse' it.
     on_new_environment='note',
+    # Of the forward passes of scoring: 'fp32', 'tf32' or 'bf16'.
+    score_precision='fp32',
     score_dataloader=dict(batch_size=8, num_workers=2))

@@ -13,7 +13,11 @@ def ms_deform_attn_forward(value: Tensor, spatial_shapes: Tensor,
                            attention_weights: Tensor,
                            im2col_step: int) -> Tensor:
     """Zhu et al., "Deformable DETR", ICLR 2021, equation 3, without its
-    projections.
+    projections; computed in float32 or better.
+
+    Each head of a query sums four pixels a point: an embedding bag of the
+    rows of ``value``. So nothing waits for a GPU to tell the shapes of the
+    levels.
 
     Args:
         value (Tensor): [B, S, M, D], S pixels of all L levels, M heads.
@@ -27,22 +31,30 @@ def ms_deform_attn_forward(value: Tensor, spatial_shapes: Tensor,
     Returns:
         Tensor: [B, Q, M * D].
     """
-    B, _, M, D = value.shape
+    B, S, M, D = value.shape
     Q = sampling_locations.shape[1]
-    # heads go with the batch, as each has its own points
-    grids = (2 * sampling_locations - 1).transpose(1, 2).flatten(0, 1)
-    weights = attention_weights.transpose(1, 2).flatten(0, 1)
-    maps = value.permute(0, 2, 3, 1).flatten(0, 1)  # [B * M, D, S]
-    out = value.new_zeros(B * M, D, Q)
-    for level, (height, width) in enumerate(spatial_shapes.tolist()):
-        pixels, maps = maps.split(
-            [height * width, maps.shape[-1] - height * width], -1)
-        sampled = F.grid_sample(  # [B * M, D, Q, P]
-            pixels.unflatten(-1, (height, width)), grids[:, :, level],
-            align_corners=False)
-        out = out + torch.einsum('bdqp,bqp->bdq', sampled,
-                                 weights[:, :, level])
-    return out.view(B, M * D, Q).transpose(1, 2).contiguous()
+    sizes = spatial_shapes.flip(1)[:, None, None]  # [L, 1, 1, 2], of x and y
+    points = _widened(sampling_locations)[..., None, :] * sizes - .5
+    low = points.floor()
+    # The two pixels along each axis, [B, Q, M, L, P, 2, 2], x and y last.
+    pixels = torch.cat([low, low + 1], -2).long()
+    shares = torch.cat([low + 1 - points, points - low], -2)
+    shares = shares.masked_fill((pixels < 0) | (pixels >= sizes), 0)
+    pixels = torch.minimum(pixels.clamp(min=0), sizes - 1)
+
+    # The four pixels of a point, [B, Q, M, L, P, 2, 2], y before x.
+    x, y = pixels[..., None, :, 0], pixels[..., :, None, 1]
+    weights = shares[..., None, :, 0] * shares[..., :, None, 1] * \
+        _widened(attention_weights)[..., None, None]
+    pixels = level_start_index[:, None, None, None] + \
+        y * sizes[..., :1] + x
+    images, heads = (torch.arange(n, device=value.device) for n in (B, M))
+    rows = (images.view(-1, 1, 1, 1, 1, 1, 1) * S + pixels) * M + \
+        heads.view(-1, 1, 1, 1, 1)
+    out = F.embedding_bag(
+        rows.view(B * Q * M, -1), _widened(value).reshape(-1, D), mode='sum',
+        per_sample_weights=weights.view(B * Q * M, -1))
+    return out.view(B, Q, M * D).to(value.dtype)
 
 
 def ms_deform_attn_backward(value: Tensor, spatial_shapes: Tensor,
@@ -71,3 +83,7 @@ def ms_deform_attn_backward(value: Tensor, spatial_shapes: Tensor,
     for target, grad in zip((grad_value, grad_sampling_loc,
                              grad_attn_weight), grads):
         target.copy_(grad)
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

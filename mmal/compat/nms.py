@@ -27,7 +27,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
     with an offset. It keeps the same boxes; only where the processor fuses
     multiplication and addition (CUDA, ARM) may an IoU within rounding of the
     threshold be decided otherwise. Without torchvision boxes on a GPU are
-    copied to the CPU and back.
+    copied to the CPU, once, and what is kept back.
 
     Args:
         boxes (Tensor): (N, 4), x1, y1, x2, y2 in pixels.
@@ -64,7 +64,9 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
     with np.errstate(all='ignore'):
         kept = _kept(boxes[order].cpu().numpy(), float(iou_threshold),
                      int(offset))
-    return order[torch.from_numpy(kept).to(order.device)]
+    # Numbers, as a mask on a GPU would wait for how many it keeps.
+    return order[torch.from_numpy(np.flatnonzero(kept)).to(
+        order.device, non_blocking=True)]
 
 
 def _kept(boxes: np.ndarray, threshold: float, offset: int) -> np.ndarray:

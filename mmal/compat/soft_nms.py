@@ -32,8 +32,9 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
     """
     kind = np.float64 if boxes.dtype == torch.float64 else np.float32
     rows = np.empty((len(boxes), 6), dtype=kind)
-    rows[:, :4] = boxes.detach().cpu().numpy()
-    rows[:, 4] = scores.detach().cpu().numpy()
+    # together, as each copy from a GPU waits for it
+    rows[:, :5] = torch.cat([boxes, scores[:, None].to(boxes)],
+                            1).detach().cpu().numpy()
     # of the boxes' own type: scalars of float64 would widen the arithmetic
     threshold, sigma = kind(iou_threshold), kind(sigma)
     decays = {
@@ -49,8 +50,10 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
         rows[:, 5] = ((rows[:, 2] - rows[:, 0] + offset) *
                       (rows[:, 3] - rows[:, 1] + offset))
         order = _take_all(rows, decay, kind(min_score), offset)
-    dets[:len(order)] = torch.from_numpy(rows[:len(order), :5]).to(dets)
-    return torch.tensor(order, dtype=torch.long, device=boxes.device)
+    dets[:len(order)] = torch.from_numpy(rows[:len(order), :5]).to(
+        dets, non_blocking=True)
+    return torch.tensor(order, dtype=torch.long).to(boxes.device,
+                                                    non_blocking=True)
 
 
 def _take_all(rows: np.ndarray, decay: Callable, min_score: float,

@@ -51,6 +51,8 @@ def fingerprint(cfg: Config) -> dict[str, Any]:
     block = content.get('active_learning') or {}
     if block.get('candidates') == 'unlabelled':
         del block['candidates']
+    if block.get('score_precision') == 'fp32':
+        del block['score_precision']
     if (block.get('budget') or {}).get('repeats') == 'free':
         del block['budget']['repeats']
     flat = {}

@@ -24,6 +24,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmal.dist import ProcessGroup, on_main
+from mmal.models.utils.evaluation_mode import forward_precision
 from mmal.pool import (
     BaseOracle,
     CocoData,
@@ -92,8 +93,9 @@ class Query:
         Raises:
             ValueError: If scorer or selector cannot work with this model.
         """
-        check_query(self.settings, self.scorer, self.selector, self.embedder,
-                    model, self.data(splits, 0))
+        with forward_precision([model], self.settings.score_precision):
+            check_query(self.settings, self.scorer, self.selector,
+                        self.embedder, model, self.data(splits, 0))
 
     def run(self, model: nn.Module, splits: dict, round: int,
             folder: RoundDir, oracle: Optional[BaseOracle],
@@ -154,6 +156,7 @@ class Query:
             check_image=check_image or VerifiedImages(self.loader),
             committee=self.committee,
             embedder=self.embedder,
+            precision=self.settings.score_precision,
             **self.settings.score_dataloader.to_dict())
 
     @property

@@ -146,6 +146,8 @@ class Settings(Block):
         on_new_environment (str): 'note' or 'refuse' where a run goes on with
             other processes, threads, workers, versions or device.
         score_dataloader (dict): ``batch_size`` and ``num_workers``.
+        score_precision (str): What the forward passes of scoring are computed
+            in: 'fp32', 'tf32' or 'bf16'.
         prepare_data (dict, optional): A registered function that makes the
             data, called before anything else.
 
@@ -172,6 +174,8 @@ class Settings(Block):
         "'note' or 'refuse'", 'note')
     score_dataloader: LoaderSettings = _field(
         'a dict, e.g. dict(batch_size=8, num_workers=2)', LoaderSettings())
+    score_precision: Literal['fp32', 'tf32', 'bf16'] = _field(
+        "'fp32', 'tf32' or 'bf16'", 'fp32')
     prepare_data: Optional[dict] = _field('a dict', None)
     committee: Optional[dict] = _field('a dict', None)
     embedder: Optional[dict] = _field('a dict', None)

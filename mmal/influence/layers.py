@@ -310,6 +310,10 @@ class LayerRecorder:
         batched = x.dim() >= 2 if linear \
             else x.dim() == call.module.weight.dim()
         leaf = x.grad_fn is None and x.requires_grad
+        if output.dtype != call.module.weight.dtype:
+            # Autocast has rounded it; the gradients by it would be, too.
+            output = apply_affine(call.module, x, call.module.weight,
+                                  call.module.bias)
         output = output.movedim(dim, 0)
         # The input is detached: products take it as a constant, and what was
         # before the layer need not stay in memory for them.
@@ -395,13 +399,18 @@ def input_patches(module: nn.Module, x: Tensor,
     mode = module.padding_mode
     x = F.pad(x, module._reversed_padding_repeated_twice,
               'constant' if mode == 'zeros' else mode)
-    patches, start = [], 0
-    # One image at a time: an unfolded input is k * k times as large.
-    for image in x:
-        columns = F.unfold(image[None], module.kernel_size, module.dilation,
-                           0, module.stride)[0]
-        stop = start + columns.size(1)
-        of_image = rows[(rows >= start) & (rows < stop)] - start
-        patches.append(columns[:, of_image].T)
-        start = stop
-    return torch.cat(patches)
+    # Where the kernel lies along y and along x, for each row. Only the rows
+    # are read: unfolded, the input would be k * k times as large.
+    sides = list(zip(x.shape[2:], module.kernel_size, module.dilation,
+                     module.stride))
+    height, width = ((size - dilation * (kernel - 1) - 1) // stride + 1
+                     for size, kernel, dilation, stride in sides)
+    at_y, at_x = (
+        corner[:, None] * stride +
+        torch.arange(kernel, device=rows.device) * dilation
+        for corner, (_, kernel, dilation, stride) in zip(
+            (rows // width % height, rows % width), sides))
+    images = rows // (height * width)
+    patches = x.permute(0, 2, 3, 1)[images[:, None, None], at_y[:, :, None],
+                                    at_x[:, None]]  # [R, k, k, C]
+    return patches.permute(0, 3, 1, 2).flatten(1)

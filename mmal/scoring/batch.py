@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
+import torch
 from torch import Tensor, nn
 
 from mmal.types import ImageId
@@ -35,8 +36,12 @@ def collate(items: list[dict], model: nn.Module) -> Batch:
         items (list[dict]): ``inputs`` and ``data_samples`` of each.
         model (nn.Module): The detector; its data preprocessor is used.
     """
+    # The preprocessor would wait for each image: for its arrival on the device
+    # and, where it swaps channels, for that of their numbers.
+    device = next(model.parameters()).device
+    inputs = [item['inputs'].to(device, non_blocking=True) for item in items]
     data = dict(
-        inputs=[item['inputs'] for item in items],
+        inputs=torch.stack(inputs),
         data_samples=[item['data_samples'] for item in items])
     data = model.data_preprocessor(data, training=False)
     samples = data['data_samples']

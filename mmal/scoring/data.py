@@ -73,6 +73,8 @@ class ScoringData:
         committee (BaseCommittee, optional): Several opinions on a batch.
         embedder (BaseEmbedder, optional): Gives embeddings where they are
             wanted; :class:`BackboneEmbedder` when None.
+        precision (str): What forward passes are computed in, see
+            :func:`~mmal.models.utils.evaluation_mode.forward_precision`.
 
     Attributes:
         unreadable (dict[str, dict[int | str, str]]): For each split the
@@ -90,7 +92,8 @@ class ScoringData:
                  check_image: Optional[Callable] = None,
                  progress: bool = True,
                  committee: Optional[BaseCommittee] = None,
-                 embedder: Optional[BaseEmbedder] = None) -> None:
+                 embedder: Optional[BaseEmbedder] = None,
+                 precision: str = 'fp32') -> None:
         self.splits = splits
         self.seed = seed
         self.round = round
@@ -100,6 +103,7 @@ class ScoringData:
         self.progress = progress
         self.committee = committee
         self.embedder = embedder or BackboneEmbedder()
+        self.precision = precision
         self.unreadable: dict[str, dict[ImageId, str]] = defaultdict(dict)
         self.read: dict[str, set[ImageId]] = defaultdict(set)
         self._datasets: dict[str, Dataset] = {}
@@ -163,7 +167,9 @@ class ScoringData:
             _ReadableDataset(dataset, self.check_image),
             batch_sampler=plan,
             num_workers=min(self.num_workers, len(plan)),
-            collate_fn=list)
+            collate_fn=list,
+            # a GPU fetches images from pinned memory while others are scored
+            pin_memory=next(model.parameters()).is_cuda)
         with self.bar(sum(map(len, plan)), desc, unit='img') as bar:
             for items in _start(loader):
                 # Images of one size as the file says; a pipeline may still

@@ -83,8 +83,9 @@ def clipped(detections: InstanceData,
             img_shape: Sequence[int]) -> InstanceData:
     """Detections inside the image: YOLO's loss takes no others as labels."""
     height, width = img_shape[:2]
-    limit = detections.bboxes.new_tensor([width, height, width, height])
-    detections.bboxes = detections.bboxes.clamp(min=0).minimum(limit)
+    x, y = detections.bboxes.unflatten(-1, (2, 2)).unbind(-1)
+    detections.bboxes = torch.stack(
+        [x.clamp(0, width), y.clamp(0, height)], -1).flatten(-2)
     return detections
 
 
@@ -100,14 +101,20 @@ def pseudo_labels(detections: Sequence[InstanceData],
         list[InstanceData]: B sets of ``bboxes`` [n, 4] and ``labels`` [n];
         boxes as thin as :data:`KINK` are left out.
     """
-    labels = []
+    keeps = []
     for d in detections:
         # A thinner box would be turned inside out by the steps off the kinks.
         x1, y1, x2, y2 = d.bboxes.unbind(-1)
         side = torch.minimum(x2 - x1, y2 - y1)
-        keep = (d.scores >= score_thr) & (side > 4 * KINK)
+        keeps.append((d.scores >= score_thr) & (side > 4 * KINK))
+    # How many are left of each image: all that the host has to wait for, and
+    # once. A mask would wait at each use, so those left are sorted forward.
+    counts = torch.stack([k.sum() for k in keeps]).tolist() if keeps else []
+    labels = []
+    for d, keep, count in zip(detections, keeps, counts):
+        left = (~keep).to(torch.uint8).argsort(stable=True)[:count]
         labels.append(
-            InstanceData(bboxes=d.bboxes[keep], labels=d.labels[keep]))
+            InstanceData(bboxes=d.bboxes[left], labels=d.labels[left]))
     return labels
 
 
@@ -134,9 +141,11 @@ def pseudo_label_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
     for step in (KINK, -KINK):
         moved = []
         for label in labels:
-            sides = step * label.bboxes.new_tensor([-0.5, -0.5, 1.5, 1.5])
+            first, second = label.bboxes.split(2, dim=-1)
             moved.append(InstanceData(
-                bboxes=label.bboxes + sides, labels=label.labels))
+                bboxes=torch.cat(
+                    [first - 0.5 * step, second + 1.5 * step], -1),
+                labels=label.labels))
         both.append(losses(model, outputs, samples, moved))
     return (both[0] + both[1]) / 2
 

@@ -63,7 +63,8 @@ def score_pool(model: nn.Module,
             if embeddings.store:
                 stored = embeddings.store.find(data.files(split))
             shard = stack.enter_context(embeddings.shard())
-        with evaluation_mode(model):
+        others = data.committee.models() if data.committee else ()
+        with evaluation_mode(model, data.precision, others):
             scorer.prepare(model, data)
             columns = _score_share(
                 model, scorer, data, split, known, shard,
@@ -115,7 +116,7 @@ def _score_share(model: nn.Module, scorer: BaseScorer, data: ScoringData,
     else:
         batches = data.id_batches(split)
 
-    columns = defaultdict(list)
+    columns, last = defaultdict(list), {}
     with attached as extractor:
         for batch in batches:
             new = [n for n, i in enumerate(batch.ids) if i not in stored]
@@ -128,7 +129,6 @@ def _score_share(model: nn.Module, scorer: BaseScorer, data: ScoringData,
                     own = extractor.embedding() if own is None else own
                     shard.append([batch.ids[n] for n in new],
                                  own if len(new) == len(batch) else own[new])
-            columns['ids'].extend(batch.ids)
             for name, column in rows.items():
                 if len(column) != len(batch):
                     raise ValueError(
@@ -136,9 +136,22 @@ def _score_share(model: nn.Module, scorer: BaseScorer, data: ScoringData,
                         f'for {len(batch)} images: it must return one for '
                         'each.')
                 if torch.is_tensor(column):
-                    column = column.detach().cpu().numpy()
-                columns[name].append(np.asarray(column))
+                    rows[name] = column.detach()
+            # A batch's rows are fetched when the next one is on its way, so
+            # that a GPU has work while the host is busy with the images.
+            _fetch(columns, last)
+            columns['ids'].extend(batch.ids)
+            last = rows
+    _fetch(columns, last)
     return dict(columns)
+
+
+def _fetch(columns: dict[str, list], rows: dict) -> None:
+    """Append the rows of a batch to its columns, in the host's memory."""
+    for name, column in rows.items():
+        if torch.is_tensor(column):
+            column = column.cpu().numpy()
+        columns[name].append(np.asarray(column))
 
 
 def _assemble(scorer: BaseScorer, data: ScoringData, split: str,

@@ -42,7 +42,7 @@ BLOCKS = (
          data=dict(ann_file='pool.json', data_prefix=dict(img='images/'),
                    source='somewhere'),
          initial=dict(size=4), on_bad_image='skip', candidates='unlabelled',
-         on_new_environment='refuse'),
+         on_new_environment='refuse', score_precision='bf16'),
 )
 # what a run reads of the rest of a config
 READ = ('train_dataloader', 'val_dataloader', 'test_dataloader',

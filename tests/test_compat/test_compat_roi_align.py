@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.ops import roi_align
 
+from mmal.compat import roi_align as roi_align_module
 from mmal.compat.roi_align import roi_align_backward, roi_align_forward
 
 MODES = ('max', 'avg')
@@ -94,6 +95,59 @@ def test_forward_equals_loops_for_any_boxes(boxes, mode, ratio, aligned):
     wanted = slow_roi_align(maps, rois, (2, 3), 0.25, ratio, mode, aligned)
     # A sample that rounds to just outside of the map counts as nothing.
     np.testing.assert_allclose(pooled, wanted, atol=1e-9)
+
+
+@st.composite
+def pooling(draw):
+    """float64 maps, any possible boxes of them, and how they are pooled."""
+    boxes = draw(st.lists(st.tuples(st.sampled_from([0, 1]), corner, corner,
+                                    length, length), max_size=5))
+    rois = torch.tensor([[b, x, y, x + w, y + h] for b, x, y, w, h in boxes],
+                        dtype=torch.float64).reshape(-1, 5)
+    maps, _ = maps_and_rois(draw(st.integers(0, 9)), torch.float64)
+    return maps, rois, dict(
+        aligned_height=draw(st.integers(1, 4)),
+        aligned_width=draw(st.integers(1, 4)),
+        spatial_scale=draw(st.sampled_from([0.125, 0.5, 1.])),
+        sampling_ratio=draw(st.integers(0, 3)),
+        pool_mode=draw(st.sampled_from([0, 1])), aligned=draw(st.booleans()))
+
+
+def forward_and_backward(maps, rois, options):
+    """Pooled, rows and columns of the largest, and the gradient for known
+    random gradients, which come last."""
+    shape = (len(rois), maps.shape[1], options['aligned_height'],
+             options['aligned_width'])
+    pooled, rows, columns = (maps.new_full(shape, 7.) for _ in range(3))
+    roi_align_forward(maps, rois, pooled, rows, columns, **options)
+    grads = torch.rand(shape, dtype=maps.dtype,
+                       generator=torch.Generator().manual_seed(0))
+    gradient = torch.zeros_like(maps)
+    roi_align_backward(grads, rois, rows, columns, gradient, **options)
+    return pooled, rows, columns, gradient, grads
+
+
+@settings(max_examples=60, deadline=None)
+@given(pooling())
+def test_backward_is_the_transpose_of_forward(problem):
+    """Both sum the same products of maps, weights and gradients."""
+    maps, rois, options = problem
+    pooled, _, _, gradient, grads = forward_and_backward(maps, rois, options)
+    torch.testing.assert_close((maps * gradient).sum(), (pooled * grads).sum(),
+                               rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(pooling())
+def test_halved_boxes_give_the_same(problem):
+    """Where the lists of all boxes would not fit into memory."""
+    together = forward_and_backward(*problem)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(roi_align_module, 'MOST_BYTES_ON_CPU', 1)
+        halved = forward_and_backward(*problem)
+    for a, b in zip(together[:3], halved[:3]):
+        assert torch.equal(a, b)
+    torch.testing.assert_close(halved[3], together[3])
 
 
 def test_far_away_boxes_give_zero():

@@ -1,6 +1,7 @@
 """Whether torchvision can be used is found out by using it."""
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 from mmal.compat.torchvision_ops import torchvision_ops
 
@@ -54,3 +55,20 @@ def test_a_torchvision_of_another_torch_is_not_used(torchvision, error):
 
 def test_without_torchvision_there_are_none():
     assert torchvision_ops('cpu') is None
+
+
+def test_a_gpu_without_torchvision_is_told_once(caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        torchvision_ops.cache_clear()
+        torchvision_ops('cpu')
+        assert not caplog.records
+        for _ in range(2):
+            assert torchvision_ops('cuda') is None
+    finally:
+        logger.removeHandler(caplog.handler)
+    record, = caplog.records
+    assert record.levelname == 'WARNING'
+    for word in ('nms', 'roi_align', f'fits torch {torch.__version__}'):
+        assert word in record.getMessage()

@@ -24,6 +24,7 @@ def test_what_does_not_matter_may_change():
                     {'active_learning.on_new_environment': 'refuse'},
                     {'active_learning.candidates': 'unlabelled'},
                     {'active_learning.budget.repeats': 'free'},
+                    {'active_learning.score_precision': 'fp32'},
                     {'launcher': 'pytorch'}, {'resume': True}):
         assert digest(changed(**options)) == digest(same)
 
@@ -32,11 +33,13 @@ def test_what_matters_is_named():
     same = fingerprint(Config(BASE))
     other = changed(**{
         'active_learning.budget.size': 6,
+        'active_learning.score_precision': 'bf16',
         'train_dataloader.batch_size': 4
     })
     assert digest(other) != digest(same)
     assert differences(same, other) == [
         'active_learning.budget.size: 5 -> 6',
+        'active_learning.score_precision: (none) -> bf16',
         'train_dataloader.batch_size: 8 -> 4'
     ]
 

@@ -3,6 +3,7 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from helpers.queries import ask, prepare
 from helpers.tiny import tiny_coco, tiny_fcos
 from helpers.tiny_ssd import tiny_mdn_ssd
@@ -11,8 +12,9 @@ from mmal.engine.query import Query
 from mmal.engine.query_checks import check_query
 from mmal.engine.settings import Settings
 from mmal.pool import CocoOracle, load_coco
+from mmal.recorder import Recorder
 from mmal.scores import Scores
-from mmal.scoring import ScoringData
+from mmal.scoring import EntropyScorer, ScoringData
 from mmal.scoring.data import Split
 from mmal.selection import TopThird
 
@@ -61,6 +63,18 @@ def test_a_wrapped_selector_draws_by_the_runs_seed_too():
 def test_a_selector_without_a_type(selector):
     with pytest.raises(ValueError, match='active_learning.selector'):
         query(selector=selector)
+
+
+@pytest.mark.parametrize('block, dtype', [
+    ({}, torch.float32), (dict(score_precision='bf16'), torch.bfloat16)])
+def test_dry_run_and_scoring_have_the_precision_of_the_config(block, dtype):
+    asked, model = query(**block), tiny_fcos()
+    asked.scorer = EntropyScorer()
+    with Recorder(dict(conv=model.bbox_head.cls_convs[0].conv)) as recorder:
+        asked.check(model, {})
+    # the last one: before it the layers that give outputs were looked for
+    assert recorder.calls[-1].output.dtype == dtype
+    assert asked.data({}, 0).precision == block.get('score_precision', 'fp32')
 
 
 def test_a_selector_that_draws_nothing_gets_no_seed():

@@ -73,6 +73,8 @@ def message_of(**block):
      r'target\.value is nan: give a finite number'),
     (dict(score_dataloader=dict(batchsize=2)), 'Did you mean batch_size'),
     (dict(score_dataloader=dict(num_workers=-1)), 'num_workers is -1'),
+    (dict(score_precision='fp16'),
+     r"score_precision is 'fp16': give 'fp32', 'tf32' or 'bf16'"),
     (dict(scorer=None), r'active_learning\.scorer is None: give a dict'),
     (dict(scorer=dict(aggregation='max')), r'scorer\.type must be set'),
     (dict(scorer=dict(type='mmal.EntropyScore')),

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from helpers.waits import Waits
 from torch import nn
 
 from mmal.influence import LayerRecorder, find_layers, register_affine
@@ -184,7 +185,30 @@ def test_patches_are_what_a_layer_sees(module, shape):
         out = out.movedim(1, -1)
     out = out.reshape(-1, 4)
     rows = torch.arange(0, len(out), 3)
-    seen = input_patches(module, x, rows)
+    with Waits() as waits:
+        seen = input_patches(module, x, rows)
+    assert waits.names == []
     found = seen @ module.weight.flatten(1).T + module.bias
     assert torch.allclose(found, out[rows], atol=1e-5)
     assert input_patches(nn.Conv2d(6, 4, 1, groups=2), x, rows) is None
+
+
+def test_what_autocast_rounds_is_recorded_in_full():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    x = torch.randn(5, 3, 6, 6)
+    recorder = LayerRecorder(model, ['0', '2'])
+    with torch.autocast('cpu', torch.bfloat16), recorder:
+        y = model(x)
+    assert y.dtype == torch.float32
+    for call in recorder.calls:
+        assert call.output.dtype == torch.float32
+        full = call.layer.module(call.input.float())
+        assert torch.equal(call.output, full)
+    grads = torch.autograd.grad(y.square().mean(), recorder.params)
+    assert {g.dtype for g in grads} == {torch.float32}
+    exact = torch.autograd.grad(model(x).square().mean(),
+                                list(model.parameters()))
+    for g, e in zip(grads, exact):
+        torch.testing.assert_close(g, e, rtol=0.02, atol=1e-3)

@@ -1,3 +1,4 @@
+import copy
 import json
 
 import cv2
@@ -9,9 +10,11 @@ from PIL import Image
 
 from mmal.engine.dataset_config import innermost_dataset
 from mmal.pool import load_coco, verify_image
+from mmal.scoring.batch import collate
 from mmal.scoring.data import (
     ScoringData,
     Split,
+    build_dataset,
     plan_batches,
     scoring_pipeline,
 )
@@ -62,6 +65,23 @@ def test_every_image_comes_once_in_batches_of_one_shape(config):
         shapes = {s.img_shape for s in batch.samples}
         assert len(shapes) == 1 and len(batch) <= 3
         assert batch.inputs.shape[0] == len(batch)
+
+
+def test_a_batch_is_what_the_preprocessor_makes_of_each_image(config):
+    model = tiny_fcos()
+    dataset = build_dataset(split_of(config, labels=True))
+    items = [dataset[i] for i in range(len(dataset))]
+    shape = items[0]['inputs'].shape
+    items = [item for item in items if item['inputs'].shape == shape]
+    alone = [
+        model.data_preprocessor(dict(
+            inputs=[item['inputs']], data_samples=[item['data_samples']]))
+        for item in copy.deepcopy(items)]
+    batch = collate(items, model)
+    assert len(batch) == len(items) > 1 and batch.inputs.std() > 0.1
+    assert torch.equal(batch.inputs, torch.cat([x['inputs'] for x in alone]))
+    for sample, one in zip(batch.samples, alone):
+        assert sample.metainfo == one['data_samples'][0].metainfo
 
 
 def test_a_single_batch_is_that_of_the_iteration(config):

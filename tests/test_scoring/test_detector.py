@@ -2,11 +2,16 @@
 import pytest
 import torch
 from helpers.tiny import tiny_fcos
+from helpers.waits import Waits
+from hypothesis import given
+from hypothesis import strategies as st
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from mmal.models.utils.per_image import head_outputs, image_losses
 from mmal.scoring.detector import (
+    KINK,
+    clipped,
     predictions,
     pseudo_labels,
     twice_differentiable,
@@ -87,6 +92,37 @@ def test_pseudo_labels_keep_sure_boxes_with_an_area():
     kept, = pseudo_labels([detections], 0.1)
     assert kept.labels.tolist() == [2]
     assert 'scores' not in kept
+    assert pseudo_labels([], 0.1) == []
+
+
+@given(st.lists(st.integers(0, 6), max_size=4), st.integers(0, 2**20))
+def test_pseudo_labels_are_those_of_a_mask_in_its_order(counts, seed):
+    g = torch.Generator().manual_seed(seed)
+    detections = []
+    for n in counts:
+        corner = torch.rand(n, 2, generator=g)
+        detections.append(InstanceData(
+            bboxes=torch.cat(
+                [corner, corner + torch.rand(n, 2, generator=g) * 0.2], 1),
+            scores=torch.rand(n, generator=g),
+            labels=torch.arange(n)))
+    with Waits() as waits:
+        labels = pseudo_labels(detections, 0.4)
+    assert waits.names == []  # but for one transfer of the batch
+    for d, label in zip(detections, labels):
+        thick = (d.bboxes[:, 2:] - d.bboxes[:, :2] > 4 * KINK).all(1)
+        keep = thick & (d.scores >= 0.4)
+        assert torch.equal(label.bboxes, d.bboxes[keep])
+        assert torch.equal(label.labels, d.labels[keep])
+
+
+def test_boxes_are_clipped_to_the_image():
+    boxes = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)) * 9
+    limits = torch.tensor([8., 5, 8, 5])
+    detections = clipped(InstanceData(bboxes=boxes), (5, 8, 3))
+    assert torch.equal(detections.bboxes, boxes.clamp(min=0).minimum(limits))
+    empty = clipped(InstanceData(bboxes=boxes[:0]), (5, 8))
+    assert empty.bboxes.shape == (0, 4)
 
 
 def test_twice_differentiable_gives_the_same_loss_and_restores():

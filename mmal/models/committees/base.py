@@ -91,6 +91,11 @@ class BaseCommittee(metaclass=ABCMeta):
     def release(self) -> None:  # noqa: B027
         """Free what :meth:`prepare` has loaded."""
 
+    def models(self) -> list[nn.Module]:
+        """The models besides the round's own that :meth:`prepare` has
+        loaded, in eval mode, each once."""
+        return []
+
     @abstractmethod
     def members(self, model: nn.Module,
                 batch: BatchLike) -> Iterator[Member]:

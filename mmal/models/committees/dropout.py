@@ -9,7 +9,7 @@ import torch
 from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
 
-from mmal.randomness import seeded_uniform
+from mmal.random_tensors import TensorStreams
 from mmal.recorder import Recorder
 from mmal.registry import TASK_UTILS
 from .base import BaseCommittee, BatchLike, Member
@@ -30,8 +30,8 @@ class DropoutCommittee(BaseCommittee):
     (whole channels) with p > 0, whose inputs begin with the batch, wherever
     backbone, neck or single-stage head run them; not active is dropout that is
     no module, as inside ``nn.MultiheadAttention``. The
-    masks of an image follow from (seed, round, image id, pass) alone, drawn
-    on the CPU so that they are the same on every device.
+    masks of an image follow from (seed, round, image id, pass) alone, the same
+    on every device.
 
     Args:
         passes (int): T, at least 2.
@@ -99,8 +99,8 @@ class DropoutCommittee(BaseCommittee):
         layers = dict(enumerate(dropout_layers(model)))
         for number in range(self.passes):
             masks = DropoutMasks(
-                seeded_uniform(batch.ids, self.seed, self.round, 'dropout',
-                               number))
+                TensorStreams(batch.ids, self.seed, self.round, 'dropout',
+                              number))
             # in eval mode the layers themselves return what they get
             with Recorder(layers, lambda call, masks=masks: masks(
                     call.module, call.output)):
@@ -130,18 +130,17 @@ def _runs_any(model: nn.Module, layers: Sequence[nn.Module]) -> bool:
 
 
 class DropoutMasks:
-    """Drops units of each image of a batch, by a generator of its own.
+    """Drops units of each image of a batch, by random numbers of its own.
 
-    What an image loses does not depend on the images beside it.
+    What an image loses does not depend on the images beside it. The
+    probability p is rounded to a multiple of 1 / 65,536.
 
     Args:
-        draws (sequence[float]): A number in [0, 1) for each of B images.
+        streams (TensorStreams): Of the B images.
     """
 
-    def __init__(self, draws: Sequence[float]) -> None:
-        # generators of the CPU, so that masks are the same on every device
-        seeds = [int(u * 2**53) for u in draws]
-        self.generators = [torch.Generator().manual_seed(s) for s in seeds]
+    def __init__(self, streams: TensorStreams) -> None:
+        self.streams = streams
 
     def __call__(self, layer: nn.Module, x: Tensor) -> Tensor:
         """What a dropout layer would return in training mode.
@@ -159,18 +158,17 @@ class DropoutMasks:
         """
         if layer.p >= 1:
             return torch.zeros_like(x)
-        rows, left = divmod(len(x), len(self.generators))
+        rows, left = divmod(len(x), len(self.streams))
         if left:
             raise ValueError(
                 f'a dropout layer got {len(x)} rows for '
-                f'{len(self.generators)} images: DropoutCommittee needs '
+                f'{len(self.streams)} images: DropoutCommittee needs '
                 'layers whose inputs begin with the batch.')
         units = x.shape[1:]
         if not isinstance(layer, ELEMENTS):
             units = (*x.shape[1:2], *[1] * (x.dim() - 2))
-        keep = torch.cat([torch.rand((rows, *units), generator=g) >= layer.p
-                          for g in self.generators])
-        return x * keep.to(x.device) / (1 - layer.p)
+        keep = self.streams.bernoulli(1 - layer.p, (rows, *units), x.device)
+        return x * keep.flatten(0, 1) / (1 - layer.p)
 
 
 def _split_stages(model: nn.Module) -> tuple[list, list]:

@@ -152,6 +152,10 @@ class EnsembleCommittee(BaseCommittee):
         """Free the members."""
         self._members = []
 
+    def models(self) -> list[nn.Module]:
+        """See :meth:`BaseCommittee.models`."""
+        return list(dict.fromkeys(file.model for file in self._members))
+
     def members(self, model: nn.Module,
                 batch: BatchLike) -> Iterator[Member]:
         """The model and the others in turn.

@@ -31,6 +31,11 @@ class MemberFile:
         self._shell: Optional[nn.Module] = None
         self._device = torch.device('cpu')
 
+    @property
+    def model(self) -> Optional[nn.Module]:
+        """The detector that takes the weights, once it is prepared."""
+        return self._shell
+
     def check(self, model: nn.Module) -> None:
         """Compare classes, positions and preprocessing with a model's.
 

@@ -199,8 +199,11 @@ class MDNFCOSHead(FCOSHead):
             device=bbox_preds[0].device)
         labels, targets = (
             torch.cat(x) for x in self.get_targets(points, batch_gt_instances))
-        positive = (labels >= 0) & (labels < self.num_classes)
-        num_pos = max(reduce_mean(positive.sum().float()), 1.0)
+        # Numbers, not a mask, which would make a GPU wait at each use.
+        positive = ((labels >= 0) &
+                    (labels < self.num_classes)).nonzero().squeeze(1)
+        num_pos = reduce_mean(labels.new_full(
+            (), len(positive), dtype=torch.float32)).clamp(min=1.0)
         logits = self.cls_output.mixture(_rows(cls_scores)).logit
         # rows of all targets: level by level, each with all images
         points = torch.cat([p.repeat(len(batch_gt_instances), 1)
@@ -222,14 +225,14 @@ class MDNFCOSHead(FCOSHead):
             centerness (Tensor): Its logit [n].
             targets (Tensor): Distances [n, 4] to the sides of the labels.
             points (Tensor): [n, 2].
-            num_pos (float): n, or its mean over processes, at least 1.
+            num_pos (Tensor): n, or its mean over processes, at least 1.
 
         Returns:
             dict[str, Tensor]: ``loss_bbox``, ``loss_centerness`` and, with
             ``box_components``, ``loss_nll``.
         """
         weight = self.centerness_target(targets)
-        total = max(reduce_mean(weight.sum().detach()), 1e-6)
+        total = reduce_mean(weight.sum().detach()).clamp(min=1e-6)
         losses = dict(
             loss_bbox=self.loss_bbox(
                 self.bbox_coder.decode(points, self.distances(boxes)),
@@ -333,8 +336,9 @@ class MDNFCOSHead(FCOSHead):
             results.labels)
         if boxes is not None:
             std = self.distance_std(boxes, raw) * units
-            factor = img_meta['scale_factor'] if rescale else (1.0, 1.0)
-            fields['box_std'] = std / std.new_tensor(factor).repeat(2)
+            if rescale:
+                std = std / std.new_tensor(img_meta['scale_factor']).repeat(2)
+            fields['box_std'] = std
         for name, value in fields.items():
             results.set_field(value, name)
         return results

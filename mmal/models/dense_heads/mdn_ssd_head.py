@@ -135,7 +135,9 @@ class MDNSSDHead(SSDHead):
             batch_img_metas,
             batch_gt_instances_ignore=batch_gt_instances_ignore)
         labels, weights = torch.cat(labels, 1), torch.cat(weights, 1)
-        positive = (labels < self.num_classes) & (weights > 0)
+        # Numbers, not a mask, which would make a GPU wait at each use.
+        positive = ((labels < self.num_classes) &
+                    (weights > 0)).nonzero(as_tuple=True)
         classes = flatten_levels(cls_scores, self.cls_output.channels)
         boxes = flatten_levels(bbox_preds, self.box_output.channels)[positive]
         targets = torch.cat(targets, 1)[positive]
@@ -171,10 +173,11 @@ class MDNSSDHead(SSDHead):
             noise = torch.randn(shape, device=classes.device)
         positive = (labels < self.num_classes) & (weights > 0)
         if factor is not None:
-            weights = weights.masked_scatter(
-                positive, factor.to(weights) * weights[positive])
-        chosen = positive | self._hard_negatives(classes, labels, weights,
-                                                 noise)
+            ones = torch.ones_like(weights)
+            weights = weights * ones.masked_scatter(
+                positive, factor.to(weights))
+        chosen = (positive | self._hard_negatives(
+            classes, labels, weights, noise)).nonzero(as_tuple=True)
         return self.loss_cls(
             outputs.mixture(classes[chosen]),
             labels[chosen],

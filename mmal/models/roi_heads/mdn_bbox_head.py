@@ -135,7 +135,9 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
             None if self.cls_output.components else cls_score,
             None if self.box_output.components else bbox_pred, rois, labels,
             label_weights, bbox_targets, bbox_weights, reduction_override)
-        positive = (labels >= 0) & (labels < self.num_classes)
+        # Numbers, not a mask, which would make a GPU wait at each use.
+        positive = ((labels >= 0) &
+                    (labels < self.num_classes)).nonzero().squeeze(1)
         boxes = self._box_mixture(bbox_pred, positive, labels[positive])
         # eq. 9's factor of each proposal, 1 for negatives
         factor = torch.ones_like(labels, dtype=torch.float32)
@@ -145,7 +147,7 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
                 self.cls_output.mixture(cls_score[positive], variance=False),
                 labels[positive], self.weighting['alpha'],
                 self.weighting['detach'])
-            factor = factor.to(own).masked_scatter(positive, own)
+            factor = factor.to(own).index_put((positive, ), own)
         if self.cls_output.components:
             classes = self.cls_output.mixture(cls_score)
             losses['loss_cls'] = self.loss_cls(

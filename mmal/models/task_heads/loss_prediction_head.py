@@ -75,6 +75,10 @@ class LossPredictionHead(BaseModule):
         # a buffer: a training that is resumed goes on counting
         self.register_buffer('iterations', torch.zeros((), dtype=torch.long))
 
+    # One number of each image, which is the score: rounded, it would be that
+    # of many images.
+    full_precision = True
+
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Predict losses.
 

@@ -37,7 +37,9 @@ def delta_box_std(coder: DeltaXYWHBBoxCoder, priors: Tensor, deltas: Tensor,
     """
     priors, deltas, variances = map(at_least_float32,
                                     (priors, deltas, variances))
-    means, stds = deltas.new_tensor(coder.means), deltas.new_tensor(coder.stds)
+    means, stds = torch.tensor(
+        (coder.means, coder.stds), dtype=deltas.dtype).to(
+            deltas.device, non_blocking=True)
     size = priors[:, 2:] - priors[:, :2]
     ratio = (deltas[:, 2:] * stds[2:] + means[2:]).clamp(
         -_MAX_LOG_RATIO, _MAX_LOG_RATIO)

@@ -102,4 +102,6 @@ def map_outputs(fn, outputs: Any) -> Any:
         return fn(outputs)
     if isinstance(outputs, (list, tuple)):
         return type(outputs)(map_outputs(fn, o) for o in outputs)
+    if isinstance(outputs, dict):
+        return {name: map_outputs(fn, o) for name, o in outputs.items()}
     return outputs

@@ -82,13 +82,16 @@ def position_norms(model: nn.Module,
     squares = [torch.zeros(())] * len(anchors)
     for call in recorder.calls:
         level, grad = level_of[id(call.output)], by_output[id(call.output)]
-        if class_index is not None:
-            classes = channel_classes(head, call.name, grad.size(1))
-            of_class = (classes == class_index).to(grad)
-            grad = grad * of_class[:, None, None]
         # A position's gradient by a channel is what the layer sees there times
         # one number, so its norm needs no gradient to be formed.
-        rows = grad.square().unflatten(1, (anchors[level], -1)).sum(2)
+        rows = grad.square()
+        if class_index is None:
+            rows = rows.unflatten(1, (anchors[level], -1)).sum(2)
+        else:
+            rows = class_rows(head, call.name, rows)
+            if rows is None:
+                continue
+            rows = rows[:, class_index]
         rows = rows * patch_squares(call.module,
                                     call.args[0].to(grad.dtype))
         squares[level] = rows.permute(0, 2, 3, 1).flatten(1) + \
@@ -128,25 +131,31 @@ def output_layers(model: nn.Module, features: Sequence[Tensor]) -> list[str]:
     return sorted({made[i] for i in needed})
 
 
-def channel_classes(head: nn.Module, layer: str, channels: int) -> Tensor:
-    """Which class each raw output channel is of.
+def class_rows(head: nn.Module, layer: str, rows: Tensor) -> Optional[Tensor]:
+    """The raw output channels of a layer, sorted by the class they are of.
+
+    A view: masks by class would make a GPU wait once for each of them.
 
     Args:
         head (nn.Module): A head that :func:`class_probabilities` knows, with
             no method of its own for them.
         layer (str): The name of an output layer in it.
-        channels (int): How many channels this layer has.
+        rows (Tensor): [B, C_out, ...], something of each of its channels.
 
     Returns:
-        Tensor: int64 [channels]; negative, or from ``num_classes`` on, for
-        objectness, boxes and background.
+        Tensor | None: [B, num_classes, A, ...], A anchors; without the
+        channels of objectness, boxes and background. None if there are no
+        others.
     """
-    index = torch.arange(channels)
-    if isinstance(head, YOLOV3Head):
-        return index % head.num_attrib - 5
     if layer.startswith(_OBJECTNESS):
-        return torch.full_like(index, -1)
-    return index % head.cls_out_channels
+        return None
+    if isinstance(head, YOLOV3Head):
+        # of each anchor the box, the objectness and then the classes
+        first, width = 5, head.num_attrib
+    else:
+        first, width = 0, head.cls_out_channels
+    of_anchors = rows.unflatten(1, (-1, width)).transpose(1, 2)
+    return of_anchors[:, first:first + head.num_classes]
 
 
 def _raw_gradients(model: nn.Module, outputs: Outputs,

@@ -18,8 +18,8 @@ from mmal.scoring.detector import dummy_batch
 from mmal.scoring.options import check_choice
 from mmal.uncertainty import binary_self_loss, categorical_self_loss
 from .class_layer_gradients import (
-    channel_classes,
     class_layer_gradients,
+    class_rows,
     output_layers,
     position_norms,
 )
@@ -91,15 +91,10 @@ class GradScorer(BaseScorer):
         head = model.bbox_head
         if _has_rows(head):
             # The same of the rows of each class alone, of all output layers.
-            classes = [channel_classes(head, name, g.size(1)).to(g.device)
-                       for name, g in grads.items()]
-            of_classes = [
-                _joined(g[:, of_rows == c]
-                        for g, of_rows in zip(grads.values(), classes))
-                for c in range(head.num_classes)
-            ]
-            columns['class_scores'] = torch.stack(
-                [measure(g, dim=-1) for g in of_classes], -1).double()
+            rows = [class_rows(head, name, g) for name, g in grads.items()]
+            of_classes = torch.cat(
+                [r.flatten(2) for r in rows if r is not None], 2)
+            columns['class_scores'] = measure(of_classes, dim=-1).double()
         return columns
 
     @torch.no_grad()

@@ -2,14 +2,15 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from mmcv.transforms import BaseTransform
 from torch import nn
 
 from mmal.models.committees.preprocessing import statistics
+from mmal.random_tensors import TensorStreams
 from mmal.randomness import Key, seeded_uniform
 from mmal.registry import TRANSFORMS
 from mmal.scoring.batch import Batch
@@ -95,16 +96,19 @@ def noisy_batch(batch: Batch, model: nn.Module, std: float,
     """
     mean, scale = statistics(model.data_preprocessor, batch.inputs)
     inputs = batch.inputs.clone()
-    draws = seeded_uniform(batch.ids, *key, 'noise')
-    for image, sample, draw in zip(inputs, batch.samples, draws):
-        height, width = sample.img_shape[:2]
-        inside = image[:, :height, :width]
+    by_shape = defaultdict(list)
+    for row, sample in enumerate(batch.samples):
+        by_shape[tuple(sample.img_shape[:2])].append(row)
+    # Of one shape as a rule: a batch has images of one size.
+    for (height, width), rows in by_shape.items():
+        streams = TensorStreams([batch.ids[n] for n in rows], *key, 'noise')
+        every = len(rows) == len(inputs)
+        inside = (inputs if every else inputs[rows])[:, :, :height, :width]
         pixels = inside * scale + mean
-        # Drawn on the CPU, as other devices draw other numbers.
-        generator = torch.Generator().manual_seed(int(draw * 2**_BITS))
-        noise = torch.randn(pixels.shape, generator=generator).to(pixels)
-        noisy = pixels + std * noise
+        noisy = pixels + std * streams.normal(pixels.shape[1:], inputs.device)
         # The difference is added: undoing and redoing the normalisation would
         # round every pixel.
         inside += (noisy.clamp(0, 255) - pixels) / scale
+        if not every:
+            inputs[rows, :, :height, :width] = inside
     return Batch(batch.ids, inputs, batch.samples)

@@ -43,7 +43,8 @@ def embed_split(
     wanted = data.ids(split) if ids is None else ids
     left = [i for i in wanted if i not in known]
     with file.shard() as shard:
-        with evaluation_mode(model), data.embedder.attach(model) as extractor:
+        with evaluation_mode(model, data.precision), \
+                data.embedder.attach(model) as extractor:
             for batch in data.batches(split, model, left, desc='embedding'):
                 extractor.set_batch(batch)
                 shard.append(batch.ids, extractor.embedding())

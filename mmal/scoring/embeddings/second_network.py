@@ -13,6 +13,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from mmal.models.committees.preprocessing import renormalise, statistics
+from mmal.models.utils.evaluation_mode import full_precision
 from mmal.models.utils.random_state import preserve_rng_state
 from mmal.registry import TASK_UTILS
 from mmal.scoring.batch import Batch
@@ -185,4 +186,6 @@ class NetworkExtractor(Extractor):
         """float32 [B, D] of the batch that was set."""
         images = renormalise(self._batch.inputs, self._batch.samples,
                              self._source, self._target)
-        return pooled(self._network(images))
+        # kept for other runs, whatever precision they score in
+        with full_precision():
+            return pooled(self._network(images))

@@ -95,7 +95,8 @@ def box_curvature(model: nn.Module, step: float) -> Iterator[None]:
 
 def _delta_steps(step: float, stds: Sequence[float],
                  target: Tensor) -> Tensor:
-    return (step / target.new_tensor(stds)).expand_as(target)
+    steps = step / torch.tensor(stds, dtype=target.dtype)
+    return steps.to(target.device, non_blocking=True).expand_as(target)
 
 
 def _centre_steps(step: float, target: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import nn
 
 from mmal.models.committees import DropoutCommittee
 from mmal.models.committees.dropout import DropoutMasks
-from mmal.randomness import seeded_uniform
+from mmal.random_tensors import TensorStreams
 from mmal.recorder import is_hooked
 from mmal.registry import TASK_UTILS
 from mmal.scoring.batch import Batch
@@ -115,7 +115,7 @@ def test_a_detector_of_another_way_is_run_as_a_whole():
 
 
 def masks(number, ids):
-    return DropoutMasks(seeded_uniform(ids, 0, 0, 'dropout', number))
+    return DropoutMasks(TensorStreams(ids, 0, 0, 'dropout', number))
 
 
 def test_the_mean_over_passes_is_the_input():

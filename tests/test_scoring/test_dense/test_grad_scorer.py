@@ -7,6 +7,7 @@ from helpers.dense_heads import by_hand, detector, features
 from helpers.pools import pool, score_in_two_processes
 from helpers.tiny import tiny_fcos
 from helpers.tiny_ssd import tiny_mdn_ssd
+from helpers.waits import Waits
 from test_entropy_scorer import Data, Members
 from torch import nn
 
@@ -141,6 +142,18 @@ def test_maps_have_the_gradient_of_each_position(mmdet_scope, name, c):
         truth = flat(grads) if c is None else rows_of(name, grads, c)
         assert found[position].item() == pytest.approx(
             np.linalg.norm(truth), rel=1e-3, abs=1e-6)
+
+
+@HEADS
+def test_a_gpu_is_not_waited_for(mmdet_scope, name):
+    model, inputs = detector(name), features(3)
+    scorer, batch = GradScorer(), Batch([0, 1, 2], inputs)
+    scorer.prepare(model, Data(None))
+    scorer.process(model, batch)  # finds the layers of the model, once
+    with Waits() as waits:
+        scorer.process(model, batch)
+        scorer.map_values(model, batch, 1)
+    assert waits.names == []
 
 
 def test_mixtures(mmdet_scope):

@@ -8,7 +8,7 @@ from helpers.tiny_faster_rcnn import tiny_faster_rcnn
 from helpers.tiny_ssd import tiny_ssd
 from torch import nn
 
-from mmal.randomness import seeded_uniform
+from mmal.random_tensors import TensorStreams
 from mmal.registry import TASK_UTILS
 from mmal.scoring import LocalizationStabilityScorer, score_pool
 from mmal.scoring.batch import Batch
@@ -32,10 +32,8 @@ def noisy_by_hand(batch, model, std, *key):
     mean, scale = (x.numpy().reshape(3, 1, 1) for x in (
         model.data_preprocessor.mean, model.data_preprocessor.std))
     height, width = batch.samples[0].img_shape
-    draw = seeded_uniform(batch.ids, *key, 'noise')[0]
-    noise = torch.randn(
-        3, height, width,
-        generator=torch.Generator().manual_seed(int(draw * 2**53))).numpy()
+    noise = TensorStreams(batch.ids, *key, 'noise').normal(
+        (3, height, width))[0].numpy()
     inputs = batch.inputs.numpy().copy()
     pixels = inputs[0, :, :height, :width] * scale + mean
     noisy = np.clip(pixels + std * noise, 0, 255)

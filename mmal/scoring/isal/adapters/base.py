@@ -74,5 +74,5 @@ class PseudoLabelAdapter:
         labels = pseudo_labels(
             self.predictions(outputs, samples), rule.score_thr)
         losses = self.pseudo_label_losses(outputs, samples, labels)
-        count = [len(label) for label in labels]
-        return losses, torch.tensor(count, device=losses.device)
+        count = torch.tensor([len(label) for label in labels])
+        return losses, count.to(losses.device, non_blocking=True)
