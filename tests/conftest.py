@@ -80,8 +80,9 @@ def mmdet_scope():
 
 
 def pytest_runtest_setup(item):
-    """Skip what is marked 'cuda' where there is no GPU."""
-    if item.get_closest_marker('cuda') and not torch.cuda.is_available():
+    """Skip what is marked 'cuda', or asks for a GPU, where there is none."""
+    wants = item.get_closest_marker('cuda') or 'device' in item.fixturenames
+    if wants and not torch.cuda.is_available():
         pytest.skip(WHY_NO_GPU
                     or 'no GPU: bash tools/run_tests.sh --pretend-gpu')
 
@@ -90,7 +91,7 @@ def pytest_runtest_setup(item):
 def device(monkeypatch):
     """The GPU, a real or a pretended one, which rounds as the CPU does.
 
-    A test that asks for it is marked 'cuda'.
+    A test that asks for it should be marked 'cuda', to be chosen by that.
     """
     monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
     return torch.device('cuda')

@@ -31,7 +31,7 @@ def _bayesian(build, **head):
     generator = torch.Generator().manual_seed(0)
     for module in model.bbox_head.branch.modules():
         if isinstance(module, torch.nn.Conv2d):
-            module.weight.data.normal_(generator=generator)
+            module.weight.data.normal_(std=.3, generator=generator)
             module.bias.data.zero_()
     return model
 
@@ -71,7 +71,11 @@ ISAL_DETECTORS = dict(
     faster_rcnn=tiny_faster_rcnn,
     mdn_faster_rcnn=tiny_mdn_faster_rcnn)
 DETECTORS = dict(
-    ISAL_DETECTORS, fcos=tiny_fcos,
+    ISAL_DETECTORS,
+    fcos=tiny_fcos,
+    retina_anchor_loss=partial(
+        tiny_one_stage, 'retina',
+        loss_cls=dict(type='mmal.AnchorLoss', use_sigmoid=True)),
     learning_loss_fcos=partial(
         _plain_fcos, type='mmal.LearningLossDetector', loss_head=dict()))
 # In training mode they draw masks.

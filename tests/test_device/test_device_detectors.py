@@ -1,10 +1,15 @@
-"""Every detector that the docs call supported: predicted and trained."""
+"""Every detector that the docs call supported, and classifiers: predicted and
+trained."""
 import re
 
 import pytest
 import torch
 from helpers.detectors import DETECTORS
+from helpers.tiny import build_detector
+from helpers.tiny_classifier import tiny_classifier_config
 from mmdet.models.detectors import DetectionTransformer
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 
 pytestmark = pytest.mark.cuda
 
@@ -23,8 +28,8 @@ def same_noise(device, monkeypatch):
     """Losses with mixtures draw noise: here the same on every device."""
     randn = torch.randn
 
-    def draw(shape, device=None):
-        return randn(shape, generator=noise).to(device)
+    def draw(*shape, device=None):
+        return randn(*shape, generator=noise).to(device)
 
     noise = torch.Generator()
     monkeypatch.setattr(torch, 'randn', draw)
@@ -117,3 +122,32 @@ def test_mixed_precision(device, detector, labelled, same_noise, name, dtype):
     moved = [(p - q).abs().max().item()
              for p, q in zip(model.parameters(), before)]
     assert max(moved) > 0 and all(map(torch.isfinite, torch.tensor(moved)))
+
+
+CLASSIFIERS = dict(
+    linear=tiny_classifier_config(),
+    bayes=tiny_classifier_config(
+        type='mmal.BayesClsHead',
+        loss_cls=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True)),
+    learning_loss=dict(
+        tiny_classifier_config(), type='mmal.LearningLossClassifier',
+        loss_head=dict(in_channels=[4, 8, 16])))
+
+
+@pytest.mark.parametrize('name', CLASSIFIERS)
+def test_classifiers(device, close, same_noise, mmdet_scope, name):
+    images = torch.randn(4, 3, 16, 16)
+    results = []
+    for where in (device, 'cpu'):
+        model = build_detector(CLASSIFIERS[name]).to(where)
+        samples = [DetDataSample(gt_instances=InstanceData(
+            labels=torch.tensor([i % 3], device=where))) for i in range(4)]
+        same_noise.manual_seed(0)
+        losses = model.loss(images.to(where), samples)
+        model.parse_losses(losses)[0].backward()
+        model.eval()
+        with torch.no_grad():
+            found = model.predict(images.to(where), samples)
+        results.append([losses, [p.grad for p in model.parameters()],
+                        [dict(s.pred_instances.items()) for s in found]])
+    close(*results)
