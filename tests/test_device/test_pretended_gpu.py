@@ -172,3 +172,38 @@ def test_a_machine_without_a_compiler_says_so(tmp_path, monkeypatch):
     folder = torch.__path__[0]
     with pytest.raises(pretended_gpu.Unavailable, match='no-such-compiler'):
         start.build(folder)
+
+
+def test_what_does_not_compile_is_quoted(tmp_path, monkeypatch):
+    (tmp_path / 'compiler').write_text(
+        '#!/bin/sh\necho notes >&2\necho "x.h:1: fatal error: none" >&2\n'
+        'exit 1\n')
+    (tmp_path / 'compiler').chmod(0o755)
+    monkeypatch.setenv('CXX', str(tmp_path / 'compiler'))
+    monkeypatch.setenv('MMAL_PRETEND_CACHE', str(tmp_path))
+    with pytest.raises(pretended_gpu.Unavailable,
+                       match='compiled: x.h:1: fatal error: none$'):
+        start.build(torch.__path__[0])
+
+
+def test_nccl_takes_tensors_of_its_own_gpu_alone(tmp_path):
+    code = f'''import torch, torch.distributed as dist
+dist.init_process_group('nccl', rank=0, world_size=1,
+                        init_method='file://{tmp_path}/store')
+x = torch.arange(3., device='cuda')
+dist.all_reduce(x)
+both = [torch.zeros_like(x)]
+dist.all_gather(both, x)
+print(dist.get_backend(), both[0].device, both[0].tolist())
+for other in (x.cpu(), x.to('cuda:1'), torch.ones(4, device='cuda')[::2]):
+    try:
+        dist.all_reduce(other)
+    except (RuntimeError, ValueError) as e:
+        print(e)
+dist.destroy_process_group()'''
+    done = python(code, **pretended_gpu.environment(2, nccl=True))
+    assert done.stdout.splitlines() == [
+        'nccl cuda:0 [0.0, 1.0, 2.0]',
+        'No backend type associated with device type cpu',
+        'NCCL: a tensor on cuda:1 in the process of GPU 0',
+        'Tensors must be contiguous'], done.stderr

@@ -110,7 +110,8 @@ def start(number: int = 1, nccl: bool = False) -> None:
     spec.loader.exec_module(device)
     device.start(number)
     if not device.hooks_work():
-        raise RuntimeError('torch already has hooks for CUDA')
+        raise Unavailable(f'torch {torch.__version__} has hooks for CUDA '
+                          'already, or asks for others')
     replace_torch_cuda(torch, device)
     if nccl:
         replace_collectives(torch.distributed)
@@ -129,7 +130,7 @@ def build(torch_folder: str) -> str:
         str: Path of the library.
 
     Raises:
-        Unavailable: If this cannot be; with the compiler's last lines.
+        Unavailable: If this cannot be; with the compiler's first error.
     """
     version = runpy.run_path(osp.join(torch_folder, 'version.py'))
     if version['cuda'] or sys.platform != 'linux':
@@ -168,6 +169,7 @@ def build(torch_folder: str) -> str:
     except OSError as e:
         raise Unavailable(f'the pretended GPU cannot be compiled: {e}') from e
     except subprocess.CalledProcessError as e:
+        reasons = [x for x in e.stderr.splitlines() if 'error' in x]
         raise Unavailable('the pretended GPU cannot be compiled: '
-                          f'{e.stderr[-400:]}') from e
+                          f'{(reasons or [e.stderr])[0]}') from e
     return path
