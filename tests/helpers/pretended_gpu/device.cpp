@@ -39,6 +39,7 @@ constexpr DeviceIndex kMaxDevices = 8;
 DeviceIndex device_count = 1;
 thread_local DeviceIndex this_device = 0;
 
+// Bytes of each device, for torch.cuda.memory_allocated.
 std::atomic<int64_t> used[kMaxDevices], peak[kMaxDevices];
 
 void account(DeviceIndex device, int64_t bytes) {
@@ -166,6 +167,7 @@ const at::Generator& default_generator(DeviceIndex index) {
   return all->at(index < 0 ? this_device : index);
 }
 
+// torch asks of any pointer whether it is pinned.
 std::mutex pinned_mutex;
 std::unordered_map<void*, size_t> pinned;
 void unpin(void* p) {
@@ -189,6 +191,8 @@ struct PinnedAllocator final : c10::Allocator {
 };
 PinnedAllocator pinned_allocator;
 
+// What torch asks of CUDA where it would otherwise say that it was not built
+// with it.
 struct PretendHooks final : at::CUDAHooksInterface {
   void init() const override {}
   const at::Generator& getDefaultGenerator(DeviceIndex i) const override {
@@ -242,6 +246,7 @@ bool on_device(const Tensor& t) {
   return t.defined() && t.device().type() == DeviceType::CUDA;
 }
 
+// The same memory as a tensor of the CPU; keeps it alive.
 Tensor cpu_alias(const Tensor& t) {
   c10::Storage source = t.storage();
   c10::DataPtr pointer(
@@ -259,6 +264,7 @@ Tensor cpu_alias(const Tensor& t) {
   return result;
 }
 
+// Memory that a kernel of the CPU has made, as the device's: counted as such.
 c10::Storage device_storage(const c10::Storage& cpu, DeviceIndex device) {
   auto* block = new Block;
   block->kept = cpu;
@@ -293,6 +299,7 @@ void observe(const char* kind, const std::string& op, int64_t bytes) {
   }
 }
 
+// Operators whose output has a size that the host must learn.
 const std::unordered_set<std::string> kWaits = {
     "aten::nonzero", "aten::nonzero.out", "aten::masked_select",
     "aten::masked_select.out", "aten::_unique2", "aten::unique_dim",
@@ -307,6 +314,7 @@ const std::unordered_set<std::string> kBlas = {
     "aten::addmm.out", "aten::baddbmm", "aten::baddbmm.out", "aten::mv",
     "aten::addmv.out"};
 
+// Whether an operator takes a CPU's tensor of no dimension as a number.
 bool scalar_allowed(const c10::OperatorHandle& op) {
   static const std::unordered_set<std::string> more = {
       "aten::where", "aten::masked_fill_", "aten::masked_fill",
@@ -349,6 +357,7 @@ void check(const c10::OperatorHandle& op, Device device, const Tensor& t,
   refuse(op, device, t.device(), argument);
 }
 
+// Any operator: see the top of this file.
 void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto& schema = op.schema();
   const size_t count = schema.arguments().size();
@@ -496,6 +505,7 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   }
 }
 
+// Without kernels for these there would be no tensor, no view and no copy.
 Tensor empty_memory_format(at::IntArrayRef size,
                            std::optional<at::ScalarType> dtype,
                            std::optional<at::Layout>,
