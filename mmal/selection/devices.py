@@ -10,24 +10,28 @@ from torch import Tensor
 
 from .distances import block_rows
 
-# What rows leave free of a GPU's memory for all that is computed from them.
+# What rows leave free of a GPU's memory, and numbers of those rows that it is
+# given at a time: a few copies of these fit into what is free.
 _RESERVED_BYTES = 3 * 2**29
+_AT_ONCE = 2**25
 
 
 def check_device(owner: str, name: str) -> None:
     """Raise a ValueError unless :func:`device_of` can find the device."""
     try:
         device = device_of(name)
-        known = device.type in ('cpu', 'cuda')
     except (RuntimeError, TypeError):  # what torch raises of odd names
-        known = False
-    if not known:
+        device = None
+    # a number would be a GPU too
+    if not isinstance(name, str) or device is None or \
+            device.type not in ('cpu', 'cuda'):
         raise ValueError(f"{owner}: device is {name!r}: choose 'cpu', 'auto', "
                          "'cuda' or one GPU, as 'cuda:0'.")
     number = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == 'cuda' and (device.index or 0) >= number:
         raise ValueError(f'{owner}: device is {name!r}, but torch sees '
-                         f"{number} GPUs here: choose 'auto' or 'cpu'.")
+                         f'{number} GPU{"s" * (number != 1)} here: choose '
+                         "'auto' or 'cpu'.")
 
 
 def device_of(name: str) -> torch.device:
@@ -66,8 +70,9 @@ class RowsOnDevice:
 
     def __iter__(self) -> Iterator[tuple[int, Tensor]]:
         """Numbers of first rows, and rows from there on."""
-        if len(self._kept):
-            yield 0, self._kept
+        step = max(1, _AT_ONCE // max(1, self._kept.shape[1]))
+        for start in range(0, len(self._kept), step):
+            yield start, self._kept[start:start + step]
         yield from self._made(len(self._kept), self._number)
 
     def _made(self, start: int, stop: int) -> Iterator[tuple[int, Tensor]]:

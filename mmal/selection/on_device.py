@@ -21,7 +21,7 @@ from .greedy_d2_sampling import LIMBS, first_largest, limb_unit
 from .lazy_greedy import Centres, largest, weighted
 
 # Of products with centres at a time.
-_PRODUCTS = 2**26
+_PRODUCTS = 2**24
 
 
 class NearestOnDevice:
@@ -153,9 +153,9 @@ class KCenterOnDevice:
         if self._weights is not None:
             values = values * self._weights
         values = values.masked_fill(~self._left, -np.inf)
-        position = values.argmax()  # the first one of equals
+        # argmax takes the first one of equals; one wait for both numbers
         self._value, position = torch.stack(
-            [values[position], position.double()]).tolist()
+            [values.amax(), values.argmax().double()]).tolist()
         return [int(position)] if self._value > -np.inf else []
 
     def value(self, position: int) -> float:
