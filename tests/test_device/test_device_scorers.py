@@ -1,5 +1,6 @@
 """Every scorer and committee, and embeddings: scores, order and memory."""
 import gc
+import time
 
 import numpy as np
 import pytest
@@ -63,10 +64,15 @@ def compare(close, gpu, cpu):
 
 
 def memory_after(times, scorer, model, batch):
+    """The least of some readings: autograd's thread may let go a bit later."""
     for _ in range(times):
         scorer.process(model, batch)
-    gc.collect()
-    return torch.cuda.memory_allocated()
+    readings = []
+    for _ in range(5):
+        gc.collect()
+        time.sleep(.02)
+        readings.append(torch.cuda.memory_allocated())
+    return min(readings)
 
 
 @pytest.mark.parametrize('name, model_name', [
@@ -87,7 +93,7 @@ def test_scores(device, detector, data, close, name, model_name):
         batch = max(images.batches('unlabelled', model), key=len)
         with evaluation_mode(model):
             early = memory_after(2, scorer, model, batch)
-            assert memory_after(18, scorer, model, batch) == early
+            assert memory_after(18, scorer, model, batch) <= early
 
 
 @pytest.mark.parametrize('stream', [False, True])
