@@ -17,6 +17,7 @@ nothing but the order in which float32 is summed.
 """
 import argparse
 import copy
+import os.path as osp
 import time
 from contextlib import redirect_stdout
 from io import StringIO
@@ -69,8 +70,9 @@ def splits_of(this: FinishedRound, images: int) -> dict:
     """The unlabelled, labelled and validation images of a round."""
     cfg = this.run_config()
     pipeline = test_pipeline(cfg)
-    pool = dict(pool_dataset(cfg, Settings.from_config(cfg)),
-                pipeline=pipeline)
+    pool = pool_dataset(cfg, Settings.from_config(cfg))
+    # joined with data_root already
+    pool.update(ann_file=osp.abspath(pool['ann_file']), pipeline=pipeline)
     labelled = this.labelled().ids
     known = set(labelled)
     left = [i for i in load_coco(pool['ann_file']).ids if i not in known]

@@ -71,8 +71,9 @@ def forward_precision(models: Sequence[nn.Module],
     Args:
         models (sequence[nn.Module]): Detectors or classifiers, in eval mode.
             Copies that are made inside run alike.
-        precision (str): 'fp32'; 'tf32', which GPUs alone know: products of
-            10 bits in all of torch; or 'bf16', products of 8 bits.
+        precision (str): 'fp32', with 23 bits of mantissa; 'tf32', which
+            GPUs alone know, with 10 in all products of torch; or 'bf16',
+            with 7.
 
     Raises:
         ValueError: If it is none of these, or a detector has no such layers.
