@@ -131,9 +131,10 @@ class Together:
                              for r in range(self.world)))
 
     def solve(self, v, **options):
-        for self.step in range(3):
-            found = []
-            for self.rank in range(self.world):
+        for step in range(3):
+            self.step, found = step, []
+            for rank in range(self.world):
+                self.rank = rank
                 try:
                     found.append(BlockCholesky(0.01, **options).solve(
                         GaussNewton(self.all, self), v).x)

@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_influence_operators import (
     LAYERS,
-    classifier,
     dense,
     detector,
     detector_losses,
@@ -26,9 +25,24 @@ CASES = {
         detector(), images(), LAYERS, detector_losses),
     'few positives': lambda: record(
         detector(), images(), LAYERS, few_positives),
-    'softmax': lambda: (lambda model, x, losses_from: record(
-        model, x, '*', losses_from))(*classifier(5, 4, 3)),
+    'softmax': lambda: record(*softmax()),
 }
+
+
+def softmax():
+    """Two groups of three classes at each of nine positions."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 6, 1)).double().eval()
+    x, targets = torch.randn(2, 2, 3, 3).double(), torch.randint(
+        3, (2, 3, 3, 2))
+
+    def losses_from(out):
+        logits = out.unflatten(1, (2, 3)).permute(0, 3, 4, 1, 2)
+        return nn.functional.cross_entropy(
+            logits.flatten(0, 3), targets.flatten(),
+            reduction='none').view(2, -1).sum(1)
+
+    return model, x, '*', losses_from
 
 
 @pytest.mark.parametrize('case', CASES)

@@ -228,8 +228,8 @@ class GaussNewton(BatchedOperator):
 
         Layers that no loss curves are left out: their part is zero.
         """
-        return form_blocks(self.once or AloneOnce(self.batches), like, limit,
-                           progress)
+        once = AloneOnce(self.batches) if self.once is None else self.once
+        return form_blocks(once, like, limit, progress)
 
 
 class _Term:
