@@ -30,6 +30,12 @@ sparse: SparseModeling (``--distance euclidean`` too); it has no rival.
 
 A large run alone: time, and the largest memory the process ever had. The
 embeddings are a memory-mapped file, made if it does not exist.
+
+    python benchmarks/selection.py --device cuda --selector k-means++ \\
+        --trials 7
+
+On a GPU, beside the same selector on the CPU: the ratio of their times, and
+whether they choose the same images, which they should.
 """
 from __future__ import annotations
 
@@ -135,7 +141,7 @@ def scores_of(args):
 
 def core_set(embeddings, args):
     number = args.n_labelled
-    return CoreSet(distance=args.distance).select(
+    return CoreSet(distance=args.distance, device=args.device).select(
         scores_of(args), args.n_select, embeddings[number:],
         embeddings[:number])
 
@@ -164,7 +170,7 @@ def core_set_rival(embeddings, args):
 
 def k_means(embeddings, args):
     selector = KMeansPlusPlus(distance=args.distance, seed=args.seed,
-                              trials=args.trials)
+                              trials=args.trials, device=args.device)
     return selector.select(
         scores_of(args), args.n_select, embeddings[args.n_labelled:])
 
@@ -179,7 +185,7 @@ def k_means_rival(embeddings, args):
 
 
 def sparse(embeddings, args):
-    return SparseModeling(args.distance).select(
+    return SparseModeling(args.distance, device=args.device).select(
         scores_of(args), args.n_select, embeddings[args.n_labelled:])
 
 
@@ -276,6 +282,9 @@ def parse_args():
                         help='of k-means++; default: 2 + int(log n)')
     parser.add_argument('--seeds', type=int, default=1,
                         help='of k-means++, from --seed on')
+    parser.add_argument('--device', default='cpu',
+                        help="of mmal's selectors, as 'cuda'; the CPU is "
+                        'then the rival')
     args = parser.parse_args()
     if args.seeds > 1 and args.selector != 'k-means++':
         parser.error('--seeds is for --selector k-means++')
@@ -330,7 +339,8 @@ def main():
         else ''
     print(f'{args.kind}: {args.n_select:,} of {args.n_pool:,} images, '
           f'{args.n_labelled:,} labelled, d = {args.dim}, '
-          f'{embeddings.dtype}, {args.distance}{trials}, OMP_NUM_THREADS='
+          f'{embeddings.dtype}, {args.distance}{trials}, {args.device}, '
+          'OMP_NUM_THREADS='
           f'{os.environ.get("OMP_NUM_THREADS", "unset")}')
     if args.seeds > 1:
         return compare_seeds(embeddings, args)
@@ -339,6 +349,13 @@ def main():
     print(f'{"mmal " + name:25} {seconds:9.2f} s   peak memory '
           f'{peak_gib():.2f} GiB (before: {before:.2f}; now without mapped '
           f'files: {anonymous_gib():.2f})')
+    if args.device != 'cpu':
+        on_cpu = argparse.Namespace(**{**vars(args), 'device': 'cpu'})
+        theirs, other = timed(ours, embeddings, on_cpu)
+        print(f'{"on the CPU":25} {other:9.2f} s   {other / seconds:.1f} '
+              'times as long')
+        same_images(chosen, theirs, embeddings, args)
+        return
     for kind, (other, rival) in rivals.items():
         if kind in args.rivals and not args.no_rival:
             compare(other, rival, chosen, seconds, embeddings, args)

@@ -5,8 +5,7 @@ a weighted sum of the few pixels under its samples, so a bin of the output is
 a sum over the pairs of both axes. These bags of pixels are listed end to end
 for all boxes and summed by ``embedding_bag``, which never forms the products
 of pixels and channels. So there are as many operators, which are kernels on
-a GPU, for a thousand boxes as for one, and they wait once: for how long the
-lists are.
+a GPU, for a thousand boxes as for one, and one wait: for the boxes.
 """
 from typing import NamedTuple, Optional, Tuple
 
@@ -94,6 +93,9 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
     if pool_mode == _MAX:
         argmax_y.fill_(_NOWHERE)
         argmax_x.fill_(_NOWHERE)
+    # The only wait for a GPU. What belongs to a box is so little that the CPU
+    # computes it faster than many small kernels would start.
+    rois = rois.detach().cpu()
     bags = _bags(rois, maps, size, spatial_scale, sampling_ratio, aligned,
                  pool_mode)
     if bags is None:
@@ -159,6 +161,7 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor,
             gradient = torch.autograd.grad(pooled, total, grads)[0]
         grad_input += gradient.to(grad_input.dtype)
         return
+    rois = rois.detach().cpu()  # as in the forward pass
     bags = _bags(rois, grads.new_empty(()).expand(grad_input.shape), size,
                  spatial_scale, sampling_ratio, aligned, pool_mode)
     if bags is None:
@@ -218,23 +221,21 @@ def _bags(rois: Tensor, maps: Tensor, size: Tuple[int, int], scale: float,
     """The bags of all bins; None where they would take too much memory.
 
     Args:
+        rois (Tensor): (K, 5), on the CPU.
         maps (Tensor): (B, C, H, W), of which only type, device and shape
             are looked at.
 
     Raises:
         ValueError: see :func:`roi_align_forward`.
     """
-    # The only wait for a GPU. What belongs to a box is so little that the
-    # CPU computes it faster than the many small kernels would start.
-    boxes = rois.detach().cpu()
-    starts, lengths = _scaled(boxes, maps.dtype, scale, aligned)
+    starts, lengths = _scaled(rois, maps.dtype, scale, aligned)
     if not aligned:  # mmcv then makes every box at least 1 x 1
         lengths = lengths.clamp(min=1)
     x, y = (_axis(starts[:, axis], lengths[:, axis], size[1 - axis], ratio,
                   maps.size(3 - axis), mode) for axis in (0, 1))
 
     # (N, ): the entries of a bin are the pairs of so many rows and columns.
-    shape = (len(boxes), *size)
+    shape = (len(rois), *size)
     rows, columns, first_row, first_column = (
         t.expand(shape).flatten() for t in (
             y.counts[:, :, None], x.counts[:, None],
@@ -243,9 +244,9 @@ def _bags(rois: Tensor, maps: Tensor, size: Tuple[int, int], scale: float,
     listed = int(entries.sum())
     each = _ENTRY_BYTES + 4 * (mode == _MAX) * (maps.size(1) + 24)
     most = MOST_BYTES_ON_CPU if maps.device.type == 'cpu' else MOST_BYTES
-    if listed * each > most and len(boxes) > 1:
+    if listed * each > most and len(rois) > 1:
         return None
-    images = boxes[:, 0].long()[y.boxes]
+    images = rois[:, 0].long()[y.boxes]
     lines = (images * maps.size(2) + y.pixels) * maps.size(3)
     listed_rows = int(rows.sum())
     bins = torch.stack([rows, columns, first_row, first_column,

@@ -18,7 +18,7 @@ VOLATILE = (
     'active_learning.on_bad_image', 'active_learning.on_new_environment',
     'active_learning.data.source',
     'active_learning.score_dataloader', 'active_learning.scorer.cache_gib',
-    'active_learning.embedder.store',
+    'active_learning.embedder.store', 'active_learning.selector.device',
     'val_dataloader.num_workers', 'val_dataloader.persistent_workers',
     'test_dataloader', 'test_evaluator', 'test_cfg')
 

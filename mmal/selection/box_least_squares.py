@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 # A column whose part outside the span of the others is smaller than this
 # (squared, relative) is one of their combinations.
@@ -111,7 +112,8 @@ class BoxLeastSquares:
         # the largest may depend on the free ones, which the factor tells.
         inwards = np.where(self._x > 0, -gradient, gradient)
         inwards[self._free] = 0
-        gains = one_step_gains(inwards, self._norms)
+        gains = one_step_gains(torch.from_numpy(inwards),
+                               torch.from_numpy(self._norms)).numpy()
         for index in np.argsort(-gains, kind='stable'):
             if gains[index] <= self._least_gain:
                 return False
@@ -126,21 +128,19 @@ class BoxLeastSquares:
         return self._vectors[self._free] @ (self._gram @ vector)
 
 
-def one_step_gains(products: np.ndarray,
-                   square_norms: np.ndarray) -> np.ndarray:
+def one_step_gains(products: Tensor, square_norms: Tensor) -> Tensor:
     """How much ``||r||²`` falls if one column is subtracted from r with the
     best factor between 0 and 1.
 
     Args:
-        products (np.ndarray): float64 [N], ``d_j·r``.
-        square_norms (np.ndarray): float64 [N], ``||d_j||²``.
+        products (Tensor): float64 [N], ``d_j·r``.
+        square_norms (Tensor): float64 [N], ``||d_j||²``.
 
     Returns:
-        np.ndarray: float64 [N], >= 0; 0 for a column of zeros.
+        Tensor: float64 [N], >= 0; 0 for a column of zeros.
     """
-    factor = np.divide(products, square_norms, where=square_norms > 0,
-                       out=np.zeros(len(products)))
-    factor = np.clip(factor, 0, 1)
+    factor = (products / square_norms).masked_fill_(square_norms <= 0, 0)
+    factor.clamp_(0, 1)
     return factor * (2 * products - factor * square_norms)
 
 

@@ -6,8 +6,9 @@ from typing import Optional
 import numpy as np
 
 from mmal.registry import TASK_UTILS
-from .greedy_selector import BaseGreedySelector, GreedyRun
+from .greedy_selector import BaseGreedySelector, CandidateSet, GreedyRun
 from .lazy_greedy import LazyGreedyKCenter
+from .on_device import KCenterOnDevice
 
 
 @TASK_UTILS.register_module()
@@ -39,11 +40,15 @@ class CoreSet(BaseGreedySelector):
         distance (str): 'euclidean' or 'cosine'.
         seed (int): For start='random'.
         dtype (str): How a run stores embeddings, 'float32' or 'float16'.
+        device (str): Where distances are measured: 'cpu', 'cuda' or one GPU
+            ('cuda:0'), or 'auto', a GPU where all processes have one. The
+            images are the same.
 
     Raises:
-        ValueError: If ``start``, ``distance`` or ``dtype`` is unknown; when
-            asked for an order, also if a few embeddings are so long (1e10
-            times the others or more) that those are lost in rounding.
+        ValueError: If ``start``, ``distance``, ``dtype`` or ``device`` is
+            unknown, or there is no such GPU; when asked for an order, also
+            if a few embeddings are so long (1e10 times the others or more)
+            that those are lost in rounding.
 
     Examples:
         >>> import numpy as np
@@ -61,11 +66,15 @@ class CoreSet(BaseGreedySelector):
                  weighted: bool = False,
                  distance: str = 'euclidean',
                  seed: int = 0,
-                 dtype: str = 'float32') -> None:
-        super().__init__(start, weighted, distance, seed, dtype)
+                 dtype: str = 'float32',
+                 device: str = 'cpu') -> None:
+        super().__init__(start, weighted, distance, seed, dtype, device)
 
     def candidates(self, run: GreedyRun, rows: np.ndarray,
-                   weights: Optional[np.ndarray]) -> LazyGreedyKCenter:
+                   weights: Optional[np.ndarray]) -> CandidateSet:
         """See :meth:`BaseGreedySelector.candidates`."""
+        if run.device.type != 'cpu':
+            return KCenterOnDevice(run.embeddings, run.quantizer, rows,
+                                   run.centres, weights, run.device)
         return LazyGreedyKCenter(run.embeddings, run.quantizer, rows,
                                  run.centres, weights)

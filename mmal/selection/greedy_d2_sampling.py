@@ -23,7 +23,7 @@ _PIECE = 256
 _LANES = 8
 # Sums are compared in whole numbers of a few limbs of so many bits.
 _LIMB_BITS = 26
-_LIMBS = 4
+LIMBS = 4
 
 
 class _Reach(NamedTuple):
@@ -273,12 +273,8 @@ class GreedyD2Sampler:
             most *= self._weights[near]
         # Room for the rounding of these sums and of _settle's limbs.
         return np.array([
-            least.sum() * (1 - 1e-9) - len(near) * self._unit(_LIMBS),
-            most.sum() * (1 + 1e-9) + len(near) * self._unit(_LIMBS)])
-
-    def _unit(self, limb: int) -> float:
-        # A squared distance is below 2**54 cells, a weight at most 1.
-        return 2.0**(54 - limb * _LIMB_BITS)
+            least.sum() * (1 - 1e-9) - len(near) * limb_unit(LIMBS),
+            most.sum() * (1 + 1e-9) + len(near) * limb_unit(LIMBS)])
 
     def _settle(self, reaches: list[_Reach], cells: np.ndarray) -> int:
         """The first trial with the largest exact reduction.
@@ -289,7 +285,7 @@ class GreedyD2Sampler:
                                          for reach in reaches]))
         self._measure(near[self._low[near] < self._high[near]])
         norms = self._quantizer.square_norms(cells)
-        sums = np.zeros((len(cells), _LIMBS))
+        sums = np.zeros((len(cells), LIMBS))
         exact = np.empty((len(cells), len(near)))
         for start, quantized in self._quantized(near):
             squares = self._quantizer.square_norms(quantized)
@@ -304,15 +300,11 @@ class GreedyD2Sampler:
                 np.maximum(self._high[reach.positions] - squares, 0),
                 self._weights, reach.positions)
             # Whole numbers are summed without rounding, in any order.
-            for limb in range(_LIMBS):
-                digits = np.floor(left / self._unit(limb + 1))
+            for limb in range(LIMBS):
+                digits = np.floor(left / limb_unit(limb + 1))
                 total[limb] = digits.sum()
-                left = left - digits * self._unit(limb + 1)
-        sums = self._processes.gather(sums.ravel()).sum(0)
-        totals = [sum(int(s) << (_LIMB_BITS * (_LIMBS - 1 - limb))
-                      for limb, s in enumerate(row))
-                  for row in sums.reshape(-1, _LIMBS)]
-        return totals.index(max(totals))
+                left = left - digits * limb_unit(limb + 1)
+        return first_largest(sums, self._processes)
 
     def _measure(self, positions: np.ndarray) -> None:
         """Find the exact squared distances to the nearest centre."""
@@ -334,3 +326,25 @@ class GreedyD2Sampler:
         for start in range(0, len(positions), CHUNK):
             yield start, self._quantizer.quantize(
                 self._embeddings[self._rows[positions[start:start + CHUNK]]])
+
+
+def limb_unit(limb: int) -> float:
+    """What the last digit of a limb is worth, in squared cells; the limbs
+    count from 1."""
+    # A squared distance is below 2**54 cells, a weight at most 1.
+    return 2.0**(54 - limb * _LIMB_BITS)
+
+
+def first_largest(sums: np.ndarray, processes: Processes) -> int:
+    """Which number is the largest, the first of equals.
+
+    Args:
+        sums (np.ndarray): float64 [T, LIMBS], the share that this process has
+            in the sums of each limb; whole numbers.
+        processes (Processes): Those that have the other shares.
+    """
+    sums = processes.gather(sums.ravel()).sum(0)
+    totals = [sum(int(s) << (_LIMB_BITS * (LIMBS - 1 - limb))
+                  for limb, s in enumerate(row))
+              for row in sums.reshape(-1, LIMBS)]
+    return totals.index(max(totals))

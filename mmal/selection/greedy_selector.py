@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Optional, Protocol, Union
 
 import numpy as np
+import torch
 
 from mmal.dist import Processes, SingleProcess, raise_everywhere
 from mmal.randomness import seeded_uniform
 from mmal.scores import Scores, as_scores
 from mmal.types import ImageId
 from .base import BaseSelector, check_option, check_rows, check_weights
+from .devices import check_device, device_of
 from .distances import (
     DISTANCES,
     BaseDistance,
@@ -93,9 +95,12 @@ class BaseGreedySelector(BaseSelector):
         distance (str): 'euclidean' or 'cosine'.
         seed (int): Of whatever is random.
         dtype (str): How a run stores embeddings, 'float32' or 'float16'.
+        device (str): Where distances are measured: 'cpu', 'cuda' or one GPU
+            ('cuda:0'), or 'auto', a GPU where all processes have one.
 
     Raises:
-        ValueError: If ``start``, ``distance`` or ``dtype`` is unknown.
+        ValueError: If ``start``, ``distance``, ``dtype`` or ``device`` is
+            unknown, or there is no such GPU.
     """
 
     needs_embeddings = True
@@ -104,8 +109,9 @@ class BaseGreedySelector(BaseSelector):
     key = ''  # its random numbers are not those of another selector
 
     def __init__(self, start: str, weighted: bool, distance: str, seed: int,
-                 dtype: str) -> None:
+                 dtype: str, device: str = 'cpu') -> None:
         name = type(self).__name__
+        check_device(name, device)
         check_option(name, 'start', start, _STARTS)
         check_option(name, 'distance', distance, tuple(DISTANCES))
         check_option(name, 'dtype', dtype, ('float32', 'float16'))
@@ -113,6 +119,7 @@ class BaseGreedySelector(BaseSelector):
         self.weighted = weighted
         self.distance: BaseDistance = DISTANCES[distance]()
         self.seed = seed
+        self.device = device
         self.embeddings_dtype = dtype
         self.needs_labelled = start == 'labelled'
         self.needs_weights = weighted
@@ -123,8 +130,8 @@ class BaseGreedySelector(BaseSelector):
         """Images to choose from.
 
         Args:
-            run (GreedyRun): Its ``embeddings``, ``quantizer``, ``centres``
-                and ``scores``; more centres come.
+            run (GreedyRun): Its ``embeddings``, ``quantizer``, ``centres``,
+                ``scores`` and ``device``; more centres come.
             rows (np.ndarray): int64 [P], rows of the candidates, in the order
                 of their tiebreaks.
             weights (np.ndarray, optional): float64 [P], finite and >= 0.
@@ -234,6 +241,10 @@ class GreedyRun(Iterator[ImageId]):
             processes.gather([self._has_score.sum()]).sum())
         self._largest = float(
             processes.gather([scores.values.max(initial=0)]).max())
+        # How processes settle a choice depends on where they measure.
+        device = device_of(selector.device)
+        on_cpu = processes.gather([device.type == 'cpu']).any()
+        self.device = torch.device('cpu') if on_cpu else device
         self._remaining = sum(map(len, self.ids))
         self._choices: Optional[Iterator[ImageId]] = None
         if self._remaining:

@@ -10,6 +10,7 @@ from mmal.registry import TASK_UTILS
 from .d2_sampling import D2Sampler
 from .greedy_d2_sampling import GreedyD2Sampler
 from .greedy_selector import BaseGreedySelector, CandidateSet, GreedyRun
+from .on_device import D2SamplerOnDevice
 
 
 @TASK_UTILS.register_module()
@@ -51,10 +52,14 @@ class KMeansPlusPlus(BaseGreedySelector):
         trials (int): Images drawn for each choice. scikit-learn draws ``2 +
             int(log n)`` for n choices, which no selector knows before: 7 for
             149 to 403.
+        device (str): Where distances are measured: 'cpu', 'cuda' or one GPU
+            ('cuda:0'), or 'auto', a GPU where all processes have one. The
+            images are the same.
 
     Raises:
-        ValueError: If ``start``, ``distance`` or ``dtype`` is unknown, or
-            ``trials`` no whole number of at least 1.
+        ValueError: If ``start``, ``distance``, ``dtype`` or ``device`` is
+            unknown, there is no such GPU, or ``trials`` is no whole number
+            of at least 1.
 
     Examples:
         >>> import numpy as np
@@ -73,8 +78,9 @@ class KMeansPlusPlus(BaseGreedySelector):
                  distance: str = 'euclidean',
                  seed: int = 0,
                  dtype: str = 'float32',
-                 trials: int = 1) -> None:
-        super().__init__(start, weighted, distance, seed, dtype)
+                 trials: int = 1,
+                 device: str = 'cpu') -> None:
+        super().__init__(start, weighted, distance, seed, dtype, device)
         if isinstance(trials, bool) or not isinstance(trials, int) or \
                 trials < 1:
             raise ValueError(f'KMeansPlusPlus: trials is {trials!r}: give a '
@@ -87,6 +93,10 @@ class KMeansPlusPlus(BaseGreedySelector):
         ids = [run.scores.ids[row] for row in rows]
         streams = SeededStreams(ids, self.seed, self.round, *self.seed_key,
                                 self.key, 'draws')
+        if run.device.type != 'cpu':
+            return D2SamplerOnDevice(
+                run.embeddings, run.quantizer, rows, run.centres, streams,
+                weights, self.trials, run.processes, run.device)
         if self.trials > 1:
             return GreedyD2Sampler(
                 run.embeddings, run.quantizer, rows, run.centres, streams,

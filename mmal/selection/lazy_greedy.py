@@ -45,6 +45,10 @@ class Centres:
         self._norms[self._number:end] = self._quantizer.square_norms(cells)
         self._number = end
 
+    def since(self, start: int) -> np.ndarray:
+        """float64 [K, W], those from ``start`` on."""
+        return self._cells[start:self._number]
+
     def min_squares(self, cells: np.ndarray, norms: np.ndarray,
                     start: int, stop: Optional[int] = None) -> np.ndarray:
         """See :meth:`Quantizer.min_squares`, for centres from ``start``

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Optional, Union
 
 import numpy as np
+import torch
 
 from mmal.registry import TASK_UTILS
 from mmal.scores import Scores, as_scores
@@ -17,6 +18,7 @@ from .base import (
     check_weights,
 )
 from .box_least_squares import BoxLeastSquares, one_step_gains
+from .devices import check_device, device_of
 from .low_rank import SIMILARITIES, LowRank
 
 # Gains that differ by less (relative) are equal: sums are rounded otherwise
@@ -59,9 +61,12 @@ class SparseModeling(BaseSelector):
     Args:
         distance (str): 'cosine' or 'euclidean'.
         dtype (str): How a run stores embeddings, 'float32' or 'float16'.
+        device (str): Where D is multiplied: 'cpu', 'cuda' or one GPU
+            ('cuda:0'), or 'auto', a GPU where there is one.
 
     Raises:
-        ValueError: If ``distance`` or ``dtype`` is unknown.
+        ValueError: If ``distance``, ``dtype`` or ``device`` is unknown, or
+            there is no such GPU.
 
     Examples:
         >>> import numpy as np
@@ -76,11 +81,14 @@ class SparseModeling(BaseSelector):
 
     def __init__(self,
                  distance: str = 'cosine',
-                 dtype: str = 'float32') -> None:
+                 dtype: str = 'float32',
+                 device: str = 'cpu') -> None:
         check_option('SparseModeling', 'distance', distance,
                      tuple(SIMILARITIES))
         check_option('SparseModeling', 'dtype', dtype, ('float32', 'float16'))
+        check_device('SparseModeling', device)
         self.distance = distance
+        self.device = device
         self.embeddings_dtype = dtype
 
     def order(self,
@@ -100,7 +108,8 @@ class SparseModeling(BaseSelector):
         pursuit: Iterator[int] = iter(())
         if values.max(initial=0) > 0:
             known = values != -np.inf
-            matrix = SIMILARITIES[self.distance](embeddings, known)
+            matrix = SIMILARITIES[self.distance](embeddings, known,
+                                                 device_of(self.device))
             target = np.where(known, values, 0) / values.max()
             pursuit = Pursuit(matrix, target, known, scores.tiebreak).run()
 
@@ -131,13 +140,14 @@ class Pursuit:
     def __init__(self, matrix: LowRank, target: np.ndarray,
                  columns: np.ndarray, tiebreak: np.ndarray) -> None:
         self._matrix = matrix
-        self._left = columns.copy()
         self._norms = matrix.square_norms()
         self._target = matrix.project(target)
         self._square_norm = float(target @ target)
-        self._rank_of = np.empty(len(target), np.int64)
-        self._rank_of[np.argsort(tiebreak, kind='stable')] = np.arange(
-            len(target))
+        self._left = torch.from_numpy(columns).to(self._norms.device,
+                                                  copy=True)
+        rank_of = np.empty(len(target), np.int64)
+        rank_of[np.argsort(tiebreak, kind='stable')] = np.arange(len(target))
+        self._rank_of = torch.from_numpy(rank_of).to(self._norms.device)
 
     def run(self) -> Iterator[int]:
         """Columns in the order they are chosen, as many as help."""
@@ -150,7 +160,7 @@ class Pursuit:
             if index is None:
                 return
             while index is not None:
-                self._left[index] = False
+                self._left[index:index + 1].fill_(False)
                 yield index
                 index = self._extend(fit)
 
@@ -158,15 +168,18 @@ class Pursuit:
         """Add the column that helps the most; None if none does."""
         gains = one_step_gains(
             self._matrix.products(fit.residual), self._norms)
-        gains[~self._left] = 0
+        gains.masked_fill_(~self._left, 0)
         while True:
             # Columns that depend on those chosen seem to help by rounding; a
             # factor cannot take them, so the next best is tried.
             best = gains.max()
+            equal = gains >= (1 - _EQUAL) * best
+            index = self._rank_of.masked_fill(~equal, len(gains)).argmin()
+            # together, as each number that is asked for waits for a GPU
+            best, index = torch.stack([best, index.double()]).tolist()
             if best <= _NO_GAIN * self._square_norm:
                 return None
-            equal = np.flatnonzero(gains >= (1 - _EQUAL) * best)
-            index = int(equal[self._rank_of[equal].argmin()])
+            index = int(index)
             if fit.add(self._matrix.vector(index)):
                 return index
-            gains[index] = 0
+            gains[index:index + 1].fill_(0)

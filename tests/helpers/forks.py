@@ -208,10 +208,10 @@ def _start(args: list, kill: Optional[Kill], env: dict, output: str) -> int:
 
 def main(argv: list[str]) -> None:
     """What a new interpreter does: arm the trap, then run the file."""
+    import mmal  # noqa: F401  before mmdet: it supplies operators
     length = int(argv[1])
     trap, args = argv[2:2 + length], argv[2 + length:]
     if trap:
-        import mmal  # noqa: F401  before mmdet: it supplies operators
         Kill(*trap[:2], int(trap[2]), *trap[3:]).arm()
     sys.exit(_status_of(args))
 

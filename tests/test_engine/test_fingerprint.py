@@ -7,7 +7,8 @@ BASE = dict(
     model=dict(type='FCOS', layers=[1, 2]),
     train_dataloader=dict(batch_size=8, num_workers=2),
     active_learning=dict(
-        data=dict(ann_file='a.json'), rounds=4, budget=dict(size=5)))
+        data=dict(ann_file='a.json'), rounds=4, budget=dict(size=5),
+        selector=dict(type='mmal.CoreSet')))
 
 
 def changed(**options):
@@ -25,6 +26,7 @@ def test_what_does_not_matter_may_change():
                     {'active_learning.candidates': 'unlabelled'},
                     {'active_learning.budget.repeats': 'free'},
                     {'active_learning.score_precision': 'fp32'},
+                    {'active_learning.selector.device': 'cuda'},
                     {'launcher': 'pytorch'}, {'resume': True}):
         assert digest(changed(**options)) == digest(same)
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
@@ -66,7 +67,8 @@ def test_gain_of_one_step():
     rng = np.random.default_rng(0)
     r, d = rng.standard_normal(4), rng.standard_normal((4, 50))
     d[:, 0] = 0
-    got = one_step_gains(d.T @ r, (d**2).sum(0))
+    got = one_step_gains(torch.from_numpy(d.T @ r),
+                         torch.from_numpy((d**2).sum(0))).numpy()
     t = np.linspace(0, 1, 2001)
     lowest = ((r[:, None, None] - d[:, :, None] * t)**2).sum(0).min(1)
     np.testing.assert_allclose(got, r @ r - lowest, atol=1e-5)

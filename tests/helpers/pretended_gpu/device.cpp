@@ -554,6 +554,31 @@ Tensor efficient_zeros(at::IntArrayRef size,
       .zero_();
 }
 
+// What autocast asks of CUDA's softmax, and the CPU's has not: half in, float
+// out, and back.
+using Softmax = Tensor (*)(const Tensor&, int64_t, bool);
+template <Softmax f>
+Tensor softmax(const Tensor& self, int64_t dim, bool half_to_float) {
+  if (watching.load()) observe("kernel", "aten::_softmax", 0);
+  Tensor input = cpu_alias(self);
+  if (half_to_float) input = input.to(at::kFloat);
+  Tensor out = f(input, dim, false);
+  return device_tensor(device_storage(out.storage(), self.device().index()),
+                       out);
+}
+
+using SoftmaxBackward = Tensor (*)(const Tensor&, const Tensor&, int64_t,
+                                   at::ScalarType);
+template <SoftmaxBackward f>
+Tensor softmax_backward(const Tensor& grad, const Tensor& output, int64_t dim,
+                        at::ScalarType input_type) {
+  if (watching.load()) observe("kernel", "aten::_softmax_backward_data", 0);
+  Tensor out = f(cpu_alias(grad), cpu_alias(output), dim,
+                 output.scalar_type()).to(input_type);
+  return device_tensor(device_storage(out.storage(), grad.device().index()),
+                       out);
+}
+
 Tensor& set_whole_storage(Tensor& self, at::Storage source) {
   int64_t size = static_cast<int64_t>(source.nbytes() / self.itemsize());
   return set_storage(self, std::move(source), 0, size, {});
@@ -583,6 +608,12 @@ TORCH_LIBRARY_IMPL(aten, CUDA, m) {
   m.impl("copy_", &copy_);
   m.impl("_efficientzerotensor", &efficient_zeros);
   m.impl("_local_scalar_dense", &local_scalar_dense);
+  m.impl("_softmax", &softmax<&at::_softmax>);
+  m.impl("_log_softmax", &softmax<&at::_log_softmax>);
+  m.impl("_softmax_backward_data",
+         &softmax_backward<&at::_softmax_backward_data>);
+  m.impl("_log_softmax_backward_data",
+         &softmax_backward<&at::_log_softmax_backward_data>);
   // These look for CUDA's own kernels inside torch.
   m.impl("convolution",
          torch::CppFunction::makeFromBoxedFunction<&fallback>());

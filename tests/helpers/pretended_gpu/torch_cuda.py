@@ -56,6 +56,11 @@ def replace_torch_cuda(torch, extension) -> None:
         index = None if device is None else torch.device(device).index
         return extension.current_device() if index is None else index
 
+    def device_count() -> int:
+        # a fork may have hidden them
+        hidden = os.environ.get('CUDA_VISIBLE_DEVICES') == '-1'
+        return 0 if hidden else count
+
     def exchange(index):
         old = extension.current_device()
         extension.set_device(index)
@@ -71,14 +76,14 @@ def replace_torch_cuda(torch, extension) -> None:
         name='pretended GPU', major=9, minor=0, total_memory=16 << 30,
         multi_processor_count=1)
     replacements = dict(
-        is_available=lambda: True,
+        is_available=lambda: device_count() > 0,
         _is_compiled=lambda: True,
         is_initialized=lambda: True,
         init=lambda: None,
         _lazy_init=lambda: None,
         _lazy_call=lambda call, **kwargs: call(),
         _is_in_bad_fork=lambda: False,
-        device_count=lambda: count,
+        device_count=device_count,
         current_device=lambda: extension.current_device(),
         set_device=lambda device: extension.set_device(index_of(device)),
         _exchange_device=exchange,

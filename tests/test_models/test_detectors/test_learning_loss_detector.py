@@ -350,5 +350,7 @@ def one_of_two_processes():
 def test_two_processes_with_different_numbers_of_images():
     """With batches of 1 and 3 images nothing hangs, no parameter is unused,
     and both have the same gradients."""
+    if torch.cuda.is_available():
+        pytest.skip('threads of autograd on a GPU do not survive a fork')
     for done in fork_two(one_of_two_processes, timeout=240):
         succeeded(done)

@@ -26,7 +26,9 @@ def same(a, b):
 @pytest.mark.parametrize('bare', [False, True])
 def test_all_weights_arrive(path, bare, wrapped, mmap):
     saved, model = net(), net()
-    weights = (nn.DataParallel(saved) if wrapped else saved).state_dict()
+    # with the names of DataParallel, which a GPU would take the model to
+    weights = {'module.' * wrapped + k: v
+               for k, v in saved.state_dict().items()}
     torch.save(weights if bare else dict(state_dict=weights,
                                          meta=dict(epoch=3)), path)
     content = load_weights(model, path, mmap=mmap)

@@ -7,17 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from helpers.detectors import ISAL_DETECTORS
 from helpers.influence_by_hand import params_of, scoring_data
-from helpers.tiny import _widen, build_detector
-from helpers.tiny_detr import TRANSFORMERS, tiny_detr
-from helpers.tiny_faster_rcnn import tiny_faster_rcnn, tiny_mdn_faster_rcnn
-from helpers.tiny_mdn_fcos import (
-    _change,
-    tiny_mdn_fcos,
-    tiny_mdn_fcos_config,
-)
-from helpers.tiny_one_stage import HEADS, tiny_one_stage
-from helpers.tiny_ssd import tiny_mdn_ssd, tiny_ssd
+from helpers.tiny_detr import TRANSFORMERS
+from helpers.tiny_one_stage import HEADS
 from mmdet.models.detectors import DetectionTransformer
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
@@ -28,39 +21,9 @@ from mmal.scoring import InfluenceScorer, score_pool
 from mmal.scoring.isal.adapters import adapter_of
 from mmal.scoring.isal.adapters.two_stage import seeded
 
-
-def _fcos(change, **head):
-    config = tiny_mdn_fcos_config(**head)
-    return build_detector(config, change=change).eval()
-
-
-# mmdet's own loss takes no outputs of eval mode with norm_on_bbox
-_bayes_fcos = partial(
-    _fcos, lambda m: _widen(m.bbox_head), type='mmal.BayesFCOSHead',
-    norm_on_bbox=False)
-_gaussian_fcos = partial(_fcos, _change, type='mmal.GaussianFCOSHead')
-
-
 SEED = 3
 CG = dict(type='mmal.ConjugateGradient', max_iters=5, tol=0.)
-BUILDERS = dict(
-    {head: partial(tiny_one_stage, head) for head in HEADS},
-    **{kind: partial(tiny_detr, kind) for kind in TRANSFORMERS},
-    ssd=tiny_ssd,
-    mdn_ssd=tiny_mdn_ssd,
-    mdn_ssd_efficient=partial(
-        tiny_mdn_ssd, cls_variance=False, weighting=dict()),
-    mdn_fcos=tiny_mdn_fcos,
-    mdn_fcos_plain_classes=partial(tiny_mdn_fcos, cls_components=0),
-    gaussian_fcos=_gaussian_fcos,
-    bayes_fcos=_bayes_fcos,
-    bayes_retina=partial(
-        tiny_one_stage, 'retina', type='mmal.BayesRetinaHead'),
-    bayes_yolov3=partial(
-        tiny_one_stage, 'yolov3', type='mmal.BayesYOLOV3Head'),
-    faster_rcnn=tiny_faster_rcnn,
-    mdn_faster_rcnn=tiny_mdn_faster_rcnn)
-NAMES = sorted(BUILDERS)
+NAMES = sorted(ISAL_DETECTORS)
 
 
 @pytest.fixture
@@ -119,7 +82,7 @@ def mmdets_pseudo_label_loss(model, inputs, sample):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_losses_of_a_batch_are_mmdets_of_each_image_alone(name, data):
-    model = BUILDERS[name]()
+    model = ISAL_DETECTORS[name]()
     detector = adapter_of(model, SEED)
     for batch in data().batches('labelled', model):
         labels = [s.gt_instances for s in batch.samples]
@@ -133,7 +96,7 @@ def test_losses_of_a_batch_are_mmdets_of_each_image_alone(name, data):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_scores_equal_mmdets_gradients_one_image_at_a_time(name, data):
-    model = BUILDERS[name]()
+    model = ISAL_DETECTORS[name]()
     scorer = InfluenceScorer(empty='background', solver=CG)
     scorer.check(model, data(seed=SEED))
     scores = score_pool(model, scorer, data(batch_size=4, seed=SEED))
@@ -154,7 +117,7 @@ def test_scores_equal_mmdets_gradients_one_image_at_a_time(name, data):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_curvature_is_psd_and_the_same_for_every_batch_size(name, data):
-    model = BUILDERS[name]()
+    model = ISAL_DETECTORS[name]()
     batches = data(batch_size=3).batches('unlabelled', model)
     ids = max((b.ids for b in batches), key=len)  # all of one size
     generator = torch.Generator().manual_seed(0)
@@ -185,7 +148,7 @@ def _random_like(params, generator):
 @pytest.mark.parametrize('name', sorted(
     {*HEADS, *TRANSFORMERS, 'ssd', 'faster_rcnn'}))
 def test_the_curvature_of_plain_heads_is_exact(name, data):
-    model = BUILDERS[name]()
+    model = ISAL_DETECTORS[name]()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         warnings.filterwarnings('error', message='.*Gauss-Newton uses an est')
