@@ -97,7 +97,7 @@ class InfluenceScorer(BaseScorer):
         hessian_positions (int, optional): For 'gauss-newton', so many
             positions of a layer stand for all of an image, drawn in
             proportion to their share of the trace; see
-            :mod:`mmal.influence.operators.sampling`. None for all.
+            :mod:`mmal.influence.operators.sampling`. None: all of them.
         hessian_images (int, optional): So many labelled images, drawn at
             random, stand for all of them in H; None for all. The paper takes
             at most 5,000.
@@ -129,7 +129,7 @@ class InfluenceScorer(BaseScorer):
                  solver: Optional[dict] = None,
                  hessian: str = 'gauss-newton',
                  hessian_images: Optional[int] = 5000,
-                 hessian_positions: Optional[int] = 256,
+                 hessian_positions: Optional[int] = None,
                  score_thr: float = 0.1,
                  empty: str = 'last',
                  bias: bool = True,
