@@ -90,6 +90,20 @@ class TensorStreams:
                 z *= factor  # as two's complement, overflowing
         return z.view(torch.int16)[:, :count].reshape(len(self), *shape)
 
+    def uniform(self, shape: Sequence[int],
+                device: torch.device = CPU) -> Tensor:
+        """Uniform numbers of 32 bits.
+
+        Args:
+            shape (sequence[int]): What each image gets.
+            device (torch.device): See :meth:`bits`.
+
+        Returns:
+            Tensor: float64 [B, *shape], in (0, 1).
+        """
+        bits = self.bits((*shape, 2), device).contiguous()
+        return (bits.view(torch.int32)[..., 0].double() + 0.5) / 2**32 + 0.5
+
     def bernoulli(self, p: float, shape: Sequence[int],
                   device: torch.device = CPU) -> Tensor:
         """True with a probability.

@@ -96,6 +96,18 @@ def test_all_quantiles_have_the_moments_of_a_normal():
     assert (table[1:] > table[:-1]).all()
 
 
+def test_uniform():
+    x = TensorStreams(range(7), 5).uniform((3, 5000))
+    assert x.dtype == torch.float64 and x.shape == (7, 3, 5000)
+    assert 0 < x.min() < 1e-4 and 1 - 1e-4 < x.max() < 1
+    counts = torch.histc(x, 100, 0, 1)
+    expected = x.numel() / 100
+    chi2 = ((counts - expected)**2 / expected).sum().item()
+    assert abs(chi2 - 99) < 5 * 14.1  # 99 degrees of freedom
+    assert len(x.unique()) > x.numel() * 0.999  # more than 16 bits
+    assert torch.equal(TensorStreams([3], 5).uniform((3, 5000))[0], x[3])
+
+
 @pytest.mark.parametrize('p', [0., 2e-6, 1e-4, 0.3, 0.5, 0.9999, 1.])
 def test_bernoulli(p):
     x = TensorStreams(range(10), 4).bernoulli(p, (50, 1000))

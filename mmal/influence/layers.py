@@ -124,6 +124,11 @@ class Layer:
     index: Dict[str, int]
     affine: bool
 
+    @property
+    def key(self) -> Tuple[Tuple[str, int], ...]:
+        """``index`` as a key; equal for layers that share all parameters."""
+        return tuple(sorted(self.index.items()))
+
     def pieces(
             self,
             vector: Sequence[Tensor]) -> Tuple[Tensor, Optional[Tensor]]:

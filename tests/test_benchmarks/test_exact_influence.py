@@ -193,7 +193,7 @@ def test_operators_are_the_dense_matrices(model, matrices):
 @pytest.mark.parametrize(
     ('exact', 'solver'),
     [(False, ConjugateGradient(DAMPING, 2000, 1e-10)),
-     (False, BlockCholesky(DAMPING, tol=1e-10)),
+     (False, BlockCholesky(DAMPING)),
      (False, MINRES(DAMPING, 2000, 1e-10)),
      (True, MINRES(DAMPING, 1000, 1e-8)),
      (False, LiSSA(0.1, repeats=1, tol=1e-6, max_passes=20_000))])

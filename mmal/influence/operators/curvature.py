@@ -57,6 +57,19 @@ class Curvature:
         """Positions with curvature [R], and their blocks [R, C / k, k, k]."""
         raise NotImplementedError
 
+    def traces(self) -> Tuple[Tensor, Tensor]:
+        """Positions with curvature and the traces there, both [R]."""
+        raise NotImplementedError
+
+    def take(self, at: Tensor, weights: Tensor) -> 'RowCurvature':
+        """Some of the positions that :meth:`traces` gives, weighted.
+
+        Args:
+            at (Tensor): [S] which of them.
+            weights (Tensor): [S] what the curvature there is multiplied by.
+        """
+        raise NotImplementedError
+
     def tensors(self) -> List[Tensor]:
         """The tensors held."""
         return [getattr(self, name) for name in self.fields]
@@ -92,10 +105,24 @@ class DiagonalCurvature(Curvature):
 
     def dense_rows(self) -> Tuple[Tensor, Tensor]:
         """See :meth:`Curvature.dense_rows`."""
-        flat = self.values.movedim(self.channel_dim, -1)
-        flat = flat.reshape(-1, flat.size(-1))
+        flat = self._flat()
         rows = torch.arange(len(flat), device=flat.device)
         return rows, flat[..., None, None]
+
+    def traces(self) -> Tuple[Tensor, Tensor]:
+        """See :meth:`Curvature.traces`."""
+        flat = self._flat()
+        return torch.arange(len(flat), device=flat.device), flat.sum(-1)
+
+    def take(self, at: Tensor, weights: Tensor) -> 'RowCurvature':
+        """See :meth:`Curvature.take`."""
+        values = self._flat()[at] * weights[:, None].to(self.values.dtype)
+        return BlockCurvature(self.channel_dim, at, values[..., None, None])
+
+    def _flat(self) -> Tensor:
+        """[positions, C]"""
+        flat = self.values.movedim(self.channel_dim, -1)
+        return flat.reshape(-1, flat.size(-1))
 
 
 class RowCurvature(Curvature):
@@ -162,6 +189,17 @@ class BlockCurvature(RowCurvature):
         """See :meth:`Curvature.dense_rows`."""
         return self.rows, self.blocks
 
+    def traces(self) -> Tuple[Tensor, Tensor]:
+        """See :meth:`Curvature.traces`."""
+        diagonal = self.blocks.diagonal(dim1=-2, dim2=-1)
+        return self.rows, diagonal.sum((1, 2))
+
+    def take(self, at: Tensor, weights: Tensor) -> 'RowCurvature':
+        """See :meth:`Curvature.take`."""
+        weights = weights[:, None, None, None].to(self.blocks.dtype)
+        return BlockCurvature(self.channel_dim, self.rows[at],
+                              self.blocks[at] * weights)
+
     def apply_rows(self, z: Tensor) -> Tensor:
         """See :meth:`RowCurvature.apply_rows`."""
         grouped = z.unflatten(-1, self.blocks.shape[1:3])
@@ -201,6 +239,17 @@ class SoftmaxCurvature(RowCurvature):
         outer = self.probs.unsqueeze(-1) * self.probs.unsqueeze(-2)
         blocks = torch.diag_embed(self.probs) - outer
         return self.rows, self.weights[..., None, None] * blocks
+
+    def traces(self) -> Tuple[Tensor, Tensor]:
+        """See :meth:`Curvature.traces`."""
+        spread = (self.probs * (1 - self.probs)).sum(-1)
+        return self.rows, (self.weights * spread).sum(-1)
+
+    def take(self, at: Tensor, weights: Tensor) -> 'RowCurvature':
+        """See :meth:`Curvature.take`."""
+        weights = weights[:, None].to(self.weights.dtype)
+        return SoftmaxCurvature(self.channel_dim, self.rows[at],
+                                self.weights[at] * weights, self.probs[at])
 
     def apply_rows(self, z: Tensor) -> Tensor:
         """See :meth:`RowCurvature.apply_rows`."""

@@ -1,11 +1,12 @@
 r"""Generalised Gauss-Newton: :math:`\frac1N \sum_i J_i^T [H_{z,i}]_+ J_i`."""
 import copy
 from functools import partial
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
+from mmal.random_tensors import TensorStreams
 from ..layers import (
     Call,
     Layer,
@@ -16,13 +17,22 @@ from ..layers import (
 from ..products import Losses, as_losses, backward_to, used_around_calls
 from ..vectors import ParamVector, check_shapes
 from .base import BatchedOperator
-from .blocks import ChannelBlocks, block_sizes, curvature_rows, form_blocks
+from .blocks import (
+    AloneOnce,
+    ChannelBlocks,
+    OnePass,
+    check_sizes,
+    curvature_rows,
+    form_blocks,
+    sizes_of,
+)
 from .cache import unique_bytes
 from .curvature import Curvature, RowCurvature, form_curvatures
 from .double_backward import (
     check_twice_differentiable,
     second_derivative_product,
 )
+from .sampling import sampled_terms, squared_inputs
 
 
 class GaussNewtonBatch:
@@ -125,6 +135,23 @@ class GaussNewtonBatch:
                 if curvature is not None
             ]
 
+    def sampled(self, count: int,
+                streams: TensorStreams) -> 'GaussNewtonBatch':
+        """Some positions of each image, which stand for all of them.
+
+        Its mean over draws is the batch itself; see
+        :mod:`~mmal.influence.operators.sampling`.
+
+        Args:
+            count (int): How many positions an image keeps of a layer, on
+                average at most; all where there are no more.
+            streams (TensorStreams): Of the B images; what an image keeps
+                does not depend on the others.
+        """
+        new = copy.copy(self)
+        new.terms = sampled_terms(self.terms, self.num_images, count, streams)
+        return new
+
     def product(self, vectors: List[ParamVector]) -> List[ParamVector]:
         """See :class:`OperatorBatch`."""
         for vector in vectors:
@@ -156,6 +183,8 @@ class GaussNewton(BatchedOperator):
 
     Args:
         batches (Sequence[GaussNewtonBatch]): The images by batch.
+        once (OnePass, optional): The same images for one pass over them,
+            which several processes may share.
 
     Example:
         >>> model = torch.nn.Linear(1, 1, bias=False).eval()
@@ -166,6 +195,12 @@ class GaussNewton(BatchedOperator):
         >>> gauss_newton.product([torch.ones(1, 1)])  # mean of 2 * x ** 2
         [tensor([[10.]])]
     """
+
+    def __init__(self,
+                 batches: Sequence[GaussNewtonBatch],
+                 once: Optional[OnePass] = None) -> None:
+        super().__init__(batches)
+        self.once = once
 
     @classmethod
     def from_batch(cls,
@@ -182,17 +217,19 @@ class GaussNewton(BatchedOperator):
 
     def check_blocks(self, like: ParamVector, limit: int) -> None:
         """Raise ValueError if :meth:`channel_blocks` would need more than
-        ``limit`` bytes, or cannot be formed; see :func:`block_sizes`."""
-        block_sizes(self.batches, like, limit)
+        ``limit`` bytes, or cannot be formed; see :func:`check_sizes`."""
+        check_sizes(sizes_of(self.batches), like, limit)
 
     def channel_blocks(
             self, like: ParamVector, limit: int,
             progress: Callable[[int, int], None]) -> List[ChannelBlocks]:
-        """The matrix as blocks of output channels; see :func:`form_blocks`.
+        """The matrix as blocks of output channels, in one pass over the
+        images; see :func:`form_blocks`.
 
         Layers that no loss curves are left out: their part is zero.
         """
-        return form_blocks(self.batches, like, limit, progress)
+        once = AloneOnce(self.batches) if self.once is None else self.once
+        return form_blocks(once, like, limit, progress)
 
 
 class _Term:
@@ -207,6 +244,8 @@ class _Term:
         self.input = call.input
         # one layout, so that sums are the same wherever tensors are kept
         self.curvature = curvature.map_tensors(Tensor.contiguous)
+        self.positions = call.output.numel() // call.output.size(
+            curvature.channel_dim)
         self.patches = False
         if isinstance(curvature, RowCurvature):
             patch_size = call.layer.module.weight[0].numel()
@@ -276,3 +315,29 @@ class _Term:
         if self.patches:
             return self.input, blocks
         return curvature_rows(self.layer, self.input, rows), blocks
+
+    def masses(self) -> Optional[Tensor]:
+        """The share of each position in the trace of the matrix, [positions]
+        of all images; None for layers that have no patches."""
+        rows, traces = self.curvature.traces()
+        if self.patches:
+            lengths = self.input.float().square().sum(1)
+        else:
+            lengths = squared_inputs(self.layer.module, self.input)
+            if lengths is None:
+                return None
+            lengths = lengths[rows]
+        out = traces.new_zeros(self.positions)
+        out[rows] = traces * (lengths + ('bias' in self.layer.index))
+        return out
+
+    def take(self, rows: Tensor, weights: Tensor) -> '_Term':
+        """Some positions with curvature, ascending, and their weights."""
+        own, _ = self.curvature.traces()
+        at = torch.searchsorted(own, rows)
+        new = copy.copy(self)
+        new.curvature = self.curvature.take(at, weights)
+        new.input = self.input[at] if self.patches else input_patches(
+            self.layer.module, self.input, rows)
+        new.patches = True
+        return new

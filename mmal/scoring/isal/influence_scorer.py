@@ -3,12 +3,17 @@ from __future__ import annotations
 
 import logging
 import os.path as osp
-from collections.abc import Sequence
-from typing import Optional, Union
+from collections.abc import Iterator, Sequence
+from typing import Callable, Optional, Union
 
 import mmcv.cnn
 import torch
-from mmengine.dist import all_reduce, broadcast
+from mmengine.dist import (
+    all_gather_object,
+    all_reduce,
+    broadcast,
+    get_dist_info,
+)
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -30,6 +35,7 @@ from mmal.influence.operators.storage import STORAGES
 from mmal.influence.solvers import BaseSolver, Identity, SolverError
 from mmal.influence.vectors import flatten, unflatten
 from mmal.models.utils import last_layers
+from mmal.random_tensors import TensorStreams
 from mmal.randomness import seeded_order
 from mmal.registry import TASK_UTILS
 from mmal.scoring.base import BaseScorer
@@ -88,6 +94,10 @@ class InfluenceScorer(BaseScorer):
             takes in the kinks of IoU and L1 losses, see
             :func:`~mmal.scoring.isal.box_curvature.box_curvature`. 0 takes
             the second derivative at the point.
+        hessian_positions (int, optional): For 'gauss-newton', so many
+            positions of a layer stand for all of an image, drawn in
+            proportion to their share of the trace; see
+            :mod:`mmal.influence.operators.sampling`. None: all of them.
         hessian_images (int, optional): So many labelled images, drawn at
             random, stand for all of them in H; None for all. The paper takes
             at most 5,000.
@@ -119,6 +129,7 @@ class InfluenceScorer(BaseScorer):
                  solver: Optional[dict] = None,
                  hessian: str = 'gauss-newton',
                  hessian_images: Optional[int] = 5000,
+                 hessian_positions: Optional[int] = None,
                  score_thr: float = 0.1,
                  empty: str = 'last',
                  bias: bool = True,
@@ -140,7 +151,12 @@ class InfluenceScorer(BaseScorer):
         self.solver: BaseSolver = TASK_UTILS.build(
             dict(solver or dict(type='mmal.DefaultSolver')))
         self.hessian = hessian
+        if hessian_positions is not None and not hessian_positions >= 1:
+            raise ValueError('active_learning.scorer.hessian_positions is '
+                             f'{hessian_positions}: give a whole number of at '
+                             'least 1, or None for all.')
         self.hessian_images = hessian_images
+        self.hessian_positions = hessian_positions
         self.rule = PseudoLabelRule(score_thr, top_k)
         self.empty = empty
         self.bias = bias
@@ -261,18 +277,24 @@ class InfluenceScorer(BaseScorer):
         operator_type, batch_type = HESSIANS[self.hessian]
         ids = self.hessian_sample(data)
 
-        def build(index: int) -> OperatorBatch:
-            batch = data.batch('labelled', model, index, ids)
+        def build(batch: Batch) -> OperatorBatch:
             losses = self._curved_losses(model, batch)
-            operator_batch = batch_type(losses, self.recorder)
+            built = batch_type(losses, self.recorder)
             self.recorder.clear()
-            return operator_batch
+            if self.hessian == 'exact' or self.hessian_positions is None:
+                return built
+            return built.sampled(
+                self.hessian_positions,
+                TensorStreams(batch.ids, data.seed, data.round, 'positions'))
 
         storage = STORAGES['file'](self.cache_dir) if self.cache == 'file' \
             else STORAGES[self.cache]()
-        return operator_type(
-            CachedBatches(build, data.num_batches('labelled', ids),
-                          self.cache_bytes, storage))
+        batches = CachedBatches(
+            lambda index: build(data.batch('labelled', model, index, ids)),
+            data.num_batches('labelled', ids), self.cache_bytes, storage)
+        if self.hessian == 'exact':
+            return operator_type(batches)
+        return operator_type(batches, _SharedPass(data, model, ids, build))
 
     def hessian_sample(self, data: ScoringData) -> list[ImageId]:
         """The labelled images that stand for all of them in H.
@@ -329,6 +351,39 @@ class InfluenceScorer(BaseScorer):
                 f"the reference set '{self.reference}' of "
                 'active_learning.scorer has no readable image.')
         return unflatten((total[:-1] / total[-1]).to(params[0].dtype), params)
+
+
+class _SharedPass:
+    """The images of the Hessian, dealt out to the processes.
+
+    Args:
+        data (ScoringData): Its split 'labelled'.
+        model (nn.Module): The detector.
+        ids (list[int | str]): The images.
+        build (Callable): From a batch of images to that of the operator.
+    """
+
+    def __init__(self, data: ScoringData, model: nn.Module,
+                 ids: list[ImageId], build: Callable) -> None:
+        self.data = data
+        self.model = model
+        self.images = ids
+        self.build = build
+        self.gather = all_gather_object
+        self.add_up = all_reduce
+
+    def __len__(self) -> int:
+        rank, world_size = get_dist_info()
+        number = self.data.num_batches('labelled', self.images)
+        return len(range(rank, number, world_size))
+
+    def batches(self) -> Iterator[OperatorBatch]:
+        """See :class:`mmal.influence.operators.blocks.OnePass`."""
+        for batch in self.data.batches('labelled', self.model, self.images):
+            # solvers run without gradients
+            with torch.enable_grad():
+                built = self.build(batch)
+            yield built
 
 
 def check_folder(cache: str, folder: Optional[str]) -> None:

@@ -396,14 +396,20 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     passed.push_back({alias, t, written});
     return alias;
   };
-  bool bool_index = false;
+  bool bool_index = false, fills = false;
   bool has_generator = false;
   for (size_t i = 0; i < count; ++i) {
     const auto& argument = schema.arguments()[i];
     bool written = argument.alias_info() && argument.alias_info()->isWrite();
     IValue& value = (*stack)[begin + i];
     if (value.isTensor()) {
-      value = IValue(give(value.toTensor(), written, argument.name()));
+      // torch fills by a mask, and does not wait, where the value is one
+      // number of the CPU
+      const Tensor& t = value.toTensor();
+      if (argument.name() == "values" && t.defined() && !on_device(t) &&
+          t.numel() == 1)
+        fills = true;
+      value = IValue(give(t, written, argument.name()));
     } else if (value.isTensorList()) {
       c10::List<Tensor> list;
       for (const auto& t : value.toTensorVector())
@@ -449,7 +455,8 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     }
   }
   if (watching.load()) {
-    const bool masked = bool_index && name != "aten::index.Tensor_out";
+    const bool masked =
+        bool_index && !fills && name != "aten::index.Tensor_out";
     if (kWaits.count(name) || masked) observe("wait", name, 0);
     else observe("kernel", name, 0);
   }
