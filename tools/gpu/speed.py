@@ -61,23 +61,26 @@ def measure(values, call, images=IMAGES):
         (torch.cuda.max_memory_allocated() - before) / 2**20, 1)
     with waits() as count:
         call()
-    values['waits_an_image'] = count() / images
+    values.update({k: n / images for k, n in count().items()})
 
 
 @contextlib.contextmanager
 def waits():
-    """Counts what keeps the CPU waiting for the GPU."""
+    """Counts what keeps the CPU waiting for the GPU, and kernels where the
+    GPU is a pretended one."""
     if PRETENDED:
         from helpers.pretended_gpu import Watch
         with Watch() as watch:
-            yield lambda: watch.kinds['wait'] + watch.kinds['d2h']
+            yield lambda: dict(
+                waits_an_image=watch.kinds['wait'] + watch.kinds['d2h'],
+                kernels_an_image=watch.kinds['kernel'])
         return
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         torch.cuda.set_sync_debug_mode('warn')
         try:
-            yield lambda: sum(
-                'synchronizing' in str(w.message) for w in caught)
+            yield lambda: dict(waits_an_image=sum(
+                'synchronizing' in str(w.message) for w in caught))
         finally:
             torch.cuda.set_sync_debug_mode('default')
 

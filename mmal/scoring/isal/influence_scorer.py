@@ -129,7 +129,7 @@ class InfluenceScorer(BaseScorer):
                  solver: Optional[dict] = None,
                  hessian: str = 'gauss-newton',
                  hessian_images: Optional[int] = 5000,
-                 hessian_positions: Optional[int] = None,
+                 hessian_positions: Optional[int] = 256,
                  score_thr: float = 0.1,
                  empty: str = 'last',
                  bias: bool = True,
