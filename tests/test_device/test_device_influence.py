@@ -54,13 +54,19 @@ def test_s_test(device, detector, data, close, tmp_path, on_cpu, solver,
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('hessian', HESSIANS)
+CURVATURES = dict(
+    {'gauss-newton': {}}, exact=dict(hessian='exact'),
+    sampled=dict(hessian_positions=20))
+
+
+@pytest.mark.parametrize('curvature', CURVATURES)
 @pytest.mark.parametrize('name', ['ssd', 'yolov3', 'faster_rcnn',
                                   'deformable_detr', 'mdn_fcos'])
-def test_curvature(device, detector, data, close, name, hessian):
+def test_curvature(device, detector, data, close, name, curvature):
     products = []
     for where in (device, 'cpu'):
-        model, scorer = detector(name, where), InfluenceScorer(hessian=hessian)
+        model = detector(name, where)
+        scorer = InfluenceScorer(**CURVATURES[curvature])
         operator = scorer.operator(model, data(labelled=2, seed=3))
         params = scorer.recorder.params
         generator = torch.Generator().manual_seed(0)
