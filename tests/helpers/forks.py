@@ -120,9 +120,14 @@ def fork_world(number: int, work: Work, *argv,
     env = {} if number == 1 else dict(
         MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
         WORLD_SIZE=str(number), LOCAL_WORLD_SIZE=str(number))
-    if torch.cuda.is_available() and number > torch.cuda.device_count():
+    if short_of_gpus(number):
         env['CUDA_VISIBLE_DEVICES'] = '-1'
     return fork_together(work, *argv, number=number, env=env, **kwargs)
+
+
+def short_of_gpus(number: int) -> bool:
+    """Whether so many processes must share the CPUs, as each wants a GPU."""
+    return torch.cuda.is_available() and number > torch.cuda.device_count()
 
 
 def fork_together(work: Work,
