@@ -1,10 +1,13 @@
 """The steps of tools/gpu_check.sh: what fails or hangs costs its own rows."""
 import importlib.util
 import json
+import os
 import os.path as osp
+import subprocess
 import sys
 
 import pytest
+from helpers import pretended_gpu
 from helpers.forks import ROOT
 
 PATH = osp.join(ROOT, 'tools', 'gpu', 'check.py')
@@ -75,3 +78,33 @@ def test_every_step_is_there(check):
         assert limit > 0
         if command[0].endswith('.py'):
             assert osp.isfile(command[0]), name
+
+
+@pytest.mark.cuda
+@pytest.mark.run
+@pytest.mark.parametrize('step', ['claims', 'runs', 'speed'])
+def test_rehearsal(tmp_path, step):
+    """The script runs to its end on the pretended GPU."""
+    if not pretended_gpu.is_on():
+        pytest.skip('only a pretended GPU is rehearsed on')
+    # the tests are the other step, and would come by here again
+    done = subprocess.run(
+        ['bash', osp.join(ROOT, 'tools', 'gpu_check.sh'), str(tmp_path),
+         '--minutes', '30', '--steps', 'environment', step],
+        capture_output=True, text=True,
+        env=dict(os.environ, PYTHON=sys.executable, MMAL_PRETEND_GPU='1'))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    report = json.loads((tmp_path / 'report.json').read_text())
+    assert report['pretended'] and report['failed'] == []
+    rows = {row['name']: row for row in report['steps'][step]['figures']}
+    assert not any('error' in row for row in rows.values())
+    if step == 'claims':
+        assert rows['scores of isal']['same_order_at_batch_1']
+        assert rows['random tensors']['masks_equal']
+    elif step == 'runs':
+        assert rows['killed and resumed, deterministic']['same_images']
+    else:
+        assert rows['FCOS-R50, GradScorer']['waits_an_image'] <= 2
+        assert rows['FCOS-R50, predict']['waits_an_image'] <= 20
+        assert rows['FCOS-R50, InfluenceScorer']['waits_an_image'] <= 30
+        assert rows['Faster R-CNN-R50, predict']['waits_an_image'] <= 20

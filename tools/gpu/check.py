@@ -25,7 +25,7 @@ def parse_args():
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', help='folder of report.json and the logs')
     parser.add_argument('--minutes', type=float, default=9,
-                        help='for all steps together')
+                        help='for all steps together; default: 9')
     parser.add_argument('--steps', nargs='+', metavar='STEP',
                         help=f'only these: {", ".join(steps())}')
     return parser.parse_args()
@@ -142,6 +142,7 @@ def main():
     deadline = time.monotonic() + 60 * args.minutes
     failed = []
     for name, (command, limit) in chosen.items():
+        limit *= 4 if pretended else 1  # the CPUs may be few and busy
         if args.steps and name not in args.steps:
             continue
         left = deadline - time.monotonic()

@@ -63,7 +63,10 @@ def detector(config: str, seed: int = 0,
     cfg = Config.fromfile(osp.join(ROOT, 'configs', 'al', config)).model
     cfg.backbone.init_cfg = None
     if small and 'bbox_head' in cfg:  # a CPU has to invert its curvature
-        cfg.bbox_head.feat_channels = 64
+        cfg.bbox_head.feat_channels = 32 if 'Retina' in cfg.bbox_head.type \
+            else 64
+    elif small:
+        cfg.test_cfg.rpn.max_per_img = 100
     torch.manual_seed(seed)
     model = MODELS.build(cfg)
     head = getattr(model, 'bbox_head', None) or model.roi_head.bbox_head

@@ -29,7 +29,7 @@ figure('versions', mmal=mmal.__version__, python=sys.version.split()[0],
                'torch', 'torchvision', 'mmcv', 'mmcv-lite', 'mmengine',
                'mmdet', 'numpy')})
 figure('gpus', count=torch.cuda.device_count(),
-       name=torch.cuda.get_device_name(0),
+       model=torch.cuda.get_device_name(0),
        memory_gib=round(
            torch.cuda.get_device_properties(0).total_memory / 2**30, 1))
 if shutil.which('nvidia-smi') and not PRETENDED:
