@@ -4,6 +4,7 @@ import os
 import resource
 
 import pytest
+import torch
 from helpers.forks import fork_run
 from helpers.runs import TRAIN, make_config, succeed
 from helpers.tiny import tiny_active_learning, tiny_config
@@ -32,6 +33,9 @@ def kept():
 @pytest.mark.run
 def test_thirty_trainings_with_few_file_handles(tmp_path):
     """One log file for each would be too many."""
+    if torch.cuda.is_available():
+        pytest.skip('a fork cannot train on a GPU')
+
     cfg = tiny_config(str(tmp_path / 'data'))
     cfg.work_dir = str(tmp_path / 'work')
     cfg.active_learning = tiny_active_learning()
