@@ -53,7 +53,7 @@ def test_the_mean_over_draws_is_the_matrix(case):
     count, draws = 3, 400
     matrices = torch.stack([
         dense(GaussNewton([batch.sampled(
-            count, TensorStreams(range(batch.num_images), n))]), recorder)
+            count, range(batch.num_images), n)]), recorder)
         for n in range(draws)])
     error = matrices.std(0) / draws**0.5
     z = (matrices.mean(0) - exact)[error > 0] / error[error > 0]
@@ -69,8 +69,7 @@ def test_the_mean_over_draws_is_the_matrix(case):
 def test_all_positions_are_the_matrix(case):
     recorder, losses = CASES[case]()
     batch = GaussNewtonBatch(losses, recorder)
-    streams = TensorStreams(range(batch.num_images), 0)
-    all_of_them = batch.sampled(10**6, streams)
+    all_of_them = batch.sampled(10**6, range(batch.num_images))
     assert torch.equal(dense(GaussNewton([all_of_them]), recorder),
                        dense(GaussNewton([batch]), recorder))
 
@@ -78,7 +77,7 @@ def test_all_positions_are_the_matrix(case):
 def test_a_sample_is_smaller_and_its_forms_agree():
     recorder, losses = CASES['diagonal and blocks']()
     batch = GaussNewtonBatch(losses, recorder)
-    some = batch.sampled(4, TensorStreams(range(batch.num_images), 0))
+    some = batch.sampled(4, range(batch.num_images))
     assert some.nbytes < batch.nbytes
     operator = GaussNewton([some])
     matrix = dense(operator, recorder)
@@ -97,16 +96,21 @@ def test_what_an_image_keeps_is_its_own():
     x = images(4)
     model = detector()
 
-    def kept(part, ids):
-        recorder, losses = record(model, part, LAYERS, detector_losses)
-        batch = GaussNewtonBatch(losses, recorder).sampled(
-            3, TensorStreams(ids, 1))
-        positions = batch.terms[0].positions // len(ids)
-        rows = batch.terms[0].curvature.rows
-        return {(ids[r // positions], int(r % positions)) for r in rows}
+    def kept(part, ids, losses_from=detector_losses):
+        recorder, losses = record(model, part, LAYERS, losses_from)
+        batch = GaussNewtonBatch(losses, recorder).sampled(3, ids, 1)
+        term = batch.terms[-1]
+        positions = term.positions // len(ids)
+        return {(term.layer.name, ids[r // positions], int(r % positions))
+                for r in term.curvature.rows}
 
     together = kept(x, [0, 1, 2, 3])
     assert together == kept(x[:1], [0]) | kept(x[1:], [1, 2, 3])
+    # also where the other layers have no curvature
+    assert kept(x[:1], [0]) == kept(
+        x[:1], [0], lambda out: detector_losses(
+            [[y.detach() for y in level] if n < len(out) - 1 else level
+             for n, level in enumerate(out)]))
 
 
 @settings(deadline=None, max_examples=40)
@@ -117,8 +121,7 @@ def test_weights(batch, sizes, count, empty, seed):
     masses = [torch.rand(batch, n, generator=generator) *
               (torch.rand(batch, n, generator=generator) >= empty)
               for n in sizes]
-    weights = keep_some(masses, batch, count,
-                        TensorStreams(range(batch), seed))
+    weights = keep_some(masses, count, TensorStreams(range(batch), seed))
     for m, w in zip(masses, weights):
         assert w.shape == m.shape and w.isfinite().all()
         assert not w[m == 0].any() and (w[w > 0] >= 1).all()
@@ -134,7 +137,7 @@ def test_weights(batch, sizes, count, empty, seed):
 
 def test_as_many_as_wanted_on_average():
     masses = [torch.rand(200, 500)]
-    weights = keep_some(masses, 200, 50, TensorStreams(range(200), 0))[0]
+    weights = keep_some(masses, 50, TensorStreams(range(200), 0))[0]
     number = (weights > 0).sum(1).double()
     assert abs(number.mean() - 50) < 5 * (50 / 200)**0.5
     total = (weights * masses[0]).sum(1)

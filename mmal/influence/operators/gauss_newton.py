@@ -6,7 +6,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from mmal.random_tensors import TensorStreams
+from mmal.randomness import Key
 from ..layers import (
     Call,
     Layer,
@@ -135,8 +135,8 @@ class GaussNewtonBatch:
                 if curvature is not None
             ]
 
-    def sampled(self, count: int,
-                streams: TensorStreams) -> 'GaussNewtonBatch':
+    def sampled(self, count: int, ids: Sequence[Key],
+                *key: Key) -> 'GaussNewtonBatch':
         """Some positions of each image, which stand for all of them.
 
         Its mean over draws is the batch itself; see
@@ -145,11 +145,12 @@ class GaussNewtonBatch:
         Args:
             count (int): How many positions an image keeps of a layer, on
                 average at most; all where there are no more.
-            streams (TensorStreams): Of the B images; what an image keeps
+            ids (Sequence[int | str]): Of the B images. What an image keeps
                 does not depend on the others.
+            *key (int | str): What is drawn, e.g. a seed and a round.
         """
         new = copy.copy(self)
-        new.terms = sampled_terms(self.terms, self.num_images, count, streams)
+        new.terms = sampled_terms(self.terms, count, ids, *key)
         return new
 
     def product(self, vectors: List[ParamVector]) -> List[ParamVector]:

@@ -9,13 +9,14 @@ sum itself (importance sampling; Horvitz & Thompson, 1952).
 """
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmal.random_tensors import TensorStreams
+from mmal.randomness import Key
 
 
 def squared_inputs(module: nn.Module, x: Tensor) -> Optional[Tensor]:
@@ -41,14 +42,13 @@ def squared_inputs(module: nn.Module, x: Tensor) -> Optional[Tensor]:
                     stride=module.stride, dilation=module.dilation).flatten()
 
 
-def keep_some(masses: List[Tensor], images: int, count: int,
+def keep_some(masses: List[Tensor], count: int,
               streams: TensorStreams) -> List[Tensor]:
     """With what weight each position is kept.
 
     Args:
         masses (list[Tensor]): For each of the calls of a layer [B, P], each
             position's share of the trace, >= 0.
-        images (int): B.
         count (int): How many positions of an image are kept, at most and
             but for the draw; all where there are no more.
         streams (TensorStreams): Of the B images.
@@ -68,8 +68,8 @@ def keep_some(masses: List[Tensor], images: int, count: int,
     return list(weights.split([m.size(1) for m in masses], 1))
 
 
-def sampled_terms(terms: list, images: int, count: int,
-                  streams: TensorStreams) -> list:
+def sampled_terms(terms: list, count: int, ids: Sequence[Key],
+                  *key: Key) -> list:
     """The terms of a batch with some positions for all.
 
     Terms of layers whose positions are few, cannot be counted image by image
@@ -77,15 +77,15 @@ def sampled_terms(terms: list, images: int, count: int,
 
     Args:
         terms (list): Of a :class:`GaussNewtonBatch`.
-        images (int): B.
         count (int): See :func:`keep_some`; per layer.
-        streams (TensorStreams): Of the B images.
+        ids (Sequence[int | str]): Of the B images.
+        *key (int | str): What is drawn.
     """
     by_layer: dict = {}
     for term in terms:
-        by_layer.setdefault(id(term.layer), []).append(term)
-    new = []
-    for of_layer in by_layer.values():
+        by_layer.setdefault(term.layer.name, []).append(term)
+    images, new = len(ids), []
+    for layer, of_layer in by_layer.items():
         sizes = [term.positions for term in of_layer]
         masses = [term.masses() for term in of_layer]
         fits = all(m is not None for m in masses) and not any(
@@ -93,8 +93,9 @@ def sampled_terms(terms: list, images: int, count: int,
         if not fits or sum(sizes) <= images * count:
             new += of_layer
             continue
-        weights = keep_some([m.view(images, -1) for m in masses], images,
-                            count, streams)
+        # by the layer's name: of another batch some layers have no curvature
+        weights = keep_some([m.view(images, -1) for m in masses], count,
+                            TensorStreams(ids, *key, layer))
         for term, weight in zip(of_layer, weights):
             rows = weight.flatten().nonzero()[:, 0]
             if len(rows):

@@ -35,7 +35,6 @@ from mmal.influence.operators.storage import STORAGES
 from mmal.influence.solvers import BaseSolver, Identity, SolverError
 from mmal.influence.vectors import flatten, unflatten
 from mmal.models.utils import last_layers
-from mmal.random_tensors import TensorStreams
 from mmal.randomness import seeded_order
 from mmal.registry import TASK_UTILS
 from mmal.scoring.base import BaseScorer
@@ -283,9 +282,8 @@ class InfluenceScorer(BaseScorer):
             self.recorder.clear()
             if self.hessian == 'exact' or self.hessian_positions is None:
                 return built
-            return built.sampled(
-                self.hessian_positions,
-                TensorStreams(batch.ids, data.seed, data.round, 'positions'))
+            return built.sampled(self.hessian_positions, batch.ids, data.seed,
+                                 data.round, 'positions')
 
         storage = STORAGES['file'](self.cache_dir) if self.cache == 'file' \
             else STORAGES[self.cache]()
@@ -384,6 +382,9 @@ class _SharedPass:
             with torch.enable_grad():
                 built = self.build(batch)
             yield built
+        for image, reason in self.data.unreadable['labelled'].items():
+            print_log(f'labelled image {image} is left out of the Hessian: '
+                      f'{reason}', 'current', logging.WARNING)
 
 
 def check_folder(cache: str, folder: Optional[str]) -> None:
