@@ -46,17 +46,19 @@ from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config, DictAction
 from mmengine.runner import load_checkpoint
+from precision import splits_of
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from mmal.compat.malloc import keep_freed_memory
-from mmal.engine.round_config import scoring_splits, test_pipeline
+from mmal.engine.round_config import test_pipeline
 from mmal.engine.settings import Settings, pool_dataset
 from mmal.influence import LayerRecorder, image_products
 from mmal.influence.vectors import dot, flatten, unflatten
 from mmal.models.utils import head_outputs, image_losses
+from mmal.pool import load_coco
 from mmal.pool.layout import RoundDir
 from mmal.randomness import seeded_order
 from mmal.scoring import InfluenceScorer, ScoringData
@@ -160,7 +162,8 @@ class Case:
         self.layers = [f'bbox_head.{name}' for name in LAYERS]
         self.recorder = LayerRecorder(self.model, self.layers)
         settings = Settings.from_config(cfg)
-        splits = scoring_splits(cfg, settings, RoundDir(folder), [])
+        splits = splits_of(cfg, load_coco(RoundDir(folder).labelled).ids,
+                           None)
         pool = pool_dataset(cfg, settings)
         pool.update(
             ann_file=osp.abspath(pool['ann_file']),

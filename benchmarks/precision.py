@@ -21,10 +21,12 @@ import os.path as osp
 import time
 from contextlib import redirect_stdout
 from io import StringIO
+from typing import Optional
 
 import numpy as np
 import torch
 from mmdet.utils import register_all_modules
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from scipy.stats import spearmanr
 from tqdm import tqdm
@@ -66,14 +68,18 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def splits_of(this: FinishedRound, images: int) -> dict:
-    """The unlabelled, labelled and validation images of a round."""
-    cfg = this.run_config()
+def splits_of(cfg: Config, labelled: list, images: Optional[int]) -> dict:
+    """The unlabelled, labelled and validation images of a round.
+
+    Args:
+        cfg (Config): That of the run.
+        labelled (list): Ids.
+        images (int, optional): So many unlabelled ones instead of all.
+    """
     pipeline = test_pipeline(cfg)
     pool = pool_dataset(cfg, Settings.from_config(cfg))
     # joined with data_root already
     pool.update(ann_file=osp.abspath(pool['ann_file']), pipeline=pipeline)
-    labelled = this.labelled().ids
     known = set(labelled)
     left = [i for i in load_coco(pool['ann_file']).ids if i not in known]
     val = dict(innermost_dataset(cfg.val_dataloader.dataset),
@@ -84,10 +90,10 @@ def splits_of(this: FinishedRound, images: int) -> dict:
         val=Split(val, True))
 
 
-def rankings(this: FinishedRound, images: int) -> dict:
+def rankings(this: FinishedRound, images: Optional[int]) -> dict:
     """Scorer to what is scored to the scores, and the seconds it took."""
     model, _ = this.model()
-    splits = splits_of(this, images)
+    splits = splits_of(this.run_config(), this.labelled().ids, images)
     wanted = {USUAL, *(side for pair in pairs() for side in pair)}
     found = {}
     for name, scorer in SCORERS.items():

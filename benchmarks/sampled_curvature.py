@@ -92,7 +92,7 @@ def variants(labelled: int) -> dict:
 def compare(this: FinishedRound, args: argparse.Namespace) -> dict:
     """Variant -> [draws, 3]: Spearman, share of the top, seconds."""
     model, _ = this.model()
-    splits = splits_of(this, args.images)
+    splits = splits_of(this.run_config(), this.labelled().ids, args.images)
 
     def data_of(seed):
         return ScoringData(copy.deepcopy(splits), seed=seed, batch_size=8,
