@@ -120,7 +120,8 @@ def pseudo_labels(detections: Sequence[InstanceData],
 
 def pseudo_label_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
                         labels: Sequence[InstanceData],
-                        losses: Callable = image_losses) -> Tensor:
+                        losses: Callable = image_losses,
+                        at_once: bool = False) -> Tensor:
     """:func:`image_losses` with detections as labels, made differentiable.
 
     A position whose own box became the label sits on the kink of an IoU or L1
@@ -133,6 +134,8 @@ def pseudo_label_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
     Args:
         model, outputs, samples, labels: See :func:`image_losses`.
         losses (callable): Of another kind of detector, called like it.
+        at_once (bool): Whether ``losses`` takes the labels moved one way and
+            then those moved the other way, 2B sets, and gives [2B].
 
     Returns:
         Tensor: [B].
@@ -146,8 +149,12 @@ def pseudo_label_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
                 bboxes=torch.cat(
                     [first - 0.5 * step, second + 1.5 * step], -1),
                 labels=label.labels))
-        both.append(losses(model, outputs, samples, moved))
-    return (both[0] + both[1]) / 2
+        both.append(moved)
+    if at_once:
+        one, other = losses(model, outputs, samples, sum(both, [])).chunk(2)
+    else:
+        one, other = (losses(model, outputs, samples, m) for m in both)
+    return (one + other) / 2
 
 
 @contextmanager

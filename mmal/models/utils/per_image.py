@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmal.types import Outputs
+from .batch_losses import batch_losses, takes_batches
 
 
 def head_outputs(model: nn.Module, inputs: Tensor) -> Outputs:
@@ -31,7 +32,8 @@ def image_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
 
     mmdet divides a loss by the positives of the whole batch, so each image's
     slice of the outputs goes through the head's loss on its own; the forward
-    pass is shared.
+    pass is shared. Of heads that :func:`batch_losses` knows all images go
+    through it at once.
 
     Args:
         model (nn.Module): A single-stage detector.
@@ -45,6 +47,10 @@ def image_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
     """
     # the loss of FCOS expects what its forward gives in training mode
     outputs = training_outputs(model.bbox_head, outputs)
+    if samples and takes_batches(model.bbox_head):
+        return batch_losses(
+            model.bbox_head, outputs, [s.metainfo for s in samples], labels,
+            [(ignored_boxes(s) or [None])[0] for s in samples])
     losses = []
     singles = per_image(outputs, len(samples))
     for single, sample, label in zip(singles, samples, labels):

@@ -5,9 +5,14 @@ from mmdet.models.detectors import SingleStageDetector
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmal.models.utils.per_image import head_outputs, image_losses
+from mmal.models.utils.batch_losses import takes_batches
+from mmal.models.utils.per_image import (
+    head_outputs,
+    image_losses,
+    map_outputs,
+)
 from mmal.scoring.batch import Batch
-from mmal.scoring.detector import predictions
+from mmal.scoring.detector import predictions, pseudo_label_losses
 from mmal.types import Outputs
 from .base import PseudoLabelAdapter
 
@@ -37,3 +42,17 @@ class OneStageAdapter(PseudoLabelAdapter):
     def image_losses(self, outputs, samples, labels) -> Tensor:
         """See :meth:`ModelAdapter.image_losses`."""
         return image_losses(self.model, outputs, samples, labels)
+
+    def pseudo_label_losses(self, outputs, samples, labels) -> Tensor:
+        """See :meth:`PseudoLabelAdapter.pseudo_label_losses`."""
+        if not samples or not takes_batches(self.model.bbox_head):
+            return super().pseudo_label_losses(outputs, samples, labels)
+
+        # both ways in one call: the same images twice
+        def losses(_, outputs, samples, both) -> Tensor:
+            twice = map_outputs(
+                lambda x: x.repeat(2, *[1] * (x.dim() - 1)), outputs)
+            return self.image_losses(twice, [*samples, *samples], both)
+
+        return pseudo_label_losses(self.model, outputs, samples, labels,
+                                   losses, at_once=True)
