@@ -134,7 +134,7 @@ class Batches:
         self.all = batches
         self.committee = committee
         self.splits = dict(val=1, labelled=1, unlabelled=1)
-        self.unreadable = dict(val={})
+        self.unreadable = dict(val={}, labelled={})
 
     def batches(self, *args, **kwargs):
         """All batches."""

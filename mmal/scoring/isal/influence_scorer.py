@@ -382,7 +382,8 @@ class _SharedPass:
             with torch.enable_grad():
                 built = self.build(batch)
             yield built
-        for image, reason in self.data.unreadable['labelled'].items():
+        for image, reason in self.data.unreadable.get(
+                'labelled', {}).items():
             print_log(f'labelled image {image} is left out of the Hessian: '
                       f'{reason}', 'current', logging.WARNING)
 
