@@ -4,6 +4,8 @@ import torch
 
 from mmal.random_tensors import TensorStreams
 
+pytestmark = pytest.mark.cuda
+
 
 @pytest.mark.parametrize('call', [
     lambda s, device: s.bits((3, 5), device),
