@@ -1,10 +1,9 @@
 """Random tensors that are the same on every device.
 
 The generators of torch hand out other numbers on a GPU than on a CPU, and
-numbers drawn on the CPU keep a GPU waiting: the masks of MC-dropout cost more
-than the passes they are for. Here a number is computed from its position and
-the stream it belongs to, in whole numbers, whose arithmetic every device
-does alike.
+numbers drawn on the CPU keep a GPU waiting. Here a number is computed from
+its position and the stream it belongs to, in whole numbers, whose arithmetic
+every device does alike.
 """
 from __future__ import annotations
 
@@ -74,7 +73,7 @@ class TensorStreams:
         """
         count = math.prod(shape)
         words = -(-count // 4)
-        if device.type != self._start.device.type:
+        if device != self._start.device:
             self._start, self._gamma = torch.stack(
                 [self._start, self._gamma]).to(device)
         k = torch.arange(self._position, self._position + words,

@@ -42,3 +42,22 @@ def test_the_same_images(device, case, data):
         kind(**options, device=where).select(scores, 40, x, labelled)
         for where in ('cpu', 'cuda'))
     assert here == there and len(here) == 40
+
+
+@pytest.mark.parametrize('case, most', [
+    ('core-set', 1), ('k-means', 1), ('k-means, trials', 2),
+    ('sparse, cosine', 1.5)])
+def test_waits_of_a_choice(device, watch, case, most):
+    kind, options = CASES[case]
+    rng = np.random.default_rng(3)
+    x = embeddings_of('plain', rng)
+    scores = Scores(ids=list(range(len(x))),
+                    values=rng.uniform(0.1, 2, len(x)),
+                    tiebreak=rng.permutation(len(x)) / len(x), columns={})
+    waits = []
+    for number in (10, 50):
+        watch.kinds.clear()
+        with watch:
+            kind(**options, device='cuda').select(scores, number, x, x[:3])
+        waits.append(watch.waits)
+    assert 0 < waits[1] - waits[0] <= 40 * most, watch.report()

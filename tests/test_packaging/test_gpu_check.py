@@ -73,6 +73,14 @@ def test_steps_that_were_named(check, monkeypatch, tmp_path):
         run(check, monkeypatch, tmp_path, steps, '--steps', 'xyz')
 
 
+def test_files_of_something_else_are_left_alone(check, monkeypatch, tmp_path):
+    (tmp_path / 'report.json').write_text('{"mine": 1}')
+    with pytest.raises(SystemExit, match='give a new folder'):
+        run(check, monkeypatch, tmp_path, dict(good=(GOOD, 60)))
+    assert (tmp_path / 'report.json').read_text() == '{"mine": 1}'
+    assert [p.name for p in tmp_path.iterdir()] == ['report.json']
+
+
 def test_every_step_is_there(check):
     for name, (command, limit) in check.steps().items():
         assert limit > 0

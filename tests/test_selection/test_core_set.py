@@ -240,6 +240,27 @@ class Threads:
         return np.stack(self.gather_objects(np.asarray(numbers, float)))
 
 
+def order_in_threads(selector, scores, embeddings, labelled, shards):
+    """What each of some threads chooses, of which each has a shard."""
+    number = len(shards)
+    shared, barrier = [None] * number, threading.Barrier(number)
+    chosen = [None] * number
+
+    def work(rank):
+        index = shards[rank]
+        chosen[rank] = list(selector.order_sharded(
+            scores.take(index), embeddings[index], labelled,
+            Threads(rank, shared, barrier)))
+
+    threads = [threading.Thread(target=work, args=(r, ), name=str(r))
+               for r in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return chosen
+
+
 @pytest.mark.parametrize('start', ['labelled', 'random', 'best'])
 @pytest.mark.parametrize('weighted', [False, True])
 @pytest.mark.parametrize('outlier', [1, 1e6])
@@ -253,20 +274,8 @@ def test_shards_choose_what_one_process_chooses(start, weighted, outlier):
     expected = selector.select(scores, 100, embeddings, labelled)
     # the third has nothing, the second runs out early
     shards = np.arange(0, 90), np.arange(90, 100), np.arange(0)
-    shared, barrier, got = [None] * 3, threading.Barrier(3), [None] * 3
-
-    def work(rank):
-        index = shards[rank]
-        got[rank] = list(selector.order_sharded(
-            scores.take(index), embeddings[index], labelled,
-            Threads(rank, shared, barrier)))
-
-    threads = [threading.Thread(target=work, args=(r, )) for r in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert got == [expected] * 3
+    assert order_in_threads(selector, scores, embeddings, labelled,
+                            shards) == [expected] * 3
 
 
 @pytest.mark.parametrize('broken, message', [

@@ -1,5 +1,4 @@
 import itertools
-import threading
 
 import numpy as np
 import pytest
@@ -7,7 +6,7 @@ from brute import cosine, euclidean, scores_of
 from brute import squared as square_sum
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_core_set import Threads, pool, with_outliers
+from test_core_set import order_in_threads, pool, with_outliers
 
 from mmal.randomness import SeededStreams
 from mmal.scores import Scores
@@ -261,20 +260,8 @@ def test_shards_choose_what_one_process_chooses(
     expected = selector.select(scores, 100, embeddings, labelled)
     # the third has nothing, the second runs out early
     shards = np.arange(0, 90), np.arange(90, 100), np.arange(0)
-    shared, barrier, got = [None] * 3, threading.Barrier(3), [None] * 3
-
-    def work(rank):
-        index = shards[rank]
-        got[rank] = list(selector.order_sharded(
-            scores.take(index), embeddings[index], labelled,
-            Threads(rank, shared, barrier)))
-
-    threads = [threading.Thread(target=work, args=(r, )) for r in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert got == [expected] * 3
+    assert order_in_threads(selector, scores, embeddings, labelled,
+                            shards) == [expected] * 3
 
 
 def test_few_distances_are_measured(monkeypatch):

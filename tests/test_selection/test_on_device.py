@@ -7,7 +7,7 @@ import torch
 from brute import scores_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_core_set import Threads, pool, with_outliers
+from test_core_set import order_in_threads, pool, with_outliers
 
 from mmal.randomness import SeededStreams
 from mmal.selection import (
@@ -111,20 +111,8 @@ def test_processes_choose_what_one_does(by_torch):
     expected = by_torch.select(scores, 80, embeddings)
     # the third has nothing, the second runs out early
     shards = np.arange(0, 70), np.arange(70, 80), np.arange(0)
-    shared, barrier, chosen = [None] * 3, threading.Barrier(3), [None] * 3
-
-    def work(rank):
-        index = shards[rank]
-        chosen[rank] = list(by_torch.order_sharded(
-            scores.take(index), embeddings[index], None,
-            Threads(rank, shared, barrier)))
-
-    threads = [threading.Thread(target=work, args=(r, )) for r in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert chosen == [expected] * 3
+    assert order_in_threads(by_torch, scores, embeddings, None,
+                            shards) == [expected] * 3
 
 
 def test_all_measure_on_the_cpu_where_one_process_has_no_gpu(monkeypatch):
@@ -135,21 +123,9 @@ def test_all_measure_on_the_cpu_where_one_process_has_no_gpu(monkeypatch):
     monkeypatch.setattr(
         greedy_selector, 'device_of', lambda name: torch.device(
             'cuda' if threading.current_thread().name == '1' else 'cpu'))
-    shared, barrier, chosen = [None] * 2, threading.Barrier(2), [None] * 2
-
-    def work(rank):
-        half = np.arange(20 * rank, 20 * rank + 20)
-        chosen[rank] = list(selector.order_sharded(
-            scores.take(half), embeddings[half], None,
-            Threads(rank, shared, barrier)))
-
-    threads = [threading.Thread(target=work, args=(r, ), name=str(r))
-               for r in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert chosen == [expected] * 2
+    halves = np.arange(20), np.arange(20, 40)
+    assert order_in_threads(selector, scores, embeddings, None,
+                            halves) == [expected] * 2
 
 
 @pytest.mark.parametrize('distance', ['cosine', 'euclidean'])

@@ -123,8 +123,21 @@ def stop(process):
         pass
 
 
+def check_folder(folder):
+    """Exit unless a folder is empty, or that of an earlier check."""
+    try:
+        with open(osp.join(folder, 'report.json')) as f:
+            ours = 'pretended' in json.load(f)
+    except (OSError, ValueError, TypeError):
+        ours = False
+    if not ours and os.listdir(folder):
+        sys.exit(f'{folder} has files of something else, which the logs might '
+                 'replace: give a new folder.')
+
+
 def main():
     args = parse_args()
+    check_folder(args.out)
     chosen = steps()
     unknown = [s for s in args.steps or () if s not in chosen]
     if unknown:

@@ -1,17 +1,18 @@
 """Short whole runs on digits: training, queries, kills, processes."""
 import os
 import os.path as osp
-import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 from common import PRETENDED, ROOT, figure, finish, row
 
 from mmal.fileio import read_json
 
-OUT = osp.join(os.environ.get('GPU_CHECK_OUT', 'gpu_check'), 'runs')
+OUT = tempfile.mkdtemp(  # a new one: nothing there is written over
+    prefix='runs_', dir=os.environ.get('GPU_CHECK_OUT'))
 SHORT = ['active_learning.rounds=2', 'train_cfg.max_epochs=4',
          'train_cfg.val_interval=4', 'active_learning.initial.size=40',
          'active_learning.budget.size=20', f'data_root={OUT}/digits/',
@@ -73,8 +74,6 @@ def kill_in_second_round(*words):
 
 def main():
     """All rows."""
-    shutil.rmtree(OUT, ignore_errors=True)
-    os.makedirs(OUT)
     with row('ISAL, deterministic') as values:
         timed(values, *command('deterministic', options=DETERMINISTIC))
         first, values['ap'] = rounds('deterministic')

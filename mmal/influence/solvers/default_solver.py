@@ -17,10 +17,10 @@ class DefaultSolver(BaseSolver):
     """:class:`BlockCholesky` where its blocks can be formed and factorised,
     :class:`ConjugateGradient` elsewhere.
 
-    Both are run until the residual is below a tolerance. A solution that is
-    stopped early depends on rounding: conjugate gradients multiply the last
-    bits of a product with each step until they converge, and sums over other
-    batches of images differ in those bits.
+    The first is exact, and the second runs until the residual is below a
+    tolerance. A solution that is stopped early depends on rounding: conjugate
+    gradients multiply the last bits of a product with each step until they
+    converge, and sums over other batches of images differ in those bits.
 
     Args:
         damping (float): See :class:`BaseSolver`.

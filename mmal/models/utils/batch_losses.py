@@ -112,7 +112,9 @@ class _FCOS:
         self.positive = positive.nonzero()[:, 0]
         self.number = self.sums(positive.to(scores.dtype)).clamp(min=1)
         each = forward(scores, labels, reduction_override='none')
-        return self.sums(each.sum(1)) / (self.number + _EPS)
+        # a number for each class, or one of a softmax
+        each = each.reshape(len(labels), -1).sum(1)
+        return self.sums(each) / (self.number + _EPS)
 
     def loss_bbox(self, forward: Callable, boxes: Tensor, targets: Tensor,
                   weight: Tensor, avg_factor: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from mmal.models.utils.batch_losses import takes_batches
 from mmal.models.utils.per_image import head_outputs, image_losses
 from mmal.scoring.isal.adapters import adapter_of, one_stage
 
-BUILD = dict(fcos=tiny_fcos, retinanet=lambda: tiny_one_stage('retina'))
+BUILD = dict(fcos=tiny_fcos, retinanet=lambda: tiny_one_stage('retina'),
+             retina_softmax=lambda: tiny_one_stage('retina_softmax'))
 SIZE = 64
 
 
