@@ -272,7 +272,7 @@ class Case:
                     losses = scorer.adapter.image_losses(
                         outputs, batch.samples, labels_of(batch))
                 else:
-                    losses, _ = scorer.adapter.expected_losses(
+                    losses, *_ = scorer.adapter.expected_losses(
                         outputs, batch.samples, scorer.rule)
             rows.append(image_products(losses, self.recorder, like).detach())
         return torch.cat(rows).T.double().cpu().numpy()

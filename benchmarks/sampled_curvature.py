@@ -113,7 +113,7 @@ def compare(this: FinishedRound, args: argparse.Namespace) -> dict:
         for batch in tqdm(data.batches('unlabelled', model), 'pool'):
             with scorer.recorder:
                 outputs = scorer.adapter.forward(batch)
-                losses, _ = scorer.adapter.expected_losses(
+                losses, *_ = scorer.adapter.expected_losses(
                     outputs, batch.samples, scorer.rule)
             scores.append(image_products(
                 losses, scorer.recorder, vectors).detach())

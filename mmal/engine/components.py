@@ -26,7 +26,7 @@ KINDS = dict(
     embedder=BaseEmbedder,
     solver=BaseSolver)
 # the arguments of a component that are configs of another one
-_NESTED = ('selector', 'solver')
+_NESTED = ('scorer', 'selector', 'solver')
 # the arguments that a run gives
 _GIVEN = dict(oracle=('pool', 'work_dir'))
 _EXAMPLES = dict(

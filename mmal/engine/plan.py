@@ -91,7 +91,7 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
     Args:
         cfg (Config): The run's config, for the training schedule.
         rounds (int): How many rounds.
-        budget (dict): ``size``, ``unit`` and ``repeats``.
+        budget (dict): ``size``, ``unit``, ``repeats`` and ``per_image``.
         pool (int): Images in the pool.
         initial (int): Images labelled first.
         initial_boxes (int, optional): Their boxes, if known.
@@ -111,7 +111,9 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
     step = budget['size']
     if budget.get('unit', 'images') != 'images':
         # nobody knows how many images have so many boxes: all of them
-        step = max(1, int(step / density)) if density else left
+        cost = None if density is None else \
+            density + budget.get('per_image', 0)
+        step = max(1, int(step / cost)) if cost else left
     rows, images = [], initial
     for number in range(rounds):
         boxes = initial_boxes

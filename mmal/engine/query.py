@@ -157,6 +157,7 @@ class Query:
             committee=self.committee,
             embedder=self.embedder,
             precision=self.settings.score_precision,
+            costs=self.budget.costs,
             **self.settings.score_dataloader.to_dict())
 
     @property

@@ -87,6 +87,9 @@ class BudgetSettings(Block):
     repeats: Optional[Annotated[
         str, Field(strict=True, pattern='^(free|counted)$')]] = _field(
         "'free' or 'counted'", None)
+    per_image: Optional[Annotated[
+        float, Field(strict=True, ge=0, allow_inf_nan=False)]] = _field(
+            'a number of at least 0', None)
 
     @field_validator('unit')
     @classmethod
@@ -96,6 +99,15 @@ class BudgetSettings(Block):
             raise ValueError(f'is {short(unit)}: it must be one of {known}. '
                              f'{nearest(unit, known)}')
         return unit
+
+    @model_validator(mode='after')
+    def _of_boxes(self) -> BudgetSettings:
+        if self.per_image is not None and self.unit != 'boxes':
+            raise ValueError(
+                f"has per_image={self.per_image:g}, what an image costs "
+                f"besides its boxes, but unit is '{self.unit}': set "
+                "unit='boxes', or leave per_image out.")
+        return self
 
 
 class TargetSettings(Block):

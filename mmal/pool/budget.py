@@ -1,6 +1,7 @@
 """Budgets: how much a round may label, counted in images or in boxes."""
 from __future__ import annotations
 
+import numbers
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
@@ -49,11 +50,16 @@ class BaseBudget(ABC):
             table IV).
     """
 
-    least_cost: int = 0  # no image costs less
+    least_cost: float = 0  # no image costs less
 
     def __init__(self, size: int, repeats: str = 'free') -> None:
         self.size = size
         self.repeats = repeats
+
+    @property
+    @abstractmethod
+    def costs(self) -> tuple[float, float]:
+        """What a box costs, and an image without boxes."""
 
     @abstractmethod
     def check(self,
@@ -75,11 +81,11 @@ class BaseBudget(ABC):
         """
 
     @abstractmethod
-    def cost(self, oracle: BaseOracle, image: ImageId) -> int:
+    def cost(self, oracle: BaseOracle, image: ImageId) -> float:
         """What labelling an image costs, at least ``least_cost``."""
 
     @abstractmethod
-    def note(self, spent: int, images: int, all_taken: bool) -> str:
+    def note(self, spent: float, images: int, all_taken: bool) -> str:
         """What a reader should know of a round.
 
         Args:
@@ -150,6 +156,11 @@ class ImageBudget(BaseBudget):
 
     least_cost = 1
 
+    @property
+    def costs(self) -> tuple[float, float]:
+        """See :meth:`BaseBudget.costs`."""
+        return 0., 1.
+
     def check(self, pool_size, initial_size, total_boxes=None) -> None:
         left = pool_size - initial_size
         if self.size > left:
@@ -173,7 +184,23 @@ class ImageBudget(BaseBudget):
 @BUDGETS.register_module(name='boxes')
 class BoxBudget(BaseBudget):
     """So many boxes a round: the longest start of the selector's order whose
-    boxes fit, and at least one image. An image without boxes is free."""
+    boxes fit, and at least one image.
+
+    Args:
+        size, repeats: See :class:`BaseBudget`.
+        per_image (float): What an image costs besides its boxes, in boxes: to
+            open it and look it over. At 0 an image without boxes is free.
+    """
+
+    def __init__(self, size: int, repeats: str = 'free',
+                 per_image: float = 0) -> None:
+        super().__init__(size, repeats)
+        self.per_image = self.least_cost = per_image
+
+    @property
+    def costs(self) -> tuple[float, float]:
+        """See :meth:`BaseBudget.costs`."""
+        return 1., float(self.per_image)
 
     def check(self, pool_size, initial_size, total_boxes=None) -> None:
         if pool_size <= initial_size:
@@ -201,17 +228,17 @@ class BoxBudget(BaseBudget):
                 "before people have drawn them. Use unit='images'.")
         return super().acquire(order, oracle, labelled)
 
-    def cost(self, oracle: BaseOracle, image: ImageId) -> int:
+    def cost(self, oracle: BaseOracle, image: ImageId) -> float:
         """See :meth:`BaseBudget.cost`."""
-        return int(oracle.count_boxes([image])[0])
+        return int(oracle.count_boxes([image])[0]) + self.per_image
 
-    def note(self, spent: int, images: int, all_taken: bool) -> str:
+    def note(self, spent: float, images: int, all_taken: bool) -> str:
         """See :meth:`BaseBudget.note`."""
         if spent > self.size:
-            return (f'the first image alone has {spent} boxes, more than the '
-                    f'{self.size} a round may label')
+            return (f'the first image alone costs {spent:g} boxes, more than '
+                    f'the {self.size} a round may label')
         if all_taken and spent < self.size:
-            return (f'only {images} images with {spent} boxes were left '
+            return (f'only {images} images for {spent:g} boxes were left '
                     f'of the {self.size} boxes a round may label: all were '
                     'taken')
         return ''
@@ -222,8 +249,9 @@ def build_budget(cfg: Mapping) -> BaseBudget:
 
     Args:
         cfg (Mapping): ``size`` (int, at least 1), ``unit``, a name in
-            :data:`BUDGETS`: 'images' (default) or 'boxes', and ``repeats``:
-            'free' (default) or 'counted'.
+            :data:`BUDGETS`: 'images' (default) or 'boxes', ``repeats``:
+            'free' (default) or 'counted', and for boxes ``per_image``, a
+            number of at least 0.
 
     Raises:
         ValueError: If a key or a value is wrong.
@@ -238,9 +266,10 @@ def build_budget(cfg: Mapping) -> BaseBudget:
     if repeats not in _REPEATS:
         raise ValueError(f'{_KEY}.repeats is {repeats!r}: choose one of '
                          f'{list(_REPEATS)}.')
+    per_image = cfg.pop('per_image', None)
     if set(cfg) != {'size'}:
         raise ValueError(f'{_KEY} has the keys {sorted(cfg)}: it needs size '
-                         'and unit, and may have repeats.')
+                         'and unit, and may have repeats and per_image.')
     size = cfg['size']
     try:
         number = operator.index(size)  # numpy's integers too
@@ -249,4 +278,14 @@ def build_budget(cfg: Mapping) -> BaseBudget:
     if isinstance(size, bool) or number < 1:
         raise ValueError(f'{_KEY}.size is {size!r}: it must be a whole '
                          f'number of {unit} above 0.')
-    return BUDGETS.get(unit)(number, repeats)
+    if per_image is None:
+        return BUDGETS.get(unit)(number, repeats)
+    if unit != 'boxes':
+        raise ValueError(f"{_KEY}.per_image is {per_image!r}, but unit is "
+                         f"'{unit}': what an image costs besides its boxes "
+                         "belongs to unit='boxes'.")
+    if isinstance(per_image, bool) or not isinstance(
+            per_image, numbers.Real) or not 0 <= per_image < float('inf'):
+        raise ValueError(f'{_KEY}.per_image is {per_image!r}: it must be a '
+                         'number of at least 0.')
+    return BoxBudget(number, repeats, per_image)

@@ -20,17 +20,24 @@ from .detections import (
     noisy_pipeline,
 )
 from .embeddings import EmbeddingModel, LayerEmbedder
-from .isal import InfluenceScorer
+from .isal import (
+    CalibratedInfluenceScorer,
+    InfluenceScorer,
+    OracleInfluenceScorer,
+)
 from .learning_loss_scorer import LearningLossScorer
 from .loop import score_pool
+from .per_cost_scorer import PerCostScorer
 from .random_scorer import RandomScorer
 
 __all__ = [
-    'BALDScorer', 'BaseScorer', 'Batch', 'DetectionEntropyScorer',
-    'EmbeddingModel', 'EntropyScorer', 'GaussianNoise', 'GradScorer',
-    'InfluenceScorer', 'LayerEmbedder', 'LearningLossScorer',
-    'LeastConfidenceScorer', 'LocalizationStabilityScorer', 'MarginScorer',
-    'MixtureUncertaintyScorer', 'MutualInformationScorer', 'RandomScorer',
-    'ScoringData', 'Split', 'class_probabilities', 'collate', 'detect',
-    'noisy_pipeline', 'plan_batches', 'score_pool', 'scoring_pipeline'
+    'BALDScorer', 'BaseScorer', 'Batch', 'CalibratedInfluenceScorer',
+    'DetectionEntropyScorer', 'EmbeddingModel', 'EntropyScorer',
+    'GaussianNoise', 'GradScorer', 'InfluenceScorer', 'LayerEmbedder',
+    'LearningLossScorer', 'LeastConfidenceScorer',
+    'LocalizationStabilityScorer', 'MarginScorer', 'MixtureUncertaintyScorer',
+    'MutualInformationScorer', 'OracleInfluenceScorer', 'PerCostScorer',
+    'RandomScorer', 'ScoringData', 'Split', 'class_probabilities', 'collate',
+    'detect', 'noisy_pipeline', 'plan_batches', 'score_pool',
+    'scoring_pipeline'
 ]

@@ -75,6 +75,8 @@ class ScoringData:
             wanted; :class:`BackboneEmbedder` when None.
         precision (str): What forward passes are computed in, see
             :func:`~mmal.models.utils.evaluation_mode.forward_precision`.
+        costs (tuple[float, float]): What the budget takes for a box, and for
+            an image without boxes.
 
     Attributes:
         unreadable (dict[str, dict[int | str, str]]): For each split the
@@ -93,7 +95,8 @@ class ScoringData:
                  progress: bool = True,
                  committee: Optional[BaseCommittee] = None,
                  embedder: Optional[BaseEmbedder] = None,
-                 precision: str = 'fp32') -> None:
+                 precision: str = 'fp32',
+                 costs: tuple[float, float] = (1., 0.)) -> None:
         self.splits = splits
         self.seed = seed
         self.round = round
@@ -104,10 +107,12 @@ class ScoringData:
         self.committee = committee
         self.embedder = embedder or BackboneEmbedder()
         self.precision = precision
+        self.costs = costs
         self.unreadable: dict[str, dict[ImageId, str]] = defaultdict(dict)
         self.read: dict[str, set[ImageId]] = defaultdict(set)
         self._datasets: dict[str, Dataset] = {}
         self._ids: dict[str, list[ImageId]] = {}
+        self._trained: dict[str, set[ImageId]] = {}
         self._sizes: dict[str, np.ndarray] = {}
         self._plans: dict[tuple, list[list[int]]] = {}
 
@@ -119,6 +124,20 @@ class ScoringData:
             return list(ids)
         wanted = set(keep)
         return [i for i in ids if i in wanted]
+
+    def trained_ids(self, split: str) -> list[ImageId]:
+        """:meth:`ids` without those that the data set would not train on
+        (``filter_cfg``: no boxes of its classes, or too small)."""
+        ids, cfg = self.ids(split), self.splits[split].dataset
+        if not cfg.get('filter_cfg'):
+            return ids
+        if split not in self._trained:
+            cfg = ConfigDict(copy.deepcopy(cfg))
+            cfg.update(test_mode=False, pipeline=[])
+            dataset = DATASETS.build(cfg)
+            self._trained[split] = {dataset.get_data_info(n)['img_id']
+                                    for n in range(len(dataset))}
+        return [i for i in ids if i in self._trained[split]]
 
     def files(self, split: str) -> dict[ImageId, ExpectedImage]:
         """The file of each image of a split."""

@@ -101,12 +101,26 @@ def pseudo_labels(detections: Sequence[InstanceData],
         list[InstanceData]: B sets of ``bboxes`` [n, 4] and ``labels`` [n];
         boxes as thin as :data:`KINK` are left out.
     """
+    return labels_of(detections, [d.scores >= score_thr for d in detections])
+
+
+def labels_of(detections: Sequence[InstanceData],
+              chosen: Sequence[Tensor]) -> list[InstanceData]:
+    """Some detections of each image as its labels.
+
+    Args:
+        detections (sequence[InstanceData]): B sets of n detections.
+        chosen (sequence[Tensor]): B flags [n].
+
+    Returns:
+        list[InstanceData]: See :func:`pseudo_labels`.
+    """
     keeps = []
-    for d in detections:
+    for d, keep in zip(detections, chosen):
         # A thinner box would be turned inside out by the steps off the kinks.
         x1, y1, x2, y2 = d.bboxes.unbind(-1)
         side = torch.minimum(x2 - x1, y2 - y1)
-        keeps.append((d.scores >= score_thr) & (side > 4 * KINK))
+        keeps.append(keep & (side > 4 * KINK))
     # How many are left of each image: all that the host has to wait for, and
     # once. A mask would wait at each use, so those left are sorted forward.
     counts = torch.stack([k.sum() for k in keeps]).tolist() if keeps else []

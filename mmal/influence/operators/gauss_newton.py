@@ -187,6 +187,10 @@ class GaussNewton(BatchedOperator):
         once (OnePass, optional): The same images for one pass over them,
             which several processes may share.
 
+    Attributes:
+        keep_blocks (bool): Whether :meth:`channel_blocks` keeps what it has
+            formed, for systems with other right-hand sides. Default: False.
+
     Example:
         >>> model = torch.nn.Linear(1, 1, bias=False).eval()
         >>> recorder = LayerRecorder(model, '*')
@@ -202,6 +206,8 @@ class GaussNewton(BatchedOperator):
                  once: Optional[OnePass] = None) -> None:
         super().__init__(batches)
         self.once = once
+        self.keep_blocks = False
+        self._blocks: Optional[List[ChannelBlocks]] = None
 
     @classmethod
     def from_batch(cls,
@@ -229,8 +235,13 @@ class GaussNewton(BatchedOperator):
 
         Layers that no loss curves are left out: their part is zero.
         """
+        if self._blocks is not None:
+            return self._blocks
         once = AloneOnce(self.batches) if self.once is None else self.once
-        return form_blocks(once, like, limit, progress)
+        blocks = form_blocks(once, like, limit, progress)
+        if self.keep_blocks:
+            self._blocks = blocks
+        return blocks
 
 
 class _Term:

@@ -1,5 +1,10 @@
 """Influence selection (ISAL): s_test and the influence of each image."""
+from .calibrated_influence_scorer import CalibratedInfluenceScorer
 from .influence_scorer import InfluenceScorer
+from .oracle_influence_scorer import OracleInfluenceScorer
 from .pseudo_label_rule import PseudoLabelRule
 
-__all__ = ['InfluenceScorer', 'PseudoLabelRule']
+__all__ = [
+    'CalibratedInfluenceScorer', 'InfluenceScorer', 'OracleInfluenceScorer',
+    'PseudoLabelRule'
+]

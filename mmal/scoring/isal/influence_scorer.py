@@ -4,9 +4,10 @@ from __future__ import annotations
 import logging
 import os.path as osp
 from collections.abc import Iterator, Sequence
-from typing import Callable, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 import mmcv.cnn
+import numpy as np
 import torch
 from mmengine.dist import (
     all_gather_object,
@@ -35,6 +36,7 @@ from mmal.influence.operators.storage import STORAGES
 from mmal.influence.solvers import BaseSolver, Identity, SolverError
 from mmal.influence.vectors import flatten, unflatten
 from mmal.models.utils import last_layers
+from mmal.models.utils.per_image import map_outputs
 from mmal.randomness import seeded_order
 from mmal.registry import TASK_UTILS
 from mmal.scoring.base import BaseScorer
@@ -57,6 +59,7 @@ HESSIANS = {
     'exact': (ExactHessian, ExactHessianBatch),
 }
 EMPTY = ('last', 'background')
+NORMALIZERS = ('labelled', 'image')
 
 
 @TASK_UTILS.register_module()
@@ -104,6 +107,14 @@ class InfluenceScorer(BaseScorer):
             pseudo-labels.
         top_k (int): K of eq. 3, for classifiers: the gradients for the K most
             probable classes are summed, each times its probability.
+        normalizer (str): What divides the terms of a loss that mmdet divides
+            by a number of positives: 'labelled', the mean number of a
+            labelled image, so that the sum over images is what training
+            minimises; or 'image', the image's own (paper), which gives an
+            image without objects as much weight as any other. Losses whose
+            divisors are not known, see
+            :func:`mmal.models.utils.batch_losses.takes_batches`, keep the
+            image's own, as the log says.
         empty (str): What to do with an image without pseudo-labels: 'last'
             puts it behind all others, at random among its like; 'background'
             scores it against an empty image.
@@ -136,7 +147,9 @@ class InfluenceScorer(BaseScorer):
                  top_k: int = 1,
                  cache: str = 'device',
                  cache_dir: Optional[str] = None,
-                 box_step: float = 0.02) -> None:
+                 box_step: float = 0.02,
+                 normalizer: str = 'labelled') -> None:
+        check_choice('normalizer', normalizer, NORMALIZERS)
         check_choice('reference', reference, REFERENCES)
         check_choice('hessian', hessian, HESSIANS)
         check_choice('empty', empty, EMPTY)
@@ -162,6 +175,7 @@ class InfluenceScorer(BaseScorer):
         self.cache_bytes = int(cache_gib * 2**30)
         self.cache = cache
         self.cache_dir = cache_dir
+        self.normalizer = normalizer
         self.box_step = box_step if hessian == 'gauss-newton' else 0.
         self.adapter: Optional[ModelAdapter] = None
         self.recorder: Optional[LayerRecorder] = None
@@ -215,47 +229,37 @@ class InfluenceScorer(BaseScorer):
     def prepare(self, model: nn.Module, data: ScoringData) -> None:
         """Compute s_test for this round's model."""
         operator = self.operator(model, data)
-        gradient = self._reference_gradient(model, data)
-        try:
-            with data.bar(None, 's_test') as bar:
-
-                def show(done: int, total: int) -> None:
-                    bar.total = total
-                    bar.update(done - bar.n)
-
-                solution = self.solver.solve(operator, gradient, show)
-        except SolverError as e:
-            raise ValueError(f'active_learning.scorer.solver: {e}') from e
-        # Each process has solved the same system, but not with the same
-        # rounding; the bits of process 0 give one order of the pool.
-        self.s_test = solution.x
-        for tensor in self.s_test:
-            broadcast(tensor)
-        print_log(
-            f's_test by {solution.method} over '
-            f'{self.recorder.num_params:,} parameters of '
-            f'{", ".join(la.name for la in self.recorder.layers)}: '
-            f'{solution.summary()}', 'current')
-        if not solution.converged:
-            # What is left over depends on the rounding of sums over batches.
-            print_log(
-                f'{solution.method} has not converged: the residual is '
-                f'{solution.residual:.2g} after {solution.iterations} steps, '
-                'so scores may depend on the batch size. Give '
-                'active_learning.scorer.solver more steps, or leave it out.',
-                'current', logging.WARNING)
+        gradient, = self._reference_gradients(model, data)
+        self.s_test = self._solve(operator, gradient, data)
 
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Scores of a batch and the number of its pseudo-labels, both [B]."""
+        """Scores of a batch, the number of its pseudo-labels and the expected
+        number of its boxes, all [B]."""
         with self.recorder:
             outputs = self.adapter.forward(batch)
-            losses, count = self.adapter.expected_losses(
+            expected = self.adapter.expected_losses(
                 outputs, batch.samples, self.rule)
-        score = image_products(losses, self.recorder, self.s_test).detach()
+        score = image_products(
+            expected.losses, self.recorder, self.s_test).detach()
         self.recorder.clear()  # the graph of this batch, before the next one
         if self.empty == 'last':
-            score = score.masked_fill(count == 0, -float('inf'))
-        return dict(score=score, pseudo_labels=count)
+            score = score.masked_fill(expected.count == 0, -float('inf'))
+        return dict(score=score, pseudo_labels=expected.count,
+                    expected_boxes=expected.boxes)
+
+    def compute(self, columns: dict[str, np.ndarray]) -> np.ndarray:
+        """See :meth:`BaseScorer.compute`; the log says how many images have
+        no pseudo-labels."""
+        count = columns.get('pseudo_labels', np.zeros(0))
+        without = int((count == 0).sum())
+        if without:
+            rank = 'they come last' if self.empty == 'last' else \
+                'they are scored against an empty image'
+            print_log(
+                f'{without:,} of {len(count):,} images have no detection with '
+                f'a score of at least {self.rule.score_thr:g}, and so no '
+                f'pseudo-labels: {rank}.', 'current')
+        return super().compute(columns)
 
     def operator(self, model: nn.Module,
                  data: ScoringData) -> BatchedOperator:
@@ -275,6 +279,8 @@ class InfluenceScorer(BaseScorer):
         self.recorder = self._layer_recorder(model)
         operator_type, batch_type = HESSIANS[self.hessian]
         ids = self.hessian_sample(data)
+        if self.normalizer == 'labelled':
+            self.adapter.factors = self._mean_factors(model, data, ids)
 
         def build(batch: Batch) -> OperatorBatch:
             losses = self._curved_losses(model, batch)
@@ -295,16 +301,49 @@ class InfluenceScorer(BaseScorer):
         return operator_type(batches, _SharedPass(data, model, ids, build))
 
     def hessian_sample(self, data: ScoringData) -> list[ImageId]:
-        """The labelled images that stand for all of them in H.
+        """The labelled images that stand for all of them in H: of those that
+        the data set trains on.
 
         Args:
             data (ScoringData): Seed and round say which are drawn.
         """
-        ids = data.ids('labelled')
+        ids = data.trained_ids('labelled')
         if self.hessian_images is None or len(ids) <= self.hessian_images:
             return ids
         order = seeded_order(ids, data.seed, data.round, 'hessian')
         return order[:self.hessian_images]
+
+    def _solve(self, operator: BatchedOperator, gradient: list[Tensor],
+               data: ScoringData) -> list[Tensor]:
+        """s_test for a gradient, the same in every process."""
+        try:
+            with data.bar(None, 's_test') as bar:
+
+                def show(done: int, total: int) -> None:
+                    bar.total = total
+                    bar.update(done - bar.n)
+
+                solution = self.solver.solve(operator, gradient, show)
+        except SolverError as e:
+            raise ValueError(f'active_learning.scorer.solver: {e}') from e
+        # Each process has solved the same system, but not with the same
+        # rounding; the bits of process 0 give one order of the pool.
+        for tensor in solution.x:
+            broadcast(tensor)
+        print_log(
+            f's_test by {solution.method} over '
+            f'{self.recorder.num_params:,} parameters of '
+            f'{", ".join(la.name for la in self.recorder.layers)}: '
+            f'{solution.summary()}', 'current')
+        if not solution.converged:
+            # What is left over depends on the rounding of sums over batches.
+            print_log(
+                f'{solution.method} has not converged: the residual is '
+                f'{solution.residual:.2g} after {solution.iterations} steps, '
+                'so scores may depend on the batch size. Give '
+                'active_learning.scorer.solver more steps, or leave it out.',
+                'current', logging.WARNING)
+        return solution.x
 
     def _layer_recorder(self, model: nn.Module) -> LayerRecorder:
         layers = last_layers(model) if self.layers is None else self.layers
@@ -323,32 +362,99 @@ class InfluenceScorer(BaseScorer):
         with twice_differentiable(model), box_curvature(model, self.box_step):
             return self._losses(batch)
 
-    def _reference_gradient(self, model: nn.Module,
-                            data: ScoringData) -> list[Tensor]:
-        """v = the mean over R of ∇l, each process with a share of R."""
+    @torch.no_grad()
+    def _mean_factors(self, model: nn.Module, data: ScoringData,
+                      ids: Sequence[ImageId]) -> Optional[dict[str, float]]:
+        """What divides each term of a loss: the mean over labelled images.
+
+        The divisors depend on the labels alone, so images are loaded but pass
+        through the detector once for each shape.
+        """
+        like: dict[torch.Size, Any] = {}
+        sums: dict[str, Tensor] = {}
+        images = 0
+        for batch in data.batches('labelled', model, ids,
+                                  desc='positives of labelled images'):
+            shape = batch.inputs.shape[1:]
+            if shape not in like:
+                like[shape] = self.adapter.forward(
+                    Batch(batch.ids[:1], batch.inputs[:1], batch.samples[:1]))
+            outputs = map_outputs(
+                lambda x: torch.zeros_like(x).expand(
+                    len(batch), *x.shape[1:]), like[shape])
+            labels = [s.gt_instances for s in batch.samples]
+            found = self.adapter.loss_factors(outputs, batch.samples, labels)
+            if found is None:
+                break  # as it will be in each process
+            for name, factors in found.items():
+                sums[name] = sums.get(name, 0) + factors.double().sum()
+            images += len(batch)
+        # A process without images knows no names.
+        gathered = all_gather_object(
+            ({name: float(total) for name, total in sums.items()}, images))
+        total = sum(n for _, n in gathered)
+        means = {
+            name: sum(found.get(name, 0.) for found, _ in gathered) / total
+            for found, _ in gathered for name in found}
+        if not means:
+            print_log(
+                f'the losses of {type(model).__name__} are not divided by '
+                'numbers of positives that are known here: each image keeps '
+                "its own, as with active_learning.scorer.normalizer='image'.",
+                'current')
+            return None
+        # nothing is labelled with an object: any number will do
+        return {name: mean or 1. for name, mean in means.items()}
+
+    def _reference_ids(self, data: ScoringData) -> list[ImageId]:
+        """R: of labelled images those that the data set trains on."""
+        return data.ids('val') if self.reference == 'val' else \
+            data.trained_ids(self.reference)
+
+    def _reference_gradients(
+            self, model: nn.Module, data: ScoringData,
+            groups: Optional[dict[ImageId, int]] = None
+    ) -> list[list[Tensor]]:
+        """v = the mean over R of ∇l, each process with a share of R.
+
+        Args:
+            groups (dict, optional): Image to the number of its group, from 0;
+                then there is a v for each group, else one.
+        """
         params = self.recorder.params
-        # The last number counts the images. In float64, so that the sum is
+        number = max(groups.values(), default=0) + 1 if groups else 1
+        # The last column counts the images. In float64, so that the sum is
         # the same for every number of processes but for its last digits.
         total = torch.zeros(
+            number,
             self.recorder.num_params + 1,
             dtype=torch.float64,
             device=params[0].device)
         for batch in data.batches(
-                self.reference, model, desc=f'gradient of {self.reference}'):
-            mean = mean_gradient(self._losses(batch), self.recorder)
-            total[:-1] += flatten(mean).double() * len(batch)
-            total[-1] += len(batch)
+                self.reference, model, self._reference_ids(data),
+                desc=f'gradient of {self.reference}'):
+            losses = self._losses(batch)
+            of_image = torch.tensor(
+                [groups[i] if groups else 0 for i in batch.ids])
+            for group in of_image.unique().tolist():
+                at = (of_image == group).nonzero()[:, 0]
+                chosen = losses if len(at) == len(losses) else \
+                    losses[at.to(losses.device)]
+                mean = mean_gradient(chosen, self.recorder)
+                total[group, :-1] += flatten(mean).double() * len(at)
+                total[group, -1] += len(at)
         self.recorder.clear()
         for image, reason in data.unreadable[self.reference].items():
             print_log(
                 f"image {image} of the reference set '{self.reference}' is "
                 f'left out: {reason}', 'current', logging.WARNING)
         all_reduce(total)
-        if not total[-1]:
+        if not bool(total[:, -1].all()):
             raise ValueError(
                 f"the reference set '{self.reference}' of "
                 'active_learning.scorer has no readable image.')
-        return unflatten((total[:-1] / total[-1]).to(params[0].dtype), params)
+        means = (total[:, :-1] / total[:, -1:]).to(params[0].dtype)
+        return [unflatten(mean, params) for mean in means]
 
 
 class _SharedPass:

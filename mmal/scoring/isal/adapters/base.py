@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from mmengine.structures import InstanceData
@@ -11,6 +11,20 @@ from torch import Tensor, nn
 from mmal.scoring.batch import Batch
 from mmal.scoring.detector import pseudo_label_losses, pseudo_labels
 from mmal.scoring.isal.pseudo_label_rule import PseudoLabelRule
+
+
+class Expected(NamedTuple):
+    """What to expect of B unlabelled images.
+
+    Args:
+        losses (Tensor): [B], with what stands for their labels.
+        count (Tensor): int64 [B], how many pseudo-labels each has.
+        boxes (Tensor): [B], how many boxes a person would draw, >= 0: the
+            sum of the scores of all final detections.
+    """
+    losses: Tensor
+    count: Tensor
+    boxes: Tensor
 
 
 class ModelAdapter(Protocol):
@@ -35,9 +49,8 @@ class ModelAdapter(Protocol):
         """[B], the loss of each image as if it were alone in its batch."""
 
     def expected_losses(self, outputs, samples: Sequence,
-                        rule: PseudoLabelRule) -> tuple[Tensor, Tensor]:
-        """[B], the same with pseudo-labels, and int64 [B], how many each
-        image has."""
+                        rule: PseudoLabelRule) -> Expected:
+        """The same with pseudo-labels."""
 
 
 class PseudoLabelAdapter:
@@ -69,10 +82,18 @@ class PseudoLabelAdapter:
                                    lambda _, *args: self.image_losses(*args))
 
     def expected_losses(self, outputs, samples: Sequence,
-                        rule: PseudoLabelRule) -> tuple[Tensor, Tensor]:
+                        rule: PseudoLabelRule) -> Expected:
         """See :meth:`ModelAdapter.expected_losses`."""
-        labels = pseudo_labels(
-            self.predictions(outputs, samples), rule.score_thr)
+        detections = self.predictions(outputs, samples)
+        labels = pseudo_labels(detections, rule.score_thr)
         losses = self.pseudo_label_losses(outputs, samples, labels)
         count = torch.tensor([len(label) for label in labels])
-        return losses, count.to(losses.device, non_blocking=True)
+        return Expected(losses, count.to(losses.device, non_blocking=True),
+                        expected_boxes(detections))
+
+
+def expected_boxes(detections: Sequence[InstanceData]) -> Tensor:
+    """[B], the sum of the scores of the detections of each image."""
+    if not detections:
+        return torch.zeros(0)
+    return torch.stack([d.scores.sum() for d in detections])

@@ -13,6 +13,7 @@ from mmal.models.classifiers.image_classifier import (
 )
 from mmal.scoring.batch import Batch
 from mmal.scoring.isal.pseudo_label_rule import PseudoLabelRule
+from .base import Expected
 
 
 class ClassifierAdapter:
@@ -44,12 +45,12 @@ class ClassifierAdapter:
                                                 single_labels(labels, names))
 
     def expected_losses(self, outputs: Tensor, samples: Sequence,
-                        rule: PseudoLabelRule) -> tuple[Tensor, Tensor]:
+                        rule: PseudoLabelRule) -> Expected:
         """The sum of the losses for the K most probable classes, each times
         its probability (ISAL, eq. 3); the probabilities are constants.
 
         Returns:
-            tuple[Tensor, Tensor]: [B], and int64 [B] of K.
+            Expected: K pseudo-labels, and one label to give.
 
         Raises:
             ValueError: If there are fewer than K classes.
@@ -64,4 +65,5 @@ class ClassifierAdapter:
         losses = head.image_losses(
             outputs.repeat_interleave(rule.top_k, 0), labels.flatten())
         expected = (losses.view(batch, rule.top_k) * probs).sum(1)
-        return expected, torch.full_like(labels[:, 0], rule.top_k)
+        return Expected(expected, torch.full_like(labels[:, 0], rule.top_k),
+                        torch.ones_like(expected))

@@ -1,0 +1,220 @@
+"""Influence as the reference set's own labels say it should be expected."""
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Optional
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object
+from mmengine.logging import print_log
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmal.influence import image_products
+from mmal.random_tensors import TensorStreams
+from mmal.randomness import seeded_order
+from mmal.registry import TASK_UTILS
+from mmal.scoring.batch import Batch
+from mmal.scoring.data import ScoringData
+from mmal.scoring.detector import labels_of
+from mmal.uncertainty import binary_entropy
+from .adapters.base import PseudoLabelAdapter, expected_boxes
+from .influence_scorer import InfluenceScorer
+from .ridge import Ridge
+
+THRESHOLDS = (0.05, 0.1, 0.3, 0.5)
+_FOLDS = 2
+_DRAWN = 300  # detections of an image that label sets are drawn from
+
+
+@TASK_UTILS.register_module()
+class CalibratedInfluenceScorer(InfluenceScorer):
+    """Expects of an image the influence that images like it really have.
+
+    A pseudo-label says what a detector sees, and an image teaches what it
+    does not see. How the two go together shows on the reference set, whose
+    labels are known and which the detector was not trained on. It is cut into
+    two halves, A and B. With s_test of the loss of A, each image of B has a
+    true influence, that of its own labels, and features that an unlabelled
+    image has too: the influence with the detections of a score of at least
+    0.05, 0.1, 0.3 and 0.5 as labels, with none, the mean and the deviation
+    over label sets that are drawn by the scores, and entropies and numbers of
+    detections. A ridge regression goes from these to the first. With A and B
+    exchanged there is a second one. The score of an unlabelled image is the
+    mean of what the two say: its expected influence on the loss of the
+    reference set. Neither regression sees an image whose loss it speaks of.
+
+    Where the reference set has fewer than ``min_images`` images, the scores
+    are those of :class:`InfluenceScorer`, and a warning says so.
+
+    Cost beyond InfluenceScorer's: one more system with the same H (for
+    ``BlockCholesky`` without another pass), a second look at the reference
+    set, and for each image ``draws`` + 4 more losses and backward passes of
+    the head. The forward passes of the pool stay one an image.
+
+    Args:
+        draws (int): Label sets to draw, at least 2.
+        min_images (int): The fewest reference images to fit with.
+        **options: Of :class:`InfluenceScorer`. With another ``reference``
+            than 'val' the detector was trained on the images, and sees in
+            them what it would not see in others.
+
+    Raises:
+        ValueError: An option is out of its range.
+    """
+
+    def __init__(self, draws: int = 4, min_images: int = 100,
+                 **options) -> None:
+        super().__init__(**options)
+        if draws < 2:
+            raise ValueError(f'active_learning.scorer.draws is {draws}: give '
+                             'at least 2, or their deviation is not known.')
+        self.draws = draws
+        self.min_images = min_images
+        self.vectors: list[list[Tensor]] = []
+        self.models: list[Ridge] = []
+
+    def check(self, model: nn.Module, data: ScoringData) -> None:
+        """See :meth:`BaseScorer.check`."""
+        super().check(model, data)
+        if not isinstance(self.adapter, PseudoLabelAdapter):
+            raise ValueError(
+                f'active_learning.scorer is a {type(self).__name__}, which '
+                f'calibrates by detections, but {type(model).__name__} is no '
+                'detector: use mmal.InfluenceScorer.')
+
+    def prepare(self, model: nn.Module, data: ScoringData) -> None:
+        """Two s_test, and what they are worth on the other half of R."""
+        operator = self.operator(model, data)
+        operator.keep_blocks = True  # for the second system
+        order = seeded_order(self._reference_ids(data), data.seed, data.round,
+                             'folds')
+        # the halves of a tiny set may be empty, and are not told apart then
+        small = len(order) < max(self.min_images, _FOLDS)
+        fold = {i: 0 if small else n % _FOLDS for n, i in enumerate(order)}
+        gradients = self._reference_gradients(model, data, fold)
+        self.vectors = [self._solve(operator, g, data) for g in gradients]
+        self.s_test = self.vectors[0]
+        self._key = (data.seed, data.round, 'label sets')
+        self.models = []
+        if small:
+            print_log(
+                f"the reference set '{self.reference}' has only {len(order)} "
+                f'images, fewer than {self.min_images} '
+                '(active_learning.scorer.min_images): influences are not '
+                'calibrated, but those of mmal.InfluenceScorer.', 'current',
+                logging.WARNING)
+            return
+        self._fit(model, data, fold)
+
+    def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Scores [B], and the columns of :class:`InfluenceScorer`;
+        ``product`` is that scorer's score."""
+        products, others, count, boxes = self._features(model, batch)
+        product = products[:, THRESHOLDS.index(0.1)].mean(-1)
+        if self.models:
+            score = torch.stack([
+                ridge.predict(torch.cat([products[..., m], others], 1))
+                for m, ridge in enumerate(self.models)]).mean(0)
+        else:
+            score = product
+        if self.empty == 'last':
+            score = score.masked_fill(count == 0, -float('inf'))
+        return dict(score=score, product=product, pseudo_labels=count,
+                    expected_boxes=boxes)
+
+    def _features(self, model: nn.Module, batch: Batch,
+                  truth: Optional[Sequence[InstanceData]] = None) -> tuple:
+        """What is known of each image without its labels.
+
+        Args:
+            truth (sequence[InstanceData], optional): The labels of B images.
+
+        Returns:
+            tuple: Float64: influences [B, 4 + 3, M] for M vectors, other
+            features [B, 5], int64 [B] pseudo-labels, and expected boxes [B].
+            Where ``truth`` is given also the true influences [B, M].
+        """
+        with self.recorder:
+            outputs = self.adapter.forward(batch)
+            detections = self.adapter.predictions(outputs, batch.samples)
+            sets, count = self._label_sets(detections, batch)
+            losses = [
+                self.adapter.pseudo_label_losses(outputs, batch.samples, s)
+                for s in sets]
+            if truth is not None:
+                losses.append(self.adapter.image_losses(
+                    outputs, batch.samples, truth))
+        influences = torch.stack([
+            image_products(of_set, self.recorder, self.vectors).detach()
+            for of_set in losses], 1).double()  # [B, sets, M]
+        self.recorder.clear()
+        first = len(THRESHOLDS) + 1
+        drawn = influences[:, first:first + self.draws]
+        products = torch.cat([
+            influences[:, :first],
+            drawn.mean(1, keepdim=True), drawn.std(1, keepdim=True)], 1)
+        boxes = expected_boxes(detections)
+        entropies = [binary_entropy(d.scores.double()) for d in detections]
+        others = torch.stack([
+            torch.stack([e.sum() for e in entropies]),
+            torch.stack([e.max() if len(e) else e.sum() for e in entropies]),
+            boxes.double(),
+            torch.stack([(d.scores >= 0.5).sum() for d in detections]),
+            torch.stack([torch.full_like(d.scores[:1].sum(), len(d))
+                         for d in detections])], 1).double()
+        found = products, others, count, boxes
+        return found if truth is None else (*found, influences[:, -1])
+
+    def _label_sets(self, detections: Sequence[InstanceData],
+                    batch: Batch) -> tuple[list[list[InstanceData]], Tensor]:
+        """Labels at each threshold, none, and drawn ones, B sets each; and
+        how many there are at ``score_thr``."""
+        uniform = TensorStreams(batch.ids, *self._key).uniform(
+            (self.draws, _DRAWN), detections[0].scores.device)
+        flags = []
+        for threshold in THRESHOLDS:
+            flags += [d.scores >= threshold for d in detections]
+        flags += [torch.zeros_like(d.scores, dtype=torch.bool)
+                  for d in detections]
+        for k in range(self.draws):
+            for d, of_image in zip(detections, uniform):
+                keep = torch.zeros_like(d.scores, dtype=torch.bool)
+                keep[:_DRAWN] = of_image[k, :len(d)] < d.scores[:_DRAWN]
+                flags.append(keep)
+        size = len(detections)
+        labels = labels_of(list(detections) * (len(flags) // size), flags)
+        count = torch.stack(
+            [(d.scores >= self.rule.score_thr).sum() for d in detections])
+        return [labels[n:n + size]
+                for n in range(0, len(labels), size)], count
+
+    def _fit(self, model: nn.Module, data: ScoringData, fold: dict) -> None:
+        """A regression for the s_test of each half, on the other half."""
+        rows = []
+        for batch in data.batches(self.reference, model,
+                                  self._reference_ids(data),
+                                  desc='calibration'):
+            truth = [s.gt_instances for s in batch.samples]
+            products, others, *_, true = self._features(model, batch, truth)
+            for n, image in enumerate(batch.ids):
+                m = _FOLDS - 1 - fold[image]  # the s_test of the other half
+                features = torch.cat([products[n, :, m], others[n]])
+                rows.append((image, m, features.cpu().numpy(),
+                             float(true[n, m])))
+        found = {image: row for of_process in all_gather_object(rows)
+                 for image, *row in of_process}
+        # in one order for any number of processes
+        ordered = [found[i] for i in fold if i in found]
+        for m in range(_FOLDS):
+            features = np.stack([x for k, x, _ in ordered if k == m])
+            truth = np.array([y for k, _, y in ordered if k == m])
+            ridge = Ridge.fit(features, truth)
+            self.models.append(ridge)
+            print_log(
+                f'true influences of {len(truth)} reference images are '
+                f'expected from pseudo-labels with a correlation of '
+                f'{ridge.correlation:.2f} (each left out in turn).',
+                'current')
