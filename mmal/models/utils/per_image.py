@@ -1,7 +1,8 @@
 """The outputs of a single-stage head, and the loss of each image in them."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Optional
 
 import torch
@@ -10,7 +11,13 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmal.types import Outputs
-from .batch_losses import batch_losses, takes_batches
+from .batch_losses import (
+    batch_losses,
+    factor_ratios,
+    has_factors,
+    loss_factors,
+    takes_batches,
+)
 
 
 def head_outputs(model: nn.Module, inputs: Tensor) -> Outputs:
@@ -26,8 +33,11 @@ def head_outputs(model: nn.Module, inputs: Tensor) -> Outputs:
     return model.bbox_head(model.extract_feat(inputs))
 
 
-def image_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
-                 labels: Sequence[InstanceData]) -> Tensor:
+def image_losses(model: nn.Module,
+                 outputs: Outputs,
+                 samples: Sequence,
+                 labels: Sequence[InstanceData],
+                 factors: Optional[Mapping[str, float]] = None) -> Tensor:
     """The loss of each image as if it were alone in its batch.
 
     mmdet divides a loss by the positives of the whole batch, so each image's
@@ -41,26 +51,69 @@ def image_losses(model: nn.Module, outputs: Outputs, samples: Sequence,
             (training or eval) that the head is still in.
         samples (sequence[DetDataSample]): B samples with meta data.
         labels (sequence[InstanceData]): B sets of ``bboxes`` and ``labels``.
+        factors (mapping[str, float], optional): What divides the losses of
+            every image, see :func:`batch_losses`; None: what divides them
+            where the image is alone.
 
     Returns:
         Tensor: [B], the sum of all loss terms with their weights.
+
+    Raises:
+        ValueError: Factors are given, but one of them is missing or not
+            above zero, or what divides the losses of the head is not known.
     """
+    head = model.bbox_head
+    if factors is not None and not has_factors(head):
+        raise ValueError(
+            f'what divides the losses of {type(head).__name__} in training '
+            'is not known, so no factors can stand in for it.')
     # the loss of FCOS expects what its forward gives in training mode
-    outputs = training_outputs(model.bbox_head, outputs)
-    if samples and takes_batches(model.bbox_head):
-        return batch_losses(
-            model.bbox_head, outputs, [s.metainfo for s in samples], labels,
-            [(ignored_boxes(s) or [None])[0] for s in samples])
+    outputs = training_outputs(head, outputs)
+    if not samples:
+        return torch.zeros(0)
+    targets = _targets(samples, labels)
+    if takes_batches(head):
+        return batch_losses(head, outputs, *targets, factors)
+    ratios = {} if factors is None else factor_ratios(
+        head, outputs, *targets, factors)
     losses = []
     singles = per_image(outputs, len(samples))
-    for single, sample, label in zip(singles, samples, labels):
-        terms = model.bbox_head.loss_by_feat(
+    for n, (single, sample, label) in enumerate(zip(singles, samples,
+                                                    labels)):
+        terms = head.loss_by_feat(
             *single,
             batch_gt_instances=[label],
             batch_img_metas=[sample.metainfo],
             batch_gt_instances_ignore=ignored_boxes(sample))
+        for name, ratio in ratios.items():
+            terms[name] = map_outputs(partial(torch.mul, ratio[n]),
+                                      terms[name])
         losses.append(model.parse_losses(terms)[0])
-    return torch.stack(losses) if losses else torch.zeros(0)
+    return torch.stack(losses)
+
+
+def image_factors(
+        model: nn.Module, outputs: Outputs, samples: Sequence,
+        labels: Sequence[InstanceData]) -> Optional[dict[str, Tensor]]:
+    """What images add to the numbers that divide the losses in training.
+
+    Args:
+        model, outputs, samples, labels: See :func:`image_losses`. Of the
+            outputs only the shapes count: they may be zeros.
+
+    Returns:
+        dict[str, Tensor] | None: See :func:`loss_factors`; None if what
+        divides the losses of the head is not known.
+    """
+    if not has_factors(model.bbox_head):
+        return None
+    return loss_factors(model.bbox_head, outputs, *_targets(samples, labels))
+
+
+def _targets(samples: Sequence, labels: Sequence[InstanceData]) -> tuple:
+    """What :func:`batch_losses` takes after the outputs."""
+    ignored = [(ignored_boxes(s) or [None])[0] for s in samples]
+    return [s.metainfo for s in samples], labels, ignored
 
 
 def training_outputs(head: nn.Module, outputs: Outputs) -> Outputs:

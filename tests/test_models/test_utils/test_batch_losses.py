@@ -11,9 +11,15 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from mmal.models.utils import per_image
-from mmal.models.utils.batch_losses import takes_batches
+from mmal.models.utils.batch_losses import (
+    batch_losses,
+    loss_factors,
+    takes_batches,
+)
 from mmal.models.utils.per_image import head_outputs, image_losses
+from mmal.scoring.detector import twice_differentiable
 from mmal.scoring.isal.adapters import adapter_of, one_stage
+from mmal.scoring.isal.box_curvature import box_curvature
 
 BUILD = dict(fcos=tiny_fcos, retinanet=lambda: tiny_one_stage('retina'),
              retina_softmax=lambda: tiny_one_stage('retina_softmax'))
@@ -130,3 +136,100 @@ def test_heads_that_may_sum_up_otherwise_go_image_by_image(mmdet_scope):
     head = tiny_fcos().bbox_head
     head.loss_bbox = L1Loss(reduction='sum')
     assert not takes_batches(head)
+
+
+def targets(samples, labels):
+    return ([s.metainfo for s in samples], labels,
+            [s.get('ignored_instances') for s in samples])
+
+
+def whole_loss(model, outputs, samples, labels):
+    """What training minimises for a batch."""
+    metas, labels, ignored = targets(samples, labels)
+    return float(model.parse_losses(model.bbox_head.loss_by_feat(
+        *outputs, labels, metas,
+        [InstanceData(bboxes=torch.zeros(0, 4)) if i is None else i
+         for i in ignored]))[0])
+
+
+@pytest.mark.parametrize('name,counts', [
+    ('fcos', (2, 0, 5, 1)), ('fcos', (0, 3, 0, 0)), ('fcos', (4, )),
+    ('retinanet', (2, 1, 5)), ('retina_softmax', (3, 1))])
+@pytest.mark.parametrize('slowly', (False, True))
+def test_mean_factors_give_the_loss_that_training_minimises(
+        name, counts, slowly, models, mmdet_scope):
+    model = models[name].train()  # outputs as its loss takes them
+    x, samples, labels = make(counts, [None, 1, 0, 2], seed=1)
+    with torch.no_grad():
+        outputs = head_outputs(model, x)
+    model.eval().bbox_head.train()
+    adapter = adapter_of(model, 0)
+    numbers = adapter.loss_factors(
+        [[torch.zeros_like(y) for y in level] for level in outputs], samples,
+        labels)
+    adapter.factors = {k: float(n.mean()) for k, n in numbers.items()}
+    assert all(number[i] == 0 for number in numbers.values()
+               for i, count in enumerate(counts) if not count)
+
+    expected = whole_loss(model, outputs, samples, labels)
+    args = adapter.image_losses, outputs, samples, labels
+    losses = one_by_one(*args) if slowly else args[0](*args[1:])
+    assert losses.shape == (len(counts), )
+    assert float(losses.mean()) == pytest.approx(expected, rel=1e-5)
+    model.eval()
+
+
+def test_retinanet_counts_an_image_without_objects_as_one_in_training(
+        models, mmdet_scope):
+    model, counts = models['retinanet'], (2, 0, 0)
+    x, samples, labels = make(counts, [None] * 3, seed=2)
+    with torch.no_grad():
+        outputs = head_outputs(model, x)
+    args = model.bbox_head, outputs, *targets(samples, labels)
+    numbers = loss_factors(*args)
+    assert numbers['loss_cls'].tolist()[1:] == [0, 0]
+    factors = {k: float(n.clamp(min=1).mean()) for k, n in numbers.items()}
+    assert float(batch_losses(*args, factors).mean()) == pytest.approx(
+        whole_loss(model, outputs, samples, labels), rel=1e-5)
+
+
+@pytest.mark.parametrize('name', BUILD)
+def test_no_factors_where_there_is_no_object_at_all(name, models,
+                                                    mmdet_scope):
+    model = models[name]
+    x, samples, labels = make((0, 0), [None, 1], seed=3)
+    outputs = head_outputs(model, x)
+    args = model.bbox_head, outputs, *targets(samples, labels)
+    numbers = loss_factors(*args)
+    assert all(n.tolist() == [0, 0] and not n.requires_grad
+               for n in numbers.values())
+    with pytest.raises(ValueError, match="the factor of 'loss_cls' is 0.0"):
+        batch_losses(*args, {k: float(n.mean()) for k, n in numbers.items()})
+    with pytest.raises(ValueError, match="'loss_bbox' is None"):
+        batch_losses(*args, dict(loss_cls=2.))
+
+
+def test_factors_of_unknown_heads(mmdet_scope):
+    class Other(FCOSHead):
+        pass
+
+    model = tiny_fcos()
+    model.bbox_head.__class__ = Other
+    x, samples, labels = make((1, ), [None], seed=0)
+    outputs = head_outputs(model, x)
+    assert adapter_of(model).loss_factors(outputs, samples, labels) is None
+    with pytest.raises(ValueError, match='losses of Other in training'):
+        image_losses(model, outputs, samples, labels, dict(loss_cls=1.))
+
+
+@pytest.mark.parametrize('name', BUILD)
+def test_factors_hold_where_losses_are_made_twice_differentiable(
+        name, models, mmdet_scope):
+    model, factors = models[name], dict(
+        loss_cls=3., loss_bbox=5., loss_centerness=7.)
+    x, samples, labels = make((2, 0, 4), [None] * 3, seed=4)
+    args = model, head_outputs(model, x), samples, labels, factors
+    expected = image_losses(*args)
+    with twice_differentiable(model), box_curvature(model, 0.02):
+        losses = image_losses(*args)
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-6)

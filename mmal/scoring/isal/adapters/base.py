@@ -1,8 +1,8 @@
 """What the influence maths asks of a model."""
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Optional, Protocol
 
 import torch
 from mmengine.structures import InstanceData
@@ -34,8 +34,13 @@ class ModelAdapter(Protocol):
 
     Attributes:
         image_dim (int): See :class:`mmal.influence.LayerRecorder`.
+        factors (Mapping[str, float], optional): What divides each loss of
+            every image, with the keys of :meth:`loss_factors`; None: what
+            divides it where the image is alone. To be set only where
+            :meth:`loss_factors` gives some.
     """
     image_dim: int
+    factors: Optional[Mapping[str, float]]
 
     @staticmethod
     def accepts(model: nn.Module) -> bool:
@@ -47,6 +52,12 @@ class ModelAdapter(Protocol):
     def image_losses(self, outputs, samples: Sequence,
                      labels: Sequence[InstanceData]) -> Tensor:
         """[B], the loss of each image as if it were alone in its batch."""
+
+    def loss_factors(
+            self, outputs, samples: Sequence,
+            labels: Sequence[InstanceData]) -> Optional[dict[str, Tensor]]:
+        """[B] for each loss, what the images add to the numbers that divide
+        it in training; None where no such numbers are known."""
 
     def expected_losses(self, outputs, samples: Sequence,
                         rule: PseudoLabelRule) -> Expected:
@@ -61,6 +72,7 @@ class PseudoLabelAdapter:
         seed (int): Of what its losses draw at random.
     """
     image_dim = 0
+    factors: Optional[Mapping[str, float]] = None
 
     def __init__(self, model: nn.Module, seed: int = 0) -> None:
         self.model = model
@@ -74,6 +86,12 @@ class PseudoLabelAdapter:
                      labels: Sequence[InstanceData]) -> Tensor:
         """See :meth:`ModelAdapter.image_losses`."""
         raise NotImplementedError
+
+    def loss_factors(
+            self, outputs, samples: Sequence,
+            labels: Sequence[InstanceData]) -> Optional[dict[str, Tensor]]:
+        """See :meth:`ModelAdapter.loss_factors`."""
+        return None
 
     def pseudo_label_losses(self, outputs, samples: Sequence,
                             labels: Sequence[InstanceData]) -> Tensor:

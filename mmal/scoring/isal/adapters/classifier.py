@@ -24,6 +24,7 @@ class ClassifierAdapter:
         seed (int): Not used.
     """
     image_dim = 0
+    factors = None  # a loss of one image is divided by nothing
 
     def __init__(self, model: nn.Module, seed: int = 0) -> None:
         self.model = model
@@ -43,6 +44,10 @@ class ClassifierAdapter:
         names = [s.metainfo.get('img_id') for s in samples]
         return self.model.cls_head.image_losses(outputs,
                                                 single_labels(labels, names))
+
+    def loss_factors(self, outputs: Tensor, samples: Sequence,
+                     labels: Sequence[InstanceData]) -> None:
+        """None: an image has one label, whatever it shows."""
 
     def expected_losses(self, outputs: Tensor, samples: Sequence,
                         rule: PseudoLabelRule) -> Expected:

@@ -1,6 +1,8 @@
 """Losses of one forward pass of single-stage detectors."""
 from __future__ import annotations
 
+from typing import Optional
+
 from mmdet.models.detectors import SingleStageDetector
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from torch import Tensor, nn
 from mmal.models.utils.batch_losses import takes_batches
 from mmal.models.utils.per_image import (
     head_outputs,
+    image_factors,
     image_losses,
     map_outputs,
 )
@@ -41,7 +44,13 @@ class OneStageAdapter(PseudoLabelAdapter):
 
     def image_losses(self, outputs, samples, labels) -> Tensor:
         """See :meth:`ModelAdapter.image_losses`."""
-        return image_losses(self.model, outputs, samples, labels)
+        return image_losses(self.model, outputs, samples, labels,
+                            self.factors)
+
+    def loss_factors(self, outputs, samples,
+                     labels) -> Optional[dict[str, Tensor]]:
+        """See :meth:`ModelAdapter.loss_factors`."""
+        return image_factors(self.model, outputs, samples, labels)
 
     def pseudo_label_losses(self, outputs, samples, labels) -> Tensor:
         """See :meth:`PseudoLabelAdapter.pseudo_label_losses`."""
