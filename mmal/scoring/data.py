@@ -19,7 +19,7 @@ import numpy as np
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.dist import get_dist_info, get_rank
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -270,6 +270,13 @@ class ScoringData:
             self._plans[key] = plan_batches(
                 self._sizes[split], self.batch_size, at)
         return self._plans[key]
+
+    def expected_cost(self, boxes: Tensor) -> Tensor:
+        """What the budget takes for images that are expected to have so many
+        boxes [B]; at least one, for an image in which nothing is seen would
+        cost nothing, whatever it is worth."""
+        of_box, of_image = self.costs
+        return of_box * boxes.clamp(min=1) + of_image
 
     def bar(self, total: Optional[int], desc: Optional[str],
             unit: str = 'step') -> tqdm:

@@ -41,10 +41,13 @@ class CalibratedInfluenceScorer(InfluenceScorer):
     image has too: the influence with the detections of a score of at least
     0.05, 0.1, 0.3 and 0.5 as labels, with none, the mean and the deviation
     over label sets that are drawn by the scores, and entropies and numbers of
-    detections. A ridge regression goes from these to the first. With A and B
-    exchanged there is a second one. The score of an unlabelled image is the
-    mean of what the two say: its expected influence on the loss of the
-    reference set. Neither regression sees an image whose loss it speaks of.
+    detections. So have the images of A with s_test of the loss of B: no image
+    counts for its own loss. A ridge regression goes from the features to the
+    influence per expected cost (the budget's, see
+    :class:`mmal.scoring.PerCostScorer`), whose deviation is about the same
+    for images with few and with many objects. The score of an unlabelled
+    image is what it says of both s_test, in the mean, times the cost: the
+    expected influence on the loss of the reference set.
 
     Where the reference set has fewer than ``min_images`` images, the scores
     are those of :class:`InfluenceScorer`, and a warning says so.
@@ -74,7 +77,7 @@ class CalibratedInfluenceScorer(InfluenceScorer):
         self.draws = draws
         self.min_images = min_images
         self.vectors: list[list[Tensor]] = []
-        self.models: list[Ridge] = []
+        self.ridge: Optional[Ridge] = None
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
@@ -97,8 +100,9 @@ class CalibratedInfluenceScorer(InfluenceScorer):
         gradients = self._reference_gradients(model, data, fold)
         self.vectors = [self._solve(operator, g, data) for g in gradients]
         self.s_test = self.vectors[0]
+        self._data = data
         self._key = (data.seed, data.round, 'label sets')
-        self.models = []
+        self.ridge = None
         if small:
             print_log(
                 f"the reference set '{self.reference}' has only {len(order)} "
@@ -107,19 +111,19 @@ class CalibratedInfluenceScorer(InfluenceScorer):
                 'calibrated, but those of mmal.InfluenceScorer.', 'current',
                 logging.WARNING)
             return
-        self._fit(model, data, fold)
+        self.ridge = self._fit(model, data, fold)
 
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Scores [B], and the columns of :class:`InfluenceScorer`;
         ``product`` is that scorer's score."""
         products, others, count, boxes = self._features(model, batch)
         product = products[:, THRESHOLDS.index(0.1)].mean(-1)
-        if self.models:
-            score = torch.stack([
-                ridge.predict(torch.cat([products[..., m], others], 1))
-                for m, ridge in enumerate(self.models)]).mean(0)
-        else:
-            score = product
+        score = product
+        if self.ridge is not None:
+            per_cost = torch.stack([
+                self.ridge.predict(torch.cat([of_half, others], 1))
+                for of_half in products.unbind(-1)]).mean(0)
+            score = per_cost * self._data.expected_cost(boxes)
         if self.empty == 'last':
             score = score.masked_fill(count == 0, -float('inf'))
         return dict(score=score, product=product, pseudo_labels=count,
@@ -191,30 +195,34 @@ class CalibratedInfluenceScorer(InfluenceScorer):
         return [labels[n:n + size]
                 for n in range(0, len(labels), size)], count
 
-    def _fit(self, model: nn.Module, data: ScoringData, fold: dict) -> None:
-        """A regression for the s_test of each half, on the other half."""
+    def _fit(self, model: nn.Module, data: ScoringData,
+             fold: dict) -> Ridge:
+        """The regression from what is seen in an image to its influence per
+        expected cost, by the s_test of the half that it is not in."""
         rows = []
         for batch in data.batches(self.reference, model,
                                   self._reference_ids(data),
                                   desc='calibration'):
             truth = [s.gt_instances for s in batch.samples]
-            products, others, *_, true = self._features(model, batch, truth)
-            for n, image in enumerate(batch.ids):
-                m = _FOLDS - 1 - fold[image]  # the s_test of the other half
-                features = torch.cat([products[n, :, m], others[n]])
-                rows.append((image, m, features.cpu().numpy(),
-                             float(true[n, m])))
+            products, others, _, boxes, true = self._features(
+                model, batch, truth)
+            other = torch.tensor([_FOLDS - 1 - fold[i] for i in batch.ids],
+                                 device=true.device)[:, None]
+            features = torch.cat([
+                products.take_along_dim(other[:, None], -1)[..., 0], others
+            ], 1)
+            value = true.take_along_dim(other, 1)[:, 0] / \
+                data.expected_cost(boxes)
+            rows += zip(batch.ids, features.cpu().numpy(),
+                        value.cpu().numpy())
         found = {image: row for of_process in all_gather_object(rows)
                  for image, *row in of_process}
         # in one order for any number of processes
-        ordered = [found[i] for i in fold if i in found]
-        for m in range(_FOLDS):
-            features = np.stack([x for k, x, _ in ordered if k == m])
-            truth = np.array([y for k, _, y in ordered if k == m])
-            ridge = Ridge.fit(features, truth)
-            self.models.append(ridge)
-            print_log(
-                f'true influences of {len(truth)} reference images are '
-                f'expected from pseudo-labels with a correlation of '
-                f'{ridge.correlation:.2f} (each left out in turn).',
-                'current')
+        features, values = map(
+            np.array, zip(*(found[i] for i in fold if i in found)))
+        ridge = Ridge.fit(features, values)
+        print_log(
+            f'the true influences per cost of {len(values)} reference images '
+            'and what is expected of each of them by the others have a '
+            f'correlation of {ridge.correlation:.2f}.', 'current')
+        return ridge

@@ -4,6 +4,7 @@ from __future__ import annotations
 import logging
 import os.path as osp
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Callable, Optional, Union
 
 import mmcv.cnn
@@ -379,9 +380,7 @@ class InfluenceScorer(BaseScorer):
             if shape not in like:
                 like[shape] = self.adapter.forward(
                     Batch(batch.ids[:1], batch.inputs[:1], batch.samples[:1]))
-            outputs = map_outputs(
-                lambda x: torch.zeros_like(x).expand(
-                    len(batch), *x.shape[1:]), like[shape])
+            outputs = map_outputs(partial(_zeros, len(batch)), like[shape])
             labels = [s.gt_instances for s in batch.samples]
             found = self.adapter.loss_factors(outputs, batch.samples, labels)
             if found is None:
@@ -492,6 +491,11 @@ class _SharedPass:
                 'labelled', {}).items():
             print_log(f'labelled image {image} is left out of the Hessian: '
                       f'{reason}', 'current', logging.WARNING)
+
+
+def _zeros(rows: int, like: Tensor) -> Tensor:
+    """Zeros for so many images, without memory, as one row ``like``."""
+    return torch.zeros_like(like).expand(rows, *like.shape[1:])
 
 
 def check_folder(cache: str, folder: Optional[str]) -> None:
