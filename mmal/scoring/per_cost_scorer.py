@@ -50,6 +50,7 @@ class PerCostScorer(BaseScorer):
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
+        self._data = data
         self.scorer.check(model, data)
         self._take_flags()  # some depend on the model
         check_detections(model)

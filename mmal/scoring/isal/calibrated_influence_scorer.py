@@ -81,6 +81,7 @@ class CalibratedInfluenceScorer(InfluenceScorer):
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
+        self._begin(data)
         super().check(model, data)
         if not isinstance(self.adapter, PseudoLabelAdapter):
             raise ValueError(
@@ -90,6 +91,7 @@ class CalibratedInfluenceScorer(InfluenceScorer):
 
     def prepare(self, model: nn.Module, data: ScoringData) -> None:
         """Two s_test, and what they are worth on the other half of R."""
+        self._begin(data)
         operator = self.operator(model, data)
         operator.keep_blocks = True  # for the second system
         order = seeded_order(self._reference_ids(data), data.seed, data.round,
@@ -100,9 +102,6 @@ class CalibratedInfluenceScorer(InfluenceScorer):
         gradients = self._reference_gradients(model, data, fold)
         self.vectors = [self._solve(operator, g, data) for g in gradients]
         self.s_test = self.vectors[0]
-        self._data = data
-        self._key = (data.seed, data.round, 'label sets')
-        self.ridge = None
         if small:
             print_log(
                 f"the reference set '{self.reference}' has only {len(order)} "
@@ -112,6 +111,12 @@ class CalibratedInfluenceScorer(InfluenceScorer):
                 logging.WARNING)
             return
         self.ridge = self._fit(model, data, fold)
+
+    def _begin(self, data: ScoringData) -> None:
+        self._data = data
+        self._key = (data.seed, data.round, 'label sets')
+        self.vectors = []
+        self.ridge = None
 
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Scores [B], and the columns of :class:`InfluenceScorer`;
@@ -152,7 +157,8 @@ class CalibratedInfluenceScorer(InfluenceScorer):
                 losses.append(self.adapter.image_losses(
                     outputs, batch.samples, truth))
         influences = torch.stack([
-            image_products(of_set, self.recorder, self.vectors).detach()
+            image_products(of_set, self.recorder,
+                           self.vectors or [self.s_test]).detach()
             for of_set in losses], 1).double()  # [B, sets, M]
         self.recorder.clear()
         first = len(THRESHOLDS) + 1
