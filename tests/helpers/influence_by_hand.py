@@ -1,4 +1,6 @@
 """The data of an ISAL query, and its gradients one image at a time."""
+from functools import partial
+
 import torch
 
 from helpers.tiny import tiny_config
@@ -40,14 +42,17 @@ def params_of(model, layers, bias=True):
     ]
 
 
-def by_hand(model, sample, inputs, labels, params):
-    """The gradient of one image's loss; ``labels`` None: its detections."""
+def by_hand(model, sample, inputs, labels, params, factors=None):
+    """The gradient of one image's loss; ``labels`` None: its detections.
+    ``factors`` divide its terms, None: its own positives."""
     outputs = head_outputs(model, inputs)
     if labels is None:
         labels = pseudo_labels(predictions(model, outputs, [sample]), 0.1)
-        loss = pseudo_label_losses(model, outputs, [sample], labels)[0]
+        loss = pseudo_label_losses(
+            model, outputs, [sample], labels,
+            partial(image_losses, factors=factors))[0]
     else:
-        loss = image_losses(model, outputs, [sample], [labels])[0]
+        loss = image_losses(model, outputs, [sample], [labels], factors)[0]
     grads = torch.autograd.grad(loss, params, allow_unused=True)
     return [
         torch.zeros_like(p) if g is None else g for g, p in zip(grads, params)

@@ -55,7 +55,8 @@ def test_influences_are_products_of_float32(tmp_path, mmdet_scope):
     model = tiny_fcos()
     # One image at a time: rounding depends on the others of a batch.
     data = scoring_data(tmp_path, batch_size=1, precision='bf16')
-    scorer = InfluenceScorer(solver=CG, empty='background')
+    scorer = InfluenceScorer(solver=CG, empty='background',
+                             normalizer='image')
     scores = score_pool(model, scorer, data)
     assert {x.dtype for x in scorer.s_test} == {torch.float32}
     assert [la.name for la in scorer.recorder.layers] == list(LAYERS)

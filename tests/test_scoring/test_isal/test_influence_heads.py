@@ -97,7 +97,8 @@ def test_losses_of_a_batch_are_mmdets_of_each_image_alone(name, data):
 @pytest.mark.parametrize('name', NAMES)
 def test_scores_equal_mmdets_gradients_one_image_at_a_time(name, data):
     model = ISAL_DETECTORS[name]()
-    scorer = InfluenceScorer(empty='background', solver=CG)
+    scorer = InfluenceScorer(empty='background', solver=CG,
+                             normalizer='image')
     scorer.check(model, data(seed=SEED))
     scores = score_pool(model, scorer, data(batch_size=4, seed=SEED))
     params = params_of(model, last_layers(model))

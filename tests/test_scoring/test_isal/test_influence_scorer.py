@@ -1,5 +1,6 @@
 """ISAL scores against autograd, one image at a time."""
 import os
+import os.path as osp
 import re
 from functools import partial
 
@@ -9,11 +10,14 @@ import torch
 from helpers.forks import fork_world
 from helpers.influence_by_hand import by_hand, params_of, scoring_data
 from helpers.tiny import tiny_fcos
+from helpers.tiny_mdn_fcos import tiny_mdn_fcos
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 from mmal.dist import close_dist, setup_dist
+from mmal.fileio import read_json, write_json
 from mmal.influence.vectors import dot, flatten
+from mmal.models.utils.per_image import head_outputs, training_outputs
 from mmal.scoring import InfluenceScorer, score_pool
 from mmal.selection import TopN
 
@@ -27,13 +31,13 @@ def data(tmp_path, mmdet_scope):
     return partial(scoring_data, tmp_path)
 
 
-def reference_by_hand(model, data, split, params):
+def reference_by_hand(model, data, split, params, factors=None):
     total, count = torch.zeros(sum(p.numel() for p in params)), 0
     for batch in data.batches(split, model):
         for i, sample in enumerate(batch.samples):
             total += flatten(
                 by_hand(model, sample, batch.inputs[i:i + 1],
-                        sample.gt_instances, params))
+                        sample.gt_instances, params, factors))
             count += 1
     return total / count
 
@@ -44,15 +48,18 @@ def test_layers_are_found_where_none_are_named(data):
     assert tuple(la.name for la in found.recorder.layers) == LAYERS
 
 
+@pytest.mark.parametrize('normalizer', ['labelled', 'image'])
 @pytest.mark.parametrize('bias', [True, False])
-def test_scores_equal_autograd_one_image_at_a_time(data, bias):
+def test_scores_equal_autograd_one_image_at_a_time(data, bias, normalizer):
     model = tiny_fcos()
-    scorer = InfluenceScorer(LAYERS, solver=CG, bias=bias, empty='background')
+    scorer = InfluenceScorer(LAYERS, solver=CG, bias=bias, empty='background',
+                             normalizer=normalizer)
     scores = score_pool(model, scorer, data(batch_size=4))
     params = params_of(model, LAYERS, bias)
     expected = {}
     for batch in data(batch_size=1).batches('unlabelled', model):
-        grads = by_hand(model, batch.samples[0], batch.inputs, None, params)
+        grads = by_hand(model, batch.samples[0], batch.inputs, None, params,
+                        scorer.adapter.factors)
         expected[batch.ids[0]] = float(dot(grads, scorer.s_test))
     truth = np.array([expected[i] for i in scores.ids])
     error = np.abs(scores.values - truth).max() / np.abs(truth).max()
@@ -67,7 +74,8 @@ def test_without_hessian_it_is_gradient_similarity(data, reference):
         LAYERS, reference=reference, solver=dict(type='mmal.Identity'))
     scorer.prepare(model, data())
     params = params_of(model, LAYERS)
-    expected = reference_by_hand(model, data(), reference, params)
+    expected = reference_by_hand(model, data(), reference, params,
+                              scorer.adapter.factors)
     found = flatten(scorer.s_test)
     assert (found - expected).norm() < 1e-5 * expected.norm()
 
@@ -76,7 +84,8 @@ def test_s_test_solves_the_damped_gauss_newton_system(data):
     model = tiny_fcos()
     scorer = InfluenceScorer(LAYERS, solver=dict(CG, damping=0.1))
     scorer.prepare(model, data())
-    v = reference_by_hand(model, data(), 'val', params_of(model, LAYERS))
+    v = reference_by_hand(model, data(), 'val', params_of(model, LAYERS),
+                          scorer.adapter.factors)
     operator = scorer.operator(model, data())
     residual = flatten(operator.product(
         scorer.s_test)) + 0.1 * flatten(scorer.s_test) - v
@@ -153,6 +162,94 @@ def test_blocks_that_do_not_fit_are_told_before_training(data, told):
         scorer.check(tiny_fcos(), data())
 
 
+def without_boxes(data, *numbers):
+    """The labelled images, some of them without their boxes."""
+    split = data.splits['labelled']
+    content = read_json(osp.join(split.dataset['data_root'],
+                                 split.dataset['ann_file']))
+    empty = {data.ids('labelled')[n] for n in numbers}
+    content['annotations'] = [
+        a for a in content['annotations'] if a['image_id'] not in empty]
+    path = osp.join(split.dataset['data_root'], 'some_empty.json')
+    write_json(path, content)
+    for name in ('labelled', 'initial'):
+        data.splits[name].dataset = dict(
+            split.dataset, ann_file=osp.abspath(path))
+    data._datasets.clear()
+    return data, empty
+
+
+def test_the_sum_over_labelled_images_is_what_training_minimises(data):
+    model = tiny_fcos()
+    images = data(batch_size=12, labelled=12)
+    # of one size: the head's own loss sums up all that are in its batch
+    alike = max(images.batches('labelled', model), key=len).ids
+    numbers = [images.ids('labelled').index(i) for i in alike]
+    assert len(alike) >= 4
+    images, _ = without_boxes(images, *numbers[1:3])
+    images.splits['labelled'].ids = alike
+    scorer = InfluenceScorer(
+        LAYERS, reference='labelled', solver=dict(type='mmal.Identity'))
+    scorer.prepare(model, images)
+    batch, = images.batches('labelled', model)
+    samples = batch.samples
+    outputs = training_outputs(
+        model.bbox_head, head_outputs(model, batch.inputs))
+    terms = model.bbox_head.loss_by_feat(
+        *outputs, [s.gt_instances for s in samples],
+        [s.metainfo for s in samples])
+    loss, _ = model.parse_losses(terms)
+    truth = flatten(torch.autograd.grad(loss, params_of(model, LAYERS)))
+    found = flatten(scorer.s_test)
+    assert (found - truth).norm() < 1e-4 * truth.norm()
+
+
+def test_what_is_not_trained_on_is_no_part_of_the_hessian(data):
+    images, empty = without_boxes(data(), 0, 3)
+    scorer = InfluenceScorer(LAYERS)
+    assert set(scorer.hessian_sample(images)) == set(images.ids('labelled'))
+    dataset = images.splits['labelled'].dataset
+    dataset['filter_cfg'] = dict(filter_empty_gt=True, min_size=0)
+    assert set(scorer.hessian_sample(images)) == \
+        set(images.ids('labelled')) - empty
+
+
+def test_images_without_objects_do_not_outweigh_the_others(data):
+    """One of them turns the gradient of a mean of losses that are divided by
+    max(own positives, 1), but hardly one that training would minimise."""
+    model, turned = tiny_fcos(), {}
+    for normalizer in ('labelled', 'image'):
+        found = []
+        for images in (data(), without_boxes(data(), 2)[0]):
+            scorer = InfluenceScorer(
+                LAYERS, reference='labelled', normalizer=normalizer,
+                solver=dict(type='mmal.Identity'))
+            scorer.prepare(model, images)
+            found.append(flatten(scorer.s_test))
+        turned[normalizer] = 1 - float(
+            torch.cosine_similarity(*found, dim=0))
+    assert turned['labelled'] < 0.2 * turned['image']
+
+
+@pytest.mark.parametrize('model, known', [
+    (tiny_fcos, True), (tiny_mdn_fcos, False)])
+def test_the_log_tells_whose_divisors_are_not_known(model, known, data, told):
+    told.handler.setLevel('INFO')
+    scorer = InfluenceScorer(solver=dict(type='mmal.Identity'))
+    scorer.prepare(model(), data())
+    assert (scorer.adapter.factors is not None) == known
+    assert ('each image keeps its own' in told.text) != known
+
+
+def test_the_log_counts_images_without_pseudo_labels(data, told):
+    told.handler.setLevel('INFO')
+    model = tiny_fcos()
+    scorer = InfluenceScorer(solver=dict(type='mmal.Identity'), score_thr=1.)
+    score_pool(model, scorer, data())
+    assert '6 of 6 images have no detection with a score of at least 1' in \
+        told.text
+
+
 def test_lissa_agrees_with_conjugate_gradients(data):
     """In the directions that matter: a correlation over the pool."""
     model = tiny_fcos()
@@ -205,7 +302,8 @@ def test_minres_solves_the_exact_system(data):
     solver = dict(type='mmal.MINRES', damping=0.1, max_iters=30)
     scorer = InfluenceScorer(LAYERS, hessian='exact', solver=solver)
     scorer.prepare(model, data())
-    v = reference_by_hand(model, data(), 'val', params_of(model, LAYERS))
+    v = reference_by_hand(model, data(), 'val', params_of(model, LAYERS),
+                          scorer.adapter.factors)
     moved = scorer.operator(model, data()).product(scorer.s_test)
     residual = flatten(moved) + 0.1 * flatten(scorer.s_test) - v
     assert residual.norm() < 0.9 * v.norm()
@@ -275,6 +373,7 @@ def test_weights_and_flags_of_the_model_are_left_alone(data):
     (dict(layers='bbox_head.conv_clss'), r'scorer\.layers: .*conv_cls'),
     (dict(layers=LAYERS, reference='train'), r"scorer\.reference is 'train'"),
     (dict(layers=LAYERS, hessian='none'), r"scorer\.hessian is 'none'"),
+    (dict(layers=LAYERS, normalizer='batch'), r"normalizer is 'batch'"),
     (dict(layers=LAYERS, empty='first'), r"scorer\.empty is 'first'"),
     (dict(layers=LAYERS, cache='disk'), r"scorer\.cache is 'disk'"),
     (dict(layers=LAYERS, cache_dir='.'), r"cache_dir needs cache='file'"),
