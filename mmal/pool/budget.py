@@ -207,10 +207,13 @@ class BoxBudget(BaseBudget):
             raise ValueError(f'{_KEY}: all {pool_size} images are in the '
                              'first labelled set: nothing is left to choose. '
                              'Lower active_learning.initial.size.')
-        if total_boxes is not None and self.size > total_boxes:
+        if total_boxes is None:
+            return
+        all_of_them = total_boxes + self.per_image * (pool_size - initial_size)
+        if self.size > all_of_them:
             raise ValueError(
                 f'{_KEY}.size is {self.size} boxes but the unlabelled images '
-                f'have only {total_boxes} at the start. Lower it, or use a '
+                f'cost only {all_of_them:g} at the start. Lower it, or use a '
                 'larger pool.')
 
     def acquire(self,

@@ -61,13 +61,30 @@ def test_a_budget_in_images_draws_just_what_it_uses():
 def test_one_image_above_the_box_budget():
     acquired = BoxBudget(3).acquire([5, 6], Counts({5: 8, 6: 1}))
     assert acquired.ids == [5] and acquired.boxes == 8
-    assert 'first image alone has 8 boxes' in acquired.note
+    assert 'first image alone costs 8 boxes' in acquired.note
 
 
 def test_images_without_boxes_are_free():
     oracle = Counts({1: 2, 2: 0, 3: 1, 4: 0, 5: 0, 6: 1})
     acquired = BoxBudget(3).acquire(range(1, 7), oracle)
     assert acquired.ids == [1, 2, 3, 4, 5] and acquired.boxes == 3
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60),
+       st.integers(1, 90), st.integers(0, 20))
+def test_an_image_may_cost_more_than_its_boxes(counts, size, quarters):
+    per_image, order = quarters / 4, list(range(len(counts)))
+    budget = build_budget(dict(size=size, unit='boxes', per_image=per_image))
+    assert budget.costs == (1., per_image)
+    acquired = budget.acquire(order, Counts(enumerate(counts)))
+    n = _brute(order, [c + per_image for c in counts], size)
+    assert acquired.ids == order[:n] and acquired.boxes == sum(counts[:n])
+    total = sum(counts) + per_image * len(counts)
+    if size > total:
+        with pytest.raises(ValueError, match=f'cost only {total:g} at the'):
+            budget.check(len(counts) + 1, 1, sum(counts))
+    else:
+        budget.check(len(counts) + 1, 1, sum(counts))
 
 
 def test_images():
@@ -139,6 +156,9 @@ def test_build():
     ({'size': '10'}, "size is '10'"),
     ({'unit': 'boxes'}, 'needs size'),
     ({'size': 3, 'seize': 4}, "keys .*'seize'"),
+    ({'size': 3, 'per_image': 1.}, r"per_image is 1.0, but unit is 'images'"),
+    ({'size': 3, 'unit': 'boxes', 'per_image': -1}, 'per_image is -1'),
+    ({'size': 3, 'unit': 'boxes', 'per_image': '1'}, "per_image is '1'"),
     ({'size': 3, 'unit': 'hours'}, r"'hours'.*\['boxes', 'images'\]"),
 ])
 def test_build_errors(cfg, message):

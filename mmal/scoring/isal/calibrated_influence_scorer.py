@@ -20,6 +20,7 @@ from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData
 from mmal.scoring.detector import labels_of
 from mmal.uncertainty import binary_entropy
+from .adapters import adapter_of
 from .adapters.base import PseudoLabelAdapter, expected_boxes
 from .influence_scorer import InfluenceScorer
 from .ridge import Ridge
@@ -81,13 +82,13 @@ class CalibratedInfluenceScorer(InfluenceScorer):
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`BaseScorer.check`."""
-        self._begin(data)
-        super().check(model, data)
-        if not isinstance(self.adapter, PseudoLabelAdapter):
+        if not isinstance(adapter_of(model), PseudoLabelAdapter):
             raise ValueError(
                 f'active_learning.scorer is a {type(self).__name__}, which '
                 f'calibrates by detections, but {type(model).__name__} is no '
                 'detector: use mmal.InfluenceScorer.')
+        self._begin(data)
+        super().check(model, data)
 
     def prepare(self, model: nn.Module, data: ScoringData) -> None:
         """Two s_test, and what they are worth on the other half of R."""

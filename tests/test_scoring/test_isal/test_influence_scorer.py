@@ -204,14 +204,16 @@ def test_the_sum_over_labelled_images_is_what_training_minimises(data):
     assert (found - truth).norm() < 1e-4 * truth.norm()
 
 
-def test_what_is_not_trained_on_is_no_part_of_the_hessian(data):
+@pytest.mark.parametrize('filtered', [True, False])
+def test_what_is_not_trained_on_is_no_part_of_the_hessian(data, filtered):
     images, empty = without_boxes(data(), 0, 3)
-    scorer = InfluenceScorer(LAYERS)
-    assert set(scorer.hessian_sample(images)) == set(images.ids('labelled'))
-    dataset = images.splits['labelled'].dataset
-    dataset['filter_cfg'] = dict(filter_empty_gt=True, min_size=0)
-    assert set(scorer.hessian_sample(images)) == \
-        set(images.ids('labelled')) - empty
+    images.splits['labelled'].dataset['filter_cfg'] = dict(
+        filter_empty_gt=filtered, min_size=0)
+    kept = set(images.ids('labelled')) - (empty if filtered else set())
+    scorer = InfluenceScorer(LAYERS, reference='labelled')
+    assert set(scorer.hessian_sample(images)) == kept
+    scorer.prepare(tiny_fcos(), images)
+    assert scorer.operator(tiny_fcos(), images).num_images == len(kept)
 
 
 def test_images_without_objects_do_not_outweigh_the_others(data):
