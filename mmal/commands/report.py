@@ -1,4 +1,4 @@
-"""Merge runs: mean and spread over seeds, curves, and what a method saves."""
+"""Merge runs: mean and spread over seeds, what a method saves and gains."""
 from __future__ import annotations
 
 import argparse
@@ -7,7 +7,7 @@ EXAMPLES = """examples:
   mmal report work_dirs/*
   mmal report work_dirs/* --finished --metric AP50 --out report
   mmal report --group isal=runs/isal_0,runs/isal_1 \\
-      --group random=runs/random_0,runs/random_1
+      --group random=runs/random_0,runs/random_1 --against random
 """
 
 
@@ -35,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help='value to reach (default: what the other method ends with)')
     parser.add_argument(
-        '--method', help='show the savings of this method only')
+        '--method', help='compare this method only with the others')
+    parser.add_argument(
+        '--against',
+        metavar='METHOD',
+        help='compare with this method only, and at the costs of its rounds '
+        '(default: with each, and at the costs of the last)')
     parser.add_argument(
         '--finished',
         action='store_true',
@@ -65,7 +70,8 @@ def run(args: argparse.Namespace) -> None:
     notes = [f'{p} is not finished and left out.' for p in given
              if p not in kept]
     notes += [note for curve in curves for note in curve.notes]
-    tables = merged_tables(curves, args.target, args.method)
+    tables = merged_tables(curves, args.target, args.method,
+                           args.against)
     print('\n\n'.join(table.text() for table in tables.values()))
     print('\n' + '\n'.join(notes))
     if args.out:

@@ -10,6 +10,7 @@ from .calibration import (
     reliability,
 )
 from .learning_curve import Saving, area_under_curve, cost_needed, saving
+from .paired import PairedDifference, paired_difference
 from .selection_overlap import highest, overlap_matrix
 from .uncertainty_shift import (
     Detections,
@@ -19,10 +20,10 @@ from .uncertainty_shift import (
 )
 
 __all__ = [
-    'ABSplit', 'CalibrationData', 'Detections', 'Reliability', 'Saving',
-    'Shift', 'Spread', 'ab_split', 'area_under_curve', 'cost_needed',
-    'expected_calibration_error', 'gaussian_nll', 'highest',
-    'interval_coverage', 'match_detections', 'match_to_truth',
-    'overlap_matrix', 'relative_change', 'reliability', 'saving', 'spread',
-    'uncertainty_shift'
+    'ABSplit', 'CalibrationData', 'Detections', 'PairedDifference',
+    'Reliability', 'Saving', 'Shift', 'Spread', 'ab_split',
+    'area_under_curve', 'cost_needed', 'expected_calibration_error',
+    'gaussian_nll', 'highest', 'interval_coverage', 'match_detections',
+    'match_to_truth', 'overlap_matrix', 'paired_difference',
+    'relative_change', 'reliability', 'saving', 'spread', 'uncertainty_shift'
 ]

@@ -7,12 +7,14 @@ from .merged import (
     Run,
     common_span,
     merged_saving,
+    seed_difference,
     seed_savings,
 )
 from .merged_report import (
     draw_merged,
     merged_tables,
     methods_table,
+    paired_table,
     rounds_table,
     runs_table,
     savings_table,
@@ -40,8 +42,9 @@ __all__ = [
     'PlainTable', 'Record', 'Run', 'ab_table', 'calibration_table',
     'common_span', 'comparison_table', 'draw_curves', 'draw_merged',
     'draw_reliability', 'drawn_at_random', 'merged_saving', 'merged_tables',
-    'methods_table', 'overlap_table', 'plot_curves', 'plot_reliability',
-    'round_table', 'rounds_table', 'runs_table', 'save_tables',
-    'savings_table', 'seed_savings', 'selection_table', 'shift_table',
-    'table_format', 'write_merged', 'write_report'
+    'methods_table', 'overlap_table', 'paired_table', 'plot_curves',
+    'plot_reliability', 'round_table', 'rounds_table', 'runs_table',
+    'save_tables', 'savings_table', 'seed_difference', 'seed_savings',
+    'selection_table', 'shift_table', 'table_format', 'write_merged',
+    'write_report'
 ]

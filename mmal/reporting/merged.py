@@ -8,9 +8,11 @@ from functools import cached_property
 from typing import Optional
 
 from mmal.evaluation import (
+    PairedDifference,
     Saving,
     Spread,
     area_under_curve,
+    paired_difference,
     saving,
     spread,
 )
@@ -188,12 +190,48 @@ def seed_savings(curve: MergedCurve,
 
     A seed counts if either method has exactly one run with it.
     """
-    ours, theirs = _by_seed(curve.runs), _by_seed(other.runs)
     return [
-        saving(curve.run_series(ours[seed], by),
-               other.run_series(theirs[seed], by), target)
-        for seed in ours if seed in theirs
+        saving(curve.run_series(ours, by), other.run_series(theirs, by),
+               target) for ours, theirs in _pairs(curve, other)
     ]
+
+
+def seed_difference(curve: MergedCurve,
+                    other: MergedCurve,
+                    low: float,
+                    high: float,
+                    by: str = 'boxes') -> Optional[PairedDifference]:
+    """By how much a method's curve is above another's, paired by seed.
+
+    Args:
+        curve (MergedCurve): The method.
+        other (MergedCurve): The other one.
+        low (float): The cost from which the mean heights of the curves are
+            taken, see :func:`mmal.evaluation.area_under_curve`.
+        high (float): The cost up to which they are; ``low`` for the height
+            at one cost.
+        by (str): 'images' or 'boxes'.
+
+    Returns:
+        PairedDifference | None: None if they share no seed. A seed counts if
+        either method has exactly one run with it.
+
+    Raises:
+        ValueError: If a run does not cover these costs.
+    """
+    heights = [
+        tuple(
+            area_under_curve(*method.run_series(run, by), low, high)
+            for method, run in zip((curve, other), pair))
+        for pair in _pairs(curve, other)
+    ]
+    return paired_difference(*zip(*heights)) if heights else None
+
+
+def _pairs(curve: MergedCurve, other: MergedCurve) -> list[tuple[Run, Run]]:
+    """The runs of two methods that have the same seed."""
+    ours, theirs = _by_seed(curve.runs), _by_seed(other.runs)
+    return [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
 
 
 def _by_seed(runs: Sequence[Run]) -> dict[int, Run]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os.path as osp
 from collections.abc import Sequence
+from dataclasses import astuple
 from itertools import permutations
 from typing import Optional
 
@@ -13,6 +14,7 @@ from .merged import (
     MergedCurve,
     common_span,
     merged_saving,
+    seed_difference,
     seed_savings,
 )
 from .number_table import NumberTable
@@ -28,31 +30,41 @@ _MARKERS = 'osD^vP'
 
 def merged_tables(curves: Sequence[MergedCurve],
                   target: Optional[float] = None,
-                  method: Optional[str] = None) -> dict[str, NumberTable]:
+                  method: Optional[str] = None,
+                  against: Optional[str] = None) -> dict[str, NumberTable]:
     """All tables by the name of their file.
 
     Args:
         curves (sequence[MergedCurve]): The methods, of one metric.
         target (float, optional): What to reach instead of the other methods'
             final values.
-        method (str, optional): Savings of this method alone.
+        method (str, optional): Compare this method alone with the others.
+        against (str, optional): Compare with this one alone.
 
     Returns:
-        dict[str, NumberTable]: 'methods', 'boxes_needed', 'images_needed',
-        'rounds' and 'runs'; nothing is needed of a single method.
+        dict[str, NumberTable]: 'methods', 'paired_boxes', 'paired_images',
+        'boxes_needed', 'images_needed', 'rounds' and 'runs'. A single method
+        has neither differences nor needs, and methods without a seed in
+        common no differences.
 
     Raises:
         ValueError: If there is no such method.
     """
     names = [c.name for c in curves]
-    if method is not None and method not in names:
-        raise ValueError(f'there is no method {method} among the runs: '
-                         f'choose one of {", ".join(names)}.')
+    for name in (method, against):
+        if name is not None and name not in names:
+            raise ValueError(f'there is no method {name} among the runs: '
+                             f'choose one of {", ".join(names)}.')
     tables = {'methods': methods_table(curves)}
     # boxes first: they are what labelling costs
+    for by in reversed(COSTS):
+        paired = paired_table(curves, by, method, against)
+        if paired.rows:
+            tables[f'paired_{by}'] = paired
     if len(curves) > 1:
         for by in reversed(COSTS):
-            tables[f'{by}_needed'] = savings_table(curves, by, target, method)
+            tables[f'{by}_needed'] = savings_table(curves, by, target, method,
+                                                   against)
     return {**tables, 'rounds': rounds_table(curves),
             'runs': runs_table(curves)}
 
@@ -82,7 +94,8 @@ def methods_table(curves: Sequence[MergedCurve]) -> NumberTable:
 def savings_table(curves: Sequence[MergedCurve],
                   by: str = 'boxes',
                   target: Optional[float] = None,
-                  method: Optional[str] = None) -> NumberTable:
+                  method: Optional[str] = None,
+                  against: Optional[str] = None) -> NumberTable:
     """What each method saves against each other one (ISAL, section 4.2).
 
     Args:
@@ -91,6 +104,7 @@ def savings_table(curves: Sequence[MergedCurve],
         target (float, optional): What to reach. Default: the value of the
             other method in its last round.
         method (str, optional): Only the savings of this one.
+        against (str, optional): Only those against this one.
     """
     metric = curves[0].metric
     columns = {
@@ -98,9 +112,7 @@ def savings_table(curves: Sequence[MergedCurve],
         'saving %': 1, 'per seed %': 1, '±': 1, 'seeds': 0
     }
     rows = []
-    for ours, theirs in permutations(curves, 2):
-        if method not in (None, ours.name):
-            continue
+    for ours, theirs in _comparisons(curves, method, against):
         saving = merged_saving(ours, theirs, by, target)
         costs = [NOT_REACHED if cost is None else cost
                  for cost in (saving.cost, saving.other)]
@@ -114,6 +126,61 @@ def savings_table(curves: Sequence[MergedCurve],
     goal = (f'the final {metric} of the other method'
             if target is None else f'{metric} {target:g}')
     return NumberTable.make(f'{by} needed to reach {goal}', columns, rows)
+
+
+def paired_table(curves: Sequence[MergedCurve],
+                 by: str = 'boxes',
+                 method: Optional[str] = None,
+                 against: Optional[str] = None) -> NumberTable:
+    """Differences of methods over the runs that share a seed.
+
+    Of each two methods there is the difference of the mean heights of their
+    curves over the costs that all runs cover; against one of them also that
+    at the mean cost of each of its rounds, as far as they lie between.
+
+    Args:
+        curves (sequence[MergedCurve]): The methods.
+        by (str): 'images' or 'boxes', at which they are compared.
+        method (str, optional): Only the differences of this one.
+        against (str, optional): Only those from this one. Default: from
+            each, and at the rounds of the last.
+
+    Returns:
+        NumberTable: A row has what :class:`mmal.evaluation.PairedDifference`
+        has. It is empty without seeds or costs in common.
+    """
+    metric = curves[0].metric
+    columns = {
+        'method': 0, 'against': 0, 'from': 0, 'to': 0, f'{metric} Δ': 3,
+        '±': 3, 'low': 3, 'high': 3, 'p': 3, 'seeds': 0
+    }
+    rows, compared = [], set()
+    span = common_span(curves, by)
+    for ours, theirs in _comparisons(curves, method, against) if span else ():
+        # from one to the other is from the other to the one, with a minus
+        if (theirs.name, ours.name) in compared:
+            continue
+        compared.add((ours.name, theirs.name))
+        intervals = [span]
+        if theirs.name == (against or curves[-1].name):
+            intervals += [(cost, cost) for cost in theirs.series(by)[0]
+                          if span[0] <= cost <= span[1]]
+        for low, high in intervals:
+            paired = seed_difference(ours, theirs, low, high, by)
+            if paired:
+                rows.append((ours.name, theirs.name, low, high,
+                             *astuple(paired)))
+    return NumberTable.make(
+        f'{metric} above the other method at equal {by}, paired by seed, with '
+        'a 95% interval', columns, rows)
+
+
+def _comparisons(
+        curves: Sequence[MergedCurve], method: Optional[str],
+        against: Optional[str]) -> list[tuple[MergedCurve, MergedCurve]]:
+    """Each method with each other one, or with those that are asked for."""
+    return [(ours, theirs) for ours, theirs in permutations(curves, 2)
+            if method in (None, ours.name) and against in (None, theirs.name)]
 
 
 def rounds_table(curves: Sequence[MergedCurve]) -> NumberTable:

@@ -183,7 +183,7 @@ class _Cholesky:
 
 def _solve_triangular(lower: np.ndarray, right: np.ndarray,
                       transposed: bool = False) -> np.ndarray:
-    # numpy has no solver for triangles, and scipy is no dependency.
+    # numpy has no solver for triangles
     matrix = torch.from_numpy(lower)
     out = torch.linalg.solve_triangular(
         matrix.T if transposed else matrix,

@@ -61,6 +61,13 @@ HEADS = dict(
         norm_cfg=_GROUP_NORM,
         reg_decoded_bbox=True,
         loss_bbox=dict(type='GIoULoss')), _ATSS_MATCHING),
+    gfl=(dict(
+        _PLAIN,
+        type='GFLHead',
+        anchor_generator=_ONE_ANCHOR,
+        norm_cfg=_GROUP_NORM,
+        loss_cls=dict(type='QualityFocalLoss'),
+        loss_bbox=dict(type='GIoULoss', loss_weight=2.0)), _ATSS_MATCHING),
     yolov3=(dict(
         type='YOLOV3Head',
         in_channels=(CHANNELS, CHANNELS),

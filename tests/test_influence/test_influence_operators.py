@@ -350,8 +350,9 @@ def test_diagonal_of_inputs_in_half_precision():
     torch.testing.assert_close(found, torch.tensor([180000., 2.]))
 
 
-def test_a_loss_that_couples_positions_is_told():
-    model = nn.Sequential(nn.Conv2d(3, 2, 1)).double().eval()
+@pytest.mark.parametrize('channels', [2, 20])
+def test_a_loss_that_couples_positions_is_told(channels):
+    model = nn.Sequential(nn.Conv2d(3, channels, 1)).double().eval()
 
     def losses_from(out):
         return out.flatten(1).square().sum(1).square()

@@ -94,6 +94,24 @@ def test_methods_differ_from_random_by_their_method_alone(method, data):
     assert ours == theirs
 
 
+@pytest.mark.parametrize('data', ['cifar10', 'digits'])
+@pytest.mark.parametrize('row, scorer', [
+    ('gradient-similarity', dict(solver=dict(type='mmal.Identity'))),
+    ('isal-top2', dict(top_k=2)), ('isal-top5', dict(top_k=5)),
+    ('isal-top10', dict(top_k=10)),
+    ('isal-initial', dict(reference='initial')),
+    ('isal-labelled', dict(reference='labelled'))])
+def test_rows_of_tables_1_to_3_differ_from_isal_by_what_they_vary(
+        row, scorer, data):
+    isal, ours = (load(f'resnet18_{name}_{data}').to_dict()
+                  for name in ('isal', row))
+    isal['active_learning']['scorer'].update(scorer)
+    if data == 'digits':  # no query has so many labelled ones
+        for cfg in isal, ours:
+            cfg['active_learning']['scorer'].pop('hessian_images', None)
+    assert ours == isal
+
+
 @pytest.mark.parametrize('data', DATA)
 def test_learning_loss_reads_every_block(mmdet_scope, data):
     model = build(f'resnet18_llal_{data}')

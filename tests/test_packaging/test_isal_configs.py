@@ -43,9 +43,11 @@ RUNS.append(('faster-rcnn_random_coco',
              'faster-rcnn_localization-stability_coco',
              rival('localization-stability', 0)))
 DETECTORS = [(det, data) for det, data, _ in FCOS] + [('faster-rcnn', 'coco')]
+REFERENCES = ('initial', 'labelled')  # ISAL_v2 and ISAL_v3
 ALL = [*(name for _, name, _ in RUNS), *(
     f'{det}_{method}_{data}' for det, data in DETECTORS
-    for method in ('isal', 'random', 'gradient-similarity'))]
+    for method in ('isal', 'random', 'gradient-similarity')), *(
+        f'fcos_isal-{reference}_digits' for reference in REFERENCES)]
 
 
 @functools.cache
@@ -103,6 +105,13 @@ def test_isal_random_and_gradient_similarity_differ_by_the_scorer(det, data):
     for cfg in isal, random, gradient:
         cfg['active_learning'].pop('scorer')
     assert isal == random == gradient
+
+
+@pytest.mark.parametrize('reference', REFERENCES)
+def test_versions_of_isal_differ_by_the_reference_set_alone(reference):
+    base, ours = (flat(_read(name).to_dict()) for name in (
+        'fcos_isal_digits', f'fcos_isal-{reference}_digits'))
+    assert ours == {**base, f'{AL}scorer.reference': reference}
 
 
 @pytest.mark.parametrize('name', ALL)
@@ -171,7 +180,8 @@ def test_index_and_readme_name_every_config():
     for path in linked:
         assert osp.isfile(osp.join(osp.dirname(readme), path)), path
     assert {f'../al/{name}.py' for name in ALL} <= linked
-    methods = (*METHODS, 'gradient-similarity', 'isal')
+    methods = (*METHODS, 'gradient-similarity', 'isal', 'isal-initial',
+               'isal-labelled')
     fcos = {n[:-3] for n in os.listdir(FOLDER)
             if n.startswith(('fcos', 'faster-rcnn_')) and
             n.split('_')[1] in methods}

@@ -9,6 +9,7 @@ from mmal.reporting import (
     Run,
     common_span,
     merged_saving,
+    seed_difference,
     seed_savings,
 )
 
@@ -126,3 +127,28 @@ def test_unknown_and_repeated_seeds_make_no_pairs(seeds):
     runs = [run('x', [1, 2], [.1, .2], seed) for seed in seeds]
     other = run('y', [1, 2], [.1, .2], 3)
     assert seed_savings(merged('x', *runs), merged('y', other)) == []
+    assert seed_difference(
+        merged('x', *runs), merged('y', other), 1, 2) is None
+
+
+def test_differences_pair_equal_seeds_at_equal_costs():
+    ours = merged('a', A, B)
+    other = merged('b', run('b_1', [100, 400], [.1, .4], 1),
+                   run('b_7', [100, 400], [.9, .9], 7),
+                   run('b_0', [100, 300], [.1, .3], 0))
+    # at 150 boxes: seed 0 has .2 and .15, seed 1 .2 + .1 * 40 / 130 and .15
+    single = [.2 - .15, .2 + .1 * 40 / 130 - .15]
+    found = seed_difference(ours, other, 150, 150)
+    assert (found.mean, found.count) == (pytest.approx(np.mean(single)), 2)
+    assert found.std == pytest.approx(np.std(single, ddof=1))
+    # from 150 to 250: of seed 0 straight lines, whose middle is at 200
+    areas = [.3 - .2, B.curve.area(low=150, high=250) - .2]
+    found = seed_difference(ours, other, 150, 250)
+    assert found.mean == pytest.approx(np.mean(areas))
+    back = seed_difference(other, ours, 150, 250)
+    assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
+    assert back.p == pytest.approx(found.p)
+    by_images = seed_difference(ours, other, 100, 100, 'images')
+    assert by_images.mean == pytest.approx(np.mean([.3 - .3, .3 - .4]))
+    with pytest.raises(ValueError, match='is not inside'):
+        seed_difference(ours, other, 100, 250)

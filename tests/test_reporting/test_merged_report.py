@@ -4,6 +4,7 @@ import io
 import cv2
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 from test_merged import A, B, merged, run
 
 from mmal.reporting import (
@@ -35,7 +36,8 @@ def test_number_table_rounds_for_readers_only():
 def test_savings_of_every_two_methods():
     tables = merged_tables([BETTER, WORSE])
     assert list(tables) == [
-        'methods', 'boxes_needed', 'images_needed', 'rounds', 'runs']
+        'methods', 'paired_boxes', 'paired_images', 'boxes_needed',
+        'images_needed', 'rounds', 'runs']
     better, worse = rows(tables['boxes_needed'])
     assert (better['method'], better['against']) == ('better', 'worse')
     assert float(better['AP']) == pytest.approx(.3)
@@ -51,6 +53,71 @@ def test_savings_of_every_two_methods():
     assert worse['seeds'] == '0 of 2'
     text = tables['boxes_needed'].text()
     assert 'never' in text and max(map(len, text.splitlines())) <= 100
+
+
+def test_differences_are_those_of_seeds_at_the_costs_of_the_last_method():
+    tables = merged_tables([BETTER, WORSE])
+    # the runs cover 110 to 300 boxes; the rounds of the worse one are at 100,
+    # 210 and 420 boxes
+    whole, second = rows(tables['paired_boxes'])
+    assert [(r['method'], r['against'], r['from'], r['to'], r['seeds'])
+            for r in (whole, second)] == [
+        ('better', 'worse', '110', '300', '2'),
+        ('better', 'worse', '210', '210', '2')]
+    for row in whole, second:
+        low, high = float(row['from']), float(row['to'])
+        ours, theirs = ([r.curve.area(low=low, high=high) for r in c.runs]
+                        for c in (BETTER, WORSE))
+        truth = ttest_rel(ours, theirs)
+        low, high = truth.confidence_interval()
+        assert float(row['AP Δ']) == pytest.approx(
+            np.mean(ours) - np.mean(theirs))
+        assert float(row['±']) == pytest.approx(
+            np.std(np.subtract(ours, theirs), ddof=1))
+        assert float(row['p']) == pytest.approx(truth.pvalue)
+        assert (float(row['low']), float(row['high'])) == pytest.approx(
+            (low, high))
+    assert [r['from'] for r in rows(tables['paired_images'])] == [
+        '50', '50', '100', '150']
+    text = tables['paired_boxes'].text()
+    assert 'equal boxes' in text and max(map(len, text.splitlines())) <= 100
+
+
+def test_pairs_are_shown_once_and_against_one_method_if_wanted():
+    third = merged('third', run('t_0', [100, 300], [.1, .2], 0))
+    pairs = {name: [(r['method'], r['against'], r['from'] == r['to'])
+                    for r in rows(merged_tables(
+                        [BETTER, WORSE, third], **narrowed)['paired_boxes'])]
+             for name, narrowed in {
+                 'all': {}, 'against': dict(against='better'),
+                 'method': dict(method='worse'),
+                 'both': dict(method='third', against='worse')}.items()}
+    assert pairs['all'] == [
+        ('better', 'worse', False), ('better', 'third', False),
+        ('better', 'third', True), ('worse', 'third', False),
+        ('worse', 'third', True)]
+    assert pairs['against'] == [
+        (name, 'better', single) for name in ('worse', 'third')
+        for single in (False, True)]
+    assert [p[:2] for p in pairs['method']] == [
+        ('worse', 'better'), ('worse', 'third'), ('worse', 'third')]
+    assert {p[:2] for p in pairs['both']} == {('third', 'worse')}
+    tables = merged_tables([BETTER, WORSE, third], against='worse')
+    assert {r['against'] for r in rows(tables['boxes_needed'])} == {'worse'}
+    with pytest.raises(ValueError, match='no method fourth'):
+        merged_tables([BETTER, WORSE], against='fourth')
+
+
+def test_one_common_seed_has_no_interval_and_none_no_row():
+    one = merged('one', run('o_1', [100, 300], [.1, .2], 1))
+    row = rows(merged_tables([BETTER, one])['paired_boxes'])[0]
+    assert float(row['AP Δ']) == pytest.approx(
+        B.curve.area(low=110, high=300) - one.area(110, 300).mean)
+    assert [row[k] for k in ('±', 'low', 'high', 'p', 'seeds')] == [
+        '', '', '', '', '1']
+    none = merged('none', run('n', [100, 300], [.1, .2]))
+    assert not {'paired_boxes', 'paired_images'} & set(
+        merged_tables([BETTER, none]))
 
 
 def test_target_and_method_narrow_the_savings():
@@ -85,6 +152,7 @@ def test_one_method_and_no_boxes_in_common():
     assert 'no common boxes' in tables['methods'].title
     assert rows(tables['methods'])[1]['mean AP'] == ''
     assert rows(tables['boxes_needed'])[0]['seeds'] == ''
+    assert 'paired_boxes' not in tables
 
 
 def band(png, bgr):

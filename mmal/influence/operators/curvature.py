@@ -5,12 +5,14 @@ Losses of dense predictors are sums over positions, so
 finer: C numbers for sigmoid classes, one for a centerness, a 4 x 4 block for
 the box of a positive, ``w (diag(p) - p p^T)`` for a softmax.
 :func:`form_curvatures` finds out which by Hessian-vector products with a few
-probes, and keeps the positive semi-definite part. Curvature between positions,
+probes, and keeps the positive semi-definite part. Where a loss mixes all
+channels of a position, as GFL's boxes from distributions of their sides do,
+the position is one block. Curvature between positions,
 between calls and between layers (box and centerness, say) is left out.
 """
 import copy
 import warnings
-from functools import partial
+from functools import cached_property, partial
 from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
@@ -19,6 +21,10 @@ from torch import Tensor
 # Relative misfit below which a form counts as found: far above the rounding
 # of a double backward in float32, far below what a wrong form misses.
 TOLERANCE = 1e-3
+
+# Channels of a position up to which they may be one dense block. GFL has 68,
+# which are 18 KB for each of its positives.
+WHOLE_POSITION = 128
 
 # Share of positions with curvature up to which only those are kept. Beyond
 # it an elementwise product over all positions is cheaper than picking some.
@@ -278,12 +284,14 @@ def form_curvatures(outputs: Sequence[Tensor],
 
     In this order, the first form that reproduces a random product is taken:
     a diagonal (2 products), softmax over groups of k channels (no more),
-    dense k x k blocks for the divisors k <= ``max_block`` of C (k more each).
-    Where none does, because the loss couples positions or more channels than
-    that, the diagonal is estimated from ``max_block`` random signs (Bekas et
-    al., 2007) with a warning. Negative parts are dropped. Calls that the loss
-    couples with each other (boxes refined by one layer again and again) are
-    probed one by one, at as many times the products.
+    dense k x k blocks for the divisors k <= ``max_block`` of C (k more each),
+    one C x C block for a position that is apart from the others, where C <=
+    ``WHOLE_POSITION`` (C + 1 more). Where none does, because the loss couples
+    positions or more channels than that, the diagonal is estimated from
+    ``max_block`` random signs (Bekas et al., 2007) with a warning. Negative
+    parts are dropped. Calls that the loss couples with each other (boxes
+    refined by one layer again and again) are probed one by one, at as many
+    times the products.
 
     Args:
         outputs (Sequence[Tensor]): The outputs of the calls.
@@ -291,7 +299,7 @@ def form_curvatures(outputs: Sequence[Tensor],
         channel_dim (int): The dim that holds the channels, 1 or -1; -1 for
             calls with different numbers of dims.
         name (str): The layer, for the warning.
-        max_block (int): Largest dense block.
+        max_block (int): Largest dense block of a part of the channels.
 
     Returns:
         list[Curvature | None]: One a call, None where it is zero.
@@ -315,6 +323,11 @@ def form_curvatures(outputs: Sequence[Tensor],
     for size in sizes:
         if size <= max_block:
             curvatures = curvatures or _try_blocks(probe, size)
+    # A product for each channel is much to pay for nothing: that positions
+    # are apart is made sure with one.
+    if curvatures is None and max_block < channels <= WHOLE_POSITION and \
+            probe.positions_apart():
+        curvatures = _try_blocks(probe, channels)
     if curvatures is not None:
         return curvatures
 
@@ -329,7 +342,7 @@ def form_curvatures(outputs: Sequence[Tensor],
 
     warnings.warn(
         f"the loss couples outputs of layer '{name}' across positions or "
-        f'across more than {max_block} channels; Gauss-Newton uses an '
+        f'across more than {WHOLE_POSITION} channels; Gauss-Newton uses an '
         'estimate of the diagonal of its curvature. Use the exact Hessian to '
         'avoid this.',
         stacklevel=2)
@@ -400,6 +413,29 @@ class _Probe:
         """Tensors shaped like the outputs as ``[positions, C]``."""
         moved = [t.movedim(self.channel_dim, -1) for t in tensors]
         return [t.reshape(-1, t.size(-1)) for t in moved]
+
+    @cached_property
+    def curved(self) -> List[Tensor]:
+        """The positions of each call where a product is not zero, [R]."""
+        return [(p.any(1) | q.any(1)).nonzero().flatten() for p, q in zip(
+            self.rows(self.products), self.rows(self.products2))]
+
+    def at_curved(self, tensors: List[Tensor]) -> List[Tensor]:
+        """Tensors shaped like the outputs as ``[R, C]``."""
+        return [t[rows] for t, rows in zip(self.rows(tensors), self.curved)]
+
+    def positions_apart(self) -> bool:
+        """Whether the product at a position depends on that one alone."""
+        # If so, numbers at half of the positions give the product there, and
+        # nothing at the other half.
+        halves = []
+        for i, y in enumerate(self.outputs):
+            signs = _drawn(y.narrow(self.channel_dim, 0, 1), _signs, 2000 + i)
+            halves.append(signs.clamp(min=0))
+        products = self.hvp([n * half for n, half in zip(self.numbers,
+                                                         halves)])
+        predicted = [p * half for p, half in zip(self.products2, halves)]
+        return self.fits(predicted, products)
 
     def coupled(self) -> bool:
         """Whether the product at a call depends on another call."""
@@ -505,6 +541,8 @@ def _softmax_weights(probs: Tensor, sign: Tensor,
 def _try_blocks(probe: _Probe,
                 size: int) -> Optional[List[Optional[Curvature]]]:
     # Ones at channel j of every group give column j of all blocks at once.
+    # What is kept of it is where there is curvature: a box loss has some at
+    # few positions, and all of them times all channels may be gigabytes.
     columns = []
     for j in range(size):
         ones = []
@@ -516,26 +554,21 @@ def _try_blocks(probe: _Probe,
             mask = (channel % size == j).to(y.dtype).view(shape)
             ones.append(mask.expand_as(y).contiguous())
         columns.append([p.unflatten(1, (-1, size))
-                        for p in probe.rows(probe.hvp(ones))])
+                        for p in probe.at_curved(probe.hvp(ones))])
     blocks = [torch.stack(of_call, -1) for of_call in zip(*columns)]
 
-    numbers = [n.unflatten(1, (-1, size)) for n in probe.rows(probe.numbers)]
+    numbers = [n.unflatten(1, (-1, size))
+               for n in probe.at_curved(probe.numbers)]
     predicted = [
         torch.einsum('rgij,rgj->rgi', b, n).flatten(1)
         for b, n in zip(blocks, numbers)
     ]
-    if not probe.fits(predicted, probe.rows(probe.products2)):
+    if not probe.fits(predicted, probe.at_curved(probe.products2)):
         return None
-
-    # Positions without curvature (most, for a box loss) are dropped before
-    # the eigenvalues, which cost the most here.
-    curvatures: List[Optional[Curvature]] = []
-    for block in blocks:
-        rows = block.flatten(1).any(1).nonzero().flatten()
-        curvatures.append(
-            BlockCurvature(probe.channel_dim, rows, positive_part(block[rows]))
-            if len(rows) else None)
-    return curvatures
+    return [
+        BlockCurvature(probe.channel_dim, rows, positive_part(block))
+        if len(rows) else None for rows, block in zip(probe.curved, blocks)
+    ]
 
 
 def positive_part(blocks: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 from mmdet.models.dense_heads import SSDHead as _SSDHead
 
 from mmal.registry import MODELS
+from ..utils.batch_losses import REDUCTIONS
 
 
 @MODELS.register_module()
@@ -18,3 +19,7 @@ class SSDHead(_SSDHead):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.loss_cls = None
+
+
+# its losses are mmdet's, and so are their sums
+REDUCTIONS[SSDHead] = REDUCTIONS[_SSDHead]

@@ -1,8 +1,11 @@
 """The loss of a batch in one call, against the head's loss image by image."""
+from functools import partial
+
 import pytest
 import torch
 from helpers.tiny import tiny_fcos
 from helpers.tiny_one_stage import tiny_one_stage
+from helpers.tiny_ssd import tiny_ssd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmdet.models.dense_heads import FCOSHead
@@ -21,8 +24,17 @@ from mmal.scoring.detector import twice_differentiable
 from mmal.scoring.isal.adapters import adapter_of, one_stage
 from mmal.scoring.isal.box_curvature import box_curvature
 
-BUILD = dict(fcos=tiny_fcos, retinanet=lambda: tiny_one_stage('retina'),
-             retina_softmax=lambda: tiny_one_stage('retina_softmax'))
+_SUM = dict(reduction='sum')  # as in all configs of mmdet
+_LOGITS = dict(_SUM, type='CrossEntropyLoss', use_sigmoid=True)
+BUILD = dict(
+    fcos=tiny_fcos,
+    ssd=tiny_ssd,
+    yolov3=partial(
+        tiny_one_stage, 'yolov3', loss_cls=_LOGITS, loss_conf=_LOGITS,
+        loss_xy=_LOGITS, loss_wh=dict(_SUM, type='MSELoss')),
+    **{name: partial(tiny_one_stage, name)
+       for name in ('retina', 'retina_softmax', 'atss', 'yolox')})
+NORMALISED = [name for name in BUILD if not name.startswith('yolo')]
 SIZE = 64
 
 
@@ -154,7 +166,8 @@ def whole_loss(model, outputs, samples, labels):
 
 @pytest.mark.parametrize('name,counts', [
     ('fcos', (2, 0, 5, 1)), ('fcos', (0, 3, 0, 0)), ('fcos', (4, )),
-    ('retinanet', (2, 1, 5)), ('retina_softmax', (3, 1))])
+    ('retina', (2, 1, 5)), ('retina_softmax', (3, 1)),
+    ('atss', (2, 3, 5)), ('ssd', (2, 3, 1))])
 @pytest.mark.parametrize('slowly', (False, True))
 def test_mean_factors_give_the_loss_that_training_minimises(
         name, counts, slowly, models, mmdet_scope):
@@ -179,9 +192,10 @@ def test_mean_factors_give_the_loss_that_training_minimises(
     model.eval()
 
 
-def test_retinanet_counts_an_image_without_objects_as_one_in_training(
-        models, mmdet_scope):
-    model, counts = models['retinanet'], (2, 0, 0)
+@pytest.mark.parametrize('name', ('retina', 'ssd'))
+def test_anchors_count_an_image_without_objects_as_one_in_training(
+        name, models, mmdet_scope):
+    model, counts = models[name], (2, 0, 0)
     x, samples, labels = make(counts, [None] * 3, seed=2)
     with torch.no_grad():
         outputs = head_outputs(model, x)
@@ -193,7 +207,7 @@ def test_retinanet_counts_an_image_without_objects_as_one_in_training(
         whole_loss(model, outputs, samples, labels), rel=1e-5)
 
 
-@pytest.mark.parametrize('name', BUILD)
+@pytest.mark.parametrize('name', NORMALISED)
 def test_no_factors_where_there_is_no_object_at_all(name, models,
                                                     mmdet_scope):
     model = models[name]
@@ -209,20 +223,29 @@ def test_no_factors_where_there_is_no_object_at_all(name, models,
         batch_losses(*args, dict(loss_cls=2.))
 
 
-def test_factors_of_unknown_heads(mmdet_scope):
+def _other_fcos():
     class Other(FCOSHead):
         pass
 
     model = tiny_fcos()
     model.bbox_head.__class__ = Other
+    return model
+
+
+@pytest.mark.parametrize('build,name', [
+    (_other_fcos, 'Other'), (BUILD['yolov3'], 'YOLOV3Head'),
+    (BUILD['yolox'], 'YOLOXHead')])
+def test_no_factors_of_heads_that_labels_do_not_divide(build, name,
+                                                       mmdet_scope):
+    model = build()
     x, samples, labels = make((1, ), [None], seed=0)
     outputs = head_outputs(model, x)
     assert adapter_of(model).loss_factors(outputs, samples, labels) is None
-    with pytest.raises(ValueError, match='losses of Other in training'):
+    with pytest.raises(ValueError, match=f'losses of {name} in training'):
         image_losses(model, outputs, samples, labels, dict(loss_cls=1.))
 
 
-@pytest.mark.parametrize('name', BUILD)
+@pytest.mark.parametrize('name', NORMALISED)
 def test_factors_hold_where_losses_are_made_twice_differentiable(
         name, models, mmdet_scope):
     model, factors = models[name], dict(

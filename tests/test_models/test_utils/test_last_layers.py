@@ -29,6 +29,7 @@ EXPECTED = dict(
     retina=in_head('retina_cls', 'retina_reg'),
     retina_softmax=in_head('retina_cls', 'retina_reg'),
     atss=in_head('atss_cls', 'atss_reg', 'atss_centerness'),
+    gfl=in_head('gfl_cls', 'gfl_reg'),
     yolov3=in_head('convs_pred.%d', levels=2),
     yolox=in_head('multi_level_conv_cls.%d', 'multi_level_conv_reg.%d',
                   'multi_level_conv_obj.%d', levels=2))

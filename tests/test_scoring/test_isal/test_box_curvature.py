@@ -198,7 +198,7 @@ def test_curvature_of_losses_kept_for_each_box():
     assert summed.abs().max() > 0.1
 
 
-@pytest.mark.parametrize('head', ['retina', 'atss', 'yolox', 'fcos'])
+@pytest.mark.parametrize('head', ['retina', 'atss', 'gfl', 'yolox', 'fcos'])
 def test_heads_of_mmdet_keep_their_losses_and_gradients(head):
     model = tiny_fcos() if head == 'fcos' else tiny_one_stage(head)
     inputs, found = torch.randn(2, 3, 64, 64), []

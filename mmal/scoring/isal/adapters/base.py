@@ -93,11 +93,22 @@ class PseudoLabelAdapter:
         """See :meth:`ModelAdapter.loss_factors`."""
         return None
 
+    def takes_batches(self) -> bool:
+        """Whether :meth:`losses_both_ways` gives the losses at once."""
+        return False
+
+    def losses_both_ways(self, outputs, samples: Sequence,
+                         labels: Sequence[InstanceData]) -> Tensor:
+        """[2B], with the labels of B images moved one way, then the other."""
+        raise NotImplementedError
+
     def pseudo_label_losses(self, outputs, samples: Sequence,
                             labels: Sequence[InstanceData]) -> Tensor:
         """[B], losses with detections as labels, off the losses' kinks."""
+        at_once = bool(samples) and self.takes_batches()
+        losses = self.losses_both_ways if at_once else self.image_losses
         return pseudo_label_losses(self.model, outputs, samples, labels,
-                                   lambda _, *args: self.image_losses(*args))
+                                   lambda _, *args: losses(*args), at_once)
 
     def expected_losses(self, outputs, samples: Sequence,
                         rule: PseudoLabelRule) -> Expected:

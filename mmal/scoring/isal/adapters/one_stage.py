@@ -15,7 +15,7 @@ from mmal.models.utils.per_image import (
     map_outputs,
 )
 from mmal.scoring.batch import Batch
-from mmal.scoring.detector import predictions, pseudo_label_losses
+from mmal.scoring.detector import predictions
 from mmal.types import Outputs
 from .base import PseudoLabelAdapter
 
@@ -52,16 +52,12 @@ class OneStageAdapter(PseudoLabelAdapter):
         """See :meth:`ModelAdapter.loss_factors`."""
         return image_factors(self.model, outputs, samples, labels)
 
-    def pseudo_label_losses(self, outputs, samples, labels) -> Tensor:
-        """See :meth:`PseudoLabelAdapter.pseudo_label_losses`."""
-        if not samples or not takes_batches(self.model.bbox_head):
-            return super().pseudo_label_losses(outputs, samples, labels)
+    def takes_batches(self) -> bool:
+        """See :meth:`PseudoLabelAdapter.takes_batches`."""
+        return takes_batches(self.model.bbox_head)
 
-        # both ways in one call: the same images twice
-        def losses(_, outputs, samples, both) -> Tensor:
-            twice = map_outputs(
-                lambda x: x.repeat(2, *[1] * (x.dim() - 1)), outputs)
-            return self.image_losses(twice, [*samples, *samples], both)
-
-        return pseudo_label_losses(self.model, outputs, samples, labels,
-                                   losses, at_once=True)
+    def losses_both_ways(self, outputs, samples, labels) -> Tensor:
+        """See :meth:`PseudoLabelAdapter.losses_both_ways`."""
+        twice = map_outputs(
+            lambda x: x.repeat(2, *[1] * (x.dim() - 1)), outputs)
+        return self.image_losses(twice, [*samples, *samples], labels)

@@ -1,20 +1,30 @@
 """Losses of one forward pass of Faster R-CNN and its relatives."""
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from typing import Optional
 
 import numpy as np
 import torch
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.structures.bbox import bbox2roi
+from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmal.models.utils.batch_losses import (
+    batch_losses,
+    region_losses,
+    takes_batches,
+    takes_regions,
+)
 from mmal.models.utils.per_image import ignored_boxes, map_outputs, per_image
-from mmal.models.utils.random_state import preserve_rng_state
 from mmal.randomness import seeded_uniform
 from mmal.scoring.batch import Batch
 from mmal.scoring.detector import clipped
@@ -47,6 +57,11 @@ class TwoStageAdapter(PseudoLabelAdapter):
         seed (int): Of the samplers.
     """
 
+    def __init__(self, model: nn.Module, seed: int = 0) -> None:
+        super().__init__(model, seed)
+        if model.roi_head.with_mask:
+            _warn_of_masks()
+
     @staticmethod
     def accepts(model: nn.Module) -> bool:
         """See :meth:`ModelAdapter.accepts`."""
@@ -74,6 +89,8 @@ class TwoStageAdapter(PseudoLabelAdapter):
     def image_losses(self, outputs: _Regions, samples: Sequence,
                      labels: Sequence[InstanceData]) -> Tensor:
         """See :meth:`ModelAdapter.image_losses`."""
+        if samples and self.takes_batches():
+            return self._batch_losses(outputs, samples, labels)
         losses = [
             self._image_loss(_Regions(features, rpn), sample, label)
             for features, rpn, sample, label in zip(
@@ -82,6 +99,16 @@ class TwoStageAdapter(PseudoLabelAdapter):
         ]
         return torch.stack(losses) if losses else torch.zeros(0)
 
+    def takes_batches(self) -> bool:
+        """See :meth:`PseudoLabelAdapter.takes_batches`."""
+        return takes_batches(self.model.rpn_head) and takes_regions(
+            self.model.roi_head)
+
+    def losses_both_ways(self, outputs: _Regions, samples: Sequence,
+                         labels: Sequence[InstanceData]) -> Tensor:
+        """See :meth:`PseudoLabelAdapter.losses_both_ways`."""
+        return self._batch_losses(outputs, samples, labels)
+
     @torch.no_grad()
     def _proposals(self, rpn: Outputs, metas: list,
                    cfg) -> list[InstanceData]:
@@ -89,26 +116,58 @@ class TwoStageAdapter(PseudoLabelAdapter):
         return self.model.rpn_head.predict_by_feat(
             *rpn, batch_img_metas=metas, cfg=cfg)
 
+    def _batch_losses(self, outputs: _Regions, samples: Sequence,
+                      labels: Sequence[InstanceData]) -> Tensor:
+        """[W * B], of B images with labels in W ways, way by way."""
+        rpn, head = self.model.rpn_head, self.model.roi_head
+        images = list(range(len(samples))) * (len(labels) // len(samples))
+        metas = [samples[i].metainfo for i in images]
+        ignored = [(ignored_boxes(samples[i]) or [None])[0] for i in images]
+        draws = [seeded(self.seed, m.get('img_id', 0)) for m in metas]
+        # Proposals and features are the same in all ways.
+        index = torch.tensor(images).to(outputs.features[0].device,
+                                        non_blocking=True)
+        with drawn_by_image(rpn, draws):
+            losses = batch_losses(
+                rpn, map_outputs(lambda x: x[index], outputs.rpn), metas,
+                [_anything(label) for label in labels], ignored)
+        proposals = self._training_proposals(outputs.rpn, samples)
+        features = per_image(outputs.features, len(samples))
+        drawn = []
+        for i, label, leave_out, draw in zip(images, labels, ignored, draws):
+            with draw:
+                drawn.append(self._draw_regions(features[i], proposals[i],
+                                                label, leave_out))
+        return losses + region_losses(head, outputs.features, drawn, images)
+
+    def _training_proposals(self, rpn: Outputs,
+                            samples: Sequence) -> list[InstanceData]:
+        """As many proposals as in training, of which the sampler draws."""
+        return self._proposals(
+            rpn, [s.metainfo for s in samples],
+            self.model.train_cfg.get('rpn_proposal', self.model.test_cfg.rpn))
+
+    def _draw_regions(self, features: tuple, proposals: InstanceData,
+                      label: InstanceData,
+                      ignored: Optional[InstanceData]) -> SamplingResult:
+        """The regions of an image that the second stage learns from."""
+        head = self.model.roi_head
+        proposals = InstanceData(priors=proposals.bboxes)
+        assigned = head.bbox_assigner.assign(proposals, label, ignored)
+        return head.bbox_sampler.sample(
+            assigned, proposals, label, feats=features)
+
     def _image_loss(self, outputs: _Regions, sample,
                     label: InstanceData) -> Tensor:
         metas, ignored = [sample.metainfo], ignored_boxes(sample)
         head = self.model.roi_head
-        # To the RPN everything is an object of one class.
-        anything = InstanceData(
-            bboxes=label.bboxes, labels=torch.zeros_like(label.labels))
         with seeded(self.seed, sample.metainfo.get('img_id', 0)):
             terms = self.model.rpn_head.loss_by_feat(
-                *outputs.rpn, [anything], metas,
+                *outputs.rpn, [_anything(label)], metas,
                 batch_gt_instances_ignore=ignored)
-            # As many proposals as in training, of which the sampler draws.
-            proposals, = self._proposals(
-                outputs.rpn, metas, self.model.train_cfg.get(
-                    'rpn_proposal', self.model.test_cfg.rpn))
-            proposals.priors = proposals.pop('bboxes')
-            assigned = head.bbox_assigner.assign(
-                proposals, label, None if ignored is None else ignored[0])
-            drawn = head.bbox_sampler.sample(
-                assigned, proposals, label, feats=outputs.features)
+            proposals, = self._training_proposals(outputs.rpn, [sample])
+            drawn = self._draw_regions(outputs.features, proposals, label,
+                                       None if ignored is None else ignored[0])
 
         # Without a region there is no loss of the second stage.
         if len(drawn.priors):
@@ -123,22 +182,79 @@ class TwoStageAdapter(PseudoLabelAdapter):
         return self.model.parse_losses(terms)[0]
 
 
-@contextmanager
-def seeded(seed: int, image_id) -> Iterator[None]:
+def _anything(label: InstanceData) -> InstanceData:
+    """To the RPN everything is an object of one class."""
+    return InstanceData(
+        bboxes=label.bboxes, labels=torch.zeros_like(label.labels))
+
+
+@cache
+def _warn_of_masks() -> None:
+    print_log(
+        'The loss of the mask head is left out of the influence of an image: '
+        'only the boxes and classes of both stages count.', 'current',
+        logging.WARNING)
+
+
+class seeded(AbstractContextManager):
     """Let samplers draw the same for an image, whatever came before.
+
+    Entered again, it goes on where it was left.
 
     Args:
         seed (int): Of the run.
         image_id (int | str): Of the image.
     """
-    number = int(seeded_uniform([image_id], seed, 'sampler')[0] * 2**32)
-    state = np.random.get_state()
-    with preserve_rng_state():
-        # torch.manual_seed would leave a GPU's state changed; mmdet's samplers
-        # shuffle on the CPU, some of them by numpy.
-        torch.default_generator.manual_seed(number)
-        np.random.seed(number)
-        try:
-            yield
-        finally:
-            np.random.set_state(state)
+
+    def __init__(self, seed: int, image_id) -> None:
+        self.number = int(seeded_uniform([image_id], seed, 'sampler')[0] *
+                          2**32)
+        self._states: Optional[tuple] = None
+
+    def __enter__(self) -> seeded:
+        self._before = torch.get_rng_state(), np.random.get_state()
+        if self._states is None:
+            # torch.manual_seed would leave a GPU's state changed; mmdet's
+            # samplers shuffle on the CPU, some of them by numpy.
+            torch.default_generator.manual_seed(self.number)
+            np.random.seed(self.number)
+        else:
+            _set_states(*self._states)
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self._states = torch.get_rng_state(), np.random.get_state()
+        _set_states(*self._before)
+
+
+def _set_states(of_torch: Tensor, of_numpy: tuple) -> None:
+    torch.set_rng_state(of_torch)
+    np.random.set_state(of_numpy)
+
+
+@contextmanager
+def drawn_by_image(head: nn.Module,
+                   draws: Sequence[AbstractContextManager]) -> Iterator[None]:
+    """Inside, the sampler of a head draws for the images of a batch in turn.
+
+    Args:
+        head (nn.Module): A dense head with a ``sampler``.
+        draws (sequence[context manager]): To draw in, one for each image.
+    """
+    sampler = head.sampler
+    head.sampler = _SamplerOfImages(sampler, draws)
+    try:
+        yield
+    finally:
+        head.sampler = sampler
+
+
+class _SamplerOfImages:
+
+    def __init__(self, sampler, draws: Sequence) -> None:
+        self.sampler = sampler
+        self.draws = iter(draws)
+
+    def sample(self, *args, **kwargs) -> SamplingResult:
+        with next(self.draws):
+            return self.sampler.sample(*args, **kwargs)
