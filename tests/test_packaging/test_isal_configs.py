@@ -43,11 +43,18 @@ RUNS.append(('faster-rcnn_random_coco',
              'faster-rcnn_localization-stability_coco',
              rival('localization-stability', 0)))
 DETECTORS = [(det, data) for det, data, _ in FCOS] + [('faster-rcnn', 'coco')]
+VARIANTS = ('isal-calibrated-per-cost', 'isal-image-normalizer',
+            'isal-oracle-per-cost')
 REFERENCES = ('initial', 'labelled')  # ISAL_v2 and ISAL_v3
 ALL = [*(name for _, name, _ in RUNS), *(
     f'{det}_{method}_{data}' for det, data in DETECTORS
     for method in ('isal', 'random', 'gradient-similarity')), *(
-        f'fcos_isal-{reference}_digits' for reference in REFERENCES)]
+        f'fcos_isal-{reference}_digits' for reference in REFERENCES), *(
+            f'{det}_{method}_{data}'
+            for det, data in (('fcos', 'digits'), ('fcos-lite0', 'bccd'),
+                              ('fcos-lite0', 'neudet'))
+            for method in VARIANTS),
+       'fcos-lite0_isal_neudet', 'fcos-lite0_random_neudet']
 
 
 @functools.cache
@@ -124,6 +131,18 @@ def test_block_is_accepted_and_its_parts_are_built(name):
             build(settings, part)
 
 
+@pytest.mark.parametrize('method', VARIANTS)
+@pytest.mark.parametrize('det, data', [
+    ('fcos', 'digits'), ('fcos-lite0', 'bccd'), ('fcos-lite0', 'neudet')])
+def test_variants_differ_in_the_scorer_alone(det, data, method):
+    mine, plain = (load(f'{det}_{name}_{data}') for name in (method, 'isal'))
+    scorer = mine.active_learning.pop('scorer')
+    plain.active_learning.pop('scorer')
+    assert mine.to_dict() == plain.to_dict()
+    if 'oracle' in method:
+        assert scorer.scorer.ann_file == mine.data_root + 'pool.json'
+
+
 @pytest.mark.parametrize('det, data, last', FCOS)
 def test_towers_end_at_the_layers_named(mmdet_scope, det, data, last):
     name = f'{det}_core-set-towers_{data}'
@@ -181,7 +200,7 @@ def test_index_and_readme_name_every_config():
         assert osp.isfile(osp.join(osp.dirname(readme), path)), path
     assert {f'../al/{name}.py' for name in ALL} <= linked
     methods = (*METHODS, 'gradient-similarity', 'isal', 'isal-initial',
-               'isal-labelled')
+               'isal-labelled', *VARIANTS)
     fcos = {n[:-3] for n in os.listdir(FOLDER)
             if n.startswith(('fcos', 'faster-rcnn_')) and
             n.split('_')[1] in methods}

@@ -35,13 +35,17 @@ class OracleInfluenceScorer(InfluenceScorer):
 
     def __init__(self, ann_file: str, **options) -> None:
         super().__init__(**options)
-        if not osp.isfile(ann_file):
-            raise ValueError(f'active_learning.scorer.ann_file {ann_file} is '
-                             'no file: give the COCO json with the labels of '
-                             'the pool.')
         self.ann_file = osp.abspath(ann_file)
         self._labelled: Optional[Dataset] = None
         self._number: dict[ImageId, int] = {}
+
+    def check(self, model: nn.Module, data: ScoringData) -> None:
+        """See :meth:`InfluenceScorer.check`."""
+        if not osp.isfile(self.ann_file):
+            raise ValueError(
+                f'active_learning.scorer.ann_file {self.ann_file} is no file: '
+                'give the COCO json with the labels of the pool.')
+        super().check(model, data)
 
     def prepare(self, model: nn.Module, data: ScoringData) -> None:
         """See :meth:`InfluenceScorer.prepare`; reads the labels."""

@@ -48,7 +48,7 @@ def test_scores_equal_autograd_with_the_labels_of_the_file(data):
 
 def test_a_file_without_labels_of_the_pool_is_refused(data, tmp_path):
     with pytest.raises(ValueError, match='none.json is no file'):
-        OracleInfluenceScorer('none.json')
+        OracleInfluenceScorer('none.json').check(tiny_fcos(), data())
     content = read_json(file_of(data()))
     content['images'] = content['images'][:3]
     path = str(tmp_path / 'few.json')
