@@ -58,8 +58,11 @@ class FCOSHeadLoss:
         maps (list[LevelMap]): What ``conv_cls`` sees, and the classes there.
         rows (dict[str, Tensor]): What the other two layers see at positive
             positions, [n, K], their targets and weights, and their images.
-        positives (Tensor): [N], the number of an image's positives, at least
-            1.
+        positives (Tensor): [N], what divides an image's losses of classes:
+            the number of its positives, at least 1, or see
+            :meth:`divide_by`.
+        means (tuple[float, float]): Positives of an image, and their
+            centerness, in the mean.
     """
 
     def __init__(self,
@@ -89,16 +92,31 @@ class FCOSHeadLoss:
             for of_size in maps.values()
         ]
         self.rows = rows = {k: torch.cat(v) for k, v in positives.items()}
-        # The weights that mmdet gives rows, as if each image were alone.
-        self.positives = torch.bincount(
-            rows['image'],
-            minlength=self.num_images).clamp(min=1).to(self.dtype)
-        weight = rows['centerness'] = self.head.centerness_target(
-            rows['target'])
-        zeros = weight.new_zeros(self.num_images)
-        sums = zeros.index_add(0, rows['image'], weight).clamp(min=1e-6)
-        rows['box_weight'] = weight / sums[rows['image']]
-        rows['center_weight'] = 1 / self.positives[rows['image']]
+        count = torch.bincount(
+            rows['image'], minlength=self.num_images).to(dtype)
+        rows['centerness'] = self.head.centerness_target(rows['target'])
+        sums = self._sums(rows['centerness'])
+        self.means = float(count.mean()), float(sums.mean())
+        # as if each image were alone
+        self._divide(count.clamp(min=1), sums.clamp(min=1e-6))
+
+    def divide_by(self, positives: float, centerness: float) -> None:
+        """Divide every image's sums by the same numbers, not by its own.
+
+        Args:
+            positives (float): Divides losses of classes and centerness.
+            centerness (float): Divides losses of boxes. With the ``means`` of
+                the labelled images, the mean loss of these is what training
+                minimises.
+        """
+        each = torch.ones(self.num_images, dtype=self.dtype)
+        self._divide(each * positives, each * centerness)
+
+    def _divide(self, positives: Tensor, centerness: Tensor) -> None:
+        rows = self.rows
+        self.positives = positives
+        rows['box_weight'] = rows['centerness'] / centerness[rows['image']]
+        rows['center_weight'] = 1 / positives[rows['image']]
 
     @property
     def layer_sizes(self) -> list[int]:

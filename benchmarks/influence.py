@@ -16,10 +16,15 @@ For each trained round of an FCOS (one a seed), in this order:
    published algorithm: image by image, each step a full forward pass and two
    backward passes, four repeats, a scale for each layer (100, 8000, 5000).
    Its trunk is frozen and its images are in memory, which is generous.
-4. Spearman's rank correlation, over the pool images, of each one's influences
-   with those of the exact solution of its own operator (blocks in float64),
-   and with the truth. A column names first the labels that the influences
-   take, then those of the retraining.
+4. What counts for active learning comes first: what the images are worth that
+   each one would have labelled for --boxes boxes, its own labels being pseudo.
+   The worth is what retraining with their true labels took off the loss, in
+   deviations of random choices above their mean (benchmarks/lift.py does the
+   same for a whole pool, with true influences in place of retraining).
+5. Then Spearman's rank correlation, over the pool images, of each one's
+   influences with those of the exact solution of its own operator (blocks in
+   float64), and with the truth. A column names first the labels that the
+   influences take, then those of the retraining.
 
 Retraining has two legs; the correlation of what both give tells how far it
 can be trusted. That of retraining with pseudo-labels and with true ones tells
@@ -42,6 +47,7 @@ from exact_influence import (
     leave_one_in,
     retrain_head,
 )
+from lift import lift
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config, DictAction
@@ -61,7 +67,11 @@ from mmal.models.utils import head_outputs, image_losses
 from mmal.pool import load_coco
 from mmal.pool.layout import RoundDir
 from mmal.randomness import seeded_order
-from mmal.scoring import InfluenceScorer, ScoringData
+from mmal.scoring import (
+    CalibratedInfluenceScorer,
+    InfluenceScorer,
+    ScoringData,
+)
 from mmal.scoring.data import Split
 from mmal.scoring.detector import (
     predictions,
@@ -74,6 +84,8 @@ SCALES = (100., 8000., 5000.)
 PUBLISHED = 'published algorithm'
 DEFAULT = 'Gauss-Newton, BlockCholesky (default)'
 NONE = 'none (Gradient Similarity)'
+CALIBRATED = 'calibrated'
+ORACLE = 'retraining itself'
 EXACTLY = 'Gauss-Newton, in float64'
 HESSIAN = 'exact, in float64'
 DEFAULTS = InfluenceScorer()
@@ -105,6 +117,13 @@ def parse_args():
     parser.add_argument('rounds', nargs='+', help='folders of trained rounds')
     parser.add_argument('--pool', type=int, default=40,
                         help='unlabelled images that are retrained with')
+    parser.add_argument('--boxes', type=int,
+                        help='that the first table buys; default: a quarter '
+                        "of the pool images'")
+    parser.add_argument('--normalizer', default='labelled',
+                        choices=['labelled', 'image'],
+                        help='of all losses, as of InfluenceScorer; the '
+                        "published algorithm has the paper's")
     parser.add_argument('--labelled', type=int,
                         help='so many labelled images instead of all')
     parser.add_argument('--reference', type=int,
@@ -133,9 +152,9 @@ def parse_args():
 class Timed(InfluenceScorer):
     """Keeps what the solver said and how long the reference took."""
 
-    def _reference_gradient(self, model, data):
-        start = now(model)
-        found = super()._reference_gradient(model, data)
+    def _reference_gradients(self, *args):
+        model, start = args[0], now(args[0])
+        found = super()._reference_gradients(*args)
         self.reference_seconds = now(model) - start
         return found
 
@@ -169,6 +188,7 @@ class Case:
             ann_file=osp.abspath(pool['ann_file']),
             pipeline=test_pipeline(cfg))
         self.splits = self.few(splits, pool)
+        self.means = None
         self.data = self.batches_of(8)
         self.train()
 
@@ -191,9 +211,16 @@ class Case:
                            progress=False)
 
     def problem(self, split):
-        return FCOSHeadLoss(self.model, (
+        return self.normalized(FCOSHeadLoss(self.model, (
             (b.inputs, labels_of(b))
-            for b in self.data.batches(split, self.model)))
+            for b in self.data.batches(split, self.model))))
+
+    def normalized(self, problem):
+        """A problem, its losses divided by what divides them all."""
+        if self.args.normalizer == 'labelled':
+            self.means = self.means or problem.means  # the labelled come first
+            problem.divide_by(*self.means)
+        return problem
 
     def train(self):
         """Step 1."""
@@ -225,8 +252,9 @@ class Case:
                           'retraining', self.args.pool):
             both = labels_of(batch), self.detected(batch)
             for name, labels in zip(LABELS, both):
-                image = FCOSHeadLoss(self.model, [(batch.inputs, labels)],
-                                     smoothing=self.args.smoothing)
+                image = self.normalized(
+                    FCOSHeadLoss(self.model, [(batch.inputs, labels)],
+                                 smoothing=self.args.smoothing))
                 found[name].append(self.legs(image))
         return {name: np.array(legs).T for name, legs in found.items()}
 
@@ -246,6 +274,11 @@ class Case:
             changes.append(-change)
         return changes
 
+    def counts(self):
+        """Boxes of the pool images."""
+        return np.array([len(labels) for b in self.data.batches(
+            'pool', self.model) for labels in labels_of(b)])
+
     def gradient(self, share=slice(None)):
         """v in float64."""
         theta = self.theta.clone().requires_grad_()
@@ -262,6 +295,11 @@ class Case:
         """Scores [M, pool] of M vectors with true or pseudo-labels."""
         scorer = InfluenceScorer(self.layers)
         scorer.adapter = adapter_of(self.model)
+        if self.means is not None:
+            positives, centerness = self.means
+            scorer.adapter.factors = dict(
+                loss_cls=positives, loss_centerness=positives,
+                loss_bbox=centerness)
         params = self.recorder.params
         like = [unflatten(v.to(params[0]), params) for v in vectors]
         rows = []
@@ -374,8 +412,9 @@ def run_published(case, rows, vectors):
 
 def run_solver(case, name, options, rows, vectors):
     print(name, flush=True)
-    scorer, model = Timed(case.layers, empty='background', **options), \
-        case.model
+    scorer, model = Timed(
+        case.layers, empty='background', normalizer=case.args.normalizer,
+        **options), case.model
     _, seconds = timed(model, scorer.prepare, model, case.data)
     rows[name] = dict(
         reference_s=scorer.reference_seconds,
@@ -397,6 +436,23 @@ def pool_milliseconds(case, scorer):
 
     score()
     return 1e3 * timed(model, score)[1] / case.args.pool
+
+
+def run_calibrated(case, rows):
+    """Adds its row; returns the boxes that pool images are expected to have,
+    at least 1."""
+    print(CALIBRATED, flush=True)
+    scorer = CalibratedInfluenceScorer(
+        layers=case.layers, empty='background',
+        normalizer=case.args.normalizer)
+    scorer.prepare(case.model, case.data)
+    found = [scorer.process(case.model, batch)
+             for batch in case.data.batches('unlabelled', case.model)]
+    scores, boxes = (
+        torch.cat([f[key] for f in found]).double().cpu().numpy()
+        for key in ('score', 'expected_boxes'))
+    rows[CALIBRATED] = dict(scores=scores)
+    return np.maximum(boxes, 1)
 
 
 def add_exact(case, rows, vectors):
@@ -454,6 +510,7 @@ def compare(args, cfg, folder):
     for name, run in runs.items():
         if not any(part in name for part in args.skip):
             run(case, rows=rows, vectors=vectors)
+    expected = run_calibrated(case, rows)
     own = add_exact(case, rows, vectors)
     legs = case.truth()
     scores = {
@@ -461,16 +518,28 @@ def compare(args, cfg, folder):
         for labels in LABELS
     }
     own = dict(zip(own, case.products(own.values(), 'pseudo')))
+    counts = case.counts()
+    budget = args.boxes or int(counts.sum()) // 4
     for name, row in rows.items():
-        scores['pseudo'][name] = row.pop('scores', scores['pseudo'][name])
+        mine = row.pop('scores', None)
+        if mine is not None:
+            scores['pseudo'][name] = mine
+        row['lift'], row['lift_per_box'] = [
+            lift(values, legs['true'][1], counts, budget, 2000)[0]
+            for values in (scores['pseudo'][name],
+                           scores['pseudo'][name] / expected)]
         exact = own.get(name, scores['pseudo'].get(own_solution(name)))
         if exact is not None:
             row['own'] = correlation(scores['pseudo'][name], exact)
         for mine, theirs in PAIRS:
-            row[f'{mine}/{theirs}'] = correlation(
-                scores[mine][name], legs[theirs][1])
+            if name in scores[mine]:  # some scores are no products
+                row[f'{mine}/{theirs}'] = correlation(
+                    scores[mine][name], legs[theirs][1])
+    rows[ORACLE] = dict(zip(('lift', 'lift_per_box'), (
+        lift(legs['true'][1] / share, legs['true'][1], counts, budget, 2000)[0]
+        for share in (1, np.maximum(counts, 1)))))
     return dict(
-        rows=rows,
+        rows=rows, boxes=budget,
         truth_of_both_legs=[correlation(*legs[x]) for x in LABELS],
         truth_of_both_labels=correlation(*(legs[x][1] for x in LABELS)),
         changes={x: legs[x].tolist() for x in LABELS},
@@ -484,6 +553,7 @@ def compare(args, cfg, folder):
         reference=case.reference.num_images, parameters=len(case.theta))
 
 
+LIFTS = {'lift': 'by value', 'lift_per_box': 'by value per expected box'}
 PAIRS = (('true', 'true'), ('pseudo', 'pseudo'), ('pseudo', 'true'))
 COLUMNS = {
     'steps': '{:.0f}', 'residual': '{:.0e}', 'reference_s': '{:.1f}',
@@ -495,6 +565,25 @@ HEADS = ('solver', 'steps', 'residual', 'reference s', 's_test s',
          *(f'{mine} / {theirs}' for mine, theirs in PAIRS))
 
 
+def lift_table(cases):
+    """The headline: mean over models ± standard error."""
+    table = Table(title='worth of the images that about '
+                  f'{cases[0]["boxes"]} boxes buy, in deviations above '
+                  'random; mean ± standard error')
+    table.add_column('solver', no_wrap=True)
+    for head in LIFTS.values():
+        table.add_column(head, justify='right')
+    for name in cases[0]['rows']:
+        cells = []
+        for key in LIFTS:
+            values = np.array([c['rows'][name][key] for c in cases])
+            error = f' ± {values.std(ddof=1) / len(values)**0.5:.2f}' \
+                if len(values) > 1 else ''
+            cells.append(f'{values.mean():+.2f}{error}')
+        table.add_row(name, *cells)
+    return table
+
+
 def table_of(cases):
     table = Table(title=f'mean of {len(cases)} models; last columns: '
                   'labels of the influences / of the retraining')
@@ -503,6 +592,8 @@ def table_of(cases):
         table.add_column(
             head, justify='left' if first else 'right', no_wrap=first)
     for name in cases[0]['rows']:
+        if name == ORACLE:
+            continue
         cells = []
         for key, form in COLUMNS.items():
             values = [c['rows'][name].get(key) for c in cases]
@@ -525,6 +616,7 @@ def main():
             with open(args.json, 'w') as f:
                 json.dump(dict(options=vars(args), cases=cases), f, indent=1)
     first, console = cases[0], Console(width=140)
+    console.print(lift_table(cases))
     console.print(table_of(cases))
     console.print(
         f'{first["labelled"]} labelled, {first["reference"]} reference, '

@@ -29,6 +29,7 @@ from mmal.influence import (
 )
 from mmal.influence.vectors import flatten, unflatten
 from mmal.models.utils import head_outputs, image_losses
+from mmal.models.utils.per_image import training_outputs
 from mmal.scoring.isal.box_curvature import box_curvature
 
 DAMPING = 0.01
@@ -130,6 +131,17 @@ def test_losses_are_those_of_mmdet(model, labelled):
     assert relative(found, true) < 1e-6
     assert found.shape == (12, ) and found.min() > 0
     assert len(labelled.theta) == sum(labelled.layer_sizes) == 511
+
+
+def test_the_mean_loss_is_what_training_minimises(model):
+    images, labels = scenes(12, 0)
+    problem = FCOSHeadLoss(model, [(images, labels)])
+    problem.divide_by(*problem.means)
+    terms = model.bbox_head.loss_by_feat(
+        *training_outputs(model.bbox_head, head_outputs(model, images)),
+        labels, [dict(img_shape=(64, 64))] * 12)
+    true, _ = model.parse_losses(terms)
+    assert relative(problem.losses(problem.theta).mean(), true) < 1e-6
 
 
 def test_gradients_are_those_of_autograd_on_the_detector(model, labelled):
