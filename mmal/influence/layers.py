@@ -201,6 +201,9 @@ class LayerRecorder:
         proven (set[int]): Ids of the layers whose calls were seen to have a
             row per image.
         suspect (set[int]): Ids of the layers that were seen without.
+        clean_graphs (set[tuple]): Marks of graphs that reach the parameters
+            by calls alone, see :func:`mmal.influence.products.graph_mark`.
+        always_walk (bool): Whether a graph was seen that does otherwise.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -224,6 +227,8 @@ class LayerRecorder:
         self.calls: List[Call] = []
         self.proven: Set[int] = set()
         self.suspect: Set[int] = set()
+        self.clean_graphs: Set[Tuple] = set()
+        self.always_walk = False
         self._flags: List[Tuple[nn.Parameter, bool]] = []
         self._grad_mode: Optional[torch.enable_grad] = None
         for name, module in find_layers(model, names).items():

@@ -6,7 +6,16 @@ positions of ``affine(a; s) * g`` with ``g = d l_i / d y``. As ``l_i`` depends
 on row i alone, one backward pass of the summed losses gives the ``g`` of all
 images, and no per-image backward is needed.
 """
-from typing import Dict, Iterator, List, Sequence, Set, Tuple, Union
+from typing import (
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 import torch
 from torch import Tensor
@@ -232,32 +241,76 @@ def used_around_calls(losses: Tensor, recorder: LayerRecorder,
     """Layers whose parameters the losses reach other than by a call.
 
     The graph is walked from the losses, stepping over every recorded call
-    from its output to its input.
+    from its output to its input. A graph in which all parameters are reached
+    by calls alone is remembered by :func:`graph_mark`, and one that looks the
+    same is not walked again. Once a parameter was reached around a call,
+    every graph is walked: a model may use another one each time.
     """
+    mark = graph_mark(losses, recorder, calls)
+    if mark is not None and mark in recorder.clean_graphs:
+        return set()
     # What is reached by a call has its share computed from the call. A weight
     # that is used directly as well (tied to an embedding, say) has a share
     # that no recorded call knows of.
     sources = {c.output.grad_fn: c.source for c in calls}
-    stack, seen, reached = [losses.grad_fn], set(), set()
+    stack, seen, reached = [losses.grad_fn], {None}, set()
     while stack:
         node = stack.pop()
         if isinstance(node, Tensor):
             reached.add(id(node))
             continue
-        if node is None or node in seen:
+        if node in seen:
             continue
         seen.add(node)
         if node in sources:
             stack.append(sources[node])
             continue
-        if hasattr(node, 'variable'):
+        following = node.next_functions
+        if following:
+            stack += [n for n, _ in following]
+        elif hasattr(node, 'variable'):
             reached.add(id(node.variable))
-        stack.extend(n for n, _ in node.next_functions)
-    return {
+    around = {
         id(la)
         for la in recorder.layers
         if any(id(recorder.params[p]) in reached for p in la.index.values())
     }
+    if around:
+        recorder.always_walk = True
+        recorder.clean_graphs.clear()
+    elif mark is not None and not recorder.always_walk:
+        recorder.clean_graphs.add(mark)
+    return around
+
+
+def graph_mark(losses: Tensor, recorder: LayerRecorder,
+               calls: Sequence[Call]) -> Optional[Tuple]:
+    """What tells the graph of one batch from that of another, at little cost.
+
+    A branch that the shapes or contents of a batch open or close makes other
+    calls, or another number of nodes between a call and the losses (autograd
+    numbers the nodes of a thread as it makes them). Where as many nodes take
+    another tensor, they save it for the backward pass: so the mark counts the
+    references to each parameter as well. Not seen is a parameter that takes
+    the place of another tensor in a sum, which saves neither.
+
+    Args:
+        losses (Tensor): ``[B]``, before the backward pass.
+        recorder (LayerRecorder): Has the parameters.
+        calls (Sequence[Call]): The calls of the batch.
+
+    Returns:
+        tuple | None: None where the nodes have no numbers.
+    """
+    try:
+        end = losses.grad_fn._sequence_nr()
+        return (
+            losses.grad_fn.name(), tuple(losses.shape),
+            tuple(p._use_count() for p in recorder.params),
+            *((id(c.layer), c.input.shape, c.output.dtype, c.source is None,
+               end - c.output.grad_fn._sequence_nr()) for c in calls))
+    except AttributeError:  # nodes in Python
+        return None
 
 
 def _not_split_by_image(losses: Tensor, calls: Sequence[Call],

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from mmal.influence import (
     mean_gradient,
     per_image_gradients,
 )
-from mmal.influence.products import call_gradients
+from mmal.influence.products import call_gradients, graph_mark
 from mmal.influence.vectors import axpy, dot, flatten, unflatten
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -287,6 +289,81 @@ def test_weights_used_without_a_call_and_tied_weights():
     found = image_products(losses, recorder, vector)
     truth = one_at_a_time(recorder, lambda x: losses_of(model, x), images)
     assert_close(found, truth @ flatten(vector), 1e-5)
+
+
+class Changing(nn.Module):
+    """Uses weights by calls alone, or directly where a batch asks for it."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        self.first = nn.Conv2d(4, 4, 1)
+        self.last = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x, odd):
+        middle = self.first(x)
+        if self.how == 'routed' and odd is not None:
+            # as many operations each time, and no call of its own
+            weight = (self.first, self.last)[odd].weight
+            return F.conv2d(self.last(middle), weight)
+        if self.how == 'more calls' and odd:
+            middle = self.last(self.first(middle))
+        out = self.last(middle)
+        if odd and self.how == 'decay':
+            return out + self.first.weight.square().sum()
+        if odd and self.how == 'instead':
+            return F.conv2d(middle, self.last.weight, self.last.bias)
+        if self.how == 'by size' and x.size(-1) > 5:
+            return F.conv2d(out, self.first.weight)
+        return out
+
+
+@pytest.mark.parametrize('layers', ['*', 'last'])
+@pytest.mark.parametrize('how,first,odds', [
+    ('decay', 0, (0, 1, 0)), ('instead', 0, (0, 1, 0)),
+    ('more calls', 0, (1, 0, 1)), ('by size', 0, (0, 0)),
+    ('routed', 0, (1, 0, 1)), ('routed', None, (0, 1, 0))])
+def test_a_graph_that_changes_from_batch_to_batch(how, first, odds, layers):
+    torch.manual_seed(0)
+    model = Changing(how).double().eval()
+    recorder = LayerRecorder(model, layers)
+    vector = random_vectors(recorder, 1)[0]
+    for n, odd in enumerate((first, first, *odds)):
+        size = 5 if n < 2 else 6
+        images = torch.randn(3, 4, size, size).double()
+
+        def losses_from(x, odd=odd):
+            return model(x, odd).sin().square().flatten(1).sum(1)
+
+        with recorder:
+            losses = losses_from(images)
+        found = image_products(losses, recorder, vector)
+        truth = one_at_a_time(recorder, losses_from, images)
+        assert_close(found, truth @ flatten(vector), 1e-9)
+
+
+def test_a_graph_is_walked_once():
+    torch.manual_seed(0)
+    model = Changing('decay').eval()
+    recorder = LayerRecorder(model, '*')
+    vector = random_vectors(recorder, 1)[0]
+
+    def is_remembered(odd, size=5, batch=3):
+        with recorder:
+            losses = losses_of(partial(model, odd=odd),
+                               torch.randn(batch, 4, size, size))
+        mark = graph_mark(losses, recorder, recorder.calls)
+        before = set(recorder.clean_graphs)
+        image_products(losses, recorder, vector)
+        return mark in before
+
+    assert [is_remembered(0) for _ in range(3)] == [False, True, True]
+    assert not is_remembered(0, size=6)
+    assert not is_remembered(0, batch=2)
+    assert is_remembered(0)
+    # a weight beside its call: nothing is believed from now on
+    assert not is_remembered(1)
+    assert not any(is_remembered(odd) for odd in (0, 0, 1, 0))
 
 
 def test_a_weight_shared_with_a_layer_on_regions():
