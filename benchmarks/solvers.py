@@ -1,27 +1,24 @@
 """Solvers of s_test on a finished round: time, residual, ranking of the pool.
 
-    python benchmarks/solvers.py CONFIG work_dirs/fcos_isal_digits/round_00
+    python benchmarks/solvers.py work_dirs/fcos_isal_digits --round 0
 
 Every solver scores the same unlabelled images with the same checkpoint. The
-reference is conjugate gradients run to a residual of 1e-6.
+reference is conjugate gradients run to a residual of 1e-6. LiSSA steps from
+batch to batch of --batch-size images; "LiSSA, 4 x 250 steps" with a batch size
+of 1 is the paper's, but for damping and scale.
 """
 import argparse
 import copy
 import time
 
 import numpy as np
-from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
-from mmengine.config import Config
-from mmengine.runner import load_checkpoint
+from precision import splits_of
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
-import mmal  # noqa: F401  before mmdet: it supplies missing operators
-from mmal.engine.round_config import scoring_splits
-from mmal.engine.settings import Settings
-from mmal.pool.layout import RoundDir
+from mmal.analysis.finished_round import find_round
 from mmal.scoring import InfluenceScorer, ScoringData, score_pool
 
 CG = 'mmal.ConjugateGradient'
@@ -31,6 +28,8 @@ SOLVERS = {
     'CG, 20 steps': dict(type=CG, max_iters=20),
     'blocks (default)': dict(type='mmal.DefaultSolver'),
     'LiSSA, 4 repeats': dict(type='mmal.LiSSA', repeats=4),
+    'LiSSA, 4 x 250 steps': dict(type='mmal.LiSSA', repeats=4, depth=250),
+    'LiSSA, 1 x 250 steps': dict(type='mmal.LiSSA', repeats=1, depth=250),
     'none (gradient similarity)': dict(type='mmal.Identity'),
 }
 
@@ -50,11 +49,10 @@ class Recorded(InfluenceScorer):
         super().prepare(model, data)
 
 
-def score(cfg, folder, model, splits, solver):
-    options = dict(cfg.active_learning.scorer, solver=solver)
-    options.pop('type')
-    scorer = Recorded(**options)
-    data = ScoringData(splits, num_workers=0, progress=False)
+def score(options, model, splits, solver, batch_size):
+    scorer = Recorded(**dict(options, solver=solver))
+    data = ScoringData(copy.deepcopy(splits), batch_size=batch_size,
+                       num_workers=0, progress=False)
     start = time.perf_counter()
     values = score_pool(model, scorer, data).values
     return values, scorer.solution, time.perf_counter() - start
@@ -62,18 +60,19 @@ def score(cfg, folder, model, splits, solver):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='a config with an InfluenceScorer')
-    parser.add_argument('round', help='folder of a round that was queried')
+    parser.add_argument('run', help='work folder of a run with ISAL')
+    parser.add_argument('--round', type=int, help='default: the last one')
     parser.add_argument('--top', type=int, default=40, help='budget')
+    parser.add_argument('--batch-size', type=int, default=8)
     args = parser.parse_args()
-    register_all_modules()
-    cfg = Config.fromfile(args.config)
-    folder = RoundDir(args.round)
-    model = MODELS.build(copy.deepcopy(cfg.model))
-    load_checkpoint(model, folder.latest_checkpoint(), map_location='cpu')
-    splits = scoring_splits(cfg, Settings.from_config(cfg), folder, [])
+    register_all_modules(init_default_scope=False)
+    this = find_round(args.run, args.round)
+    model, cfg = this.model()
+    splits = splits_of(this.run_config(), this.labelled().ids, None)
+    options = dict(cfg.active_learning.scorer)
+    options.pop('type')
     runs = {
-        name: score(cfg, folder, model.eval(), splits, solver)
+        name: score(options, model, splits, solver, args.batch_size)
         for name, solver in SOLVERS.items()
     }
     Console(width=100).print(table_of(runs, args.top))
