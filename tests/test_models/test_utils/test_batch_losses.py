@@ -1,4 +1,5 @@
 """The loss of a batch in one call, against the head's loss image by image."""
+import copy
 from functools import partial
 
 import pytest
@@ -252,6 +253,23 @@ def test_no_factors_of_heads_that_labels_do_not_divide(build, name,
     assert adapter_of(model).loss_factors(outputs, samples, labels) is None
     with pytest.raises(ValueError, match=f'losses of {name} in training'):
         image_losses(model, outputs, samples, labels, dict(loss_cls=1.))
+
+
+def test_half_precision_does_not_round_the_numbers(models, mmdet_scope):
+    head, size = copy.deepcopy(models['fcos'].bbox_head), 336
+    head.center_sampling = False  # all points in a box are positives
+    shapes = [(channels, size // stride) for channels in (3, 4, 1)
+              for stride in head.strides]
+    numbers = []
+    for dtype in (torch.float32, torch.bfloat16):
+        maps = [torch.zeros(1, c, n, n, dtype=dtype) for c, n in shapes]
+        labels = InstanceData(
+            bboxes=torch.tensor([[1., 1., 334., 300.]], dtype=dtype),
+            labels=torch.zeros(1, dtype=torch.long))
+        numbers.append(float(loss_factors(
+            head, (maps[:2], maps[2:4], maps[4:]), [{}], [labels],
+            [None])['loss_cls']))
+    assert numbers == [399, 399]
 
 
 @pytest.mark.parametrize('name', NORMALISED)

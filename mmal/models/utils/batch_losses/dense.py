@@ -115,7 +115,10 @@ def _reduced(head: nn.Module, outputs: Outputs, metas: Sequence[dict],
              labels: Sequence[InstanceData],
              ignored: Sequence[Optional[InstanceData]]) -> Reduction:
     """The reduction of a head after a call of its loss."""
-    zeros = outputs[0][0].new_zeros(len(metas))
+    # half precision would not count beyond 256
+    like = outputs[0][0]
+    zeros = like.new_zeros(
+        len(metas), dtype=torch.promote_types(like.dtype, torch.float32))
     reduction = REDUCTIONS[type(head)](head, zeros)
     reduction.run(
         *outputs,
