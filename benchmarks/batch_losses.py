@@ -29,7 +29,7 @@ from mmal.compat.malloc import keep_freed_memory
 from mmal.models.utils import per_image
 from mmal.models.utils.evaluation_mode import evaluation_mode
 from mmal.scoring import InfluenceScorer, ScoringData
-from mmal.scoring.isal.adapters import one_stage
+from mmal.scoring.isal.adapters import one_stage, two_stage
 
 
 def parse_args() -> argparse.Namespace:
@@ -60,7 +60,8 @@ def slowly(scorer: InfluenceScorer, model: torch.nn.Module, batch):
         return False
 
     with mock.patch.object(per_image, 'takes_batches', no), \
-            mock.patch.object(one_stage, 'takes_batches', no):
+            mock.patch.object(one_stage, 'takes_batches', no), \
+            mock.patch.object(two_stage, 'takes_batches', no):
         return scorer.process(model, batch)
 
 

@@ -18,7 +18,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmal.models.utils import blank_image
-from mmal.models.utils.patch_forward import patch_forward
+from mmal.models.utils.patch_forward import keep_rows, patch_forward
 from mmal.models.utils.per_image import image_losses, map_outputs
 from mmal.types import Outputs
 from .batch import Batch
@@ -180,7 +180,8 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
     """
     # Not of subclasses, which may compute something else.
     losses = [m for m in model.modules() if type(m) is FocalLoss]
-    with patch_forward({x: partial(_focal_loss, x) for x in losses}):
+    with patch_forward({x: keep_rows(x, partial(_focal_loss, x))
+                        for x in losses}):
         yield
 
 

@@ -27,3 +27,25 @@ def patch_forward(
             vars(module).pop('forward', None)
             if forward is not None:
                 module.forward = forward
+
+
+def keeps_rows(loss: nn.Module) -> bool:
+    """Whether a loss sums up its rows as the ``forward`` of its class does.
+
+    One that is replaced for a while may not, unless :func:`keep_rows` says
+    so.
+    """
+    forward = vars(loss).get('forward')
+    return forward is None or getattr(forward, 'keeps_rows', False)
+
+
+def keep_rows(loss: nn.Module, forward: Callable) -> Callable:
+    """Mark a ``forward`` that sums up rows as the one that it stands for.
+
+    Args:
+        loss (nn.Module): The loss, of which ``forward`` will take the place.
+        forward (Callable): Its sum over each row, with 'none' as the
+            reduction, is that of the loss; attributes can be set on it.
+    """
+    forward.keeps_rows = keeps_rows(loss)
+    return forward

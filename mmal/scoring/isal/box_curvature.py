@@ -21,7 +21,7 @@ from mmdet.models.losses import (
 )
 from torch import Tensor, nn
 
-from mmal.models.utils.patch_forward import patch_forward
+from mmal.models.utils.patch_forward import keep_rows, patch_forward
 
 # Take boxes as corners.
 OVERLAP_LOSSES = (BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss,
@@ -57,8 +57,9 @@ def box_curvature(model: nn.Module, step: float) -> Iterator[None]:
     Affected are the modules of mmdet's IoU-like losses, and L1 and smooth L1
     ones of heads with a ``bbox_coder`` and of DETR's kin, where they take
     boxes [n, 4]. Losses that a head calls as functions (SSD's) or gives other
-    shapes are left alone, and so is L1 that is not reduced. Cost: the loss of
-    9 boxes more for each positive one.
+    shapes are left alone. Of L1 that is not reduced the sums over the sides
+    of a box have this curvature. Cost: the loss of 9 boxes more for each
+    positive one.
 
     Args:
         model (nn.Module): The detector.
@@ -87,7 +88,9 @@ def box_curvature(model: nn.Module, step: float) -> Iterator[None]:
             elif isinstance(module, DETRHead):
                 steps[loss] = partial(_centre_steps, step)
     with patch_forward({
-            loss: partial(_curved, loss.forward, loss.reduction, of_loss)
+            loss: keep_rows(
+                loss,
+                partial(_curved, loss.forward, loss.reduction, of_loss))
             for loss, of_loss in steps.items()
     }):
         yield
@@ -122,7 +125,7 @@ def _curved(forward: Callable,
     value = forward(pred, target, weight, avg_factor, reduction_override,
                     **kwargs)
     boxes = pred.dim() == 2 and len(pred) and pred.size(1) == 4
-    if not boxes or value.dim() > 1 or not pred.requires_grad:
+    if not boxes or not pred.requires_grad:
         return value
     # Boxes with a weight: mmdet gives a loss all anchors, most without one.
     keep = torch.arange(len(pred), device=pred.device)
@@ -139,6 +142,8 @@ def _curved(forward: Callable,
     offset = (pred - pred.detach())[keep].to(first)
     slope = first + (second @ offset.unsqueeze(2)).squeeze(2) / 2
     terms = (slope * offset).sum(1).to(value)
+    if value.dim() == 2:  # of L1, for each side: the sum of a row is right
+        terms = terms[:, None].expand(-1, value.size(1)) / value.size(1)
     if value.dim():
         return value.detach().index_add(0, keep, terms)
     # What mmdet divides a sum over elements by.

@@ -1,4 +1,5 @@
 """The loss of a batch in one call, against the head's loss image by image."""
+import copy
 from functools import partial
 
 import pytest
@@ -67,6 +68,12 @@ def make(counts, ignored, seed):
     return x, samples, labels
 
 
+def gradients(value, inputs, **kwargs):
+    grads = torch.autograd.grad(value, inputs, allow_unused=True, **kwargs)
+    return [torch.zeros_like(x) if g is None else g
+            for x, g in zip(inputs, grads)]
+
+
 def one_by_one(function, *args):
     """The same without the batch's loss."""
     with pytest.MonkeyPatch.context() as m:
@@ -83,11 +90,9 @@ def compare(model, function, x, *args):
                    for level in head_outputs(model, x)]
         losses = how(function, outputs, *args)
         weights = torch.arange(1., len(losses) + 1)
-        grads = torch.autograd.grad(
-            (losses * weights).sum(), [y for level in outputs for y in level],
-            allow_unused=True)
-        found.append((losses, [torch.zeros(()) if g is None else g
-                               for g in grads]))
+        found.append((losses, gradients(
+            (losses * weights).sum(),
+            [y for level in outputs for y in level])))
     (losses, grads), (expected, expected_grads) = found
     torch.testing.assert_close(losses, expected, rtol=1e-6, atol=1e-6)
     for grad, other in zip(grads, expected_grads):
@@ -135,10 +140,15 @@ def test_heads_that_may_sum_up_otherwise_go_image_by_image(mmdet_scope):
     class OtherLoss(FocalLoss):
         pass
 
+    def model_of(head):
+        return torch.nn.ModuleList([head])
+
     head = tiny_fcos().bbox_head
     assert takes_batches(head)
     head.loss_bbox.forward = head.loss_bbox.forward
     assert not takes_batches(head)
+    with box_curvature(model_of(head), 0.02):  # around one that is replaced
+        assert not takes_batches(head)
     head = tiny_fcos().bbox_head
     head.__class__ = Other
     assert not takes_batches(head)
@@ -243,6 +253,48 @@ def test_no_factors_of_heads_that_labels_do_not_divide(build, name,
     assert adapter_of(model).loss_factors(outputs, samples, labels) is None
     with pytest.raises(ValueError, match=f'losses of {name} in training'):
         image_losses(model, outputs, samples, labels, dict(loss_cls=1.))
+
+
+def test_half_precision_does_not_round_the_numbers(models, mmdet_scope):
+    head, size = copy.deepcopy(models['fcos'].bbox_head), 336
+    head.center_sampling = False  # all points in a box are positives
+    shapes = [(channels, size // stride) for channels in (3, 4, 1)
+              for stride in head.strides]
+    numbers = []
+    for dtype in (torch.float32, torch.bfloat16):
+        maps = [torch.zeros(1, c, n, n, dtype=dtype) for c, n in shapes]
+        labels = InstanceData(
+            bboxes=torch.tensor([[1., 1., 334., 300.]], dtype=dtype),
+            labels=torch.zeros(1, dtype=torch.long))
+        numbers.append(float(loss_factors(
+            head, (maps[:2], maps[2:4], maps[4:]), [{}], [labels],
+            [None])['loss_cls']))
+    assert numbers == [399, 399]
+
+
+@pytest.mark.parametrize('name', NORMALISED)
+def test_curvature_is_that_of_each_image_alone(name, models, mmdet_scope):
+    model = models[name]
+    x, samples, labels = make((2, 0, 4), [None, 1, None], seed=5)
+    found = []
+    for how in (lambda f, *a: f(*a), one_by_one):
+        outputs = [[y.detach().requires_grad_() for y in level]
+                   for level in head_outputs(model, x)]
+        flat = [y for level in outputs for y in level]
+        with twice_differentiable(model), box_curvature(model, 0.02):
+            assert takes_batches(model.bbox_head)
+            losses = how(image_losses, model, outputs, samples, labels)
+            first = gradients(losses.sum(), flat, create_graph=True)
+            # one product with the second derivatives
+            generator = torch.Generator().manual_seed(0)
+            slope = sum((g * torch.randn(g.shape, generator=generator)).sum()
+                        for g in first)
+            second = gradients(slope, flat)
+        found.append([t.detach() for t in (losses, *first, *second)])
+    for value, expected in zip(*found):
+        scale = max(1, float(expected.abs().max()))
+        assert (value - expected).abs().max() <= 1e-5 * scale
+    assert any(g.any() for g in found[0][-len(flat):])
 
 
 @pytest.mark.parametrize('name', NORMALISED)

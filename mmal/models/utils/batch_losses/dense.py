@@ -9,6 +9,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmal.types import Outputs
+from ..patch_forward import keeps_rows
 from .reductions import REDUCTIONS, Reduction, losses_of
 
 
@@ -16,11 +17,12 @@ def takes_batches(head: nn.Module) -> bool:
     """Whether :func:`batch_losses` knows a head with its losses.
 
     Heads of mmdet alone: a class derived from one may sum up otherwise. So
-    may a loss whose ``forward`` is replaced for a while.
+    may a loss whose ``forward`` is replaced for a while, see
+    :func:`~mmal.models.utils.patch_forward.keep_rows`.
     """
     reduction = REDUCTIONS.get(type(head))
     return reduction is not None and reduction.accepts(head) and all(
-        'forward' not in vars(loss) for loss in losses_of(head).values())
+        map(keeps_rows, losses_of(head).values()))
 
 
 def has_factors(head: nn.Module) -> bool:
@@ -113,7 +115,10 @@ def _reduced(head: nn.Module, outputs: Outputs, metas: Sequence[dict],
              labels: Sequence[InstanceData],
              ignored: Sequence[Optional[InstanceData]]) -> Reduction:
     """The reduction of a head after a call of its loss."""
-    zeros = outputs[0][0].new_zeros(len(metas))
+    # half precision would not count beyond 256
+    like = outputs[0][0]
+    zeros = like.new_zeros(
+        len(metas), dtype=torch.promote_types(like.dtype, torch.float32))
     reduction = REDUCTIONS[type(head)](head, zeros)
     reduction.run(
         *outputs,

@@ -15,6 +15,7 @@ from mmdet.models.roi_heads.bbox_heads import (
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor, nn
 
+from ..patch_forward import keeps_rows
 from .reductions import Reduction, known_losses, losses_of
 
 _HEADS = (BBoxHead, ConvFCBBoxHead, Shared2FCBBoxHead,
@@ -29,7 +30,7 @@ def takes_regions(roi_head: nn.Module) -> bool:
     head = getattr(roi_head, 'bbox_head', None)
     return type(roi_head) is StandardRoIHead and type(head) in _HEADS and \
         head.with_cls and head.with_reg and known_losses(head, 'mean') and \
-        all('forward' not in vars(loss) for loss in losses_of(head).values())
+        all(map(keeps_rows, losses_of(head).values()))
 
 
 def region_losses(roi_head: nn.Module, features: tuple,
