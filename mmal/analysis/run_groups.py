@@ -83,7 +83,15 @@ def read_run(path: str) -> RunFolder:
 def group_runs(paths: Sequence[str],
                groups: Optional[Mapping[str, Sequence[str]]] = None
                ) -> dict[str, list[Run]]:
-    """Put runs that differ in nothing but the seed together.
+    """The runs of :func:`group_folders`."""
+    return {name: [folder.run for folder in folders]
+            for name, folders in group_folders(paths, groups).items()}
+
+
+def group_folders(paths: Sequence[str],
+                  groups: Optional[Mapping[str, Sequence[str]]] = None
+                  ) -> dict[str, list[RunFolder]]:
+    """Put work folders that differ in nothing but the seed together.
 
     Args:
         paths (sequence[str]): Work folders. Where one has no
@@ -93,7 +101,7 @@ def group_runs(paths: Sequence[str],
             that belong together whatever their configs say.
 
     Returns:
-        dict[str, list[Run]]: By name of the method, in the order given.
+        dict[str, list[RunFolder]]: By name of the method, in the order given.
 
     Raises:
         FileNotFoundError: See :func:`read_run`.
@@ -131,8 +139,8 @@ def group_runs(paths: Sequence[str],
     # runs whose folders have the same name are called by their paths
     names = Counter(f.run.name for fs in methods.values() for f in fs)
     return {
-        name: [f.run if names[f.run.name] == 1 else replace(
-            f.run, name=f.path) for f in folders]
+        name: [f if names[f.run.name] == 1 else replace(
+            f, run=replace(f.run, name=f.path)) for f in folders]
         for name, folders in methods.items()
     }
 

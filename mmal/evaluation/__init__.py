@@ -11,7 +11,8 @@ from .calibration import (
 )
 from .learning_curve import Saving, area_under_curve, cost_needed, saving
 from .paired import PairedDifference, paired_difference
-from .selection_overlap import highest, overlap_matrix
+from .selected_boxes import SIZES, SelectedBoxes, largest_overlaps
+from .selection_overlap import highest, overlap_matrix, shared_percent
 from .uncertainty_shift import (
     Detections,
     Shift,
@@ -21,9 +22,11 @@ from .uncertainty_shift import (
 
 __all__ = [
     'ABSplit', 'CalibrationData', 'Detections', 'PairedDifference',
-    'Reliability', 'Saving', 'Shift', 'Spread', 'ab_split',
-    'area_under_curve', 'cost_needed', 'expected_calibration_error',
-    'gaussian_nll', 'highest', 'interval_coverage', 'match_detections',
+    'Reliability', 'SIZES', 'Saving', 'SelectedBoxes', 'Shift', 'Spread',
+    'ab_split', 'area_under_curve', 'cost_needed',
+    'expected_calibration_error', 'gaussian_nll', 'highest',
+    'interval_coverage', 'largest_overlaps', 'match_detections',
     'match_to_truth', 'overlap_matrix', 'paired_difference',
-    'relative_change', 'reliability', 'saving', 'spread', 'uncertainty_shift'
+    'relative_change', 'reliability', 'saving', 'shared_percent', 'spread',
+    'uncertainty_shift'
 ]

@@ -5,7 +5,7 @@ table 6.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Optional
 
 import numpy as np
@@ -45,6 +45,29 @@ def highest(values: Sequence[float],
                          f'for 0 to {len(values)}.')
     # the last key of lexsort counts first
     return np.lexsort((ties, -values))[:n]
+
+
+def shared_percent(first: Collection, second: Collection) -> float:
+    """Percent of the smaller selection that is in the larger one too.
+
+    Budgets in boxes give selections of different sizes; what they could share
+    at most is the smaller one.
+
+    Args:
+        first (Collection): Different image ids, at least one.
+        second (Collection): Different image ids, at least one.
+
+    Raises:
+        ValueError: If a selection is empty.
+
+    Examples:
+        >>> shared_percent([1, 2, 3, 4], [3, 4, 5, 6, 7])
+        50.0
+    """
+    size = min(len(first), len(second))
+    if not size:
+        raise ValueError('an empty selection shares no image with another.')
+    return 100 * len(set(first) & set(second)) / size
 
 
 def overlap_matrix(chosen: Sequence[Sequence]) -> np.ndarray:

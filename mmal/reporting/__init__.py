@@ -28,6 +28,12 @@ from .reliability import (
     plot_reliability,
 )
 from .report import write_report
+from .selected_boxes import (
+    draw_selected_boxes,
+    plot_selected_boxes,
+    selected_boxes_table,
+    shared_images_table,
+)
 from .tables import comparison_table, drawn_at_random, round_table
 from .uncertainty_tables import (
     PlainTable,
@@ -41,10 +47,11 @@ __all__ = [
     'ABRow', 'Curve', 'MergedCurve', 'MergedRound', 'NumberTable',
     'PlainTable', 'Record', 'Run', 'ab_table', 'calibration_table',
     'common_span', 'comparison_table', 'draw_curves', 'draw_merged',
-    'draw_reliability', 'drawn_at_random', 'merged_saving', 'merged_tables',
-    'methods_table', 'overlap_table', 'paired_table', 'plot_curves',
-    'plot_reliability', 'round_table', 'rounds_table', 'runs_table',
-    'save_tables', 'savings_table', 'seed_difference', 'seed_savings',
-    'selection_table', 'shift_table', 'table_format', 'write_merged',
-    'write_report'
+    'draw_reliability', 'draw_selected_boxes', 'drawn_at_random',
+    'merged_saving', 'merged_tables', 'methods_table', 'overlap_table',
+    'paired_table', 'plot_curves', 'plot_reliability', 'plot_selected_boxes',
+    'round_table', 'rounds_table', 'runs_table', 'save_tables',
+    'savings_table', 'seed_difference', 'seed_savings',
+    'selected_boxes_table', 'selection_table', 'shared_images_table',
+    'shift_table', 'table_format', 'write_merged', 'write_report'
 ]

@@ -165,7 +165,7 @@ def paired_table(curves: Sequence[MergedCurve],
         if theirs.name == (against or curves[-1].name):
             intervals += [(cost, cost) for cost in theirs.series(by)[0]
                           if span[0] <= cost <= span[1]]
-        for low, high in intervals:
+        for low, high in dict.fromkeys(intervals):  # all of one cost: once
             paired = seed_difference(ours, theirs, low, high, by)
             if paired:
                 rows.append((ours.name, theirs.name, low, high,

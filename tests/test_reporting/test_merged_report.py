@@ -115,6 +115,9 @@ def test_one_common_seed_has_no_interval_and_none_no_row():
         B.curve.area(low=110, high=300) - one.area(110, 300).mean)
     assert [row[k] for k in ('±', 'low', 'high', 'p', 'seeds')] == [
         '', '', '', '', '1']
+    single = merged('first round', run('f_1', [100], [.1], 1))
+    row, = rows(merged_tables([BETTER, single])['paired_images'])
+    assert (row['from'], row['to']) == ('50', '50')
     none = merged('none', run('n', [100, 300], [.1, .2]))
     assert not {'paired_boxes', 'paired_images'} & set(
         merged_tables([BETTER, none]))

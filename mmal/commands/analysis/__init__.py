@@ -1,3 +1,4 @@
 """The papers' analyses of runs and detectors."""
 COMMANDS = ('draw-uncertainties', 'uncertainty-map', 'score-map',
-            'uncertainty-overlap', 'uncertainty-shift', 'reliability')
+            'uncertainty-overlap', 'uncertainty-shift', 'reliability',
+            'selected-boxes')
