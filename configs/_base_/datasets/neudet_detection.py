@@ -3,8 +3,9 @@
 # data/neudet, which holds images/, pool.json and val.json.
 dataset_type = 'CocoDataset'
 data_root = '{{$MMAL_DATA_ROOT:data}}/neudet/'
-metainfo = dict(classes=('crazing', 'inclusion', 'patches', 'pitted_surface', 'rolled-in_scale',
-             'scratches'))
+metainfo = dict(
+    classes=('crazing', 'inclusion', 'patches', 'pitted_surface',
+             'rolled-in_scale', 'scratches'))
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
