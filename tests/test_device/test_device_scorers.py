@@ -1,5 +1,6 @@
 """Every scorer and committee, and embeddings: scores, order and memory."""
 import gc
+import os.path as osp
 import time
 
 import numpy as np
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.cuda
 # scorer -> detectors that it is tried on
 SCORERS = dict(
     BALDScorer=('bayes_fcos', 'bayes_yolov3', 'bayes_retina'),
+    CalibratedInfluenceScorer=('fcos', 'faster_rcnn'),
     DetectionEntropyScorer=('fcos', 'faster_rcnn', 'detr'),
     EntropyScorer=('fcos', 'ssd', 'yolov3', 'faster_rcnn'),
     GradScorer=('fcos', 'retina_softmax', 'ssd', 'yolox'),
@@ -37,12 +39,18 @@ SCORERS = dict(
     MarginScorer=('ssd', 'atss'),
     MixtureUncertaintyScorer=('mdn_ssd', 'mdn_fcos'),
     MutualInformationScorer=('dropout_ssd', 'dropout_fcos'),
+    OracleInfluenceScorer=('fcos', ),
+    PerCostScorer=('fcos', 'faster_rcnn'),
     RandomScorer=('fcos', ))
+INFLUENCE = dict(
+    empty='background',
+    solver=dict(type='mmal.ConjugateGradient', max_iters=3, tol=0.))
 OPTIONS = dict(
-    InfluenceScorer=dict(
-        empty='background',
-        solver=dict(type='mmal.ConjugateGradient', max_iters=3, tol=0.)),
-    LocalizationStabilityScorer=dict(levels=[8, 16]))
+    CalibratedInfluenceScorer=dict(INFLUENCE, min_images=2),
+    InfluenceScorer=INFLUENCE,
+    LocalizationStabilityScorer=dict(levels=[8, 16]),
+    OracleInfluenceScorer=INFLUENCE,
+    PerCostScorer=dict(scorer=dict(type='mmal.DetectionEntropyScorer')))
 
 
 def test_every_scorer_is_here():
@@ -81,15 +89,19 @@ def test_scores(device, detector, data, close, name, model_name):
     kind, options = getattr(scoring, name), OPTIONS.get(name, {})
     results = []
     for where in ('cpu', device):
-        model, scorer = detector(model_name, where), kind(**options)
-        images = data(labelled=3)
-        if kind.needs_committee:
+        model, images = detector(model_name, where), data(labelled=3)
+        if name == 'OracleInfluenceScorer':
+            pool = images.splits['unlabelled'].dataset
+            options = dict(options, ann_file=osp.join(
+                pool['data_root'], pool['ann_file']))
+        scorer = kind(**options)
+        if scorer.needs_committee:
             images.committee = DropoutCommittee(passes=3)
             images.committee.prepare(model)
         scorer.check(model, images)
         results.append(score_pool(model, scorer, images))
     compare(close, *results[::-1])
-    if kind.needs_images:
+    if scorer.needs_images:
         batch = max(images.batches('unlabelled', model), key=len)
         with evaluation_mode(model):
             early = memory_after(2, scorer, model, batch)
