@@ -138,16 +138,19 @@ def main() -> None:
     table = Table(title=f'worth of about {args.boxes} boxes, in deviations '
                   'above random')
     table.add_column('scorer', no_wrap=True)
-    for column in (*(f'{run}, {n}' for run, n in models), 'mean',
-                   'standard error', 'images'):
-        table.add_column(column, justify='right')
+    for column in (*map(str, range(1, len(models) + 1)), 'mean', '± error',
+                   'images'):
+        table.add_column(column, justify='right', no_wrap=True)
     for name in cases[0]:
         lifts, images = np.array([case[name] for case in cases]).T
         error = f'{lifts.std(ddof=1) / len(lifts)**0.5:.2f}' \
             if len(lifts) > 1 else '–'
         table.add_row(name, *(f'{x:+.1f}' for x in lifts),
                       f'{lifts.mean():+.2f}', error, f'{images.mean():.0f}')
-    Console(width=120).print(table)
+    console = Console(width=80 + 7 * len(models))
+    console.print(table)
+    for number, (run, n) in enumerate(models, 1):
+        console.print(f'model {number}: {run}, round {n}')
     if args.json:
         with open(args.json, 'w') as f:
             json.dump(dict(options=vars(args), models=models, cases=cases), f,
