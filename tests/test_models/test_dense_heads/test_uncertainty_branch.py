@@ -311,7 +311,8 @@ def test_influence_sees_the_plain_head(kind):
         grads.append((layers, first, second))
     assert grads[0][0] == grads[1][0]
     for a, b in zip(grads[0][1] + grads[0][2], grads[1][1] + grads[1][2]):
-        assert torch.equal(a, b)
+        # of the plain head all images are summed at once
+        assert (a - b).abs().max() <= 1e-5 * b.abs().max()
 
 
 @pytest.mark.parametrize('kind', KINDS)
