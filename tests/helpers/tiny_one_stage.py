@@ -22,12 +22,15 @@ _ONE_ANCHOR = dict(
     ratios=[1.0],
     strides=list(STRIDES))
 _GROUP_NORM = dict(type='GN', num_groups=4)
+# Without the best anchors of each box: all that lie within a large box have
+# the same IoU with it, and rounding, which differs from machine to machine,
+# decides which of them is the best.
 _MATCHING = dict(
     assigner=dict(
         type='MaxIoUAssigner',
         pos_iou_thr=0.5,
         neg_iou_thr=0.4,
-        min_pos_iou=0.0,
+        match_low_quality=False,
         ignore_iof_thr=-1),
     sampler=dict(type='PseudoSampler'),
     allowed_border=-1,

@@ -176,7 +176,7 @@ def whole_loss(model, outputs, samples, labels):
 
 @pytest.mark.parametrize('name,counts', [
     ('fcos', (2, 0, 5, 1)), ('fcos', (0, 3, 0, 0)), ('fcos', (4, )),
-    ('retina', (2, 1, 5)), ('retina_softmax', (3, 1)),
+    ('retina', (2, 1, 5)), ('retina_softmax', (3, 5)),
     ('atss', (2, 3, 5)), ('ssd', (2, 3, 1))])
 @pytest.mark.parametrize('slowly', (False, True))
 def test_mean_factors_give_the_loss_that_training_minimises(
