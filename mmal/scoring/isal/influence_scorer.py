@@ -75,8 +75,8 @@ class InfluenceScorer(BaseScorer):
     Predictions, losses and gradient products come from one forward pass of a
     batch. Each loss is the one the image has alone, in eval mode. Cost: one
     forward and about two backward passes of the head per pool image; one
-    forward pass per reference image and per image of the Hessian sample; the
-    solver's steps act on cached layer inputs.
+    forward pass per reference image and per image of the Hessian sample,
+    which is loaded twice; the solver's steps act on cached layer inputs.
 
     Args:
         layers (str | sequence[str], optional): Names (or patterns) of the
@@ -114,7 +114,7 @@ class InfluenceScorer(BaseScorer):
             minimises; or 'image', the image's own (paper), which gives an
             image without objects as much weight as any other. Losses whose
             divisors are not known, see
-            :func:`mmal.models.utils.batch_losses.takes_batches`, keep the
+            :func:`mmal.models.utils.batch_losses.has_factors`, keep the
             image's own, as the log says.
         empty (str): What to do with an image without pseudo-labels: 'last'
             puts it behind all others, at random among its like; 'background'
