@@ -4,7 +4,7 @@
 _base_ = [
     '../models/fcos_efficientnet-lite0_fpn.py',
     '../datasets/neudet_detection.py',
-    '../schedules/schedule_bccd.py',
+    '../schedules/schedule_400i.py',
     '../default_runtime.py',
     '../al_protocol.py',
 ]
