@@ -136,7 +136,8 @@ def paired_table(curves: Sequence[MergedCurve],
 
     Of each two methods there is the difference of the mean heights of their
     curves over the costs that all runs cover; against one of them also that
-    at the mean cost of each of its rounds, as far as they lie between.
+    at the mean cost of each of its rounds, as far as they lie between, and
+    at the last of these costs.
 
     Args:
         curves (sequence[MergedCurve]): The methods.
@@ -163,7 +164,8 @@ def paired_table(curves: Sequence[MergedCurve],
         compared.add((ours.name, theirs.name))
         intervals = [span]
         if theirs.name == (against or curves[-1].name):
-            intervals += [(cost, cost) for cost in theirs.series(by)[0]
+            intervals += [(cost, cost)
+                          for cost in (*theirs.series(by)[0], span[1])
                           if span[0] <= cost <= span[1]]
         for low, high in dict.fromkeys(intervals):  # all of one cost: once
             paired = seed_difference(ours, theirs, low, high, by)
