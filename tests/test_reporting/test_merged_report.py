@@ -93,10 +93,9 @@ def test_pairs_are_shown_once_and_against_one_method_if_wanted():
                  'all': {}, 'against': dict(against='better'),
                  'method': dict(method='worse'),
                  'both': dict(method='third', against='worse')}.items()}
-    assert pairs['all'] == [
+    assert list(dict.fromkeys(pairs['all'])) == [
         ('better', 'worse', False), ('better', 'third', False),
-        ('better', 'third', True), ('better', 'third', True),
-        ('worse', 'third', False), ('worse', 'third', True),
+        ('better', 'third', True), ('worse', 'third', False),
         ('worse', 'third', True)]
     assert list(dict.fromkeys(pairs['against'])) == [
         (name, 'better', single) for name in ('worse', 'third')
