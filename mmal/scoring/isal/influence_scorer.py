@@ -376,15 +376,16 @@ class InfluenceScorer(BaseScorer):
         images = 0
         for batch in data.batches('labelled', model, ids,
                                   desc='positives of labelled images'):
-            shape = batch.inputs.shape[1:]
+            shape, samples = batch.inputs.shape[1:], batch.samples
+            labels = [s.gt_instances for s in samples]
             if shape not in like:
                 like[shape] = self.adapter.forward(
-                    Batch(batch.ids[:1], batch.inputs[:1], batch.samples[:1]))
+                    Batch(batch.ids[:1], batch.inputs[:1], samples[:1]))
+                if self.adapter.loss_factors(
+                        like[shape], samples[:1], labels[:1]) is None:
+                    break  # as it will be in each process
             outputs = map_outputs(partial(_zeros, len(batch)), like[shape])
-            labels = [s.gt_instances for s in batch.samples]
-            found = self.adapter.loss_factors(outputs, batch.samples, labels)
-            if found is None:
-                break  # as it will be in each process
+            found = self.adapter.loss_factors(outputs, samples, labels)
             for name, factors in found.items():
                 sums[name] = sums.get(name, 0) + factors.double().sum()
             images += len(batch)
