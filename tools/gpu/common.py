@@ -148,6 +148,8 @@ class Batches:
         """All ids."""
         return [i for batch in self.all for i in batch.ids]
 
+    trained_ids = ids
+
     def num_batches(self, *args):
         """How many batches there are."""
         return len(self.all)
