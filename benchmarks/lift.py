@@ -15,10 +15,10 @@ asked by whole runs (docs/influence.md).
     for seed in 0 1 2; do
         python tools/al_train.py configs/al/fcos_random_digits.py \\
             --work-dir work_dirs/seed$seed --cfg-options \\
-            active_learning.seed=$seed active_learning.rounds=3 \\
+            active_learning.seed=$seed active_learning.rounds=2 \\
             active_learning.budget.unit=boxes active_learning.budget.size=150
     done
-    python benchmarks/lift.py work_dirs/seed? --round 1
+    python benchmarks/lift.py work_dirs/seed? --round 0 1
 """
 import argparse
 import copy

@@ -177,6 +177,19 @@ def finished(paths: Iterable[str]) -> list[str]:
         _work_dir(p).curve, missing_ok=True).stopped is not None]
 
 
+def parse_groups(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Several ``NAME=RUN,RUN`` as folders by name.
+
+    Raises:
+        ValueError: See :func:`parse_group`; or two have one name.
+    """
+    groups = dict(map(parse_group, texts))
+    if len(groups) < len(texts):
+        raise ValueError('two --group have the same name: list the folders '
+                         'of a method in one, NAME=RUN,RUN.')
+    return groups
+
+
 def parse_group(text: str) -> tuple[str, list[str]]:
     """``NAME=RUN,RUN`` as name and folders; ``*`` and its like are expanded.
 

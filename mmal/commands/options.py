@@ -27,6 +27,23 @@ def add_common_options(parser: argparse.ArgumentParser,
         help=argparse.SUPPRESS)
 
 
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Add work folders and ``--group``, which puts some of them together."""
+    parser.add_argument(
+        'runs',
+        nargs='*',
+        metavar='RUN',
+        help='work folders; those whose configs differ only in the seed are '
+        'one method')
+    parser.add_argument(
+        '--group',
+        action='append',
+        default=[],
+        metavar='NAME=RUN,RUN',
+        help='work folders that are one method, and its name; may be given '
+        'several times')
+
+
 def add_cfg_options(parser: argparse.ArgumentParser, example: str) -> None:
     """Add ``--cfg-options``; its values stay words until the command runs.
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import argparse
 
+from .options import add_runs
+
 EXAMPLES = """examples:
   mmal report work_dirs/*
   mmal report work_dirs/* --finished --metric AP50 --out report
@@ -13,19 +15,7 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments to ``parser``."""
-    parser.add_argument(
-        'runs',
-        nargs='*',
-        metavar='RUN',
-        help='work folders; those whose configs differ only in the seed are '
-        'one method')
-    parser.add_argument(
-        '--group',
-        action='append',
-        default=[],
-        metavar='NAME=RUN,RUN',
-        help='work folders that are one method, and its name; may be given '
-        'several times')
+    add_runs(parser)
     parser.add_argument(
         '--metric',
         default='AP',
@@ -51,12 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the tables, and write them if a folder is given."""
-    from mmal.analysis.run_groups import finished, group_runs, parse_group
+    from mmal.analysis.run_groups import finished, group_runs, parse_groups
     from mmal.reporting import MergedCurve, merged_tables, write_merged
 
-    groups = dict(map(parse_group, args.group))
-    if len(groups) < len(args.group):
-        raise ValueError('two --group have the same name.')
+    groups = parse_groups(args.group)
     given = [*args.runs, *(p for g in groups.values() for p in g)]
     kept = set(finished(given) if args.finished else given)
     if not kept:

@@ -14,9 +14,10 @@ from mmal.types import ImageId
 from .fingerprint import differences, digest
 from .lease import take_lease
 
-# Keys of what comes after the scores.
-_AFTER_SCORES = ('active_learning.selector.', 'active_learning.budget.',
-                 'active_learning.oracle.')
+# Keys of what comes after the scores; what a box and an image cost comes
+# before those of PerCostScorer.
+_AFTER_SCORES = ('active_learning.selector.', 'active_learning.budget.size',
+                 'active_learning.budget.repeats', 'active_learning.oracle.')
 
 
 def lock_run_dir(work: WorkDir,

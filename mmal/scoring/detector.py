@@ -89,6 +89,20 @@ def clipped(detections: InstanceData,
     return detections
 
 
+def expected_boxes(detections: Sequence[InstanceData]) -> Tensor:
+    """How many boxes a person would draw, as far as a detector can tell.
+
+    Args:
+        detections (sequence[InstanceData]): B sets with ``scores``.
+
+    Returns:
+        Tensor: [B], the sum of the scores of each image's detections, >= 0.
+    """
+    if not detections:
+        return torch.zeros(0)
+    return torch.stack([d.scores.sum() for d in detections])
+
+
 def pseudo_labels(detections: Sequence[InstanceData],
                   score_thr: float) -> list[InstanceData]:
     """Detections sure enough to stand for labels.

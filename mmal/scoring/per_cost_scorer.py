@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Optional
 
 import numpy as np
-import torch
 from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from .base import BaseScorer
 from .batch import Batch
 from .data import ScoringData
 from .detections.predict import check_detections, detect
-from .detector import predictions
+from .detector import expected_boxes, predictions
 
 _FLAGS = ('needs_images', 'needs_labels', 'needs_committee', 'uses_committee',
           'gives_class_scores', 'may_be_negative', 'needs_embeddings')
@@ -69,8 +68,7 @@ class PerCostScorer(BaseScorer):
         if 'expected_boxes' not in rows:
             found = predictions(model, heads[0], batch.samples) if heads \
                 else detect(model, batch)
-            rows['expected_boxes'] = torch.stack(
-                [d.scores.sum() for d in found])
+            rows['expected_boxes'] = expected_boxes(found)
         cost = self._data.expected_cost(rows['expected_boxes'])
         if 'class_scores' in rows:
             rows['class_scores'] = rows['class_scores'] / cost[:, None]

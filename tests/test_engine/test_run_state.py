@@ -36,6 +36,11 @@ def work(tmp_path):
       'active_learning.scorer.aggregation': 'max'}, False),
     ({'active_learning.scorer.type': 'mmal.RandomScorer'}, False),
     ({'model.test_cfg.score_thr': 0.1}, False),
+    ({'active_learning.budget.size': 7,
+      'active_learning.budget.repeats': 'counted'}, True),
+    # scores per cost know what a box and an image cost
+    ({'active_learning.budget.unit': 'boxes'}, False),
+    ({'active_learning.budget.per_image': 2.0}, False),
 ])
 def test_scores_of_other_settings_are_not_used(work, change, kept):
     new = {**OLD, **change}

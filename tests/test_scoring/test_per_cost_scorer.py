@@ -12,14 +12,14 @@ from mmdet.models.dense_heads import FCOSHead
 
 from mmal.registry import TASK_UTILS
 from mmal.scoring import PerCostScorer, detect, score_pool
-from mmal.scoring.per_cost_scorer import predictions
 
 SCORERS = dict(
     random=dict(type='mmal.RandomScorer'),
     entropy=dict(type='mmal.EntropyScorer'),
     detections=dict(type='mmal.DetectionEntropyScorer'),
     influence=dict(type='mmal.InfluenceScorer', empty='background',
-                   solver=dict(type='mmal.Identity')))
+                   solver=dict(type='mmal.Identity')),
+    stability=dict(type='mmal.LocalizationStabilityScorer', levels=[8]))
 
 
 @pytest.fixture
@@ -60,7 +60,8 @@ def test_one_forward_pass_serves_both(data, monkeypatch):
     forward = FCOSHead.forward
     monkeypatch.setattr(FCOSHead, 'forward', lambda self, x: calls.append(
         len(x[0])) or forward(self, x))
-    for name in sorted(SCORERS):
+    # which looks at noisy images too
+    for name in sorted(SCORERS.keys() - {'stability'}):
         calls.clear()
         scorer = PerCostScorer(dict(SCORERS[name]))
         scorer.prepare(model, data())
@@ -69,7 +70,6 @@ def test_one_forward_pass_serves_both(data, monkeypatch):
         for batch in batches:
             scorer.process(model, batch)
         assert calls == [len(b) for b in batches]
-    assert predictions is not None
 
 
 def test_it_is_what_the_other_scorer_is():

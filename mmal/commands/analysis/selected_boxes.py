@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..options import whole
+from ..options import add_runs, whole
 
 EXAMPLES = """examples:
   mmal analysis selected-boxes work_dirs/isal_* work_dirs/random_* \\
@@ -17,19 +17,7 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments to ``parser``."""
-    parser.add_argument(
-        'runs',
-        nargs='*',
-        metavar='RUN',
-        help='work folders; those whose configs differ only in the seed are '
-        'one method')
-    parser.add_argument(
-        '--group',
-        action='append',
-        default=[],
-        metavar='NAME=RUN,RUN',
-        help='work folders that are one method, and its name; may be given '
-        'several times')
+    add_runs(parser)
     parser.add_argument(
         '--rounds',
         nargs='+',
@@ -49,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the tables, draw the picture, and write what was asked for."""
-    from mmal.analysis.run_groups import parse_group
+    from mmal.analysis.run_groups import parse_groups
     from mmal.analysis.selected_boxes import (
         boxes_of,
         selections,
@@ -66,9 +54,7 @@ def run(args: argparse.Namespace) -> None:
     )
     for path in args.save:
         table_format(path)
-    groups = dict(map(parse_group, args.group))
-    if len(groups) < len(args.group):
-        raise ValueError('two --group have the same name.')
+    groups = parse_groups(args.group)
     if not args.runs and not groups:
         raise ValueError('there are no runs: give work folders.')
     pool = load_coco(args.pool) if args.pool else None

@@ -27,9 +27,15 @@ class BatchedOperator:
         batches (Sequence[OperatorBatch]): The images' parts by batch, a list
             or a :class:`CachedBatches`.
 
+    Attributes:
+        keep_blocks (bool): Whether an operator that forms blocks keeps them,
+            for systems with other right-hand sides. Default: False.
+
     Raises:
         ValueError: There is no batch.
     """
+
+    keep_blocks = False
 
     def __init__(self, batches: Sequence[OperatorBatch]) -> None:
         if len(batches) == 0:

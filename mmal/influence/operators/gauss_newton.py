@@ -187,10 +187,6 @@ class GaussNewton(BatchedOperator):
         once (OnePass, optional): The same images for one pass over them,
             which several processes may share.
 
-    Attributes:
-        keep_blocks (bool): Whether :meth:`channel_blocks` keeps what it has
-            formed, for systems with other right-hand sides. Default: False.
-
     Example:
         >>> model = torch.nn.Linear(1, 1, bias=False).eval()
         >>> recorder = LayerRecorder(model, '*')
@@ -206,7 +202,6 @@ class GaussNewton(BatchedOperator):
                  once: Optional[OnePass] = None) -> None:
         super().__init__(batches)
         self.once = once
-        self.keep_blocks = False
         self._blocks: Optional[List[ChannelBlocks]] = None
 
     @classmethod

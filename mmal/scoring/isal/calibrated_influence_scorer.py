@@ -3,31 +3,50 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.dist import all_gather_object
 from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmal.compat.losses import local_losses
 from mmal.influence import image_products
 from mmal.random_tensors import TensorStreams
 from mmal.randomness import seeded_order
 from mmal.registry import TASK_UTILS
 from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData
-from mmal.scoring.detector import labels_of
+from mmal.scoring.detections.predict import padded
+from mmal.scoring.detector import dummy_batch, expected_boxes, labels_of
 from mmal.uncertainty import binary_entropy
 from .adapters import adapter_of
-from .adapters.base import PseudoLabelAdapter, expected_boxes
+from .adapters.base import PseudoLabelAdapter
 from .influence_scorer import InfluenceScorer
 from .ridge import Ridge
 
 THRESHOLDS = (0.05, 0.1, 0.3, 0.5)
 _FOLDS = 2
 _DRAWN = 300  # detections of an image that label sets are drawn from
+
+
+class _Seen(NamedTuple):
+    """What is seen of B images by M vectors.
+
+    Args:
+        features (Tensor): float64 [B, M, F], first the influences with the
+            detections at each threshold as labels.
+        count (Tensor): int64 [B], pseudo-labels.
+        boxes (Tensor): [B], expected boxes.
+        true (Tensor, optional): float64 [B, M], influences with true labels.
+    """
+    features: Tensor
+    count: Tensor
+    boxes: Tensor
+    true: Optional[Tensor]
 
 
 @TASK_UTILS.register_module()
@@ -40,11 +59,11 @@ class CalibratedInfluenceScorer(InfluenceScorer):
     two halves, A and B. With s_test of the loss of A, each image of B has a
     true influence, that of its own labels, and features that an unlabelled
     image has too: the influence with the detections of a score of at least
-    0.05, 0.1, 0.3 and 0.5 as labels, with none, the mean and the deviation
-    over label sets that are drawn by the scores, and entropies and numbers of
-    detections. So have the images of A with s_test of the loss of B: no image
-    counts for its own loss. A ridge regression goes from the features to the
-    influence per expected cost (the budget's, see
+    0.05, 0.1, 0.3, 0.5 and ``score_thr`` as labels, with none, the mean and
+    the deviation over label sets that are drawn by the scores, and entropies
+    and numbers of detections. So have the images of A with s_test of the loss
+    of B: no image counts for its own loss. A ridge regression goes from the
+    features to the influence per expected cost (the budget's, see
     :class:`mmal.scoring.PerCostScorer`), whose deviation is about the same
     for images with few and with many objects. The score of an unlabelled
     image is what it says of both s_test, in the mean, times the cost: the
@@ -55,8 +74,8 @@ class CalibratedInfluenceScorer(InfluenceScorer):
 
     Cost beyond InfluenceScorer's: one more system with the same H (for
     ``BlockCholesky`` without another pass), a second look at the reference
-    set, and for each image ``draws`` + 4 more losses and backward passes of
-    the head. The forward passes of the pool stay one an image.
+    set, and for each image ``draws`` + 4 or 5 more losses and backward passes
+    of the head. The forward passes of the pool stay one an image.
 
     Args:
         draws (int): Label sets to draw, at least 2.
@@ -75,6 +94,7 @@ class CalibratedInfluenceScorer(InfluenceScorer):
         if draws < 2:
             raise ValueError(f'active_learning.scorer.draws is {draws}: give '
                              'at least 2, or their deviation is not known.')
+        self.thresholds = sorted({*THRESHOLDS, self.rule.score_thr})
         self.draws = draws
         self.min_images = min_images
         self.vectors: list[list[Tensor]] = []
@@ -89,6 +109,8 @@ class CalibratedInfluenceScorer(InfluenceScorer):
                 'detector: use mmal.InfluenceScorer.')
         self._begin(data)
         super().check(model, data)
+        with local_losses():  # process 0 may be alone here
+            self._look(model, dummy_batch(model))
 
     def prepare(self, model: nn.Module, data: ScoringData) -> None:
         """Two s_test, and what they are worth on the other half of R."""
@@ -122,35 +144,29 @@ class CalibratedInfluenceScorer(InfluenceScorer):
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Scores [B], and the columns of :class:`InfluenceScorer`;
         ``product`` is that scorer's score."""
-        products, others, count, boxes = self._features(model, batch)
-        product = products[:, THRESHOLDS.index(0.1)].mean(-1)
-        score = product
-        if self.ridge is not None:
-            per_cost = torch.stack([
-                self.ridge.predict(torch.cat([of_half, others], 1))
-                for of_half in products.unbind(-1)]).mean(0)
-            score = per_cost * self._data.expected_cost(boxes)
+        if self.ridge is None:
+            rows = super().process(model, batch)
+            return dict(rows, product=rows['score'])
+        seen = self._look(model, batch)
+        per_cost = torch.stack([
+            self.ridge.predict(features)
+            for features in seen.features.unbind(1)]).mean(0)
+        score = per_cost * self._data.expected_cost(seen.boxes)
+        product = seen.features[
+            ..., self.thresholds.index(self.rule.score_thr)].mean(1)
         if self.empty == 'last':
-            score = score.masked_fill(count == 0, -float('inf'))
-        return dict(score=score, product=product, pseudo_labels=count,
-                    expected_boxes=boxes)
+            score = score.masked_fill(seen.count == 0, -float('inf'))
+        return dict(score=score, product=product, pseudo_labels=seen.count,
+                    expected_boxes=seen.boxes)
 
-    def _features(self, model: nn.Module, batch: Batch,
-                  truth: Optional[Sequence[InstanceData]] = None) -> tuple:
-        """What is known of each image without its labels.
-
-        Args:
-            truth (sequence[InstanceData], optional): The labels of B images.
-
-        Returns:
-            tuple: Float64: influences [B, 4 + 3, M] for M vectors, other
-            features [B, 5], int64 [B] pseudo-labels, and expected boxes [B].
-            Where ``truth`` is given also the true influences [B, M].
-        """
+    def _look(self, model: nn.Module, batch: Batch,
+              truth: Optional[Sequence[InstanceData]] = None) -> _Seen:
+        """Look at B images; at their labels too where they are given."""
         with self.recorder:
             outputs = self.adapter.forward(batch)
             detections = self.adapter.predictions(outputs, batch.samples)
-            sets, count = self._label_sets(detections, batch)
+            scores = padded(detections, 'scores')
+            sets = self._label_sets(detections, scores, batch)
             losses = [
                 self.adapter.pseudo_label_losses(outputs, batch.samples, s)
                 for s in sets]
@@ -160,47 +176,41 @@ class CalibratedInfluenceScorer(InfluenceScorer):
         influences = torch.stack([
             image_products(of_set, self.recorder,
                            self.vectors or [self.s_test]).detach()
-            for of_set in losses], 1).double()  # [B, sets, M]
+            for of_set in losses], 2).double()  # [B, M, sets]
         self.recorder.clear()
-        first = len(THRESHOLDS) + 1
-        drawn = influences[:, first:first + self.draws]
-        products = torch.cat([
-            influences[:, :first],
-            drawn.mean(1, keepdim=True), drawn.std(1, keepdim=True)], 1)
+        first = len(self.thresholds) + 1
+        drawn = influences[..., first:first + self.draws]
         boxes = expected_boxes(detections)
-        entropies = [binary_entropy(d.scores.double()) for d in detections]
+        scores = F.pad(scores.double(), (0, 1))  # never without a column
+        entropy = binary_entropy(scores)
         others = torch.stack([
-            torch.stack([e.sum() for e in entropies]),
-            torch.stack([e.max() if len(e) else e.sum() for e in entropies]),
-            boxes.double(),
-            torch.stack([(d.scores >= 0.5).sum() for d in detections]),
-            torch.stack([torch.full_like(d.scores[:1].sum(), len(d))
-                         for d in detections])], 1).double()
-        found = products, others, count, boxes
-        return found if truth is None else (*found, influences[:, -1])
+            entropy.sum(1), entropy.amax(1), boxes.double(),
+            (scores >= 0.5).sum(1), (scores > 0).sum(1)], 1)
+        features = torch.cat([
+            influences[..., :first], drawn.mean(2, keepdim=True),
+            drawn.std(2, keepdim=True),
+            others[:, None].expand(-1, influences.size(1), -1)], 2)
+        count = torch.tensor([len(label) for label in sets[
+            self.thresholds.index(self.rule.score_thr)]])
+        return _Seen(features, count.to(boxes.device, non_blocking=True),
+                     boxes, None if truth is None else influences[..., -1])
 
-    def _label_sets(self, detections: Sequence[InstanceData],
-                    batch: Batch) -> tuple[list[list[InstanceData]], Tensor]:
-        """Labels at each threshold, none, and drawn ones, B sets each; and
-        how many there are at ``score_thr``."""
+    def _label_sets(self, detections: Sequence[InstanceData], scores: Tensor,
+                    batch: Batch) -> list[list[InstanceData]]:
+        """The detections of B images with scores [B, n] as labels: those at
+        each threshold, none, and drawn ones."""
+        size, number = scores.shape
         uniform = TensorStreams(batch.ids, *self._key).uniform(
-            (self.draws, _DRAWN), detections[0].scores.device)
-        flags = []
-        for threshold in THRESHOLDS:
-            flags += [d.scores >= threshold for d in detections]
-        flags += [torch.zeros_like(d.scores, dtype=torch.bool)
-                  for d in detections]
-        for k in range(self.draws):
-            for d, of_image in zip(detections, uniform):
-                keep = torch.zeros_like(d.scores, dtype=torch.bool)
-                keep[:_DRAWN] = of_image[k, :len(d)] < d.scores[:_DRAWN]
-                flags.append(keep)
-        size = len(detections)
-        labels = labels_of(list(detections) * (len(flags) // size), flags)
-        count = torch.stack(
-            [(d.scores >= self.rule.score_thr).sum() for d in detections])
-        return [labels[n:n + size]
-                for n in range(0, len(labels), size)], count
+            (self.draws, _DRAWN), scores.device)
+        uniform = F.pad(uniform, (0, max(0, number - _DRAWN)), value=1.)
+        chosen = torch.stack([
+            *(scores >= t for t in self.thresholds),
+            torch.zeros_like(scores, dtype=torch.bool),
+            *(uniform[..., :number] < scores[:, None]).unbind(1)])
+        flags = [of_image[:len(d)] for of_set in chosen
+                 for of_image, d in zip(of_set, detections)]
+        labels = labels_of(list(detections) * len(chosen), flags)
+        return [labels[n:n + size] for n in range(0, len(labels), size)]
 
     def _fit(self, model: nn.Module, data: ScoringData,
              fold: dict) -> Ridge:
@@ -210,18 +220,15 @@ class CalibratedInfluenceScorer(InfluenceScorer):
         for batch in data.batches(self.reference, model,
                                   self._reference_ids(data),
                                   desc='calibration'):
-            truth = [s.gt_instances for s in batch.samples]
-            products, others, _, boxes, true = self._features(
-                model, batch, truth)
+            seen = self._look(model, batch,
+                              [s.gt_instances for s in batch.samples])
+            at = torch.arange(len(batch), device=seen.boxes.device)
             other = torch.tensor([_FOLDS - 1 - fold[i] for i in batch.ids],
-                                 device=true.device)[:, None]
-            features = torch.cat([
-                products.take_along_dim(other[:, None], -1)[..., 0], others
-            ], 1)
-            value = true.take_along_dim(other, 1)[:, 0] / \
-                data.expected_cost(boxes)
-            rows += zip(batch.ids, features.cpu().numpy(),
-                        value.cpu().numpy())
+                                 device=at.device)
+            values = seen.true[at, other] / \
+                self._data.expected_cost(seen.boxes)
+            rows += zip(batch.ids, seen.features[at, other].cpu().numpy(),
+                        values.cpu().numpy())
         found = {image: row for of_process in all_gather_object(rows)
                  for image, *row in of_process}
         # in one order for any number of processes

@@ -389,22 +389,21 @@ class InfluenceScorer(BaseScorer):
             for name, factors in found.items():
                 sums[name] = sums.get(name, 0) + factors.double().sum()
             images += len(batch)
-        # A process without images knows no names.
         gathered = all_gather_object(
             ({name: float(total) for name, total in sums.items()}, images))
-        total = sum(n for _, n in gathered)
-        means = {
-            name: sum(found.get(name, 0.) for found, _ in gathered) / total
-            for found, _ in gathered for name in found}
-        if not means:
+        # a process without images knows no names
+        names = {name for found, _ in gathered for name in found}
+        if not names:
             print_log(
                 f'the losses of {type(model).__name__} are not divided by '
                 'numbers of positives that are known here: each image keeps '
                 "its own, as with active_learning.scorer.normalizer='image'.",
                 'current')
             return None
-        # nothing is labelled with an object: any number will do
-        return {name: mean or 1. for name, mean in means.items()}
+        total = sum(n for _, n in gathered)
+        # where nothing is labelled with an object any number will do
+        return {name: sum(found.get(name, 0.) for found, _ in gathered) / total
+                or 1. for name in names}
 
     def _reference_ids(self, data: ScoringData) -> list[ImageId]:
         """R: of labelled images those that the data set trains on."""

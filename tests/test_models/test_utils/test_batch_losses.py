@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from helpers.random_labels import random_labels
 from helpers.tiny import tiny_fcos
 from helpers.tiny_one_stage import tiny_one_stage
 from helpers.tiny_ssd import tiny_ssd
@@ -11,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmdet.models.dense_heads import FCOSHead
 from mmdet.models.losses import FocalLoss, L1Loss
-from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from mmal.models.utils import per_image
@@ -47,23 +47,7 @@ def models():
 def make(counts, ignored, seed):
     """Images with so many boxes each, and boxes to leave out."""
     generator = torch.Generator().manual_seed(seed)
-
-    def boxes(number):
-        corners = torch.rand(number, 2, generator=generator) * SIZE * 0.7
-        sides = 1 + torch.rand(number, 2, generator=generator) * SIZE / 2
-        return torch.cat([corners, corners + sides], 1)
-
-    samples, labels = [], []
-    for n, (count, left_out) in enumerate(zip(counts, ignored)):
-        sample = DetDataSample(metainfo=dict(
-            img_id=n, img_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZE),
-            batch_input_shape=(SIZE, SIZE), scale_factor=(1., 1.)))
-        if left_out is not None:
-            sample.ignored_instances = InstanceData(bboxes=boxes(left_out))
-        samples.append(sample)
-        labels.append(InstanceData(
-            bboxes=boxes(count),
-            labels=torch.randint(3, (count, ), generator=generator)))
+    samples, labels = random_labels(counts, ignored, SIZE, generator)
     x = torch.randn(len(counts), 3, SIZE, SIZE, generator=generator)
     return x, samples, labels
 

@@ -149,14 +149,17 @@ def test_blocks_are_formed_once_for_both_halves(data, monkeypatch):
     assert len(calls) == 1
 
 
-def test_a_small_reference_set_falls_back_to_the_product(data, caplog):
+@pytest.mark.parametrize('score_thr', [0.1, 0.25])
+def test_a_small_reference_set_falls_back_to_the_product(
+        score_thr, data, caplog):
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     try:
         model = tiny_fcos()
-        scorer = CalibratedInfluenceScorer(layers=LAYERS)
+        options = dict(layers=LAYERS, score_thr=score_thr)
+        scorer = CalibratedInfluenceScorer(**options)
         scores = score_pool(model, scorer, data())
-        plain = score_pool(model, InfluenceScorer(LAYERS), data())
+        plain = score_pool(model, InfluenceScorer(**options), data())
     finally:
         logger.removeHandler(caplog.handler)
     assert 'has only 6 images, fewer than 100' in caplog.text
@@ -165,11 +168,16 @@ def test_a_small_reference_set_falls_back_to_the_product(data, caplog):
                                   plain.columns['expected_boxes'])
 
 
-def test_the_product_is_a_column(data):
+@pytest.mark.parametrize('score_thr', [0.1, 0.25])
+def test_the_product_is_a_column(score_thr, data):
     model = tiny_fcos()
-    found = score_pool(model, calibrated(), data()).columns['product']
-    plain = score_pool(
-        model, InfluenceScorer(LAYERS, empty='background'), data())
+    scores = score_pool(model, calibrated(score_thr=score_thr), data())
+    plain = score_pool(model, InfluenceScorer(
+        LAYERS, empty='background', score_thr=score_thr), data())
+    assert plain.columns['pseudo_labels'].any()
+    np.testing.assert_array_equal(scores.columns['pseudo_labels'],
+                                  plain.columns['pseudo_labels'])
+    found = scores.columns['product']
     # of six images the halves are equal, so their mean is that of all
     np.testing.assert_allclose(found, plain.values, rtol=1e-3, atol=1e-6)
 

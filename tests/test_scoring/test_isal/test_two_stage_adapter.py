@@ -3,14 +3,13 @@ import logging
 
 import pytest
 import torch
+from helpers.random_labels import random_labels
 from helpers.tiny import build_detector
 from helpers.tiny_faster_rcnn import tiny_faster_rcnn, tiny_faster_rcnn_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmdet.models.roi_heads import StandardRoIHead
-from mmdet.structures import DetDataSample
 from mmengine.logging import MMLogger
-from mmengine.structures import InstanceData
 
 from mmal.scoring.batch import Batch
 from mmal.scoring.isal.adapters import adapter_of, two_stage
@@ -31,23 +30,12 @@ def models():
 def make(counts, ignored, seed):
     """A batch with so many boxes each, and boxes to leave out."""
     generator = torch.Generator().manual_seed(seed)
-
-    def boxes(number):
-        corners = torch.rand(number, 2, generator=generator) * SIZE * 0.7
-        sides = 4 + torch.rand(number, 2, generator=generator) * SIZE / 2
-        return torch.cat([corners, corners + sides], 1).double()
-
-    samples, labels = [], []
-    for n, (count, left_out) in enumerate(zip(counts, ignored)):
-        sample = DetDataSample(metainfo=dict(
-            img_id=n, img_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZE),
-            batch_input_shape=(SIZE, SIZE), scale_factor=(1., 1.)))
-        if left_out is not None:
-            sample.ignored_instances = InstanceData(bboxes=boxes(left_out))
-        samples.append(sample)
-        labels.append(InstanceData(
-            bboxes=boxes(count),
-            labels=torch.randint(3, (count, ), generator=generator)))
+    samples, labels = random_labels(counts, ignored, SIZE, generator, least=4)
+    for sample, label in zip(samples, labels):
+        label.bboxes = label.bboxes.double()
+        if 'ignored_instances' in sample:
+            left_out = sample.ignored_instances
+            left_out.bboxes = left_out.bboxes.double()
     x = torch.randn(len(counts), 3, SIZE, SIZE, generator=generator).double()
     return Batch(list(range(len(counts))), x, samples), labels
 

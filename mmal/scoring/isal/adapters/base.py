@@ -9,7 +9,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmal.scoring.batch import Batch
-from mmal.scoring.detector import pseudo_label_losses, pseudo_labels
+from mmal.scoring.detector import (
+    expected_boxes,
+    pseudo_label_losses,
+    pseudo_labels,
+)
 from mmal.scoring.isal.pseudo_label_rule import PseudoLabelRule
 
 
@@ -119,10 +123,3 @@ class PseudoLabelAdapter:
         count = torch.tensor([len(label) for label in labels])
         return Expected(losses, count.to(losses.device, non_blocking=True),
                         expected_boxes(detections))
-
-
-def expected_boxes(detections: Sequence[InstanceData]) -> Tensor:
-    """[B], the sum of the scores of the detections of each image."""
-    if not detections:
-        return torch.zeros(0)
-    return torch.stack([d.scores.sum() for d in detections])
