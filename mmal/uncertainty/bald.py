@@ -49,7 +49,8 @@ def difficulty(uncertainty: Tensor, correct: Tensor) -> Tensor:
 
     Args:
         uncertainty (Tensor): U_BALD of :func:`bald`, in [0, 1] bits.
-        correct (Tensor): bool, the same shape: whether the prediction is.
+        correct (Tensor): The same shape: whether the prediction is, as bool,
+            or how far, in [0, 1], which mixes both cases.
 
     Returns:
         Tensor: The same shape, float32 or better: [0.25, 0.366] for correct
@@ -57,11 +58,13 @@ def difficulty(uncertainty: Tensor, correct: Tensor) -> Tensor:
         wrong ones, falling with it.
 
     Example:
-        >>> difficulty(torch.zeros(2), torch.tensor([True, False]))
-        tensor([0.2500, 0.7500])
+        >>> difficulty(torch.zeros(3), torch.tensor([1., 0., 0.5]))
+        tensor([0.2500, 0.7500, 0.5000])
     """
     half = at_least_float32(uncertainty).sigmoid() / 2
-    return torch.where(correct, half, 1 - half)
+    if correct.dtype == torch.bool:
+        return torch.where(correct, half, 1 - half)
+    return torch.lerp(1 - half, half, correct.to(half.dtype))
 
 
 def _ratio(mean: Tensor, std: Tensor, constant: float) -> Tensor:

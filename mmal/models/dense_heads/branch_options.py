@@ -1,6 +1,7 @@
 """What a config says about the uncertainty branch of a head."""
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Optional, Union
@@ -11,7 +12,7 @@ from ..losses import UncertaintyRescaledLoss
 
 _ARCHITECTURE = ('layers', 'channels', 'kernel_size', 'scale', 'learn_scale',
                  'samples', 'bayes')
-_RESCALING = ('normalize', 'detach')
+_RESCALING = ('normalize', 'detach', 'temperature')
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class BranchOptions:
         learn_scale (bool): Whether lambda is learned.
         samples (int): K of eq. 1, >= 1.
         loss_weight (float): Factor of the branch's own loss, > 0.
+        kl_weight (float): Factor of the divergence of the weights from a
+            log-uniform prior, >= 0; it widens them and needs ``learn_scale``.
+        detach_input (bool): Whether the gradient of the branch's own loss
+            stops at what it reads. False trains the layers below too, whose
+            objectness (or classes) then count twice.
         rescale (bool | dict, optional): Whether the head's loss is rescaled,
             or options of :class:`mmal.models.losses.UncertaintyRescaledLoss`.
             None: as ``bayes``.
@@ -45,6 +51,8 @@ class BranchOptions:
     learn_scale: bool = False
     samples: int = 1
     loss_weight: float = 1.0
+    kl_weight: float = 0.
+    detach_input: bool = True
     rescale: Union[bool, dict, None] = None
     bayes: bool = True
 
@@ -56,6 +64,10 @@ class BranchOptions:
         for name in ('scale', 'loss_weight'):
             self._need(name, getattr(self, name) > 0, 'above 0')
         self._need('kernel_size', self.kernel_size % 2 == 1, 'odd')
+        self._need('kl_weight', 0 <= self.kl_weight < math.inf, '>= 0')
+        self._need('kl_weight', not self.kl_weight or (
+            self.learn_scale and self.bayes),
+            '0 unless learn_scale and bayes are True')
         # the class is frozen, but None stands for another option's value
         if self.rescale is None:
             object.__setattr__(self, 'rescale', self.bayes)
@@ -63,7 +75,7 @@ class BranchOptions:
             'rescale', isinstance(self.rescale, bool) or (
                 isinstance(self.rescale, Mapping) and
                 set(self.rescale) <= set(_RESCALING)),
-            f'a bool, or a dict of {" and ".join(_RESCALING)}')
+            f'a bool, or a dict of {", ".join(_RESCALING)}')
         if self.rescales and not self.bayes:
             raise ValueError(
                 'bbox_head.branch.rescale needs the uncertainty of a Bayesian '
@@ -123,7 +135,7 @@ class BranchOptions:
                     f'bbox_head.{name} is an UncertaintyRescaledLoss, but '
                     f'bbox_head.branch.rescale is {self.rescale!r}: give the '
                     'loss that it wraps instead, or leave rescale out and '
-                    'set normalize and detach in the loss.')
+                    'set its options in the loss.')
             return loss
         if not self.rescales:
             return loss

@@ -1,6 +1,7 @@
 """An auxiliary branch that estimates uncertainty while a head is trained."""
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Optional
@@ -11,8 +12,15 @@ from torch import Tensor, nn
 from mmal.models.utils.random_state import preserve_rng_state
 from mmal.recorder import Recorder
 from ..layers import UncertaintyBranch
+from ..layers.bayes_conv import log_uniform_kl
 from ..layers.uncertainty_branch import Moments
+from ..losses import RescalingStatistics
 from .branch_options import BranchOptions
+
+_TINY = 1e-12
+# Uncertainties below so many bits change the difficulty by less than 1%.
+_NEAR_ZERO = 0.01
+_WATCHED_STEPS = 100
 
 
 class UncertaintyBranchMixin:
@@ -22,11 +30,18 @@ class UncertaintyBranchMixin:
     Detection" (ICIP 2020). In training the branch reads what the prediction
     layer reads, in the same forward pass. It learns from the head's own
     elementwise loss on the same targets (``loss_branch``, whose gradient
-    reaches the trunk too: the two are parallel), and its uncertainty rescales
-    the loss of the prediction layer, eq. 2 and 3. In eval mode it is never
-    run: predictions, losses, speed and, but for keys that start with
-    ``branch.``, checkpoints are those of the plain head. With the same seed
-    so are the weights at the start.
+    reaches the trunk only where ``detach_input`` is False), and its
+    uncertainty rescales the loss of the prediction layer, eq. 2 and 3. In
+    eval mode it is never run: predictions, losses, speed and, but for keys
+    that start with ``branch.``, checkpoints are those of the plain head. With
+    the same seed so are the weights at the start.
+
+    Beside the losses the log shows, where the branch rescales,
+    ``branch_bald``, the mean uncertainty in bits, ``branch_factor``, the
+    rescaled over the plain loss, and ``branch_share`` and ``plain_share``,
+    the share of this loss in all of the head's without the branch's own, with
+    and without rescaling. A branch that is not uncertain anywhere in the first
+    100 steps is warned of.
 
     A head puts this class before mmdet's, and answers ``branched_layers``
     and, if they are not the defaults, ``branched_loss``, ``branch_classes``
@@ -53,6 +68,7 @@ class UncertaintyBranchMixin:
         setattr(self, name, self.branch_options.rescalable(
             getattr(self, name), name, use_sigmoid))
         self._recorder: Optional[Recorder] = None
+        self._steps, self._widest = 0, None
         # the head's own weights are drawn as without the branch
         with preserve_rng_state():
             self.branch = nn.ModuleList(
@@ -126,8 +142,10 @@ class UncertaintyBranchMixin:
         if self._recorder is None:
             return super().loss_by_feat(*args, **kwargs)
         branches = [self.branch[call.name] for call in self._recorder.calls]
-        moments = [branch(*call.args)
-                   for branch, call in zip(branches, self._recorder.calls)]
+        inputs = [call.args[0] for call in self._recorder.calls]
+        if self.branch_options.detach_input:
+            inputs = [x.detach() for x in inputs]
+        moments = [branch(x) for branch, x in zip(branches, inputs)]
         logits = self._rows([branch.sample(mean, std)
                              for branch, (mean, std) in zip(branches, moments)
                              ]).flatten()
@@ -140,7 +158,8 @@ class UncertaintyBranchMixin:
             rescaling = loss.branch(*rows)
             own = loss.loss  # the branch itself learns all elements alike
 
-        with rescaling, Recorder({self.branched_loss: loss}) as recorder:
+        with rescaling as rescaled, Recorder({self.branched_loss: loss
+                                              }) as recorder:
             losses = super().loss_by_feat(*args, **kwargs)
             # The head has matched its predictions with targets, in calls of
             # its loss for all positions in the order of the levels. The
@@ -160,7 +179,47 @@ class UncertaintyBranchMixin:
             pred, *targets = call.args
             own_losses.append(
                 weight * own(mine.view(pred.shape), *targets, **call.kwargs))
-        return {**losses, 'loss_branch': own_losses}
+        losses['loss_branch'] = own_losses
+        if rescaled is not None:
+            self._report(losses, rescaled.statistics)
+        if self.branch_options.kl_weight:
+            losses['loss_branch_kl'] = self.branch_options.kl_weight * sum(
+                log_uniform_kl(conv.scale)
+                for branch in self.branch for conv in branch)
+        return losses
+
+    @torch.no_grad()
+    def _report(self, losses: dict, statistics: RescalingStatistics) -> None:
+        """Log what rescaling did; warn where the branch is of no use."""
+        if statistics is None:  # the head had no call of the loss
+            return
+        # a term is a scalar, or a list with one of each level
+        totals = {
+            name: sum(value) if isinstance(value, list) else value
+            for name, value in losses.items() if name != 'loss_branch'
+        }
+        own = totals.pop(self.branched_loss)
+        others = sum(totals.values(), torch.zeros_like(own))
+        plain = own / statistics.factor
+        losses.update(
+            branch_bald=statistics.mean_bald,
+            branch_factor=statistics.factor,
+            branch_share=own / (own + others).clamp(min=_TINY),
+            plain_share=plain / (plain + others).clamp(min=_TINY))
+
+        if self._steps >= _WATCHED_STEPS:
+            return
+        self._steps += 1
+        self._widest = statistics.widest if self._widest is None else (
+            torch.maximum(self._widest, statistics.widest))
+        if self._steps == _WATCHED_STEPS and self._widest < _NEAR_ZERO:
+            warnings.warn(
+                f'bbox_head.branch: in {_WATCHED_STEPS} training steps no '
+                f'uncertainty (BALD) was above {self._widest:.2g} bit, so the '
+                'difficulty only tells right from wrong predictions: raise '
+                f'bbox_head.branch.scale (now {self.branch_options.scale:g}), '
+                'e.g. tenfold.',
+                stacklevel=2)
 
     @contextmanager
     def _recording(self) -> Iterator[None]:

@@ -108,3 +108,29 @@ class BayesConv2d(nn.Conv2d):
         return (f'{super().extra_repr()}, scale={float(self.scale):.4g}, '
                 f'learn_scale={self.log_scale is not None}, '
                 f'samples={self.samples}')
+
+
+def log_uniform_kl(scale: Tensor) -> Tensor:
+    """KL(N(k, λk²) || p) of a weight, for the log-uniform prior p(w) ∝ 1/|w|.
+
+    The weights of eq. 1 are those of Gaussian dropout, and this is the term of
+    its variational bound (Kingma et al., "Variational Dropout and the Local
+    Reparameterization Trick", NIPS 2015), by the approximation of Molchanov
+    et al., "Variational Dropout Sparsifies Deep Neural Networks", ICML 2017,
+    eq. 14. It does not depend on k.
+
+    Args:
+        scale (Tensor): λ > 0, any shape.
+
+    Returns:
+        Tensor: In nats, >= 0, the same shape; falls with λ, to 0. The prior
+        has no norm, so 0 is set there, at infinity.
+
+    Example:
+        >>> log_uniform_kl(torch.tensor([0.1, 1., 10.]))
+        tensor([1.7564, 0.4300, 0.0509])
+    """
+    log = at_least_float32(scale).log()
+    k1, k2, k3 = 0.63576, 1.87320, 1.48695
+    return (k1 * torch.sigmoid(-(k2 + k3 * log)) +
+            nn.functional.softplus(-log) / 2)

@@ -7,6 +7,7 @@ from .mixture_cross_entropy_loss import (
 from .mixture_nll_loss import MixtureNLLLoss, mixture_nll
 from .ranking_loss import PairwiseRankingLoss, pairwise_ranking_loss
 from .uncertainty_rescaled_loss import (
+    RescalingStatistics,
     UncertaintyRescaledLoss,
     rescale_by_difficulty,
 )
@@ -14,7 +15,8 @@ from .uncertainty_weight import uncertainty_weight
 
 __all__ = [
     'AnchorLoss', 'MixtureCrossEntropyLoss', 'MixtureNLLLoss',
-    'PairwiseRankingLoss', 'UncertaintyRescaledLoss', 'anchor_loss',
+    'PairwiseRankingLoss', 'RescalingStatistics', 'UncertaintyRescaledLoss',
+    'anchor_loss',
     'mixture_cross_entropy', 'mixture_nll', 'pairwise_ranking_loss',
     'rescale_by_difficulty', 'uncertainty_weight'
 ]

@@ -1,50 +1,52 @@
 """A loss whose elements count as much as they are difficult (convBayes)."""
+from __future__ import annotations
+
 import contextlib
+import math
 import warnings
+from dataclasses import dataclass
 from typing import Any, Iterator, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
 from mmal.registry import MODELS
-from mmal.uncertainty import bald, difficulty
+from mmal.uncertainty import at_least_float32, bald, difficulty
 from .elements import full_weight, is_counted, is_own_class
 from .reduction import check_reduction, reduce
 
 
 def rescale_by_difficulty(losses: Tensor,
-                          mean: Tensor,
-                          std: Tensor,
+                          uncertainty: Tensor,
                           correct: Tensor,
                           weight: Optional[Tensor] = None,
-                          normalize: bool = True,
-                          detach: bool = True) -> Tensor:
-    """loss D / mean(D), with D of eq. 3 by the U_BALD of eq. 2.
+                          normalize: bool = False) -> Tensor:
+    """loss D, with D of eq. 3.
 
-    Li et al., ICIP 2020. The slides do not print the rescaled loss; the
-    division keeps the total weight of the elements that count.
+    Li et al., ICIP 2020. The slides do not print the rescaled loss, nor do
+    they mention a normaliser. D is below 1, so the loss shrinks to 0.3 to 0.5
+    of itself. Its mean would give the elements their weight back, but not the
+    loss: D is large where the loss is, and the sum grows to about twice.
 
     Args:
         losses (Tensor): Any shape, already weighted.
-        mean (Tensor): μ of the branch, the same shape.
-        std (Tensor): σ >= 0, the same shape.
-        correct (Tensor): bool, the same shape: whether the prediction is.
+        uncertainty (Tensor): U_BALD of eq. 2, see
+            :func:`mmal.uncertainty.bald`, the same shape.
+        correct (Tensor): The same shape: whether the prediction is, as bool,
+            or how far, in [0, 1].
         weight (Tensor, optional): >= 0, the same shape: how much each counts
             in the mean of D; all alike without.
         normalize (bool): Whether D is divided by its mean.
-        detach (bool): Whether no gradient flows to μ and σ.
 
     Returns:
         Tensor: The shape of ``losses``.
 
     Example:
         >>> zeros, correct = torch.zeros(2), torch.tensor([True, False])
-        >>> rescale_by_difficulty(torch.ones(2), zeros, zeros, correct)
-        tensor([0.5000, 1.5000])
+        >>> rescale_by_difficulty(torch.ones(2), zeros, correct)
+        tensor([0.2500, 0.7500])
     """
-    if detach:
-        mean, std = mean.detach(), std.detach()
-    factor = difficulty(bald(mean, std), correct)
+    factor = difficulty(uncertainty, correct)
     if normalize:
         weight = (
             torch.ones_like(factor) if weight is None else
@@ -58,6 +60,41 @@ def rescale_by_difficulty(losses: Tensor,
     return losses * factor
 
 
+@dataclass
+class RescalingStatistics:
+    """What rescaling did while a branch was open.
+
+    Attributes:
+        plain (Tensor): Sum of the elements' losses before, a scalar.
+        rescaled (Tensor): After.
+        bald (Tensor): Sum of U_BALD over the elements that count, in bits.
+        widest (Tensor): The largest of them, 0 without one.
+        count (Tensor): How many elements count.
+    """
+    plain: Tensor
+    rescaled: Tensor
+    bald: Tensor
+    widest: Tensor
+    count: Tensor
+
+    def __add__(self, other: RescalingStatistics) -> RescalingStatistics:
+        return RescalingStatistics(
+            self.plain + other.plain, self.rescaled + other.rescaled,
+            self.bald + other.bald, torch.maximum(self.widest, other.widest),
+            self.count + other.count)
+
+    @property
+    def factor(self) -> Tensor:
+        """Rescaled over plain loss, 1 where that is 0."""
+        some = self.plain != 0
+        return (self.rescaled / self.plain.where(some, 1)).where(some, 1)
+
+    @property
+    def mean_bald(self) -> Tensor:
+        """In bits, 0 without an element."""
+        return self.bald / self.count.clamp(min=1)
+
+
 class _Branch:
     """Rows of μ and σ, handed out in their order."""
 
@@ -69,6 +106,7 @@ class _Branch:
         self.mean = mean
         self.std = std
         self.used = 0
+        self.statistics: Optional[RescalingStatistics] = None
 
     @property
     def left(self) -> int:
@@ -92,6 +130,20 @@ class _Branch:
         return (self.mean[start:self.used].reshape(like.shape),
                 self.std[start:self.used].reshape(like.shape))
 
+    @torch.no_grad()
+    def note(self, plain: Tensor, rescaled: Tensor, uncertainty: Tensor,
+             weight: Tensor) -> None:
+        """Add the elements of one call to the statistics."""
+        counted = weight > 0
+        bits = uncertainty * counted
+        statistics = RescalingStatistics(
+            plain.float().sum(), rescaled.float().sum(), bits.sum(),
+            # amax takes no empty tensor
+            bits.amax() if bits.numel() else bits.sum(), counted.sum())
+        if self.statistics is not None:
+            statistics = self.statistics + statistics
+        self.statistics = statistics
+
 
 @MODELS.register_module()
 class UncertaintyRescaledLoss(nn.Module):
@@ -102,7 +154,7 @@ class UncertaintyRescaledLoss(nn.Module):
     elements of each call are rescaled; outside it is the wrapped loss itself,
     as in evaluation (a loss trained like that from the start warns). A
     prediction is correct where it and its target are on the same side of one
-    half. The mean difficulty is taken in each call, so that each level of a
+    half. A mean difficulty is taken in each call, so that each level of a
     head that calls level by level keeps its weight.
 
     Args:
@@ -111,6 +163,12 @@ class UncertaintyRescaledLoss(nn.Module):
             :class:`~mmal.models.AnchorLoss`.
         normalize (bool): Whether to divide by the mean difficulty.
         detach (bool): Whether the weight carries no gradient.
+        temperature (float): Width of the step of eq. 3, in logits, >= 0: a
+            prediction z of an object is correct by sigmoid(z / temperature),
+            one of the background by sigmoid(-z / temperature); no gradient
+            flows through that. 0 is the slides' step. With the step and a
+            small uncertainty every rate of objects between 1/4 and 3/4 is
+            best answered by a score of one half.
         use_sigmoid (bool, optional): Must be given as True beside a config
             of a ``loss``: a head reads it there, and without it makes outputs
             for a softmax.
@@ -126,21 +184,27 @@ class UncertaintyRescaledLoss(nn.Module):
         >>> pred, target = torch.zeros(2, 1), torch.tensor([[0.], [1.]])
         >>> with loss.branch(torch.zeros(2, 1), torch.ones(2, 1)):
         ...     loss(pred, target)
-        tensor(0.6931)
+        tensor(0.3466)
     """
 
     def __init__(self,
                  loss: Union[dict, nn.Module],
-                 normalize: bool = True,
+                 normalize: bool = False,
                  detach: bool = True,
+                 temperature: float = 0.,
                  use_sigmoid: Optional[bool] = None) -> None:
         super().__init__()
+        if not 0 <= temperature < math.inf:
+            raise ValueError(
+                f'UncertaintyRescaledLoss.temperature is {temperature!r}, '
+                'must be a number >= 0; 0 is the step of eq. 3.')
         if use_sigmoid is None:
             use_sigmoid = isinstance(loss, nn.Module)
         self.loss = (
             loss if isinstance(loss, nn.Module) else MODELS.build(loss))
         self.normalize = normalize
         self.detach = detach
+        self.temperature = temperature
         self._branch: Optional[_Branch] = None
         self._was_open = False
         if not getattr(self.loss, 'use_sigmoid', False):
@@ -165,13 +229,17 @@ class UncertaintyRescaledLoss(nn.Module):
             return getattr(self.loss, name)
 
     @contextlib.contextmanager
-    def branch(self, mean: Tensor, std: Tensor) -> Iterator[None]:
+    def branch(self, mean: Tensor, std: Tensor) -> Iterator[_Branch]:
         """Inside, the calls of the loss are rescaled by these moments.
 
         Args:
             mean (Tensor): [N, C], the rows of ``pred`` of all calls to come,
                 one below the other. C = 1 fits a ``pred`` of any shape.
             std (Tensor): [N, C].
+
+        Yields:
+            object: Its ``statistics`` is the :class:`RescalingStatistics` of
+            the calls so far, None before the first.
 
         Raises:
             ValueError: If a call takes more rows than are left, has other
@@ -184,7 +252,7 @@ class UncertaintyRescaledLoss(nn.Module):
         self._branch = _Branch(mean, std)
         self._was_open = True
         try:
-            yield
+            yield self._branch
             left, total = self._branch.left, len(self._branch.mean)
             if left:
                 raise ValueError(
@@ -239,15 +307,31 @@ class UncertaintyRescaledLoss(nn.Module):
                 'equal: take one that sums nothing, e.g. FocalLoss.')
         counted = is_counted(
             pred, target, getattr(self.loss, 'ignore_index', None))
-        # mmdet's FocalLoss may be given probabilities instead of logits
-        half = 0.5 if getattr(self.loss, 'activated', False) else 0.
-        correct = (pred > half) == is_own_class(pred, target)
-        losses = rescale_by_difficulty(
-            losses, *self._branch.take(pred), correct,
-            full_weight(pred, weight) * counted, self.normalize, self.detach)
+        mean, std = self._branch.take(pred)
+        if self.detach:
+            mean, std = mean.detach(), std.detach()
+        uncertainty = bald(mean, std)
+        weight = full_weight(pred, weight) * counted
+        rescaled = rescale_by_difficulty(
+            losses, uncertainty, self._correct(pred, target), weight,
+            self.normalize)
+        self._branch.note(losses, rescaled, uncertainty, weight)
         reduction = check_reduction(reduction_override or self.reduction)
         # what mmdet's CrossEntropyLoss divides by, if it has this option
         if reduction == 'mean' and avg_factor is None and getattr(
                 self.loss, 'avg_non_ignore', False):
             avg_factor = counted.sum()
-        return reduce(losses, None, reduction, avg_factor)
+        return reduce(rescaled, None, reduction, avg_factor)
+
+    @torch.no_grad()
+    def _correct(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Whether, or with a temperature how far, predictions are correct."""
+        own = is_own_class(pred, target)
+        # mmdet's FocalLoss may be given probabilities instead of logits
+        activated = getattr(self.loss, 'activated', False)
+        if not self.temperature:
+            return (pred > (0.5 if activated else 0.)) == own
+        logit = at_least_float32(pred)
+        if activated:
+            logit = logit.logit(eps=1e-6)
+        return (logit.where(own, -logit) / self.temperature).sigmoid()
