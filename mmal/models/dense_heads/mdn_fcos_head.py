@@ -56,8 +56,7 @@ class MDNFCOSHead(FCOSHead):
         variance (str): How variances are positive: 'softplus' (at least 1e-4
             and not bounded, since distances err by many strides) or 'sigmoid'
             (at most 1, as in MDN).
-        loss_nll (dict): Eq. 3, of ``box_components`` > 0. Its ``eps`` is 0,
-            or boxes far off would not reach their variance.
+        loss_nll (dict): Eq. 3, of ``box_components`` > 0.
         spread (float): How far the components lie apart at first, in the
             head's own space and in logits, symmetric about FCOS's outputs.
             0 sets the new layers to zero, where components stay equal.
@@ -77,7 +76,7 @@ class MDNFCOSHead(FCOSHead):
                  cls_components: int = 4,
                  variance: str = 'softplus',
                  loss_nll: dict = dict(  # noqa: B006
-                     type='mmal.MixtureNLLLoss', eps=0.0),
+                     type='mmal.MixtureNLLLoss'),
                  spread: float = 0.25,
                  **kwargs) -> None:
         if not isinstance(spread, (int, float)) or not 0 <= spread < math.inf:

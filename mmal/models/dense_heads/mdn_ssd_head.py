@@ -7,6 +7,7 @@ from typing import Optional
 import torch
 from mmdet.models.losses import smooth_l1_loss
 from mmdet.models.utils import filter_scores_and_topk
+from mmdet.structures.bbox import bbox_overlaps
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -47,6 +48,14 @@ class MDNSSDHead(SSDHead):
         weighting (dict, optional): Weights the positives by eq. 9, as the
             efficient form does: ``alpha`` (4.0), ``detach`` (True) and
             ``box`` (True), whether the box loss is weighted too.
+        mining_noise (bool): Whether hard negatives are those with the largest
+            losses of logits with noise (eq. 4), by which they are trained, as
+            the paper can be read. Two draws share hardly more of them than
+            chance would, so by default they are mined by the means.
+        min_iou (float): λ_ij: positives whose anchor overlaps its object no
+            more than that have no loss (0.5 in the paper). 0 keeps all that
+            the assigner calls positive, among them the best anchor of an
+            object that overlaps none well.
         loss_cls (dict): Eq. 5, for positives and hard negatives.
         loss_bbox (dict): Eq. 3, of ``box_components`` > 0.
         **kwargs: See :class:`SSDHead`.
@@ -62,11 +71,18 @@ class MDNSSDHead(SSDHead):
                  cls_components: int = 4,
                  cls_variance: bool = True,
                  weighting: Optional[dict] = None,
+                 mining_noise: bool = False,
+                 min_iou: float = 0.,
                  loss_cls: dict = dict(  # noqa: B006
                      type='mmal.MixtureCrossEntropyLoss'),
                  loss_bbox: dict = dict(  # noqa: B006
                      type='mmal.MixtureNLLLoss'),
                  **kwargs) -> None:
+        if not 0 <= min_iou < 1:
+            raise ValueError(f'bbox_head.min_iou is {min_iou!r}: give an IoU '
+                             'in [0, 1), e.g. 0.5, or 0 for all positives.')
+        self.mining_noise = mining_noise
+        self.min_iou = min_iou
         # mmdet's constructor makes the layers, which need these
         self._components = (cls_components, cls_variance, box_components)
         super().__init__(*args, **kwargs)
@@ -148,27 +164,44 @@ class MDNSSDHead(SSDHead):
                 self.cls_output.mixture(classes[positive], variance=False),
                 labels[positive], self.weighting['alpha'],
                 self.weighting['detach'])
+        box_factor = factor if self.weighting.get('box') else None
+        if self.min_iou:  # λ_ij of eq. 3, 5 and 9
+            indicator = self._indicator(
+                torch.cat(anchors[0]).expand(len(labels), -1, -1)[positive],
+                targets)
+            factor = indicator if factor is None else factor * indicator
+            box_factor = (
+                indicator if box_factor is None else box_factor * indicator)
         loss_cls = self._class_loss(classes, labels, weights, factor, num_pos)
+        weight = None if box_factor is None else box_factor[:, None]
         mixture = self.box_output.mixture(boxes)
         if mixture is not None:
-            weight = factor[:, None] if self.weighting.get('box') else None
             loss_bbox = self.loss_bbox(
                 mixture, targets, weight, avg_factor=num_pos)
         else:
             loss_bbox = smooth_l1_loss(
                 boxes,
                 targets,
+                weight,
                 beta=self.train_cfg['smoothl1_beta'],
                 reduction='sum') / num_pos
         return dict(loss_cls=loss_cls, loss_bbox=loss_bbox)
+
+    def _indicator(self, anchors: Tensor, targets: Tensor) -> Tensor:
+        """λ_ij [n]: whether anchors [n, 4] overlap the box of their target."""
+        boxes = self.bbox_coder.decode(anchors, targets)
+        ious = bbox_overlaps(anchors, boxes, is_aligned=True)
+        return (ious > self.min_iou).to(boxes.dtype)
 
     def _class_loss(self, classes: Tensor, labels: Tensor, weights: Tensor,
                     factor: Optional[Tensor], num_pos: int) -> Tensor:
         """Eq. 5 of the positives and the hard negatives."""
         outputs, noise = self.cls_output, None
-        if self.training and outputs.components and outputs.variance:
+        if self.mining_noise and self.training and outputs.components and (
+                outputs.variance):
             # Eq. 4's draws for all anchors: a negative is mined by the very
-            # loss that it is trained with.
+            # loss that it is trained with. Otherwise the loss draws them, of
+            # what was chosen.
             shape = (*classes.shape[:-1], outputs.components, outputs.classes)
             noise = torch.randn(shape, device=classes.device)
         positive = (labels < self.num_classes) & (weights > 0)

@@ -10,22 +10,33 @@ from mmal.models.layers.gaussian_mixture import log_gaussian
 from mmal.registry import MODELS
 from .reduction import check_reduction, reduce
 
-FORMS = ('paper', 'reference')
+FORMS = ('exact', 'paper', 'reference')
+_PAPER_EPS = 1e-9
 
 
 def mixture_nll(mixture: GaussianMixture,
                 target: Tensor,
-                eps: float = 1e-9,
-                form: str = 'paper') -> Tensor:
-    """-log(sum_k pi_k N(target | mu_k, Sigma_k) + eps), eq. 3 of MDN.
+                eps: Optional[float] = None,
+                form: str = 'exact',
+                beta: float = 0.) -> Tensor:
+    """-log sum_k pi_k N(target | mu_k, Sigma_k), eq. 3 of MDN.
 
     Args:
         mixture (GaussianMixture): [n, K, D].
         target (Tensor): [n, D].
-        eps (float): Added to the density; bounds the loss by -log(eps).
-        form (str): 'paper', or 'reference': the authors' code takes
-            ``variances`` for standard deviations, adds 0.3 to them in the
-            normaliser only, and halves the loss.
+        eps (float, optional): Added to the density, which bounds the loss by
+            -log(eps), and leaves boxes that are far off without a gradient.
+            None is 0 for the form 'exact' and 1e-9 for the others. (The paper
+            writes e^{-9}, which may be read as 1.2e-4.)
+        form (str): 'exact'; 'paper', the same with the paper's eps; or
+            'reference': the authors' code takes ``variances`` for standard
+            deviations, adds 0.3 to them in the normaliser only, and halves
+            the loss.
+        beta (float): Each loss is multiplied by the mixture's own variance to
+            this power, through which no gradient flows: the β-NLL of Seitzer
+            et al., "On the Pitfalls of Heteroscedastic Uncertainty Estimation
+            with Probabilistic Neural Networks", ICLR 2022. With 0 certain
+            boxes pull hardest, with 1 the means learn as from squared errors.
 
     Returns:
         Tensor: [n, D], float32 or better.
@@ -45,12 +56,19 @@ def mixture_nll(mixture: GaussianMixture,
         raise ValueError(
             f'a mixture of shape {tuple(shape)} ([n, K, D]) got targets of '
             f'shape {tuple(target.shape)}, which must be [n, D].')
-    if form == 'paper':
-        return _floored(mixture.log_prob(target), eps)
-    # as the authors' code has it; it is no density, and not eq. 3
-    scale = mixture.variances
-    densities = log_gaussian(target, mixture.means, scale, scale + 0.3)
-    return _floored(mixture.mixed(densities), eps) / 2
+    if eps is None:
+        eps = 0. if form == 'exact' else _PAPER_EPS
+    if form == 'reference':
+        # as the authors' code has it; it is no density, and not eq. 3
+        scale = mixture.variances
+        densities = log_gaussian(target, mixture.means, scale, scale + 0.3)
+        loss = _floored(mixture.mixed(densities), eps) / 2
+    else:
+        loss = _floored(mixture.log_prob(target), eps)
+    if beta:
+        variance = mixture.aleatoric + mixture.epistemic
+        loss = loss * variance.detach()**beta
+    return loss
 
 
 @MODELS.register_module()
@@ -58,22 +76,28 @@ class MixtureNLLLoss(nn.Module):
     """:func:`mixture_nll` as a loss of a config.
 
     Args:
-        eps (float): See :func:`mixture_nll`, >= 0.
-        form (str): 'paper' or 'reference'.
+        eps (float, optional): See :func:`mixture_nll`, >= 0.
+        form (str): 'exact', 'paper' or 'reference'.
+        beta (float): See :func:`mixture_nll`, in [0, 1].
         reduction (str): 'none', 'mean' or 'sum'.
         loss_weight (float): Factor of the loss.
     """
 
     def __init__(self,
-                 eps: float = 1e-9,
-                 form: str = 'paper',
+                 eps: Optional[float] = None,
+                 form: str = 'exact',
+                 beta: float = 0.,
                  reduction: str = 'mean',
                  loss_weight: float = 1.0) -> None:
         super().__init__()
-        if eps < 0:
+        if eps is not None and not eps >= 0:
             raise ValueError(f'MixtureNLLLoss.eps is {eps}, must be >= 0.')
+        if not 0 <= beta <= 1:
+            raise ValueError(f'MixtureNLLLoss.beta is {beta}, must be in '
+                             '[0, 1].')
         self.eps = eps
         self.form = check_form(form)
+        self.beta = beta
         self.reduction = check_reduction(reduction)
         self.loss_weight = loss_weight
 
@@ -96,7 +120,7 @@ class MixtureNLLLoss(nn.Module):
             Tensor: A scalar, or [n, D] for 'none'.
         """
         reduction = check_reduction(reduction_override or self.reduction)
-        loss = mixture_nll(pred, target, self.eps, self.form)
+        loss = mixture_nll(pred, target, self.eps, self.form, self.beta)
         return self.loss_weight * reduce(loss, weight, reduction, avg_factor)
 
 

@@ -65,8 +65,9 @@ class RescalingStatistics:
     """What rescaling did while a branch was open.
 
     Attributes:
-        plain (Tensor): Sum of the elements' losses before, a scalar.
-        rescaled (Tensor): After.
+        plain (Tensor): Sum of the calls' losses, as they would be without
+            rescaling, a scalar.
+        rescaled (Tensor): Sum of the calls' losses.
         bald (Tensor): Sum of U_BALD over the elements that count, in bits.
         widest (Tensor): The largest of them, 0 without one.
         count (Tensor): How many elements count.
@@ -315,13 +316,16 @@ class UncertaintyRescaledLoss(nn.Module):
         rescaled = rescale_by_difficulty(
             losses, uncertainty, self._correct(pred, target), weight,
             self.normalize)
-        self._branch.note(losses, rescaled, uncertainty, weight)
         reduction = check_reduction(reduction_override or self.reduction)
         # what mmdet's CrossEntropyLoss divides by, if it has this option
         if reduction == 'mean' and avg_factor is None and getattr(
                 self.loss, 'avg_non_ignore', False):
             avg_factor = counted.sum()
-        return reduce(rescaled, None, reduction, avg_factor)
+        loss = reduce(rescaled, None, reduction, avg_factor)
+        with torch.no_grad():
+            plain = reduce(losses, None, reduction, avg_factor)
+        self._branch.note(plain, loss, uncertainty, weight)
+        return loss
 
     @torch.no_grad()
     def _correct(self, pred: Tensor, target: Tensor) -> Tensor:

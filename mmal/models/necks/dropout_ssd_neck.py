@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Optional
 
 from mmdet.models.necks import SSDNeck
 from torch import nn
@@ -12,7 +13,7 @@ from .options import check_dropout
 
 @MODELS.register_module()
 class DropoutSSDNeck(SSDNeck):
-    """``SSDNeck`` with dropout after each convolution of its extra layers.
+    """``SSDNeck`` with dropout after convolutions of its extra layers.
 
     The MC-dropout rival of "Deep Active Learning for Object Detection with
     Mixture Density Networks", section 4.2. Parameters have the names and
@@ -21,15 +22,34 @@ class DropoutSSDNeck(SSDNeck):
     Args:
         *args: See mmdet's ``SSDNeck``.
         dropout (float): Probability of a zero, in [0, 1).
+        dropout_layers (int, optional): How many convolutions have one, the
+            last ones; all by default. The paper counts six, while SSD300's
+            extra layers are eight and SSD512's ten.
         **kwargs: See mmdet's ``SSDNeck``.
     """
 
-    def __init__(self, *args, dropout: float = 0.1, **kwargs) -> None:
+    def __init__(self,
+                 *args,
+                 dropout: float = 0.1,
+                 dropout_layers: Optional[int] = None,
+                 **kwargs) -> None:
         super().__init__(*args, **kwargs)
         check_dropout(dropout)
+        total = sum(len(layer) for layer in self.extra_layers)
+        if dropout_layers is None:
+            dropout_layers = total
+        if not 1 <= dropout_layers <= total:
+            raise ValueError(
+                f'neck.dropout_layers is {dropout_layers}, but there are '
+                f'{total} convolutions in the extra layers: give 1 to '
+                f'{total}.')
+        before = total - dropout_layers
         for i, layer in enumerate(self.extra_layers):
             modules = OrderedDict()
             for name, conv in layer.named_children():
                 modules[name] = conv  # by its old name: checkpoints load
-                modules[f'dropout{name}'] = nn.Dropout(dropout)
+                if before:
+                    before -= 1
+                else:
+                    modules[f'dropout{name}'] = nn.Dropout(dropout)
             self.extra_layers[i] = nn.Sequential(modules)

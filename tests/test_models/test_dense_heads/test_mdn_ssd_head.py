@@ -120,7 +120,7 @@ def box_loss(raw, target, k):
             z = (target[b].item() - raw[0, j, b].item())**2 / var
             p += exps[j] / sum(exps) * math.exp(-z / 2) / math.sqrt(
                 2 * math.pi * var)
-        total -= math.log(p + 1e-9)
+        total -= math.log(p)
     return total
 
 
@@ -151,9 +151,11 @@ def factor(box, cls, label, k, c):
 
 @pytest.mark.parametrize('head', [
     dict(components=2),
-    dict(components=1),
+    dict(components=1, mining_noise=True),
+    dict(components=2, min_iou=0.5),
     dict(components=3, cls_variance=False, weighting=dict()),
     dict(components=2, cls_variance=False, weighting=dict(box=False)),
+    dict(components=2, weighting=dict(box=False), min_iou=0.6),
 ])
 def test_losses_equal_loops_over_anchors(head):
     model = tiny_mdn_ssd(**head).train()
@@ -161,42 +163,59 @@ def test_losses_equal_loops_over_anchors(head):
     variance = head.get('cls_variance', True)
     inputs, samples = batch()
     torch.manual_seed(0)
-    noise = torch.randn(2, 756, k, c)
-    torch.manual_seed(0)
     losses = model.bbox_head.loss(model.extract_feat(inputs), samples)
     with torch.no_grad():
         outputs = head_outputs(model, inputs)
     cls = rows(outputs[0], model.bbox_head.cls_output.channels)
     box = rows(outputs[1], model.bbox_head.box_output.channels)
-    assert cls.shape[1] == noise.shape[1]
-    expected_cls, expected_box, positives = 0.0, 0.0, 0
+    assert cls.shape[1] == 756
+    # with noise that negatives are mined by, it is drawn for all anchors
+    torch.manual_seed(0)
+    noise = torch.randn(2, 756, k, c) if head.get('mining_noise') else None
+    chosen, positive = [], {}
     for i, sample in enumerate(samples):
-        labels, targets = matched(model, sample)
-        each = [
+        labels, targets, ious = matched(model, sample)
+        mined = [
             class_loss(cls[i, a], labels[a], k, c, variance,
-                       noise[i, a] if variance else None)
+                       None if noise is None else noise[i, a])
             for a in range(len(labels))
         ]
         pos = [a for a in range(len(labels)) if labels[a] < 3]
-        neg = sorted((each[a] for a in range(len(labels)) if labels[a] == 3),
-                     reverse=True)[:3 * len(pos)]
-        positives += len(pos)
-        for a in pos:
-            w = factor(box[i, a], cls[i, a], labels[a], k,
-                       c) if 'weighting' in head else 1.0
-            expected_cls += w * each[a]
+        neg = sorted((a for a in range(len(labels)) if labels[a] == 3),
+                     key=lambda a: -mined[a])[:3 * len(pos)]
+        chosen += sorted((i, a, labels[a]) for a in pos + neg)
+        positive.update({(i, a): (targets[a], ious[a]) for a in pos})
+    if noise is None and variance:  # else for those that are trained
+        torch.manual_seed(0)
+        drawn = dict(zip([c[:2] for c in chosen],
+                         torch.randn(len(chosen), k, c)))
+    expected_cls = expected_box = 0.0
+    for i, a, label in chosen:
+        w = wb = 1.0
+        if (i, a) in positive:
+            target, iou = positive[i, a]
+            if 'weighting' in head:
+                w = factor(box[i, a], cls[i, a], label, k, c)
             wb = 1.0 if head.get('weighting') == dict(box=False) else w
-            expected_box += wb * box_loss(box[i, a], targets[a], k)
-        expected_cls += sum(neg)
-    assert positives >= 4
+            if iou <= head.get('min_iou', 0):
+                w = wb = 0.0
+            expected_box += wb * box_loss(box[i, a], target, k)
+        own = None
+        if variance:
+            own = drawn[i, a] if noise is None else noise[i, a]
+        expected_cls += w * class_loss(cls[i, a], label, k, c, variance, own)
+    assert len(positive) >= 4
+    if head.get('min_iou'):
+        below = [iou <= head['min_iou'] for _, iou in positive.values()]
+        assert any(below) and not all(below)
     assert losses['loss_cls'].item() == pytest.approx(
-        expected_cls / positives, rel=1e-4)
+        expected_cls / len(positive), rel=1e-4)
     assert losses['loss_bbox'].item() == pytest.approx(
-        expected_box / positives, rel=1e-4)
+        expected_box / len(positive), rel=1e-4)
 
 
 def matched(model, sample):
-    """Labels (background 3) and deltas of all anchors, one box at a time."""
+    """Labels (background 3), deltas, IoUs of anchors, one box at a time."""
     head = model.bbox_head
     anchors = torch.cat(
         head.prior_generator.grid_priors([(12, 12), (6, 6), (3, 3)],
@@ -211,7 +230,8 @@ def matched(model, sample):
     for a in (owner >= 0).nonzero().flatten().tolist():
         labels[a] = sample.gt_instances.labels[owner[a]].item()
         targets[a] = _delta(anchors[a], boxes[owner[a]])
-    return labels, targets
+    ious = [iou[max(owner[a], 0), a].item() for a in range(len(anchors))]
+    return labels, targets, ious
 
 
 def _iou(anchors, box):
@@ -366,7 +386,11 @@ def test_mixed_precision_gives_finite_losses_and_boxes():
     components=st.integers(1, 3),
     seed=st.integers(0, 99))
 def test_extreme_outputs_stay_finite(scale, half, components, seed):
-    head = tiny_mdn_ssd(components=components).bbox_head
+    # without an eps gradients of boxes far off leave the range of float16
+    form = 'paper' if half else 'exact'
+    head = tiny_mdn_ssd(
+        components=components,
+        loss_bbox=dict(type='mmal.MixtureNLLLoss', form=form)).bbox_head
     head.train()
     generator = torch.Generator().manual_seed(seed)
     _, samples = batch(seed=seed)
@@ -440,7 +464,7 @@ def test_losses_of_plain_boxes_are_smooth_l1():
     model = tiny_mdn_ssd(box_components=0).train()
     inputs, samples = batch(images=1)
     losses = model.loss(inputs, samples)
-    labels, targets = matched(model, samples[0])
+    labels, targets, _ = matched(model, samples[0])
     deltas = rows(head_outputs(model, inputs)[1], 4)[0]
     positive = [a for a in range(len(labels)) if labels[a] < 3]
     expected = F.smooth_l1_loss(

@@ -1,6 +1,7 @@
 """Heads with a Bayesian branch against plain heads and against loops."""
 import copy
 import math
+import warnings
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from mmal.dist import close_dist
 from mmal.models.dense_heads import UncertaintyBranchMixin
 from mmal.models.dense_heads.branch_options import BranchOptions
 from mmal.models.layers import UncertaintyBranch
+from mmal.models.layers.bayes_conv import log_uniform_kl
 from mmal.models.losses import UncertaintyRescaledLoss
 from mmal.models.utils import head_outputs, image_losses, last_layers
 from mmal.recorder import is_hooked
@@ -35,6 +37,7 @@ BAYES = dict(
     retina='mmal.BayesRetinaHead',
     fcos='mmal.BayesFCOSHead')
 KINDS = list(BAYES)
+LOGGED = {'branch_bald', 'branch_factor', 'branch_share', 'plain_share'}
 
 
 @pytest.fixture(autouse=True)
@@ -199,7 +202,7 @@ def difficulty(pred, mean, std, target):
 
 
 @torch.no_grad()
-def by_hand(kind, model, boxes=(2, 1), scale=0.1):
+def by_hand(kind, model, boxes=(2, 1), scale=0.1, normalize=False):
     """[(rescaled loss, loss of the branch)] of each call of the loss."""
     inputs, samples = batch(boxes)
     head = model.train().bbox_head
@@ -227,7 +230,9 @@ def by_hand(kind, model, boxes=(2, 1), scale=0.1):
         elements = list(zip(*flat))
         assert len({len(v) for v in flat}) == 1
         d = [difficulty(p, m, s, t) for p, m, s, _, t, _ in elements]
-        mean = sum(x * w for x, w in zip(d, flat[5])) / sum(flat[5])
+        mean = 1.
+        if normalize:
+            mean = sum(x * w for x, w in zip(d, flat[5])) / sum(flat[5])
         rescaled = sum(x / mean * w * element(p, t)
                        for x, (p, _, _, _, t, w) in zip(d, elements))
         own = sum(w * element(y, t) for _, _, _, y, t, w in elements)
@@ -235,13 +240,14 @@ def by_hand(kind, model, boxes=(2, 1), scale=0.1):
     return found
 
 
+@pytest.mark.parametrize('normalize', [False, True])
 @pytest.mark.parametrize('kind', KINDS)
-def test_losses_are_those_of_a_computation_by_hand(kind):
-    model = bayes(kind, loss_weight=0.5)
+def test_losses_are_those_of_a_computation_by_hand(kind, normalize):
+    model = bayes(kind, loss_weight=0.5, rescale=dict(normalize=normalize))
     losses = losses_of(model)
     main = losses[main_name(kind)]
     main = main if isinstance(main, list) else [main]
-    expected = by_hand(kind, model)
+    expected = by_hand(kind, model, normalize=normalize)
     assert len(main) == len(losses['loss_branch']) == len(expected)
     for found, own, (a, b) in zip(main, losses['loss_branch'], expected):
         assert found.item() == pytest.approx(a, rel=1e-4)
@@ -251,11 +257,42 @@ def test_losses_are_those_of_a_computation_by_hand(kind):
 @pytest.mark.parametrize('kind', KINDS)
 def test_other_terms_are_the_plain_heads(kind):
     expected, found = losses_of(plain(kind)), losses_of(bayes(kind))
-    assert set(found) == {*expected, 'loss_branch'}
+    assert set(found) == {*expected, 'loss_branch', *LOGGED}
     for name in set(expected) - {main_name(kind)}:
         assert total(found, name) == total(expected, name)
     name = main_name(kind)
     assert total(found, name) != total(expected, name)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_log_shows_what_rescaling_does(kind):
+    expected, found = losses_of(plain(kind)), losses_of(bayes(kind))
+    name = main_name(kind)
+    before, after = total(expected, name), total(found, name)
+    everything = total(expected)
+    for key, value in dict(
+            branch_factor=after / before, plain_share=before / everything,
+            branch_share=after / (everything - before + after)).items():
+        torch.testing.assert_close(found[key], value, rtol=1e-4, atol=0)
+    assert 0 < found['branch_bald'] < 1
+    _, log = bayes(kind).parse_losses(found)
+    assert LOGGED <= set(log)
+    torch.testing.assert_close(
+        log['loss'], total(found, *(k for k in found if k not in LOGGED)))
+
+
+def test_a_branch_that_is_never_uncertain_is_warned_of():
+    wide, narrow = bayes('fcos', scale=1.), bayes('fcos', scale=1e-6)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        for _ in range(102):
+            losses_of(wide)
+        assert not caught
+        for _ in range(102):
+            losses_of(narrow)
+    messages = [str(w.message) for w in caught]
+    assert len(messages) == 1
+    assert 'raise bbox_head.branch.scale (now 1e-06)' in messages[0]
 
 
 # --- without the branch ---------------------------------------------------
@@ -421,21 +458,36 @@ def gradients(model, loss):
             if p.grad is not None and p.grad.any()}
 
 
+@pytest.mark.parametrize('detach_input', [True, False])
 @pytest.mark.parametrize('kind', KINDS)
-def test_the_two_losses_meet_in_the_trunk_alone(kind):
-    model = bayes(kind, layers=2, learn_scale=True)
+def test_where_the_gradients_of_the_two_losses_go(kind, detach_input):
+    model = bayes(kind, layers=2, learn_scale=True, detach_input=detach_input)
     branch = {n for n, _ in model.named_parameters() if '.branch.' in n}
     outputs = {f'{n}.{part}' for n in last_layers(model)
                for part in ('weight', 'bias')}
     losses = losses_of(model)
     own = gradients(model, total(losses, 'loss_branch'))
     assert branch <= set(own) and not outputs & set(own)
-    assert any(n.startswith('backbone.') for n in own)
+    assert any(n.startswith('backbone.') for n in own) != detach_input
+    assert (branch == set(own)) == detach_input
     losses = losses_of(model)
     main = gradients(model, total(losses, main_name(kind)))
     assert not branch & set(main)
     assert outputs & set(main)
     assert any(n.startswith('backbone.') for n in main)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_divergence_widens_the_weights(kind):
+    model = bayes(kind, layers=2, learn_scale=True, kl_weight=0.1)
+    losses = losses_of(model)
+    convs = [conv for branch in model.bbox_head.branch for conv in branch]
+    expected = 0.1 * len(convs) * log_uniform_kl(torch.tensor(0.1))
+    torch.testing.assert_close(losses['loss_branch_kl'], expected)
+    grads = gradients(model, losses['loss_branch_kl'])
+    assert len(grads) == len(convs)
+    # a step against the gradient makes log λ larger
+    assert all('log_scale' in n and g < 0 for n, g in grads.items())
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -515,9 +567,9 @@ def test_a_plain_branch_draws_no_random_number(kind):
 
 
 def test_options_of_the_rescaled_loss():
-    model = bayes('retina', rescale=dict(normalize=False))
-    raw = total(losses_of(model), 'loss_cls')
-    normal = total(losses_of(bayes('retina')), 'loss_cls')
+    model = bayes('retina', rescale=dict(normalize=True))
+    normal = total(losses_of(model), 'loss_cls')
+    raw = total(losses_of(bayes('retina')), 'loss_cls')
     simple = total(losses_of(plain('retina')), 'loss_cls')
     assert 0.2 * simple < raw < 0.8 * simple and raw < normal
 
@@ -525,11 +577,11 @@ def test_options_of_the_rescaled_loss():
 def test_a_loss_wrapped_by_the_config_is_taken_as_it_is():
     wrapped = dict(
         type='mmal.UncertaintyRescaledLoss', use_sigmoid=True,
-        normalize=False,
+        normalize=True,
         loss=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25))
     model = bayes('retina', head=dict(loss_cls=wrapped))
     assert isinstance(model.bbox_head.loss_cls, UncertaintyRescaledLoss)
-    other = bayes('retina', rescale=dict(normalize=False), head=dict(
+    other = bayes('retina', rescale=dict(normalize=True), head=dict(
         loss_cls=wrapped['loss']))
     assert total(losses_of(model)) == total(losses_of(other))
 
@@ -551,7 +603,10 @@ def test_anchor_loss_can_be_rescaled(kind):
     (dict(kernel_size=2), r'kernel_size is 2, must be odd'),
     (dict(scale=0), r'scale is 0, must be above 0'),
     (dict(samples=0), r'samples is 0, must be an integer of at least 1'),
-    (dict(rescale=dict(normalise=False)), 'a dict of normalize and detach'),
+    (dict(rescale=dict(normalise=False)),
+     'a dict of normalize, detach, temperature'),
+    (dict(kl_weight=-1.0, learn_scale=True), r'kl_weight is -1.0, must be >='),
+    (dict(kl_weight=1.0), r'kl_weight is 1.0, must be 0 unless learn_scale'),
     (dict(rescale='yes'), "rescale is 'yes', must be a bool"),
     (dict(loss_weight=-1.0), r'loss_weight is -1.0, must be above 0'),
     (dict(bayes=False, rescale=True), r'rescale needs .* Bayesian'),
@@ -618,7 +673,8 @@ def test_the_mixin_serves_other_heads():
     grads = gradients(model, total(losses, 'loss_branch'))
     assert len(losses['loss_branch']) == 2
     assert any('.branch.' in n for n in grads)
-    assert losses_of(plain('atss')).keys() | {'loss_branch'} == losses.keys()
+    assert losses.keys() == {
+        *losses_of(plain('atss')), 'loss_branch', *LOGGED}
 
 
 # --- moments --------------------------------------------------------------

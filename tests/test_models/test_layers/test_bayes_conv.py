@@ -2,6 +2,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from mmcv.cnn import ConvModule, build_conv_layer
 from torch import nn
 
 from mmal.models.layers import BayesConv2d
+from mmal.models.layers.bayes_conv import log_uniform_kl
 
 CONVS = st.fixed_dictionaries(
     dict(
@@ -213,3 +215,26 @@ def test_is_a_conv_layer_of_configs():
 def test_refuses(kwargs):
     with pytest.raises(ValueError, match=r'BayesConv2d\.(scale|samples) is'):
         BayesConv2d(1, 1, 1, **kwargs)
+
+
+@pytest.mark.parametrize('scale', [0.01, 0.1, 0.5, 1., 3., 30.])
+def test_log_uniform_kl_is_the_divergence(scale):
+    """E log(q / p) by quadrature, with the constant of the limit.
+
+    Of w = k(1 + sqrt(λ) ε) it is E log|1 + sqrt(λ) ε| - log(λ) / 2 - h(ε),
+    where h is the entropy of ε; for large λ it tends to E log|ε| - h(ε).
+    """
+    grid = np.linspace(-12, 12, 4_000_001)
+    density = np.exp(-grid**2 / 2) / np.sqrt(2 * np.pi)
+    step = grid[1] - grid[0]
+
+    def log_mean(values):
+        # the logarithm's pole can be integrated; no point lies on it
+        return (np.log(np.abs(values)) * density).sum() * step
+
+    shift = step / np.pi
+    divergence = log_mean(1 + np.sqrt(scale) * (grid + shift)) - np.log(
+        scale) / 2
+    limit = log_mean(grid + shift)
+    found = log_uniform_kl(torch.tensor(scale, dtype=torch.float64))
+    assert found.item() == pytest.approx(divergence - limit, abs=0.01)

@@ -39,7 +39,7 @@ def by_hand(means, variance_logits, weight_logits, x, eps, form):
     return -math.log(density + eps) * (0.5 if form == 'reference' else 1)
 
 
-@pytest.mark.parametrize('form', ['paper', 'reference'])
+@pytest.mark.parametrize('form', ['exact', 'paper', 'reference'])
 @pytest.mark.parametrize('k', [1, 3])
 @pytest.mark.parametrize('eps', [1e-9, 0.1])
 def test_equals_loops_over_rows_and_coordinates(form, k, eps):
@@ -56,7 +56,42 @@ def test_equals_loops_over_rows_and_coordinates(form, k, eps):
 def test_no_eps_is_the_plain_likelihood():
     mixture, x = GaussianMixture.from_raw(*raw()), targets()
     torch.testing.assert_close(
-        mixture_nll(mixture, x, eps=0), -mixture.log_prob(x))
+        mixture_nll(mixture, x), -mixture.log_prob(x))
+
+
+def test_the_forms_differ_in_their_eps():
+    mixture, x = GaussianMixture.from_raw(*raw(n=1)), torch.full((1, 4), 99.)
+    far = -mixture.log_prob(x)
+    assert far.gt(100).all()
+    assert torch.equal(mixture_nll(mixture, x), far)
+    torch.testing.assert_close(
+        mixture_nll(mixture, x, form='paper'),
+        torch.full_like(far, 9 * math.log(10)))
+
+
+@pytest.mark.parametrize('beta', [0.5, 1.])
+@pytest.mark.parametrize('k', [1, 3])
+def test_beta_weighs_by_the_variance_without_a_gradient(k, beta):
+    values = [v.requires_grad_() for v in raw(k=k)]
+    mixture, x = GaussianMixture.from_raw(*values), targets()
+    weights = mixture.weights
+    mean = (weights * mixture.means).sum(1, keepdim=True)
+    variance = (weights * (
+        mixture.variances + (mixture.means - mean)**2)).sum(1).detach()
+    expected = -mixture.log_prob(x) * variance**beta
+    found = mixture_nll(mixture, x, beta=beta)
+    torch.testing.assert_close(found, expected)
+    for a, b in zip(*(torch.autograd.grad(loss.sum(), values,
+                                          retain_graph=True)
+                      for loss in (found, expected))):
+        torch.testing.assert_close(a, b)
+    if k == 1 and beta == 1:  # the means learn from squared errors
+        grad, = torch.autograd.grad(
+            mixture_nll(GaussianMixture.from_raw(*values), x, beta=1.).sum(),
+            values[0])
+        torch.testing.assert_close(grad[:, 0], values[0][:, 0] - x)
+    module = MixtureNLLLoss(beta=beta, reduction='none')
+    assert torch.equal(module(GaussianMixture.from_raw(*values), x), found)
 
 
 def test_a_hopeless_box_costs_what_eps_allows():
@@ -73,7 +108,7 @@ def test_eps_may_be_smaller_than_any_float32():
         loss, torch.full_like(loss, 60 * math.log(10)))
 
 
-@pytest.mark.parametrize('form', ['paper', 'reference'])
+@pytest.mark.parametrize('form', ['exact', 'paper', 'reference'])
 @pytest.mark.parametrize('eps', [0, 1e-9])
 def test_far_targets_of_sure_components_have_two_finite_derivatives(
         form, eps):
@@ -89,7 +124,7 @@ def test_far_targets_of_sure_components_have_two_finite_derivatives(
     assert all(g.isfinite().all() for g in (loss, *grads, *seconds))
 
 
-@pytest.mark.parametrize('form', ['paper', 'reference'])
+@pytest.mark.parametrize('form', ['exact', 'paper', 'reference'])
 def test_first_and_second_derivatives(form):
     values = [v.requires_grad_() for v in raw(n=2)]
     x = targets(n=2)
@@ -105,7 +140,7 @@ def test_first_and_second_derivatives(form):
 @given(
     st.integers(0, 3), st.integers(1, 3),
     st.sampled_from([torch.float16, torch.bfloat16, torch.float32]),
-    st.sampled_from(['paper', 'reference']),
+    st.sampled_from(['exact', 'paper', 'reference']),
     st.sampled_from(['none', 'mean', 'sum']), st.data())
 def test_finite_with_two_derivatives_for_extreme_logits(
         n, k, dtype, form, reduction, data):
@@ -132,7 +167,9 @@ def test_half_precision_outputs_get_finite_gradients():
     values = [(3e4 * v).clamp(-6e4, 6e4).half().requires_grad_()
               for v in raw(n=50)]
     x = values[0].detach().mean(dim=1)
-    loss = mixture_nll(GaussianMixture.from_raw(*values), x).sum()
+    # without an eps those of boxes far off leave the range of float16
+    loss = mixture_nll(
+        GaussianMixture.from_raw(*values), x, form='paper').sum()
     assert loss.dtype == torch.float32
     for grad in torch.autograd.grad(loss, values):
         assert grad.dtype == torch.float16 and grad.isfinite().all()
@@ -196,9 +233,10 @@ def test_no_rows_give_zero_with_a_gradient(avg_factor):
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(form='papre'), "form is 'papre', must be one of paper, reference"),
+    (dict(form='papre'), "form is 'papre', must be one of exact, paper"),
     (dict(reduction='avg'), "reduction is 'avg'"),
     (dict(eps=-1.), 'eps is -1.0'),
+    (dict(beta=1.5), r'beta is 1.5, must be in \[0, 1\]'),
 ])
 def test_refuses_unknown_options(options, message):
     with pytest.raises(ValueError, match=message):

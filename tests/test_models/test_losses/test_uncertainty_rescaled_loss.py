@@ -1,6 +1,7 @@
 """Rescaled losses: element by element, and as mmdet's heads call them."""
 import copy
 import itertools
+import math
 import warnings
 
 import pytest
@@ -46,23 +47,27 @@ def one_hot(labels, classes=3):
     return torch.nn.functional.one_hot(labels, classes + 1)[:, :classes]
 
 
-def factors(pred, labels, weight, mean, std):
-    """D over its mean, row by row, written out."""
+def factors(pred, labels, weight, mean, std, normalize=True):
+    """D, or D over its mean, row by row, written out."""
     correct = (pred > 0) == one_hot(labels, pred.shape[1]).bool()
     values = difficulty(bald(mean, std), correct)
+    if not normalize:
+        return values
     counted = [values[i] for i in range(len(pred)) if weight[i] > 0]
     return values / torch.stack(counted).mean()
 
 
+@pytest.mark.parametrize('normalize', [False, True])
 @pytest.mark.parametrize('mode', MODES)
 @pytest.mark.parametrize('name', LOSSES)
-def test_each_element_is_rescaled_and_reduced_as_the_wrapped_does(name, mode):
+def test_each_element_is_rescaled_and_reduced_as_the_wrapped_does(
+        name, mode, normalize):
     reduction, avg_factor, override = mode
     pred, labels, weight, mean, std = inputs()
     plain = LOSSES[name](reduction=reduction, loss_weight=2.)
-    loss = UncertaintyRescaledLoss(plain)
+    loss = UncertaintyRescaledLoss(plain, normalize)
     elements = plain(pred, labels, weight, reduction_override='none')
-    elements = elements * factors(pred, labels, weight, mean, std)
+    elements = elements * factors(pred, labels, weight, mean, std, normalize)
     divisor = avg_factor or elements.numel()
     expected = dict(
         none=elements, sum=elements.sum(),
@@ -94,7 +99,7 @@ def test_constant_difficulty_is_the_wrapped_loss(name, mode):
     _, labels, weight, _, _ = inputs()
     pred = one_hot(labels) * 2. - 1  # all correct
     plain = LOSSES[name](reduction=reduction)
-    loss = UncertaintyRescaledLoss(plain)
+    loss = UncertaintyRescaledLoss(plain, normalize=True)
     moments = torch.full((2, *pred.shape), 0.7)
     with loss.branch(*moments):
         found = loss(pred, labels, weight, avg_factor, override)
@@ -124,20 +129,72 @@ def test_the_total_weight_stays(rows, classes, seed, dtype, size):
     correct = torch.rand(rows, classes) > 0.5
     weight = torch.rand(rows, classes) * (torch.rand(rows, classes) > 0.3)
     found = rescale_by_difficulty(
-        weight, mean, std.abs(), correct, weight).sum()
+        weight, bald(mean, std.abs()), correct, weight, normalize=True).sum()
     torch.testing.assert_close(found, weight.sum().to(found.dtype))
 
 
-def test_without_normalisation_is_the_loss_times_the_difficulty():
-    pred, labels, _, mean, std = inputs()
-    loss = UncertaintyRescaledLoss(FocalLoss(reduction='none'), False)
-    correct = (pred > 0) == one_hot(labels).bool()
-    with loss.branch(mean, std):
-        found = loss(pred, labels)
+@settings(deadline=None, max_examples=60)
+@given(st.floats(-30, 30), st.booleans(), st.floats(0, 5), st.floats(0, 5),
+       st.floats(0.01, 100))
+def test_a_temperature_smooths_the_step(logit, target, mean, std, width):
+    """Written out; far from the border, and in the limit, it is the step."""
+    args = (torch.tensor([[logit]], dtype=torch.float64),
+            torch.tensor([[float(target)]]))
+    moments = torch.tensor([[mean]]), torch.tensor([[std]])
+    found = {}
+    for temperature in (width, 1e-9, 0.):
+        loss = UncertaintyRescaledLoss(
+            CrossEntropyLoss(use_sigmoid=True), temperature=temperature)
+        with loss.branch(*moments):
+            found[temperature] = loss(*args)
+    plain = CrossEntropyLoss(use_sigmoid=True)(*args)
+    u = 1 / (1 + math.exp(-bald(*moments).item()))
+    right = torch.tensor((logit if target else -logit) / width).sigmoid()
+    expected = plain * (right * u / 2 + (1 - right) * (1 - u / 2))
     torch.testing.assert_close(
-        found,
-        FocalLoss(reduction='none')(pred, labels) *
-        difficulty(bald(mean, std), correct))
+        found[width], expected, check_dtype=False, rtol=1e-5, atol=1e-9)
+    if abs(logit) > 1e-6:
+        torch.testing.assert_close(found[1e-9], found[0.], rtol=1e-5, atol=0)
+
+
+def test_no_gradient_flows_through_a_smooth_step():
+    pred, labels, weight, mean, std = inputs()
+    pred.requires_grad_()
+    loss = UncertaintyRescaledLoss(FocalLoss(reduction='sum'), temperature=1.)
+    with loss.branch(mean, std):
+        loss(pred, labels, weight).backward()
+    found = pred.grad
+    right = torch.where(one_hot(labels).bool(), pred, -pred).sigmoid().detach()
+    factor = difficulty(bald(mean, std), right)
+    expected, = torch.autograd.grad(
+        (FocalLoss(reduction='none')(pred, labels, weight) * factor).sum(),
+        pred)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize('temperature', [-1., math.inf, math.nan])
+def test_wrong_temperatures_are_explained(temperature):
+    with pytest.raises(ValueError, match='temperature is .* number >= 0'):
+        UncertaintyRescaledLoss(FocalLoss(), temperature=temperature)
+
+
+def test_statistics_are_those_of_all_calls():
+    pred, labels, weight, mean, std = inputs()
+    loss = UncertaintyRescaledLoss(FocalLoss(reduction='sum'))
+    with loss.branch(mean, std) as branch:
+        assert branch.statistics is None
+        found = [loss(pred[rows], labels[rows], weight[rows])
+                 for rows in (slice(0, 2), slice(2, 5))]
+    statistics = branch.statistics
+    bits = bald(mean, std)[weight > 0]
+    torch.testing.assert_close(
+        statistics.factor, sum(found) / loss.loss(pred, labels, weight))
+    torch.testing.assert_close(statistics.mean_bald, bits.mean())
+    torch.testing.assert_close(statistics.widest, bits.max())
+    with loss.branch(mean[:0], std[:0]) as branch:
+        loss(pred[:0], labels[:0])
+    assert branch.statistics.factor == 1
+    assert branch.statistics.mean_bald == branch.statistics.widest == 0
 
 
 @pytest.mark.parametrize('detach', [True, False])
@@ -328,7 +385,7 @@ def test_in_yolov3_head(name, mmdet_scope):
         mean, std = mean[n:], std[n:]
         plain = head.loss_conf.loss(
             pred, target, counted.float(), reduction_override='none')
-        expected = (plain * values / values[counted].mean()).mean()
+        expected = (plain * values).mean()
         torch.testing.assert_close(loss, expected)
 
 
@@ -405,13 +462,15 @@ def check_head(head, key, channels):
     with head.loss_cls.branch(mean, std):
         rescaled = total(head.loss_by_feat(*outputs, *images())[key])
     assert rescaled.isfinite() and not torch.isclose(rescaled, plain)
-    # of negatives only, all right and equally uncertain, nothing changes
+    # negatives only, all right and equally uncertain, all weigh the same
     instances, metas = images()
     none = [instances[1]] * 2
     with head.loss_cls.branch(torch.zeros(rows, 3), torch.ones(rows, 3)):
         same = total(head.loss_by_feat(*outputs, none, metas)[key])
+    factor = difficulty(bald(torch.zeros(1), torch.ones(1)),
+                        torch.tensor([True]))
     torch.testing.assert_close(
-        same, total(head.loss_by_feat(*outputs, none, metas)[key]))
+        same, factor[0] * total(head.loss_by_feat(*outputs, none, metas)[key]))
 
 
 def total(loss):

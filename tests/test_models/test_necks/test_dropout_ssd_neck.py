@@ -44,3 +44,22 @@ def test_each_convolution_of_the_extra_layers_is_dropped():
 def test_bad_probability():
     with pytest.raises(ValueError, match='neck.dropout is 1.0'):
         DropoutSSDNeck(**ARGS, dropout=1.0)
+
+
+@pytest.mark.parametrize('layers', [1, 3, 4])
+def test_the_last_convolutions_alone_are_dropped(layers):
+    neck = DropoutSSDNeck(**ARGS, dropout=0.5, dropout_layers=layers)
+    names = [name for layer in neck.extra_layers
+             for name, _ in layer.named_children()]
+    dropped = [name.startswith('dropout') for name in names]
+    convs = len(names) - sum(dropped)
+    assert convs == 4 and sum(dropped) == layers
+    # all in front of the first are convolutions, then they take turns
+    assert dropped == [False] * (4 - layers) + [False, True] * layers
+    neck.load_state_dict(SSDNeck(**ARGS).state_dict())
+
+
+@pytest.mark.parametrize('layers', [0, 5])
+def test_a_wrong_number_of_layers(layers):
+    with pytest.raises(ValueError, match='extra layers: give 1 to 4'):
+        DropoutSSDNeck(**ARGS, dropout_layers=layers)
