@@ -1,0 +1,239 @@
+"""Trains the rows of a table on real photos, and prints it.
+
+    python benchmarks/trainings.py convbayes --data bccd --seeds 0 1 2
+    python benchmarks/trainings.py mdn --data neudet --seeds 0 1 2
+
+Every row is a config of the repository and options; all rows of a seed share
+their first weights and batches. A training that has ended is not made again,
+so that rows and seeds may be added, and a killed benchmark goes on. The table
+has the mean and sample standard deviation over the seeds, and the difference
+to the row --against, paired by seed, with its 95% interval.
+
+The table convbayes also has the share of the objectness loss in the loss that
+reaches the trunk, over a whole training. A loss that is multiplied shifts that
+balance and may help or harm by that alone, so the rows "matched" have a weight
+with which their share is about convBayes'.
+
+--shrink 2 trains YOLOv3 at half the width and height, anchors included, which
+is four times as fast.
+"""
+import argparse
+import itertools
+import json
+import os
+import os.path as osp
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from glob import glob
+
+import numpy as np
+from mmengine.config import Config
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from mmal.evaluation.paired import paired_difference
+
+ROOT = osp.normpath(osp.join(osp.dirname(__file__), '..'))
+WEIGHT = 'model.bbox_head.loss_conf.loss_weight'
+BRANCH = 'model.bbox_head.branch.'
+RESCALE = BRANCH + 'rescale.'
+NLL = {'model.bbox_head.loss_bbox.type': 'mmal.MixtureNLLLoss'}
+
+
+def yolo(variant: str = '') -> str:
+    return f'configs/convbayes/yolov3-lite0{variant}_{{}}.py'
+
+
+def ssd(variant: str = '') -> str:
+    return f'configs/mdn/ssd300-lite0{variant}_{{}}.py'
+
+
+# name: (config of a data set, options)
+CONVBAYES = {
+    'plain': (yolo(), {}),
+    'plain, matched': (yolo(), {WEIGHT: 0.5}),
+    'focal': (yolo('-focal'), {}),
+    'focal, matched': (yolo('-focal'), {WEIGHT: 2.0}),
+    'anchor': (yolo('-anchor'), {}),
+    'anchor, matched': (yolo('-anchor'), {WEIGHT: 0.5}),
+    'branch alone': (yolo('-convbayes'), {BRANCH + 'rescale': False}),
+    'conv': (yolo('-convbayes'), {BRANCH + 'rescale': False,
+                                  BRANCH + 'bayes': False}),
+    'convBayes': (yolo('-convbayes'), {}),
+    'normalised': (yolo('-convbayes'), {RESCALE + 'normalize': True}),
+    'branch trains the trunk': (
+        yolo('-convbayes'), {BRANCH + 'detach_input': False}),
+    'normalised, branch trains the trunk': (
+        yolo('-convbayes'), {RESCALE + 'normalize': True,
+                             BRANCH + 'detach_input': False}),
+    'λ = 1': (yolo('-convbayes'), {BRANCH + 'scale': 1.0}),
+    'λ = 10': (yolo('-convbayes'), {BRANCH + 'scale': 10.0}),
+    'λ = 100': (yolo('-convbayes'), {BRANCH + 'scale': 100.0}),
+    'temperature 1': (yolo('-convbayes'), {RESCALE + 'temperature': 1.0}),
+    'two layers': (yolo('-convbayes'), {BRANCH + 'layers': 2}),
+    'learned λ': (yolo('-convbayes'), {BRANCH + 'learn_scale': True}),
+    'learned λ, divergence': (
+        yolo('-convbayes'), {BRANCH + 'learn_scale': True,
+                             BRANCH + 'kl_weight': 100.0}),
+}
+MDN = {
+    'SSD': (ssd(), {}),
+    'MDN': (ssd('-mdn'), {}),
+    "form='paper', mining by draws": (
+        ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.form': 'paper',
+                      'model.bbox_head.mining_noise': True}),
+    'mining by draws': (ssd('-mdn'), {'model.bbox_head.mining_noise': True}),
+    'NLL, β = 0': (
+        ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 0.0}),
+    'β = 1': (ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 1.0}),
+    'boxes alone': (ssd('-mdn'), {'model.bbox_head.cls_components': 0}),
+    'classes alone': (ssd('-mdn'), {'model.bbox_head.box_components': 0}),
+}
+TABLES = dict(convbayes=CONVBAYES, mdn=MDN)
+MAIN_ROWS = dict(
+    convbayes=['plain', 'plain, matched', 'convBayes'], mdn=['SSD', 'MDN'])
+METRICS = {
+    'AP': 'coco/bbox_mAP', 'AP50': 'coco/bbox_mAP_50',
+    'AP75': 'coco/bbox_mAP_75'
+}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('table', choices=TABLES)
+    parser.add_argument('--data', default='bccd',
+                        choices=['bccd', 'neudet', 'voc07mini'])
+    parser.add_argument('--rows', nargs='+',
+                        help="default: the table's main ones; 'all' for all")
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+    parser.add_argument('--against', help='default: the second or first row')
+    parser.add_argument('--iters', type=int, help='in place of 400')
+    parser.add_argument('--shrink', type=int, default=1)
+    parser.add_argument('--jobs', type=int, default=1,
+                        help='trainings at a time, each with one thread')
+    parser.add_argument('--work-dir',
+                        default=osp.join('work_dirs', 'trainings'))
+    args = parser.parse_args()
+    rows = TABLES[args.table]
+    args.rows = args.rows or MAIN_ROWS[args.table]
+    if args.rows == ['all']:
+        args.rows = list(rows)
+    for name in [*args.rows, *filter(None, [args.against])]:
+        if name not in rows:
+            parser.error(f'no row {name!r}: give {", ".join(rows)}')
+    if args.against is None:
+        args.against = MAIN_ROWS[args.table][-2]
+    if args.shrink > 1 and args.table != 'convbayes':
+        parser.error('--shrink is for YOLOv3: SSD300 has a size of its own')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    trainings = list(itertools.product(args.seeds, args.rows))
+    with ThreadPoolExecutor(args.jobs) as pool:
+        done = pool.map(lambda t: train(args, *t), trainings)
+        results = dict(zip(trainings, tqdm(
+            done, 'trainings', len(trainings), leave=False)))
+
+    columns = [*METRICS, *['objectness'] * (args.table == 'convbayes')]
+    table = Table('', *columns, f'AP − {args.against}')
+    for row in args.rows:
+        found = [results[seed, row] for seed in args.seeds]
+        cells = [spread([r[name] for r in found]) for name in columns]
+        table.add_row(row, *cells, difference(args, results, row))
+    Console(width=120).print(table)
+
+
+def folder(args: argparse.Namespace, seed: int, row: str) -> str:
+    size = f'_shrink{args.shrink}' if args.shrink > 1 else ''
+    iters = f'_{args.iters}' if args.iters else ''
+    return osp.join(args.work_dir, f'{args.table}_{args.data}{size}{iters}',
+                    row.replace(' ', '_'), f'seed_{seed}')
+
+
+def train(args: argparse.Namespace, seed: int, row: str) -> dict:
+    """One training in a process of its own; its numbers."""
+    work_dir = folder(args, seed, row)
+    if not osp.isfile(osp.join(work_dir, 'done')):
+        path, options = TABLES[args.table][row]
+        cfg = Config.fromfile(osp.join(ROOT, path.format(args.data)))
+        cfg.merge_from_dict({
+            **options, 'randomness.seed': seed,
+            'default_hooks.checkpoint.interval': 10**9})
+        if args.iters:
+            warm_up, decay = cfg.param_scheduler
+            cfg.train_cfg.update(
+                max_iters=args.iters, val_interval=args.iters)
+            decay.update(end=args.iters, T_max=args.iters - warm_up.end)
+        shrink(cfg, args.shrink)
+        log = osp.join(work_dir, 'log.txt')
+        cfg.work_dir = work_dir
+        config = osp.join(work_dir, 'config.py')
+        os.makedirs(work_dir, exist_ok=True)
+        cfg.dump(config)
+        with open(log, 'w') as file:
+            code = subprocess.run(
+                [sys.executable, osp.join('tools', 'misc', 'run_mmdet.py'),
+                 'train', osp.abspath(config), '--work-dir',
+                 osp.abspath(work_dir)],
+                cwd=ROOT, stdout=file, stderr=subprocess.STDOUT,
+                env={**os.environ, 'OMP_NUM_THREADS': '1'}).returncode
+        if code:
+            raise RuntimeError(f'{row} with seed {seed} failed, see {log}.')
+        open(osp.join(work_dir, 'done'), 'w').close()
+    return numbers(work_dir)
+
+
+def numbers(work_dir: str) -> dict:
+    """The last AP of a training, and what its losses were on average."""
+    paths = sorted(glob(osp.join(work_dir, '*', 'vis_data', 'scalars.json')))
+    with open(paths[-1]) as file:
+        lines = [json.loads(line) for line in file]
+    losses = [r for r in lines if 'loss' in r]
+    share = [r.get('loss_conf', 0) / (
+        r['loss'] - r.get('loss_branch', 0) - r.get('loss_branch_kl', 0))
+        for r in losses]
+    last = next(r for r in reversed(lines) if METRICS['AP'] in r)
+    return {**{name: last[key] for name, key in METRICS.items()},
+            'objectness': float(np.mean(share))}
+
+
+def shrink(cfg: Config, factor: int) -> None:
+    """Smaller images, and the anchors with them."""
+    if factor == 1:
+        return
+    for loader in (cfg.train_dataloader, cfg.val_dataloader,
+                   cfg.test_dataloader):
+        for step in loader.dataset.pipeline:
+            if step.type == 'Resize':
+                step.scale = tuple(x // factor for x in step.scale)
+    anchors = cfg.model.bbox_head.anchor_generator
+    anchors.base_sizes = [[tuple(x / factor for x in size) for size in level]
+                          for level in anchors.base_sizes]
+
+
+def spread(values: list) -> str:
+    mean = f'{np.mean(values):.3f}'
+    return mean if len(values) == 1 else (
+        f'{mean} ± {np.std(values, ddof=1):.3f}')
+
+
+def difference(args: argparse.Namespace, results: dict, row: str) -> str:
+    """Of AP, paired by seed, where the other row was trained."""
+    if row == args.against or args.against not in args.rows:
+        return ''
+    pair = paired_difference(*(
+        [results[seed, name]['AP'] for seed in args.seeds]
+        for name in (row, args.against)))
+    interval = '' if pair.low is None else (
+        f' ({pair.low:+.3f} to {pair.high:+.3f})')
+    return f'{pair.mean:+.3f}{interval}'
+
+
+if __name__ == '__main__':
+    main()
