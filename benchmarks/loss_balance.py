@@ -30,7 +30,7 @@ CONFIG = osp.join(
 HEADS = {
     'smooth L1 and cross entropy': dict(box_components=0, cls_components=0),
     'smooth L1 and mixture': dict(box_components=0),
-    'NLL': dict(),
+    'NLL': dict(loss_bbox=dict(beta=0.0)),
     "form='paper'": dict(loss_bbox=dict(form='paper')),
     "form='reference'": dict(loss_bbox=dict(form='reference')),
     'β-NLL, β = 0.5': dict(loss_bbox=dict(beta=0.5)),

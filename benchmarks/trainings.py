@@ -82,11 +82,11 @@ MDN = {
     'SSD': (ssd(), {}),
     'MDN': (ssd('-mdn'), {}),
     "form='paper', mining by draws": (
-        ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.form': 'paper',
+        ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 0.0,
+                      'model.bbox_head.loss_bbox.form': 'paper',
                       'model.bbox_head.mining_noise': True}),
     'mining by draws': (ssd('-mdn'), {'model.bbox_head.mining_noise': True}),
-    'NLL, β = 0': (
-        ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 0.0}),
+    'β = 0': (ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 0.0}),
     'β = 1': (ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 1.0}),
     'boxes alone': (ssd('-mdn'), {'model.bbox_head.cls_components': 0}),
     'classes alone': (ssd('-mdn'), {'model.bbox_head.box_components': 0}),

@@ -57,7 +57,9 @@ class MDNSSDHead(SSDHead):
             the assigner calls positive, among them the best anchor of an
             object that overlaps none well.
         loss_cls (dict): Eq. 5, for positives and hard negatives.
-        loss_bbox (dict): Eq. 3, of ``box_components`` > 0.
+        loss_bbox (dict): Eq. 3, of ``box_components`` > 0. By default its
+            β is 0.5, with which boxes and classes pull about equally at what
+            they share (``benchmarks/loss_balance.py``).
         **kwargs: See :class:`SSDHead`.
 
     Raises:
@@ -76,7 +78,7 @@ class MDNSSDHead(SSDHead):
                  loss_cls: dict = dict(  # noqa: B006
                      type='mmal.MixtureCrossEntropyLoss'),
                  loss_bbox: dict = dict(  # noqa: B006
-                     type='mmal.MixtureNLLLoss'),
+                     type='mmal.MixtureNLLLoss', beta=0.5),
                  **kwargs) -> None:
         if not 0 <= min_iou < 1:
             raise ValueError(f'bbox_head.min_iou is {min_iou!r}: give an IoU '

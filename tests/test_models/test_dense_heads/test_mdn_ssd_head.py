@@ -108,19 +108,21 @@ def sigmoid(x):
     return 1 / (1 + math.exp(-x))
 
 
-def box_loss(raw, target, k):
+def box_loss(raw, target, k, beta):
     """Eq. 3 of one box; raw [12 k] holds means, variances and weights."""
     raw = raw.double().view(3, k, 4)
     total = 0.0
     for b in range(4):
         exps = [math.exp(raw[2, j, b]) for j in range(k)]
-        p = 0.0
+        p = mean = square = 0.0
         for j in range(k):
             var = sigmoid(raw[1, j, b])
             z = (target[b].item() - raw[0, j, b].item())**2 / var
             p += exps[j] / sum(exps) * math.exp(-z / 2) / math.sqrt(
                 2 * math.pi * var)
-        total -= math.log(p)
+            share, mu = exps[j] / sum(exps), raw[0, j, b].item()
+            mean, square = mean + share * mu, square + share * (mu**2 + var)
+        total -= math.log(p) * (square - mean**2)**beta
     return total
 
 
@@ -152,6 +154,7 @@ def factor(box, cls, label, k, c):
 @pytest.mark.parametrize('head', [
     dict(components=2),
     dict(components=1, mining_noise=True),
+    dict(components=2, loss_bbox=dict(type='mmal.MixtureNLLLoss', beta=0.0)),
     dict(components=2, min_iou=0.5),
     dict(components=3, cls_variance=False, weighting=dict()),
     dict(components=2, cls_variance=False, weighting=dict(box=False)),
@@ -161,6 +164,7 @@ def test_losses_equal_loops_over_anchors(head):
     model = tiny_mdn_ssd(**head).train()
     k, c = head['components'], 4
     variance = head.get('cls_variance', True)
+    beta = head.get('loss_bbox', {}).get('beta', 0.5)
     inputs, samples = batch()
     torch.manual_seed(0)
     losses = model.bbox_head.loss(model.extract_feat(inputs), samples)
@@ -199,7 +203,7 @@ def test_losses_equal_loops_over_anchors(head):
             wb = 1.0 if head.get('weighting') == dict(box=False) else w
             if iou <= head.get('min_iou', 0):
                 w = wb = 0.0
-            expected_box += wb * box_loss(box[i, a], target, k)
+            expected_box += wb * box_loss(box[i, a], target, k, beta)
         own = None
         if variance:
             own = drawn[i, a] if noise is None else noise[i, a]
