@@ -68,8 +68,8 @@ CONVBAYES = {
     'normalised, branch trains the trunk': (
         yolo('-convbayes'), {RESCALE + 'normalize': True,
                              BRANCH + 'detach_input': False}),
+    'λ = 0.1': (yolo('-convbayes'), {BRANCH + 'scale': 0.1}),
     'λ = 1': (yolo('-convbayes'), {BRANCH + 'scale': 1.0}),
-    'λ = 10': (yolo('-convbayes'), {BRANCH + 'scale': 10.0}),
     'λ = 100': (yolo('-convbayes'), {BRANCH + 'scale': 100.0}),
     'temperature 1': (yolo('-convbayes'), {RESCALE + 'temperature': 1.0}),
     'two layers': (yolo('-convbayes'), {BRANCH + 'layers': 2}),

@@ -1,5 +1,5 @@
-# YOLOv3 with EfficientNet-Lite0 features on all of NEU-DET, the baseline of the
-# small table. Where the photos are looked for: the environment variable
+# YOLOv3 with EfficientNet-Lite0 features on all of NEU-DET, the baseline of
+# the small table. Where the photos are looked for: the environment variable
 # MMAL_DATA_ROOT, or --cfg-options data_root=…
 # The anchors are the centres that k-means (distance 1 - IoU, best of 20
 # starts) finds for the 3,158 boxes of the pool, in images of 200 x 200; the

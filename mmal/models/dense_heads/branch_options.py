@@ -25,7 +25,8 @@ class BranchOptions:
         channels (int): Width between them, >= 1.
         kernel_size (int): Of each, odd, >= 1. YOLOv3's prediction layer has
             1; larger ones cost more than the branch is worth elsewhere.
-        scale (float): Lambda of eq. 1, > 0.
+        scale (float): Lambda of eq. 1, > 0. The slides do not give it; with
+            0.1 hardly any anchor is uncertain (docs/convbayes.md).
         learn_scale (bool): Whether lambda is learned.
         samples (int): K of eq. 1, >= 1.
         loss_weight (float): Factor of the branch's own loss, > 0.
@@ -47,7 +48,7 @@ class BranchOptions:
     layers: int = 1
     channels: int = 64
     kernel_size: int = 1
-    scale: float = 0.1
+    scale: float = 10.
     learn_scale: bool = False
     samples: int = 1
     loss_weight: float = 1.0

@@ -66,8 +66,9 @@ def _widen_fcos(model):
         nn.init.normal_(layer.bias, std=0.3)
 
 
-def bayes(kind, head=(), **branch):
+def bayes(kind, head=(), scale=0.1, **branch):
     """The same weights in a head with a branch that is not small."""
+    branch['scale'] = scale
     model = plain(kind, type=BAYES[kind], branch=branch, **dict(head))
     model.load_state_dict(plain(kind, **dict(head)).state_dict(), strict=False)
     generator = torch.Generator().manual_seed(3)
