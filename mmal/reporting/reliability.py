@@ -9,10 +9,10 @@ import numpy as np
 
 from mmal.evaluation.calibration import (
     LEVELS,
-    CalibrationData,
     interval_coverage,
     reliability,
 )
+from mmal.evaluation.calibration_data import CalibrationData
 from mmal.fileio import write_bytes
 from .plots import COLOURS, new_figure, png_of
 from .uncertainty_tables import PlainTable

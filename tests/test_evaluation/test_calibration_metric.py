@@ -9,7 +9,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from mmal.dist import close_dist
-from mmal.evaluation.calibration import CalibrationData, interval_coverage
+from mmal.evaluation.calibration import interval_coverage
+from mmal.evaluation.calibration_data import CalibrationData
 from mmal.evaluation.calibration_metric import CalibrationMetric
 from mmal.fileio import write_json
 from mmal.registry import METRICS
