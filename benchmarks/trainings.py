@@ -88,6 +88,15 @@ MDN = {
     'mining by draws': (ssd('-mdn'), {'model.bbox_head.mining_noise': True}),
     'β = 0': (ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 0.0}),
     'β = 1': (ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 1.0}),
+    'smooth L1 of means': (
+        ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 0.5,
+                      'model.bbox_head.loss_bbox.loss_weight': 0.3,
+                      'model.bbox_head.mean_weight': 1.0}),
+    'smooth L1 of means, no class noise': (
+        ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 0.5,
+                      'model.bbox_head.loss_bbox.loss_weight': 0.3,
+                      'model.bbox_head.mean_weight': 1.0,
+                      'model.bbox_head.cls_variance': False}),
     'boxes alone': (ssd('-mdn'), {'model.bbox_head.cls_components': 0}),
     'classes alone': (ssd('-mdn'), {'model.bbox_head.box_components': 0}),
 }

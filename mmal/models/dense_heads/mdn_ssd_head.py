@@ -24,6 +24,7 @@ from ..losses.weighting_options import weighting_options
 from ..utils import flatten_levels
 from ..utils.box_mixture import delta_mixture_fields
 from ..utils.box_std import mixture_box_std
+from ..utils.box_voting import vote
 from .ssd_head import SSDHead
 
 
@@ -60,6 +61,9 @@ class MDNSSDHead(SSDHead):
             more than that have no loss (0.5 in the paper). 0 keeps all that
             the assigner calls positive, among them the best anchor of an
             object that overlaps none well.
+        mean_weight (float): Factor of the smooth L1 loss of the mixtures'
+            means (``loss_mean``), which joins eq. 3 as FCOS's own box loss
+            does in :class:`MDNFCOSHead`. 0, as in the paper, leaves it out.
         loss_cls (dict): Eq. 5, for positives and hard negatives.
         loss_bbox (dict): Eq. 3, of ``box_components`` > 0. By default its
             β is 0.5, with which boxes and classes pull about equally at what
@@ -79,6 +83,7 @@ class MDNSSDHead(SSDHead):
                  weighting: Optional[dict] = None,
                  mining_noise: bool = False,
                  min_iou: float = 0.,
+                 mean_weight: float = 0.,
                  loss_cls: dict = dict(  # noqa: B006
                      type='mmal.MixtureCrossEntropyLoss'),
                  loss_bbox: dict = dict(  # noqa: B006
@@ -87,8 +92,12 @@ class MDNSSDHead(SSDHead):
         if not 0 <= min_iou < 1:
             raise ValueError(f'bbox_head.min_iou is {min_iou!r}: give an IoU '
                              'in [0, 1), e.g. 0.5, or 0 for all positives.')
+        if not mean_weight >= 0:
+            raise ValueError(f'bbox_head.mean_weight is {mean_weight!r}: give '
+                             'a number >= 0.')
         self.mining_noise = mining_noise
         self.min_iou = min_iou
+        self.mean_weight = mean_weight
         # mmdet's constructor makes the layers, which need these
         self._components = (cls_components, cls_variance, box_components)
         super().__init__(*args, **kwargs)
@@ -179,19 +188,26 @@ class MDNSSDHead(SSDHead):
             box_factor = (
                 indicator if box_factor is None else box_factor * indicator)
         loss_cls = self._class_loss(classes, labels, weights, factor, num_pos)
+        losses = dict(loss_cls=loss_cls)
         weight = None if box_factor is None else box_factor[:, None]
         mixture = self.box_output.mixture(boxes)
-        if mixture is not None:
-            loss_bbox = self.loss_bbox(
-                mixture, targets, weight, avg_factor=num_pos)
-        else:
-            loss_bbox = smooth_l1_loss(
-                boxes,
+
+        def smooth_l1(deltas: Tensor) -> Tensor:
+            return smooth_l1_loss(
+                deltas,
                 targets,
                 weight,
                 beta=self.train_cfg['smoothl1_beta'],
                 reduction='sum') / num_pos
-        return dict(loss_cls=loss_cls, loss_bbox=loss_bbox)
+
+        if mixture is None:
+            losses['loss_bbox'] = smooth_l1(boxes)
+            return losses
+        losses['loss_bbox'] = self.loss_bbox(
+            mixture, targets, weight, avg_factor=num_pos)
+        if self.mean_weight:
+            losses['loss_mean'] = self.mean_weight * smooth_l1(mixture.mean)
+        return losses
 
     def _indicator(self, anchors: Tensor, targets: Tensor) -> Tensor:
         """λ_ij [n]: whether anchors [n, 4] overlap the box of their target."""
@@ -277,12 +293,19 @@ class MDNSSDHead(SSDHead):
             results.priors,
             results.raw_boxes if mixture is None else mixture.mean,
             max_shape=img_meta['img_shape'])
+        voting = cfg.get('box_voting')
+        if voting is not None and mixture is not None:
+            results.box_std = mixture_box_std(
+                self.bbox_coder, results.priors, mixture, img_meta, rescale)
+        candidates = results  # whose boxes mmdet scales in place
         results = self._bbox_post_process(
             results=results,
             cfg=cfg,
             rescale=rescale,
             with_nms=with_nms,
             img_meta=img_meta)
+        if voting is not None and with_nms:
+            results.bboxes = vote(results, candidates, voting)
         # of what is left after NMS alone: few of thousands of anchors
         classes = self.cls_output.mixture(results.pop('raw_classes'))
         boxes = self.box_output.mixture(results.pop('raw_boxes'))

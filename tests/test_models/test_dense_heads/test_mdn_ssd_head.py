@@ -478,6 +478,27 @@ def test_losses_of_plain_boxes_are_smooth_l1():
     assert losses['loss_bbox'].item() == pytest.approx(expected.item(), 1e-4)
 
 
+def test_the_means_learn_from_smooth_l1_too():
+    model = tiny_mdn_ssd(mean_weight=0.5).train()
+    inputs, samples = batch(images=1)
+    torch.manual_seed(0)
+    losses = model.loss(inputs, samples)
+    labels, targets, _ = matched(model, samples[0])
+    head = model.bbox_head
+    raw = rows(head_outputs(model, inputs)[1], head.box_output.channels)[0]
+    positive = [a for a in range(len(labels)) if labels[a] < 3]
+    means = head.box_output.mixture(raw[positive]).mean
+    expected = 0.5 * F.smooth_l1_loss(
+        means, torch.stack([targets[a] for a in positive]),
+        reduction='sum') / len(positive)
+    assert losses['loss_mean'].item() == pytest.approx(expected.item(), 1e-4)
+    head.mean_weight = 0.
+    torch.manual_seed(0)
+    paper = model.loss(inputs, samples)
+    assert set(paper) == {'loss_cls', 'loss_bbox'}
+    assert all(torch.equal(losses[name], paper[name]) for name in paper)
+
+
 def test_without_nms_pre_no_candidate_is_lost():
     model = tiny_mdn_ssd()
     inputs, samples = batch(images=1)
