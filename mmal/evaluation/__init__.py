@@ -9,6 +9,16 @@ from .calibration import (
     match_to_truth,
     reliability,
 )
+from .detection_calibration import (
+    LRP,
+    MatchedDetections,
+    detection_ece,
+    laace,
+    laece,
+    lrp,
+    match_image,
+    optimal_lrp,
+)
 from .learning_curve import Saving, area_under_curve, cost_needed, saving
 from .paired import PairedDifference, paired_difference
 from .selected_boxes import SIZES, SelectedBoxes, largest_overlaps
@@ -21,12 +31,12 @@ from .uncertainty_shift import (
 )
 
 __all__ = [
-    'ABSplit', 'CalibrationData', 'Detections', 'PairedDifference',
-    'Reliability', 'SIZES', 'Saving', 'SelectedBoxes', 'Shift', 'Spread',
-    'ab_split', 'area_under_curve', 'cost_needed',
-    'expected_calibration_error', 'gaussian_nll', 'highest',
-    'interval_coverage', 'largest_overlaps', 'match_detections',
-    'match_to_truth', 'overlap_matrix', 'paired_difference',
-    'relative_change', 'reliability', 'saving', 'shared_percent', 'spread',
-    'uncertainty_shift'
+    'ABSplit', 'CalibrationData', 'Detections', 'LRP', 'MatchedDetections',
+    'PairedDifference', 'Reliability', 'SIZES', 'Saving', 'SelectedBoxes',
+    'Shift', 'Spread', 'ab_split', 'area_under_curve', 'cost_needed',
+    'detection_ece', 'expected_calibration_error', 'gaussian_nll', 'highest',
+    'interval_coverage', 'laace', 'laece', 'largest_overlaps', 'lrp',
+    'match_detections', 'match_image', 'match_to_truth', 'optimal_lrp',
+    'overlap_matrix', 'paired_difference', 'relative_change', 'reliability',
+    'saving', 'shared_percent', 'spread', 'uncertainty_shift'
 ]

@@ -58,14 +58,7 @@ def reliability(confidences: np.ndarray,
         ValueError: If a confidence is not in [0, 1], or ``bins`` is below 1.
     """
     check_bins(bins)
-    confidences = np.asarray(confidences, dtype=np.float64)
-    # the limit leaves room for sums of probabilities that were rounded; a
-    # NaN fails both comparisons
-    if not ((confidences >= 0) & (confidences < 1 + 1e-5)).all():
-        raise ValueError(
-            'calibration: a confidence is not in [0, 1]: the scores of '
-            'detections must be probabilities.')
-    confidences = confidences.clip(max=1)
+    confidences = check_confidences(confidences)
     # a bin has its upper edge, so that a score of 1 needs no bin of its own
     edges = np.linspace(0, 1, bins + 1)
     index = np.searchsorted(edges[1:-1], confidences, side='left')
@@ -266,6 +259,28 @@ def _share_inside(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
     area = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(-1)[:, None]
     return np.divide(shared, area, out=np.zeros_like(shared),
                      where=np.broadcast_to(area > 0, shared.shape))
+
+
+def check_confidences(confidences: np.ndarray) -> np.ndarray:
+    """Scores as probabilities.
+
+    Args:
+        confidences (np.ndarray): [n].
+
+    Returns:
+        np.ndarray: float64 [n] in [0, 1].
+
+    Raises:
+        ValueError: If one is not in [0, 1].
+    """
+    confidences = np.asarray(confidences, dtype=np.float64)
+    # the limit leaves room for sums of probabilities that were rounded; a
+    # NaN fails both comparisons
+    if not ((confidences >= 0) & (confidences < 1 + 1e-5)).all():
+        raise ValueError(
+            'calibration: a confidence is not in [0, 1]: the scores of '
+            'detections must be probabilities.')
+    return confidences.clip(max=1)
 
 
 def check_bins(bins: int) -> None:
