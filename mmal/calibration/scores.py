@@ -69,15 +69,13 @@ class ScoreCalibrator:
         rows = [numbers or self.pooled for numbers in self.by_class]
         if method == 'isotonic':
             longest = max([2, *(len(row['scores']) for row in rows)])
-            self._table = torch.tensor(
-                [[_padded(row[key], longest) for row in rows]
-                 for key in _KEYS[method]], dtype=torch.float64)
+            table = [[_padded(row[key], longest) for row in rows]
+                     for key in _KEYS[method]]
         elif method == 'temperature':
-            self._table = torch.tensor([[1 / row['T'] for row in rows],
-                                        [0.0] * len(rows)]).double()
+            table = [[1 / row['T'] for row in rows], [0.0] * len(rows)]
         else:
-            self._table = torch.tensor([[row[key] for row in rows]
-                                        for key in 'ab']).double()
+            table = [[row[key] for row in rows] for key in 'ab']
+        self._table = torch.tensor(table, dtype=torch.float64)
 
     @property
     def num_classes(self) -> int:
@@ -161,9 +159,9 @@ class ScoreCalibrator:
         if self.method != 'isotonic':
             slope, offset = table
             return torch.sigmoid(slope * _logit(scores) + offset)
-        knots, values = table  # [n, M]
+        knots, values = table.contiguous()  # [n, M]
         # the knot from which on the score is not larger, and the one before
-        right = torch.searchsorted(knots.contiguous(), scores[:, None])
+        right = torch.searchsorted(knots, scores[:, None].contiguous())
         right = right.clamp(1, knots.size(1) - 1)
         pairs = torch.cat([right - 1, right], 1)
         (x0, x1), (y0, y1) = (t.gather(1, pairs).unbind(1)

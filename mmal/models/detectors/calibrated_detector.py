@@ -1,7 +1,7 @@
 """Any detector with scores, and margins of boxes, that were calibrated."""
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Union
 
 import torch
@@ -155,7 +155,7 @@ def _stds(detections: InstanceData):
     return stds
 
 
-@lru_cache(maxsize=None)
+@cache
 def _calibrated(cls: type) -> type:
     """The subclass of a detector class; the same one each time."""
     return type(f'Calibrated{cls.__name__}', (Calibrated, cls), {})
