@@ -9,11 +9,12 @@ from .boxes import (
     ConformalBoxes,
     conformal_quantile,
     coverage_band,
+    highest_level,
 )
 from .file import Calibration
 from .scores import METHODS, ScoreCalibrator
 
 __all__ = [
     'METHODS', 'RULES', 'Calibration', 'ConformalBoxes', 'ScoreCalibrator',
-    'conformal_quantile', 'coverage_band'
+    'conformal_quantile', 'coverage_band', 'highest_level'
 ]

@@ -95,9 +95,8 @@ class ConformalBoxes:
                 of all, and so does one with too few for the level.
 
         Raises:
-            ValueError: If all m together are too few for the level:
-                (m + 1) · (1 - level), a quarter of it with 'bonferroni', must
-                be at least 1.
+            ValueError: If all m together are too few for the level, see
+                :func:`highest_level`.
         """
         values = np.abs(np.asarray(errors, np.float64).reshape(-1, 4))
         if stds is not None:
@@ -113,7 +112,7 @@ class ConformalBoxes:
             raise ValueError(
                 f'calibration: {len(values)} detections that found an object '
                 f'are too few for boxes of level {level:g}: give more images, '
-                'or lower the level.')
+                f'or a level of at most {highest_level(len(values), rule):g}.')
         by_class = []
         for label in range(num_classes):
             own = values[np.asarray(labels) == label]
@@ -194,6 +193,19 @@ def conformal_quantile(values: np.ndarray, level: float) -> np.ndarray:
     if rank > len(values):
         return np.full(values.shape[1:], np.inf)
     return np.asarray(values[rank - 1])
+
+
+def highest_level(count: int, rule: str = 'box') -> float:
+    """The highest level that margins can be fitted for.
+
+    Args:
+        count (int): Detections that found an object, n.
+        rule (str): See :class:`ConformalBoxes`.
+
+    Returns:
+        float: n / (n + 1), or 1 - 4 / (n + 1) with 'bonferroni'.
+    """
+    return 1 - (4 if rule == 'bonferroni' else 1) / (count + 1)
 
 
 def coverage_band(fitted: int,

@@ -83,7 +83,7 @@ class CalibrationMetric(BaseMetric):
         self.score_thr = score_thr
         self.iou_thr = iou_thr
         self.levels = tuple(levels)
-        self._truth = None if ann_file is None else _CocoTruth(ann_file)
+        self._truth = None if ann_file is None else CocoTruth(ann_file)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Compare the detections of some images with the truth.
@@ -104,7 +104,7 @@ class CalibrationMetric(BaseMetric):
                 classes = (self.dataset_meta or {}).get('classes', ())
                 truth = self._truth.of(sample['img_id'], classes)
             else:
-                truth = _packed_truth(sample)
+                truth = packed_truth(sample)
             match = match_to_truth(detections['bboxes'], detections['labels'],
                                    detections['scores'], *truth, self.iou_thr)
             counted, hits = match != IGNORED, match > FALSE_ALARM
@@ -130,7 +130,7 @@ class CalibrationMetric(BaseMetric):
         return numbers
 
 
-class _CocoTruth:
+class CocoTruth:
     """The objects in a COCO file.
 
     Args:
@@ -164,7 +164,7 @@ class _CocoTruth:
         return boxes, labels, ignored
 
 
-def _packed_truth(
+def packed_truth(
         sample: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The objects that the val pipeline has packed."""
     true = sample.get('gt_instances') or {}

@@ -8,9 +8,11 @@ import torch
 from scipy.stats import kstest
 
 from mmal.calibration import (
+    RULES,
     ConformalBoxes,
     conformal_quantile,
     coverage_band,
+    highest_level,
 )
 
 
@@ -117,8 +119,13 @@ def test_the_quantiles_by_hand():
     # few, but enough for a low level; too few for a high one
     few = errors[:7], np.zeros(7, int), 1
     assert ConformalBoxes.fit(*few, level=0.8, min_count=1).by_class[0]
-    with pytest.raises(ValueError, match='7 detections .* level 0.9'):
+    with pytest.raises(ValueError, match='7 detections .* level 0.9.* 0.875'):
         ConformalBoxes.fit(*few, level=0.9)
+    for rule in RULES:
+        highest = highest_level(7, rule)
+        ConformalBoxes.fit(*few, level=highest, rule=rule)
+        with pytest.raises(ValueError, match='too few'):
+            ConformalBoxes.fit(*few, level=highest + 1e-6, rule=rule)
 
 
 def test_margins_are_pixels_of_the_image_that_boxes_are_given_in():
