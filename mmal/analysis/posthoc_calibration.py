@@ -229,7 +229,7 @@ def fit_calibration(images: Sequence[ImageDetections],
     scaled = boxes.stds is not None and options.scaled is not False
     return Calibration(
         classes,
-        _fit_scores(images, classes, options),
+        _fit_scores(_matched(images, options), classes, options),
         ConformalBoxes.fit(
             boxes.errors, boxes.labels, len(classes),
             boxes.stds if scaled else None, options.level, options.rule,
@@ -239,9 +239,13 @@ def fit_calibration(images: Sequence[ImageDetections],
                    box_iou_thr=options.box_iou_thr))
 
 
-def _fit_scores(images: Sequence[ImageDetections], classes: Sequence[str],
+def _matched(images: Sequence[ImageDetections],
+             options: FitOptions) -> MatchedDetections:
+    return matched_scores(images, options.score_thr, options.iou_thr)
+
+
+def _fit_scores(found: MatchedDetections, classes: Sequence[str],
                 options: FitOptions) -> ScoreCalibrator:
-    found = matched_scores(images, options.score_thr, options.iou_thr)
     targets = found.ious if options.target == 'iou' else found.matched
     return ScoreCalibrator.fit(options.method, found.scores, targets,
                                found.labels, len(classes), options.least)
@@ -344,20 +348,19 @@ def compare_scores(fitting: Sequence[ImageDetections],
     All are measured on the same detections of the images held out: those
     whose raw score is at least ``options.score_thr``; AP, on all.
     """
-    calibrators = {
-        'none': None,
-        **{method: _fit_scores(fitting, classes,
-                               replace(options, method=method))
-           for method in METHODS}}
+    data = _matched(fitting, options)
     overlaps, halves = (matched_scores(held_out, options.score_thr, thr)
                         for thr in (options.iou_thr, 0.5))
-    return {
-        name: ScoreQuality(
-            laece(replace(overlaps, scores=calibrated(calibrator, overlaps))),
-            laace(replace(overlaps, scores=calibrated(calibrator, overlaps))),
+    results = {}
+    for method in ('none', *METHODS):
+        calibrator = None if method == 'none' else _fit_scores(
+            data, classes, replace(options, method=method))
+        after = replace(overlaps, scores=calibrated(calibrator, overlaps))
+        results[method] = ScoreQuality(
+            laece(after), laace(after),
             detection_ece(calibrated(calibrator, halves), halves.matched),
             average_precision(held_out, len(classes), calibrator))
-        for name, calibrator in calibrators.items()}
+    return results
 
 
 def calibrated(calibrator: Optional[ScoreCalibrator], found) -> np.ndarray:
@@ -378,8 +381,13 @@ def compare_boxes(fitting: Sequence[ImageDetections],
     Returns:
         dict: 'pixels' and 'scaled' -> 'all' and each class -> its quality.
     """
-    data, truth = (matched_boxes(part, options)
-                   for part in (fitting, held_out))
+    return _compare_boxes(matched_boxes(fitting, options),
+                          matched_boxes(held_out, options), classes, options)
+
+
+def _compare_boxes(data: MatchedBoxes, truth: MatchedBoxes,
+                   classes: Sequence[str],
+                   options: FitOptions) -> dict[str, dict[str, BoxQuality]]:
     kinds = dict(pixels=None)
     if data.stds is not None and truth.stds is not None:
         kinds['scaled'] = data.stds
@@ -437,27 +445,32 @@ def plot_split(fitting: Sequence[ImageDetections],
     Returns:
         str: ``path``.
     """
-    calibrator = _fit_scores(fitting, classes, options)
-    found = matched_scores(held_out, options.score_thr, options.iou_thr)
+    calibrator = _fit_scores(_matched(fitting, options), classes, options)
+    found = _matched(held_out, options)
     scores = {'before': calibrated(None, found),
               options.method: calibrated(calibrator, found)}
-    counts = [len(matched_boxes(part, options).labels)
-              for part in (fitting, held_out)]
+    boxes = [matched_boxes(part, options) for part in (fitting, held_out)]
+    counts = [len(part.labels) for part in boxes]
     levels = np.linspace(0.05, 0.95, 19)
     levels = levels[levels <= highest_level(counts[0], options.rule)]
     return plot_posthoc(
         scores, found.ious if options.target == 'iou' else found.matched,
-        levels, coverage_curves(fitting, held_out, classes, options, levels),
+        levels, coverage_curves(*boxes, classes, options, levels),
         [_band(*counts, replace(options, level=level)) for level in levels],
         options.target, path)
 
 
-def coverage_curves(fitting: Sequence[ImageDetections],
-                    held_out: Sequence[ImageDetections],
-                    classes: Sequence[str],
-                    options: FitOptions,
+def coverage_curves(data: MatchedBoxes, truth: MatchedBoxes,
+                    classes: Sequence[str], options: FitOptions,
                     levels: Sequence[float]) -> dict[str, list[float]]:
-    """Coverage of all boxes held out at several levels.
+    """Coverage of all boxes at several levels.
+
+    Args:
+        data (MatchedBoxes): What margins are fitted to.
+        truth (MatchedBoxes): What they are measured on.
+        classes (sequence[str]): C names.
+        options (FitOptions): But for the level.
+        levels (sequence[float]): L in (0, 1).
 
     Returns:
         dict: 'pixels' and 'scaled' as :func:`compare_boxes`; with stds, also
@@ -466,11 +479,10 @@ def coverage_curves(fitting: Sequence[ImageDetections],
     """
     curves = {}
     for level in levels:
-        results = compare_boxes(fitting, held_out, classes,
-                                replace(options, level=level))
+        results = _compare_boxes(data, truth, classes,
+                                 replace(options, level=level))
         for kind, parts in results.items():
             curves.setdefault(kind, []).append(parts['all'].coverage)
-    truth = matched_boxes(held_out, options)
     if truth.stds is not None and len(truth.labels):
         z = np.abs(truth.errors) / np.maximum(truth.stds, 1e-3)
         edges = 1 if options.rule == 'coordinate' else 4

@@ -117,14 +117,15 @@ def test_boxes_cover_images_held_out(std):
             assert low - .03 < part.coverage < high + .03
         # the errors are as wide as the class says
         assert parts['class_2'].width > 2 * parts['class_0'].width
-    curves = coverage_curves(fitting, held_out, CLASSES, FitOptions(),
-                             [0.5, 0.9])
+    boxes = [matched_boxes(p, FitOptions()) for p in (fitting, held_out)]
+    curves = coverage_curves(*boxes, CLASSES, FitOptions(), [0.5, 0.9])
+    assert curves['pixels'][1] == found['pixels']['all'].coverage
     assert set(curves) == set(found) | ({'predicted'} if std else set())
     if std:  # the deviations are true
         assert curves['predicted'] == pytest.approx([0.5, 0.9], abs=0.1)
     fitted = fit_calibration(fitting, CLASSES, FitOptions()).boxes
     assert fitted.scaled == std
-    covered = matched_boxes(held_out, FitOptions()).covered(fitted).all(1)
+    covered = boxes[1].covered(fitted).all(1)
     assert covered.mean() == found['scaled' if std else 'pixels'][
         'all'].coverage
     if not std:
