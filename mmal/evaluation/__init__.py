@@ -1,7 +1,6 @@
 """Learning curves, selections, uncertainties and calibration as numbers."""
 from .ab import ABSplit, Spread, ab_split, relative_change, spread
 from .calibration import (
-    CalibrationData,
     Reliability,
     expected_calibration_error,
     gaussian_nll,
@@ -9,6 +8,7 @@ from .calibration import (
     match_to_truth,
     reliability,
 )
+from .calibration_data import CalibrationData
 from .detection_calibration import (
     LRP,
     MatchedDetections,
@@ -18,6 +18,18 @@ from .detection_calibration import (
     lrp,
     match_image,
     optimal_lrp,
+)
+from .detection_quality import (
+    DetectionQuality,
+    detection_quality,
+    spatial_quality,
+)
+from .gaussian_mixtures import (
+    MixtureScores,
+    gaussian_crps,
+    mixture_cdf,
+    mixture_crps,
+    mixture_nll,
 )
 from .learning_curve import Saving, area_under_curve, cost_needed, saving
 from .paired import PairedDifference, paired_difference
@@ -31,12 +43,14 @@ from .uncertainty_shift import (
 )
 
 __all__ = [
-    'ABSplit', 'CalibrationData', 'Detections', 'LRP', 'MatchedDetections',
-    'PairedDifference', 'Reliability', 'SIZES', 'Saving', 'SelectedBoxes',
-    'Shift', 'Spread', 'ab_split', 'area_under_curve', 'cost_needed',
-    'detection_ece', 'expected_calibration_error', 'gaussian_nll', 'highest',
+    'ABSplit', 'CalibrationData', 'DetectionQuality', 'Detections', 'LRP',
+    'MatchedDetections', 'MixtureScores', 'PairedDifference', 'Reliability',
+    'SIZES', 'Saving', 'SelectedBoxes', 'Shift', 'Spread', 'ab_split',
+    'area_under_curve', 'cost_needed', 'detection_ece', 'detection_quality',
+    'expected_calibration_error', 'gaussian_crps', 'gaussian_nll', 'highest',
     'interval_coverage', 'laace', 'laece', 'largest_overlaps', 'lrp',
-    'match_detections', 'match_image', 'match_to_truth', 'optimal_lrp',
-    'overlap_matrix', 'paired_difference', 'relative_change', 'reliability',
-    'saving', 'shared_percent', 'spread', 'uncertainty_shift'
+    'match_detections', 'match_image', 'match_to_truth', 'mixture_cdf',
+    'mixture_crps', 'mixture_nll', 'optimal_lrp', 'overlap_matrix',
+    'paired_difference', 'relative_change', 'reliability', 'saving',
+    'shared_percent', 'spatial_quality', 'spread', 'uncertainty_shift'
 ]

@@ -7,7 +7,7 @@ Learning Using Calibrated Regression" (2018), section 3 for the boxes.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -109,7 +109,7 @@ def gaussian_nll(errors: np.ndarray, stds: np.ndarray) -> np.ndarray:
         >>> gaussian_nll([2.0], [2.0]).round(4)
         array([2.1121])
     """
-    errors, stds = _gaussians(errors, stds)
+    errors, stds = check_gaussians(errors, stds)
     half = (errors / stds)**2 / 2
     return half + np.log(stds) + np.log(2 * np.pi) / 2
 
@@ -136,73 +136,11 @@ def interval_coverage(errors: np.ndarray,
         array([0.5])
     """
     check_levels(levels)
-    errors, stds = _gaussians(errors, stds)
+    errors, stds = check_gaussians(errors, stds)
     z = np.sort(np.abs(errors / stds).reshape(-1))
     half_widths = [NormalDist().inv_cdf((1 + level) / 2) for level in levels]
     inside = np.searchsorted(z, half_widths, side='right')
     return inside / max(len(z), 1)
-
-
-@dataclass
-class CalibrationData:
-    """Detections of some images compared with the truth.
-
-    Args:
-        confidences (np.ndarray): float64 [n], their scores.
-        correct (np.ndarray): bool [n], whether each found an object.
-        errors (np.ndarray): float64 [m, 4]: x1, y1, x2, y2 of the objects
-            found minus those of their detections, in pixels.
-        stds (np.ndarray): float64 [m, 4], predicted; m is the number of
-            correct detections with a predicted std, none of a plain head.
-    """
-    confidences: np.ndarray
-    correct: np.ndarray
-    errors: np.ndarray
-    stds: np.ndarray
-
-    @classmethod
-    def join(cls, parts: Iterable[CalibrationData]) -> CalibrationData:
-        """All detections of several images; none of no image."""
-        # keeps shapes and types where there is no image at all
-        empty = cls(np.zeros(0), np.zeros(0, bool), np.zeros((0, 4)),
-                    np.zeros((0, 4)))
-        parts = [empty, *parts]
-        return cls(*(np.concatenate([getattr(p, name) for p in parts])
-                     for name in cls.__dataclass_fields__))
-
-    @property
-    def has_boxes(self) -> bool:
-        """Whether the detector tells how sure it is of boxes."""
-        return len(self.errors) > 0
-
-    def summary(self,
-                bins: int = 15,
-                levels: Sequence[float] = LEVELS) -> dict[str, float]:
-        """The numbers of :class:`mmal.evaluation.CalibrationMetric`.
-
-        Args:
-            bins (int): Of the expected calibration error.
-            levels (sequence[float]): Nominal coverages of the intervals.
-
-        Returns:
-            dict[str, float]: Without those of a side that has no detections.
-        """
-        numbers = dict(detections=float(len(self.confidences)),
-                       matched=float(self.correct.sum()))
-        if len(self.confidences):
-            numbers['ece'] = expected_calibration_error(
-                self.confidences, self.correct, bins)
-            numbers['overconfidence'] = float(self.confidences.mean() -
-                                              self.correct.mean())
-        if self.has_boxes:
-            numbers['box_nll'] = float(
-                gaussian_nll(self.errors, self.stds).mean())
-            coverage = interval_coverage(self.errors, self.stds, levels)
-            numbers.update((f'coverage_{100 * level:g}', float(share))
-                           for level, share in zip(levels, coverage))
-            numbers['box_std'] = float(self.stds.mean())
-            numbers['box_rmse'] = float(np.sqrt((self.errors**2).mean()))
-        return numbers
 
 
 def match_to_truth(boxes: np.ndarray,
@@ -298,9 +236,20 @@ def check_levels(levels: Sequence[float]) -> None:
                              'of an interval: give numbers in (0, 1).')
 
 
-def _gaussians(errors: np.ndarray,
-               stds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Errors and standard deviations, checked; the latter not near 0."""
+def check_gaussians(errors: np.ndarray,
+                    stds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Errors and standard deviations as numbers to compute with.
+
+    Args:
+        errors (np.ndarray): Any shape.
+        stds (np.ndarray): The same shape.
+
+    Returns:
+        tuple[np.ndarray]: Both as float64, the latter at least 0.001.
+
+    Raises:
+        ValueError: If one is not finite, or a standard deviation negative.
+    """
     errors, stds = (np.asarray(x, dtype=np.float64) for x in (errors, stds))
     fine = np.isfinite(errors).all() and np.isfinite(stds).all()
     if not fine or (stds < 0).any():

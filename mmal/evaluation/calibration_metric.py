@@ -17,11 +17,17 @@ from .calibration import (
     FALSE_ALARM,
     IGNORED,
     LEVELS,
-    CalibrationData,
     check_bins,
     check_levels,
     match_to_truth,
 )
+from .calibration_data import CalibrationData
+from .detection_calibration import MatchedDetections, match_image
+from .detection_quality import DetectionQuality, detection_quality
+from .gaussian_mixtures import MixtureScores
+
+_MIXTURE = ('box_mixture_means', 'box_mixture_stds', 'box_mixture_weights')
+_FIELDS = ('bboxes', 'labels', 'scores', 'box_std', *_MIXTURE)
 
 
 @METRICS.register_module()
@@ -34,17 +40,30 @@ class CalibrationMetric(BaseMetric):
 
     - ``detections`` and ``matched``: how many there are, and how many of
       these found an object.
-    - ``ece``: expected calibration error of the scores, in [0, 1].
+    - ``ece``: expected calibration error of the scores, in [0, 1] (D-ECE of
+      scores alone).
     - ``overconfidence``: mean score minus the share that found an object.
-    - ``box_nll``: mean negative log likelihood of a coordinate, in nats.
+    - ``laece`` and ``laace``: LaECE_0 and LaACE_0, the distance of scores
+      from IoUs, in [0, 1].
+    - ``d_ece_position`` and ``d_ece_size``: D-ECE over score and centre, and
+      over score, width and height, in [0, 1].
+    - ``olrp``, ``olrp_loc``, ``olrp_fp`` and ``olrp_fn``: optimal LRP error
+      and its components, means over classes in [0, 1].
+    - ``box_nll``: mean negative log likelihood of a coordinate, in nats, and
+      ``box_crps``: its continuous ranked probability score, in pixels.
     - ``coverage_50``, ``coverage_90``, ``coverage_95``: shares of the
       coordinates inside their intervals, in [0, 1].
     - ``box_std``: mean predicted standard deviation of a coordinate, and
       ``box_rmse``: the root mean square of its error, in pixels.
+    - ``mixture_nll``, ``mixture_crps``, ``mixture_coverage_50`` and so on: as
+      above, of the mixtures themselves instead of Gaussians with their means
+      and variances. Of heads with ``test_cfg.box_mixture=True``.
+    - ``pdq``, ``pdq_spatial`` and ``pdq_label``: probability-based detection
+      quality, and its factors' means over pairs, in [0, 1].
 
     Those of boxes are of detections that found an object, and only of heads
-    that give ``box_std``, a Gaussian's. Without any such detection they are
-    left out; without any at all ``ece`` and ``overconfidence`` are, too.
+    that give ``box_std``, a Gaussian's. Numbers without any detection (or
+    object) that they could be of are left out.
 
     Args:
         ann_file (str, optional): COCO file of the truth. Default: the boxes
@@ -56,6 +75,11 @@ class CalibrationMetric(BaseMetric):
             that on; compare detectors from the same.
         iou_thr (float): IoU from which an object counts as found.
         levels (sequence[float]): Nominal coverages of the intervals.
+        pdq (bool): Whether to compute PDQ, whose heat maps take a few
+            milliseconds a detection. Boxes without ``box_std`` count as
+            certain.
+        pdq_score_thr (float): The lowest score of a detection that counts for
+            PDQ, if it is above ``score_thr``. Each that has no object costs.
         **kwargs: Of mmengine's ``BaseMetric``.
 
     Raises:
@@ -69,13 +93,17 @@ class CalibrationMetric(BaseMetric):
                  score_thr: float = 0.05,
                  iou_thr: float = 0.5,
                  levels: Sequence[float] = LEVELS,
+                 pdq: bool = False,
+                 pdq_score_thr: float = 0.5,
                  **kwargs) -> None:
         super().__init__(**kwargs)
         check_bins(bins)
         check_levels(levels)
-        if not 0 <= score_thr < 1:
-            raise ValueError(f'CalibrationMetric: score_thr is {score_thr}: '
-                             'give a number in [0, 1).')
+        for name, threshold in (('score_thr', score_thr),
+                                ('pdq_score_thr', pdq_score_thr)):
+            if not 0 <= threshold < 1:
+                raise ValueError(f'CalibrationMetric: {name} is {threshold}: '
+                                 'give a number in [0, 1).')
         if not 0 < iou_thr <= 1:
             raise ValueError(f'CalibrationMetric: iou_thr is {iou_thr}: give '
                              'a number in (0, 1].')
@@ -83,6 +111,8 @@ class CalibrationMetric(BaseMetric):
         self.score_thr = score_thr
         self.iou_thr = iou_thr
         self.levels = tuple(levels)
+        self.pdq = pdq
+        self.pdq_score_thr = pdq_score_thr
         self._truth = None if ann_file is None else CocoTruth(ann_file)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -94,37 +124,67 @@ class CalibrationMetric(BaseMetric):
                 ``img_id`` or ``gt_instances`` and ``ignored_instances``.
         """
         for sample in data_samples:
-            detections = {
-                k: _numpy(v) for k, v in sample['pred_instances'].items()
-                if k in ('bboxes', 'labels', 'scores', 'box_std')
-            }
-            keep = detections['scores'] >= self.score_thr
-            detections = {k: v[keep] for k, v in detections.items()}
+            found = {k: _numpy(v) for k, v in sample['pred_instances'].items()
+                     if k in _FIELDS}
+            keep = found['scores'] >= self.score_thr
+            found = {k: v[keep] for k, v in found.items()}
             if self._truth is not None:
                 classes = (self.dataset_meta or {}).get('classes', ())
                 truth = self._truth.of(sample['img_id'], classes)
             else:
                 truth = packed_truth(sample)
-            match = match_to_truth(detections['bboxes'], detections['labels'],
-                                   detections['scores'], *truth, self.iou_thr)
-            counted, hits = match != IGNORED, match > FALSE_ALARM
-            # the heads of most detectors predict no deviation
-            stds = detections.get('box_std')
-            known = hits if stds is not None else np.zeros_like(hits)
-            true_boxes = truth[0]
-            self.results.append(
-                CalibrationData(
-                    confidences=detections['scores'][counted].astype(
-                        np.float64),
-                    correct=hits[counted],
-                    errors=true_boxes[match[known]] -
-                    detections['bboxes'][known],
-                    stds=np.zeros((0, 4)) if stds is None else
-                    stds[hits].astype(np.float64)))
+            self.results.append(self._compared(found, truth,
+                                               sample.get('ori_shape')))
+
+    def _compared(self, found: dict[str, np.ndarray],
+                  truth: tuple[np.ndarray, np.ndarray, np.ndarray],
+                  shape: Optional[tuple[int, int]]) -> CalibrationData:
+        """The detections of an image of this shape, (h, w), and the truth."""
+        true_boxes = truth[0]
+        size = None if shape is None else (shape[1], shape[0])
+        args = (found['bboxes'], found['labels'], found['scores'], *truth)
+        match = match_to_truth(*args, self.iou_thr)
+        counted, hits = match != IGNORED, match > FALSE_ALARM
+        data = CalibrationData(
+            confidences=found['scores'][counted].astype(np.float64),
+            correct=hits[counted],
+            matches=MatchedDetections.of(match, *args, size),
+            overlaps=match_image(*args, iou_thr=0))
+        # the heads of most detectors predict no deviation
+        if 'box_std' in found:
+            data.errors = true_boxes[match[hits]] - found['bboxes'][hits]
+            data.stds = found['box_std'][hits].astype(np.float64)
+        if all(name in found for name in _MIXTURE):
+            data.mixtures = MixtureScores.of(
+                true_boxes[match[hits]],
+                *(found[name][hits] for name in _MIXTURE))
+        if self.pdq:
+            data.quality = self._quality(
+                {k: v[counted] for k, v in found.items()}, truth, size)
+        return data
+
+    def _quality(self, found: dict[str, np.ndarray],
+                 truth: tuple[np.ndarray, np.ndarray, np.ndarray],
+                 size: Optional[tuple[int, int]]) -> DetectionQuality:
+        """PDQ's pairs of the detections that are not on ignored objects."""
+        if size is None:
+            raise ValueError(
+                'CalibrationMetric: the samples have no ori_shape, but pdq '
+                'needs the size of images: put it into meta_keys of '
+                'PackDetInputs, or set pdq to False.')
+        sure = found['scores'] >= self.pdq_score_thr
+        boxes = found['bboxes']
+        stds = found.get('box_std', np.zeros_like(boxes))
+        true_boxes, true_labels, ignored = truth
+        return detection_quality(
+            boxes[sure], stds[sure], found['labels'][sure],
+            found['scores'][sure], true_boxes[~ignored], true_labels[~ignored],
+            size)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """See the class; keys without the prefix."""
-        numbers = CalibrationData.join(results).summary(self.bins, self.levels)
+        numbers = CalibrationData.join(results).summary(
+            self.bins, self.levels, self.iou_thr)
         shown = ', '.join(f'{k} {v:.4g}' for k, v in numbers.items())
         MMLogger.get_current_instance().info(f'Calibration: {shown}')
         return numbers

@@ -21,8 +21,8 @@ Match image by image, join, measure::
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Optional, Union
 
 import numpy as np
@@ -34,6 +34,7 @@ from .calibration import (
     check_confidences,
     match_to_truth,
 )
+from .joined import JoinedArrays, no_rows
 from .uncertainty_shift import box_iou
 
 # an IoU threshold of 0 asks for any overlap at all, not for none
@@ -41,7 +42,7 @@ _ANY_OVERLAP = np.nextafter(0, 1)
 
 
 @dataclass
-class MatchedDetections:
+class MatchedDetections(JoinedArrays):
     """Detections of some images, and the objects that they had to find.
 
     Detections on ignored objects alone are left out, and so are these.
@@ -57,26 +58,51 @@ class MatchedDetections:
             given.
         true_labels (np.ndarray): int64 [t], of all objects.
     """
-    scores: np.ndarray
-    labels: np.ndarray
-    matched: np.ndarray
-    ious: np.ndarray
-    places: np.ndarray
-    true_labels: np.ndarray
+    scores: np.ndarray = no_rows()
+    labels: np.ndarray = no_rows(dtype=np.int64)
+    matched: np.ndarray = no_rows(dtype=bool)
+    ious: np.ndarray = no_rows()
+    places: np.ndarray = no_rows(4)
+    true_labels: np.ndarray = no_rows(dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @classmethod
-    def join(cls, parts: Iterable[MatchedDetections]) -> MatchedDetections:
-        """All detections of several images; none of no image."""
-        # keeps shapes and types where there is no image at all
-        none = np.zeros(0)
-        empty = cls(none, none.astype(np.int64), none.astype(bool), none,
-                    np.zeros((0, 4)), none.astype(np.int64))
-        parts = [empty, *parts]
-        return cls(*(np.concatenate([getattr(p, f.name) for p in parts])
-                     for f in fields(cls)))
+    def of(cls,
+           match: np.ndarray,
+           boxes: np.ndarray,
+           labels: np.ndarray,
+           scores: np.ndarray,
+           true_boxes: np.ndarray,
+           true_labels: np.ndarray,
+           ignored: np.ndarray,
+           size: Optional[tuple[float, float]] = None) -> MatchedDetections:
+        """Of an image whose detections are matched already.
+
+        Args:
+            match (np.ndarray): int64 [n], of :func:`match_to_truth`.
+            boxes (np.ndarray): And the others, see :func:`match_image`.
+        """
+        counted = np.asarray(match) != IGNORED
+        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)[counted]
+        match = np.asarray(match)[counted]
+        hits = match > FALSE_ALARM
+
+        ious = np.zeros(len(match))
+        overlaps = box_iou(boxes[hits], true_boxes)
+        ious[hits] = overlaps[np.arange(len(overlaps)), match[hits]]
+        centres, extents = ((boxes[:, 2:] + boxes[:, :2]) / 2,
+                            boxes[:, 2:] - boxes[:, :2])
+        unit = np.tile((np.nan, np.nan) if size is None else size, 2)
+        return cls(
+            scores=np.asarray(scores, np.float64)[counted],
+            labels=np.asarray(labels, np.int64)[counted],
+            matched=hits,
+            ious=ious,
+            places=np.concatenate([centres, extents], 1) / unit,
+            true_labels=np.asarray(true_labels, np.int64)[
+                ~np.asarray(ignored, dtype=bool)])
 
     def of_class(self, label: int) -> MatchedDetections:
         """What belongs to one class, in the same order."""
@@ -125,27 +151,10 @@ def match_image(boxes: np.ndarray,
         ValueError: If ``iou_thr`` is out of range.
     """
     check_iou_thr(iou_thr)
-    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    ignored = np.asarray(ignored, dtype=bool)
     match = match_to_truth(boxes, labels, scores, true_boxes, true_labels,
                            ignored, max(iou_thr, _ANY_OVERLAP))
-    counted = match != IGNORED
-    boxes, match = boxes[counted], match[counted]
-    hits = match > FALSE_ALARM
-
-    ious = np.zeros(len(match))
-    overlaps = box_iou(boxes[hits], true_boxes)
-    ious[hits] = overlaps[np.arange(len(overlaps)), match[hits]]
-    centres, extents = ((boxes[:, 2:] + boxes[:, :2]) / 2,
-                        boxes[:, 2:] - boxes[:, :2])
-    unit = np.tile((np.nan, np.nan) if size is None else size, 2)
-    return MatchedDetections(
-        scores=np.asarray(scores, np.float64)[counted],
-        labels=np.asarray(labels, np.int64)[counted],
-        matched=hits,
-        ious=ious,
-        places=np.concatenate([centres, extents], 1) / unit,
-        true_labels=np.asarray(true_labels, np.int64)[~ignored])
+    return MatchedDetections.of(match, boxes, labels, scores, true_boxes,
+                                true_labels, ignored, size)
 
 
 def detection_ece(scores: np.ndarray,
@@ -171,7 +180,7 @@ def detection_ece(scores: np.ndarray,
             precision has an error of its own of about 1/(2·sqrt(count)).
 
     Returns:
-        float: In [0, 1], weighted by the counts of the cells that count; 0
+        float: In [0, 1], weighted by the counts of the cells that count; NaN
         if none does.
 
     Raises:
@@ -208,7 +217,9 @@ def detection_ece(scores: np.ndarray,
                                  return_counts=True)
     gaps = np.abs(np.bincount(cells.reshape(-1), weights=scores - matched))
     kept = counts >= min_count
-    return float(gaps[kept].sum() / max(counts[kept].sum(), 1))
+    if not kept.any():
+        return float('nan')
+    return float(gaps[kept].sum() / counts[kept].sum())
 
 
 def laece(found: MatchedDetections, bins: int = 25) -> float:

@@ -23,7 +23,7 @@ from .merged_report import (
 from .number_table import NumberTable
 from .plots import draw_curves, plot_curves
 from .reliability import (
-    calibration_table,
+    calibration_tables,
     draw_reliability,
     plot_reliability,
 )
@@ -45,7 +45,7 @@ from .uncertainty_tables import (
 
 __all__ = [
     'ABRow', 'Curve', 'MergedCurve', 'MergedRound', 'NumberTable',
-    'PlainTable', 'Record', 'Run', 'ab_table', 'calibration_table',
+    'PlainTable', 'Record', 'Run', 'ab_table', 'calibration_tables',
     'common_span', 'comparison_table', 'draw_curves', 'draw_merged',
     'draw_reliability', 'draw_selected_boxes', 'drawn_at_random',
     'merged_saving', 'merged_tables', 'methods_table', 'overlap_table',

@@ -1,59 +1,112 @@
 """Calibration of one or several detectors as a table and as a picture."""
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import cycle
 
 import numpy as np
 
 from mmal.evaluation.calibration import (
     LEVELS,
-    CalibrationData,
     interval_coverage,
     reliability,
 )
+from mmal.evaluation.calibration_data import CalibrationData
 from mmal.fileio import write_bytes
 from .plots import COLOURS, new_figure, png_of
 from .uncertainty_tables import PlainTable
 
-_TITLE = ('Calibration: ECE of scores ({} bins) and their excess over the '
-          'share matched;\nNLL, coverage, std and RMSE of the boxes matched, '
-          'in pixels')
 _NOMINAL = np.linspace(0.02, 0.98, 49)
 
 
-def calibration_table(models: Mapping[str, CalibrationData],
-                      bins: int = 15,
-                      levels: Sequence[float] = LEVELS) -> PlainTable:
-    """The numbers of :class:`mmal.evaluation.CalibrationMetric`, a row each.
+# columns of the tables: what a summary calls them, their headers and formats
+_SCORES = {
+    'detections': ('detections', ',.0f'),
+    'matched': ('matched', ',.0f'),
+    'ece': ('ECE', '.3f'),
+    'overconfidence': ('excess', '+.3f'),
+    'd_ece_position': ('by position', '.3f'),
+    'd_ece_size': ('by size', '.3f'),
+    'laece': ('LaECE', '.3f'),
+    'laace': ('LaACE', '.3f')
+}
+_QUALITY = {
+    'olrp': ('oLRP', '.3f'),
+    'olrp_loc': ('1 - IoU', '.3f'),
+    'olrp_fp': ('1 - precision', '.3f'),
+    'olrp_fn': ('1 - recall', '.3f'),
+    'pdq': ('PDQ', '.3f'),
+    'pdq_spatial': ('spatial', '.3f'),
+    'pdq_label': ('label', '.3f')
+}
+
+
+def calibration_tables(models: Mapping[str, CalibrationData],
+                       bins: int = 15,
+                       levels: Sequence[float] = LEVELS,
+                       iou_thr: float = 0.5) -> list[PlainTable]:
+    """The numbers of :class:`mmal.evaluation.CalibrationMetric`.
 
     Args:
         models (Mapping[str, CalibrationData]): By name.
         bins (int): Of the expected calibration error.
         levels (sequence[float]): Nominal coverages of box intervals.
+        iou_thr (float): Of the matching.
+
+    Returns:
+        list[PlainTable]: Calibration of scores, quality, and, if a detector
+        tells how sure it is of boxes, their calibration, with a row for the
+        Gaussian and, if it is known, one for the mixture. A column that no
+        detector has is left out.
     """
-    columns = {
-        'detections': ('detections', ',.0f'),
-        'matched': ('matched', ',.0f'),
-        'ece': ('ECE', '.3f'),
-        'overconfidence': ('excess', '+.3f'),
-        'box_nll': ('NLL', '.3f'),
-        **{f'coverage_{100 * level:g}': (f'{100 * level:g}%', '.3f')
-           for level in levels},
-        'box_std': ('std', '.2f'),
-        'box_rmse': ('RMSE', '.2f')
-    }
-    rows = []
-    for name, data in models.items():
-        summary = data.summary(bins, levels)
-        # a detector without detections or box intervals lacks some of them
-        values = [summary.get(key, math.nan) for key in columns]
-        rows.append((name, *(
-            format(value, spec) if math.isfinite(value) else '–'
-            for value, (_, spec) in zip(values, columns.values()))))
-    header = ('', *(short for short, _ in columns.values()))
-    return PlainTable(_TITLE.format(bins), header, tuple(rows))
+    summaries = {name: data.summary(bins, levels, iou_thr)
+                 for name, data in models.items()}
+    tables = [
+        _table(
+            f'Calibration of scores: ECE ({bins} bins), their excess over the '
+            'share matched,\nECE by where boxes are and by how large they '
+            'are, LaECE and LaACE', _SCORES, summaries),
+        _table('Quality: optimal LRP and its parts, PDQ and its factors',
+               _QUALITY, summaries)
+    ]
+    if any(data.has_boxes for data in models.values()):
+        coverage = {f'coverage_{100 * level:g}': (f'{100 * level:g}%', '.3f')
+                    for level in levels}
+        boxes = {}
+        for name, summary in summaries.items():
+            boxes[name] = summary
+            if models[name].has_mixtures:
+                # the same columns, of the other distribution
+                boxes[f'{name}, mixture'] = {
+                    key.replace('mixture_coverage', 'coverage').replace(
+                        'mixture_', 'box_'): value
+                    for key, value in summary.items()
+                    if key.startswith('mixture_')
+                }
+        tables.append(
+            _table(
+                'Calibration of the boxes matched: NLL, CRPS, coverage, std '
+                'and RMSE, in pixels', {
+                    'box_nll': ('NLL', '.3f'),
+                    'box_crps': ('CRPS', '.3f'),
+                    **coverage,
+                    'box_std': ('std', '.2f'),
+                    'box_rmse': ('RMSE', '.2f')
+                }, boxes))
+    return tables
+
+
+def _table(title: str, columns: Mapping[str, tuple[str, str]],
+           rows: Mapping[str, Mapping[str, float]]) -> PlainTable:
+    """A row of each summary; a dash where it lacks the number."""
+    known = {key: column for key, column in columns.items()
+             if any(key in summary for summary in rows.values())}
+    cells = [(name, *(format(summary[key], spec) if key in summary else '–'
+                      for key, (_, spec) in known.items()))
+             for name, summary in rows.items()]
+    return PlainTable(title, ('', *(short for short, _ in known.values())),
+                      tuple(cells))
 
 
 def draw_reliability(models: Mapping[str, CalibrationData],
@@ -62,9 +115,10 @@ def draw_reliability(models: Mapping[str, CalibrationData],
 
     Left, the share of detections that found an object against their mean
     score, of each bin that has any, and below how many there are. Right, if
-    a detector has box intervals, their coverage against the nominal one, and
-    below the predicted standard deviations. On the diagonal a detector is
-    calibrated; below it, too sure of itself.
+    a detector has box intervals, their coverage against the nominal one,
+    dashed if they are those of mixtures, and below the predicted standard
+    deviations. On the diagonal a detector is calibrated; below it, too sure
+    of itself.
 
     Args:
         models (Mapping[str, CalibrationData]): By name.
@@ -125,14 +179,16 @@ def _draw_coverage(panel, models: Mapping[str, CalibrationData],
                    colours: Mapping[str, str]) -> None:
     """Right, above: coverage of box intervals, dots at the usual levels."""
     for name, data in models.items():
-        for levels, style, label in ((_NOMINAL, '-', name), (LEVELS, 'o', '')):
-            panel.plot(
-                levels,
-                interval_coverage(data.errors, data.stds, levels),
-                style,
-                color=colours[name],
-                markersize=4,
-                label=label)
+        curves = [('-', name,
+                   partial(interval_coverage, data.errors, data.stds))]
+        if data.has_mixtures:
+            curves.append(('--', f'{name}, mixture'.strip(' ,'),
+                           data.mixtures.coverage))
+        for style, label, coverage in curves:
+            panel.plot(_NOMINAL, coverage(_NOMINAL), style,
+                       color=colours[name], label=label)
+            panel.plot(LEVELS, coverage(LEVELS), 'o', color=colours[name],
+                       markersize=4)
     _diagonal(panel)
     panel.set_xlabel('nominal coverage of box intervals')
     panel.set_ylabel('coordinates inside')

@@ -1,5 +1,6 @@
 """The reliability tool on a tiny run: model, predictions, both together."""
 import copy
+import math
 import os
 import pickle
 
@@ -35,6 +36,7 @@ def files(tmp_path_factory):
     cfg = tiny_config(os.path.join(folder, 'data'))
     cfg.model = tiny_ssd_config(
         type='mmal.MDNSSDHead', box_components=2, cls_components=2)
+    cfg.model['test_cfg']['box_mixture'] = True
     config = os.path.join(folder, 'config.py')
     cfg.dump(config)
     checkpoint = os.path.join(folder, 'weights.pth')
@@ -59,11 +61,13 @@ def files(tmp_path_factory):
 def test_model_and_file_agree_with_the_metric(files):
     config, checkpoint, predictions, metrics = files
     model = load_detector(config, checkpoint, 'cpu')
-    found = calibration_of_model(model, progress=False, **OPTIONS).summary()
+    found = calibration_of_model(model, progress=False, **OPTIONS)
+    found = found.summary(iou_thr=0.05)
     assert found['matched'] > 0 and 'coverage_90' in found
+    assert math.isfinite(found['mixture_nll']) and 'laece' in found
     truth = Config.fromfile(config).val_evaluator.ann_file
     same = calibration_of_file(predictions, ann_file=truth, **OPTIONS)
-    for summary in (found, same.summary()):
+    for summary in (found, same.summary(iou_thr=0.05)):
         assert {f'calibration/{k}': v for k, v in summary.items()} == \
             pytest.approx(metrics, rel=1e-5)
     with pytest.raises(ValueError, match='no gt_instances.*--ann-file'):
@@ -77,13 +81,22 @@ def test_tool(files, tmp_path, capsys):
     assert main(['--model', 'ours', config, checkpoint, '--predictions',
                  'same', predictions, '--out', picture, '--save', table,
                  '--iou-thr', '0.05', '--score-thr', '0.1', '--device', 'cpu',
-                 '--ann-file', Config.fromfile(config).val_evaluator.ann_file
+                 '--pdq', '--ann-file',
+                 Config.fromfile(config).val_evaluator.ann_file
                  ]) == 0
     with open(table) as f:
-        rows = [r.split('|')[1:] for r in f if r.startswith(('| ours',
-                                                             '| same'))]
-    assert len(rows) == 2 and rows[0][1:] == rows[1][1:]
-    assert f'{metrics["calibration/ece"]:.3f}' in rows[0][3]
+        text = f.read()
+    # of scores, of quality, of boxes
+    tables = [[row.split('|')[1:] for row in table.splitlines()
+               if row.startswith(('| ours', '| same'))]
+              for table in text.split('**')[2::2]]
+    assert [len(rows) for rows in tables] == [2, 2, 4]
+    for rows in tables:
+        half = len(rows) // 2
+        assert [r[1:] for r in rows[:half]] == [r[1:] for r in rows[half:]]
+    assert f'{metrics["calibration/ece"]:.3f}' in tables[0][0][3]
+    assert f'{metrics["calibration/mixture_nll"]:.3f}' in tables[2][1][1]
+    assert 'PDQ' in text
     assert os.path.getsize(picture) > 1000
     assert 'same' in capsys.readouterr().out
 

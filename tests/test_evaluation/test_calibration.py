@@ -12,13 +12,13 @@ from pycocotools.cocoeval import COCOeval
 from scipy import stats
 
 from mmal.evaluation.calibration import (
-    CalibrationData,
     expected_calibration_error,
     gaussian_nll,
     interval_coverage,
     match_to_truth,
     reliability,
 )
+from mmal.evaluation.calibration_data import CalibrationData
 
 
 def ece_by_loops(confidences, correct, bins):

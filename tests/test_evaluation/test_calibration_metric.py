@@ -9,7 +9,18 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from mmal.dist import close_dist
-from mmal.evaluation.calibration import CalibrationData, interval_coverage
+from mmal.evaluation import (
+    DetectionQuality,
+    MatchedDetections,
+    detection_ece,
+    detection_quality,
+    laace,
+    laece,
+    match_image,
+    optimal_lrp,
+)
+from mmal.evaluation.calibration import interval_coverage
+from mmal.evaluation.calibration_data import CalibrationData
 from mmal.evaluation.calibration_metric import CalibrationMetric
 from mmal.fileio import write_json
 from mmal.registry import METRICS
@@ -41,7 +52,7 @@ def sample(seed, std=True, image_id=0):
         scores=torch.from_numpy(rng.uniform(0.1, 1, 8)).float())
     if std:
         pred['box_std'] = torch.from_numpy(stds).float()
-    return dict(img_id=image_id, pred_instances=pred,
+    return dict(img_id=image_id, pred_instances=pred, ori_shape=(700, 1000),
                 gt_instances=instances(true, labels),
                 ignored_instances=instances([], []))
 
@@ -75,14 +86,126 @@ def test_numbers_of_many_images():
         float(scores.mean()) - 0.75, abs=1e-6)
 
 
+SCORES = {'detections', 'matched', 'ece', 'overconfidence', 'laece', 'laace',
+          'olrp', 'olrp_loc', 'olrp_fp', 'olrp_fn'}
+PLACES = {'d_ece_position', 'd_ece_size'}  # of many detections
+BOXES = {'box_nll', 'box_crps', 'coverage_50', 'coverage_90', 'coverage_95',
+         'box_std', 'box_rmse'}
+MIXTURES = {'mixture_nll', 'mixture_crps', 'mixture_coverage_50',
+            'mixture_coverage_90', 'mixture_coverage_95'}
+PDQ = {'pdq', 'pdq_spatial', 'pdq_label'}
+
+
+def names_of(found):
+    return {name.replace('calibration/', '') for name in found}
+
+
 def test_a_plain_head_has_the_numbers_of_classes():
     both, plain = (measure([sample(0, std)]) for std in (True, False))
-    classes = {k: v for k, v in both.items()
-               if 'box' not in k and 'coverage' not in k}
-    assert plain == classes and len(plain) == 4
-    assert set(both) - set(plain) == {
-        f'calibration/{k}' for k in ('box_nll', 'coverage_50', 'coverage_90',
-                                     'coverage_95', 'box_std', 'box_rmse')}
+    assert plain == {k: v for k, v in both.items() if k in plain}
+    assert names_of(plain) == SCORES
+    assert names_of(both) - names_of(plain) == BOXES
+
+
+def with_mixtures(one, seed=0):
+    """Two peaks of each edge, whose mean and deviation are the sample's."""
+    pred = one['pred_instances']
+    rng = np.random.default_rng(seed)
+    sign = torch.tensor([[-1.0], [1.0]])
+    pred['box_mixture_means'] = pred['bboxes'][:, None] + \
+        0.6 * sign * pred['box_std'][:, None]
+    pred['box_mixture_stds'] = 0.8 * pred['box_std'][:, None].repeat(1, 2, 1)
+    pred['box_mixture_weights'] = torch.full((8, 2, 4), 0.5)
+    order = torch.from_numpy(rng.permutation(8))
+    one['pred_instances'] = {k: v[order] for k, v in pred.items()}
+    return one
+
+
+def test_scores_and_overlaps_of_many_images():
+    samples = [sample(i) for i in range(40)]
+    found = measure(samples)
+    assert names_of(found) == SCORES | PLACES | BOXES
+    loose, strict = (MatchedDetections.join(
+        match_image(
+            s['pred_instances']['bboxes'].numpy(),
+            s['pred_instances']['labels'].numpy(),
+            s['pred_instances']['scores'].numpy(),
+            s['gt_instances']['bboxes'].numpy(),
+            s['gt_instances']['labels'].numpy(), np.zeros(6, bool), thr,
+            (1000, 700)) for s in samples) for thr in (0, 0.5))
+    best = optimal_lrp(strict).means()
+    expected = dict(
+        laece=laece(loose), laace=laace(loose), olrp=best['lrp'],
+        olrp_loc=best['lrp_loc'], olrp_fp=best['lrp_fp'],
+        olrp_fn=best['lrp_fn'],
+        d_ece_position=detection_ece(
+            strict.scores, strict.matched, strict.places[:, :2], 5, 8),
+        d_ece_size=detection_ece(
+            strict.scores, strict.matched, strict.places[:, 2:], 5, 8))
+    for name, value in expected.items():
+        assert found[f'calibration/{name}'] == pytest.approx(value), name
+
+
+def test_mixtures_are_judged_by_themselves():
+    samples = [with_mixtures(sample(i), i) for i in range(40)]
+    found = measure(samples)
+    assert names_of(found) == SCORES | PLACES | BOXES | MIXTURES
+    # peaks 1.2 deviations apart are hardly more than one
+    for name in ('nll', 'crps'):
+        assert found[f'calibration/mixture_{name}'] == pytest.approx(
+            found[f'calibration/box_{name}'], rel=0.02)
+        assert found[f'calibration/mixture_{name}'] != \
+            found[f'calibration/box_{name}']
+    for level in (50, 90, 95):
+        assert found[f'calibration/mixture_coverage_{level}'] == \
+            pytest.approx(level / 100, abs=0.06)
+    # the moments are as before
+    plain = measure([sample(i) for i in range(40)])
+    assert {k: found[k] for k in plain} == pytest.approx(plain)
+
+
+def test_pdq_counts_sure_detections_of_objects_that_count():
+    samples = [with_mixtures(sample(i), i) for i in range(3)]
+    found = measure(samples, pdq=True, pdq_score_thr=0.3)
+    assert names_of(found) == SCORES | BOXES | MIXTURES | PDQ
+    parts = []
+    for s in samples:
+        pred, true = (
+            {k: v.numpy() for k, v in s[name].items()}
+            for name in ('pred_instances', 'gt_instances'))
+        sure = pred['scores'] >= 0.3
+        parts.append(detection_quality(
+            pred['bboxes'][sure], pred['box_std'][sure],
+            pred['labels'][sure], pred['scores'][sure], true['bboxes'],
+            true['labels'], (1000, 700)))
+    expected = DetectionQuality.join(parts).summary()
+    for name, value in expected.items():
+        assert found[f'calibration/{name}'] == pytest.approx(value)
+    # a box that is taken as certain is worse
+    plain = [sample(i, std=False) for i in range(3)]
+    worse = measure(plain, pdq=True, pdq_score_thr=0.3)
+    assert 0 <= worse['calibration/pdq'] < 0.5 * found['calibration/pdq']
+
+
+def test_pdq_leaves_ignored_objects_out():
+    one = sample(0)
+    true = one['gt_instances']
+    one['ignored_instances'] = {k: v[:2] for k, v in true.items()}
+    one['gt_instances'] = {k: v[2:] for k, v in true.items()}
+    without = sample(0)
+    without['gt_instances'] = one['gt_instances']
+    without['pred_instances'] = {
+        k: v[2:] for k, v in without['pred_instances'].items()}
+    options = dict(pdq=True, pdq_score_thr=0.0)
+    assert measure([one], **options) == measure([without], **options)
+
+
+def test_pdq_needs_the_size_of_images():
+    one = sample(0)
+    del one['ori_shape']
+    assert names_of(measure([one])) == SCORES | BOXES
+    with pytest.raises(ValueError, match='no ori_shape'):
+        measure([one], pdq=True)
 
 
 def test_the_threshold_counts_itself():
@@ -91,7 +214,8 @@ def test_the_threshold_counts_itself():
     found = measure([one], score_thr=0.5)
     assert found['calibration/detections'] == 4
     assert measure([one], score_thr=0.51) == {
-        'calibration/detections': 0, 'calibration/matched': 0}
+        'calibration/detections': 0, 'calibration/matched': 0,
+        'calibration/olrp': 1, 'calibration/olrp_fn': 1}
 
 
 def test_ignored_objects_and_what_found_them_are_left_out():
@@ -159,6 +283,7 @@ def test_samples_without_truth_are_named():
 
 @pytest.mark.parametrize('kwargs, message', [
     (dict(bins=0), 'bins is 0'), (dict(score_thr=-1), 'score_thr is -1'),
+    (dict(pdq_score_thr=1), 'pdq_score_thr is 1'),
     (dict(iou_thr=0), 'iou_thr is 0'), (dict(levels=[1]), '1 in levels')])
 def test_mistakes_are_named(kwargs, message):
     with pytest.raises(ValueError, match=message):
@@ -169,8 +294,8 @@ def _process(rank, folder, count):
     dist.init_process_group(
         'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
     mine = range(rank, count + count % 2, 2)  # padded, as samplers do
-    built = metric()
-    built.process({}, [sample(i % count) for i in mine])
+    built = metric(pdq=True)
+    built.process({}, [with_mixtures(sample(i % count)) for i in mine])
     found = built.evaluate(count)
     with open(os.path.join(folder, f'{rank}.json'), 'w') as f:
         json.dump(found, f)
@@ -180,7 +305,9 @@ def _process(rank, folder, count):
 def test_two_processes_give_what_one_gives(tmp_path):
     mp.start_processes(_process, (str(tmp_path), 5), nprocs=2,
                        start_method='fork')
-    expected = measure([sample(i) for i in range(5)])
+    expected = measure([with_mixtures(sample(i)) for i in range(5)],
+                       pdq=True)
+    assert PDQ | MIXTURES < names_of(expected)
     for rank in range(2):
         assert json.loads((tmp_path / f'{rank}.json').read_text()) == expected
 

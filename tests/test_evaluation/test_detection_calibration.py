@@ -220,8 +220,9 @@ def test_nothing():
     assert len(none) == 0 and none.places.shape == (0, 4)
     assert math.isnan(laece(none)) and math.isnan(laace(none))
     assert np.isnan(list(optimal_lrp(none).means().values())).all()
-    assert detection_ece([], []) == 0
-    assert detection_ece([], [], np.zeros((0, 4))) == 0
+    assert math.isnan(detection_ece([], []))
+    assert math.isnan(detection_ece([], [], np.zeros((0, 4))))
+    assert math.isnan(detection_ece([.5], [1], min_count=2))
 
 
 @pytest.mark.parametrize('bins', [7, 20])

@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mmal.evaluation import CalibrationData
+from mmal.evaluation import CalibrationData, MixtureScores
 from mmal.reporting import (
-    calibration_table,
+    calibration_tables,
     draw_reliability,
     plot_reliability,
 )
@@ -61,15 +61,55 @@ def test_same_data_same_bytes(tmp_path):
         assert f.read() == draw_reliability(models)
 
 
+def with_mixtures():
+    """The same boxes as of mixtures that are calibrated, unlike Gaussians."""
+    found = data()
+    rng = np.random.default_rng(1)
+    found.mixtures = MixtureScores(
+        rng.random((50, 4)), rng.random((50, 4)), rng.random((50, 4)))
+    found.stds *= 3
+    return found
+
+
+def rows_of(table):
+    return [dict(zip(table.header, row)) for row in table.rows]
+
+
 def test_cells_are_those_of_the_summary():
     both = data()
-    table = calibration_table({'full': both, 'plain': data(boxes=False)}, 10)
+    scores, quality, boxes = calibration_tables(
+        {'full': both, 'plain': data(boxes=False)}, 10)
     found = both.summary(10)
-    cells = dict(zip(table.header, table.rows[0]))
-    assert cells[''] == 'full' and cells['detections'] == '400'
-    assert cells['ECE'] == f'{found["ece"]:.3f}'
-    assert cells['90%'] == f'{found["coverage_90"]:.3f}'
-    assert cells['RMSE'] == f'{found["box_rmse"]:.2f}'
-    assert cells['excess'][0] in '+-'
-    plain = dict(zip(table.header, table.rows[1]))
-    assert plain['NLL'] == plain['95%'] == '–' != plain['ECE']
+    full, plain = rows_of(scores)
+    assert full[''] == 'full' and full['detections'] == '400'
+    assert full['ECE'] == f'{found["ece"]:.3f}'
+    assert full['excess'][0] in '+-' and plain['ECE'] != '–'
+    full, plain = rows_of(boxes)
+    assert full['90%'] == f'{found["coverage_90"]:.3f}'
+    assert full['CRPS'] == f'{found["box_crps"]:.3f}'
+    assert full['RMSE'] == f'{found["box_rmse"]:.2f}'
+    assert plain['NLL'] == plain['95%'] == '–'
+    # of columns that no detector has there is nothing to show
+    assert 'LaECE' not in scores.header and quality.header == ('', )
+    assert len(calibration_tables({'plain': data(boxes=False)})) == 2
+
+
+def test_mixtures_have_rows_and_curves_of_their_own():
+    found = with_mixtures()
+    summary = found.summary()
+    boxes = calibration_tables({'ours': found, 'other': data()})[-1]
+    gaussian, mixture, other = rows_of(boxes)
+    assert [r[''] for r in (gaussian, mixture, other)] == [
+        'ours', 'ours, mixture', 'other']
+    assert gaussian['NLL'] == f'{summary["box_nll"]:.3f}'
+    assert mixture['NLL'] == f'{summary["mixture_nll"]:.3f}'
+    assert mixture['CRPS'] == f'{summary["mixture_crps"]:.3f}'
+    assert mixture['50%'] == f'{summary["mixture_coverage_50"]:.3f}'
+    assert mixture['std'] == '–' != gaussian['std']
+    for table in calibration_tables({'ours': found, 'other': data()}):
+        assert max(map(len, table.text().splitlines())) <= 100
+    both = pixels(draw_reliability({'a': found}))
+    found.mixtures = MixtureScores()
+    alone = pixels(draw_reliability({'a': found}))
+    right = np.split(both, 2, axis=1)[1], np.split(alone, 2, axis=1)[1]
+    assert share(right[0], BLUE) > 1.1 * share(right[1], BLUE)

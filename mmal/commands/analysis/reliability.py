@@ -56,6 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='X',
         help='IoU from which an object is found (default: 0.5)')
     parser.add_argument(
+        '--pdq',
+        action='store_true',
+        help='probability-based detection quality too, which takes longer')
+    parser.add_argument(
         '--device', help='default: the GPU where there is one, or cpu')
 
 
@@ -72,21 +76,22 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draw the diagram, print the table and write it where asked."""
+    """Draw the diagram, print the tables, write them where asked."""
     from mmal.analysis.calibration import (
         calibration_of_file,
         calibration_of_model,
     )
     from mmal.engine.cli import prepare_process
     from mmal.reporting import (
-        calibration_table,
+        calibration_tables,
         plot_reliability,
         save_tables,
     )
     from mmal.visualization import load_detector
     prepare_process()
     options = dict(
-        bins=args.bins, score_thr=args.score_thr, iou_thr=args.iou_thr)
+        bins=args.bins, score_thr=args.score_thr, iou_thr=args.iou_thr,
+        pdq=args.pdq)
     if args.ann_file:
         options['ann_file'] = args.ann_file
     detectors = {}
@@ -96,8 +101,9 @@ def run(args: argparse.Namespace) -> None:
     for name, path in args.predictions:
         detectors[name] = calibration_of_file(path, **options)
 
-    table = calibration_table(detectors, args.bins)
-    print(table.text())
+    tables = calibration_tables(
+        detectors, args.bins, iou_thr=args.iou_thr)
+    print('\n'.join(table.text() for table in tables))
     for path in args.save:
-        save_tables([table], path)
+        save_tables(tables, path)
     print(plot_reliability(detectors, args.out, args.bins))

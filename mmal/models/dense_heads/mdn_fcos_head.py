@@ -17,6 +17,7 @@ from ..layers.detection_fields import uncertainty_fields
 from ..layers.point_outputs import DistanceOutput, SigmoidOutput
 from ..losses import MixtureNLLLoss
 from ..utils import flatten_levels
+from ..utils.box_mixture import mixture_fields
 
 # No box is so large: keeps the areas of wild outputs finite.
 _FAR = 1e8
@@ -46,7 +47,10 @@ class MDNFCOSHead(FCOSHead):
     ``cls_aleatoric`` and ``cls_epistemic`` [n] of the predicted class,
     ``class_probs`` [n, num_classes] without centerness, and ``box_std``
     [n, 4], the standard deviation of x1, y1, x2, y2 in pixels of the image
-    that the boxes are given in. They are computed after NMS.
+    that the boxes are given in. They are computed after NMS. With
+    ``test_cfg.box_mixture=True`` it also carries the mixtures of x1, y1, x2,
+    y2, ``box_mixture_means``, ``box_mixture_stds`` and
+    ``box_mixture_weights`` [n, K, 4].
 
     Args:
         *args: See mmdet's ``FCOSHead``.
@@ -284,6 +288,32 @@ class MDNFCOSHead(FCOSHead):
         std = (boxes.aleatoric + boxes.epistemic).sqrt()
         return std if self.norm_on_bbox else std * self.distances(raw)
 
+    def edge_mixture(self, boxes: GaussianMixture, points: Tensor,
+                     units: Tensor) -> GaussianMixture:
+        """Mixtures of the edges of boxes.
+
+        Exact with ``norm_on_bbox``, but for the ReLU and the image's border,
+        since edges are linear in the outputs; else by the delta method, for
+        each component.
+
+        Args:
+            boxes (GaussianMixture): Of the outputs, [n, K, 4].
+            points (Tensor): x and y of each location [n, 2] in pixels.
+            units (Tensor): Pixels of a unit of :meth:`distances` [n, 1].
+
+        Returns:
+            GaussianMixture: [n, K, 4] of x1, y1, x2, y2 in pixels.
+        """
+        means, stds = boxes.means, boxes.variances.sqrt()
+        if not self.norm_on_bbox:
+            means = means.clamp(max=math.log(_FAR)).exp()
+            stds = stds * means
+        # left and top are towards 0
+        side = means.new_tensor([-1, -1, 1, 1]) * units[:, None]
+        return GaussianMixture(
+            points.repeat(1, 2)[:, None] + side * means, (side * stds)**2,
+            boxes.log_weights)
+
     def class_probabilities(self, cls_scores: list[Tensor],
                             bbox_preds: list[Tensor],
                             centernesses: list[Tensor]) -> Tensor:
@@ -317,7 +347,7 @@ class MDNFCOSHead(FCOSHead):
                              mlvl_priors, self.strides)
         ])
         results.bboxes = self.bbox_coder.decode(
-            results.pop('priors'),
+            results.priors,
             self.distances(results.raw_boxes) * results.units,
             max_shape=img_meta['img_shape'])
         results = self._bbox_post_process(
@@ -329,6 +359,7 @@ class MDNFCOSHead(FCOSHead):
         # of what is left after NMS alone: few of thousands of points
         classes = self.cls_output.mixture(results.pop('raw_classes'))
         raw, units = results.pop('raw_boxes'), results.pop('units')
+        points = results.pop('priors')
         boxes = self.box_output.mixture(raw)
         results.class_probs = classes.probs
         fields = uncertainty_fields(
@@ -339,6 +370,10 @@ class MDNFCOSHead(FCOSHead):
             if rescale:
                 std = std / std.new_tensor(img_meta['scale_factor']).repeat(2)
             fields['box_std'] = std
+            if cfg.get('box_mixture'):
+                fields.update(mixture_fields(
+                    self.edge_mixture(boxes, points, units), img_meta,
+                    rescale))
         for name, value in fields.items():
             results.set_field(value, name)
         return results

@@ -21,6 +21,7 @@ from ..losses import (
 )
 from ..losses.weighting_options import weighting_options
 from ..utils import flatten_levels
+from ..utils.box_mixture import delta_mixture_fields
 from ..utils.box_std import mixture_box_std
 from .ssd_head import SSDHead
 
@@ -35,7 +36,10 @@ class MDNSSDHead(SSDHead):
     x1, y1, x2, y2 in pixels of the image that the boxes are given in),
     ``cls_aleatoric`` and ``cls_epistemic`` [n] (of the predicted class) and
     ``class_probs`` [n, num_classes + 1], background last, through NMS. They
-    cost nothing for anchors below ``score_thr``.
+    cost nothing for anchors below ``score_thr``. With
+    ``test_cfg.box_mixture=True`` it also carries the mixtures of x1, y1, x2,
+    y2, ``box_mixture_means``, ``box_mixture_stds`` and
+    ``box_mixture_weights`` [n, K², 4].
 
     Args:
         *args: See :class:`SSDHead`.
@@ -250,10 +254,13 @@ class MDNSSDHead(SSDHead):
         fields = uncertainty_fields(
             boxes, classes if self.cls_output.components else None,
             results.labels)
-        std = mixture_box_std(self.bbox_coder, results.pop('priors'), boxes,
-                              img_meta, rescale)
+        priors = results.pop('priors')
+        std = mixture_box_std(self.bbox_coder, priors, boxes, img_meta,
+                              rescale)
         if std is not None:
             fields['box_std'] = std
+        fields.update(delta_mixture_fields(cfg, self.bbox_coder, priors, boxes,
+                                           img_meta, rescale))
         for name, value in fields.items():
             results.set_field(value, name)
         return results

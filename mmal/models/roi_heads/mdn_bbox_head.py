@@ -22,6 +22,7 @@ from ..losses import (
     uncertainty_weight,
 )
 from ..losses.weighting_options import weighting_options
+from ..utils.box_mixture import delta_mixture_fields
 from ..utils.box_std import mixture_box_std
 
 
@@ -39,7 +40,10 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
     boxes are given in, the proposals taken as certain), ``cls_aleatoric`` and
     ``cls_epistemic`` [n] (of the predicted class) and ``class_probs``
     [n, num_classes + 1], background last, through NMS. Only a batch without
-    any proposal, which never reaches the head, lacks them.
+    any proposal, which never reaches the head, lacks them. With
+    ``test_cfg.rcnn.box_mixture=True`` it also carries the mixtures of x1, y1,
+    x2, y2, ``box_mixture_means``, ``box_mixture_stds`` and
+    ``box_mixture_weights`` [n, K², 4].
 
     Args:
         box_components (int): K of each box coordinate; 0 leaves mmdet's
@@ -207,6 +211,8 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
                               rescale)
         if std is not None:
             fields['box_std'] = std
+        fields.update(delta_mixture_fields(cfg, self.bbox_coder, roi[rows, 1:],
+                                           boxes, img_meta, rescale))
         return InstanceData(
             bboxes=detections[:, :-1],
             scores=detections[:, -1],

@@ -12,7 +12,7 @@ from mmal.uncertainty import at_least_float32
 from ..layers import GaussianMixture
 
 # beyond it mmdet's coder lets no box grow or shrink
-_MAX_LOG_RATIO = abs(math.log(16 / 1000))
+MAX_LOG_RATIO = abs(math.log(16 / 1000))
 
 
 def delta_box_std(coder: DeltaXYWHBBoxCoder, priors: Tensor, deltas: Tensor,
@@ -42,7 +42,7 @@ def delta_box_std(coder: DeltaXYWHBBoxCoder, priors: Tensor, deltas: Tensor,
             deltas.device, non_blocking=True)
     size = priors[:, 2:] - priors[:, :2]
     ratio = (deltas[:, 2:] * stds[2:] + means[2:]).clamp(
-        -_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+        -MAX_LOG_RATIO, MAX_LOG_RATIO)
     spread = variances.sqrt() * stds  # squares of it might overflow
     std = torch.hypot(size * spread[:, :2],
                       size * ratio.exp() / 2 * spread[:, 2:])
