@@ -13,6 +13,9 @@ from mmengine.structures import InstanceData
 from mmal.calibration import Calibration, ConformalBoxes, ScoreCalibrator
 from mmal.models.detectors import Calibrated
 from mmal.models.detectors.calibrated_detector import _calibrated, calibrate
+from mmal.scoring.detections.predict import detect
+from mmal.scoring.detector import dummy_batch
+from mmal.scoring.isal.adapters import adapter_of
 
 CLASSES = ('a', 'b', 'c')
 SCORES = ScoreCalibrator(
@@ -136,6 +139,22 @@ def test_a_config_is_extended(file, by_name):
     for a, b in zip(predictions(plain), predictions(copy.deepcopy(model))):
         check(a, b, lambda label: [
             float(m) for m in PIXELS.by_class[label] or PIXELS.pooled])
+
+
+def test_training_and_scorers_see_the_plain_detector(file):
+    plain = tiny_fcos()
+    model = build_detector(config(file)).eval()
+    model.load_state_dict(plain.state_dict())
+    batch = dummy_batch(plain)
+    losses = [m.loss(batch.inputs, batch.samples) for m in (plain, model)]
+    assert losses[0] and losses[0].keys() == losses[1].keys()
+    for name, value in losses[0].items():
+        assert torch.equal(value, losses[1][name])
+    assert isinstance(adapter_of(model), type(adapter_of(plain)))
+    # but detections are calibrated for scorers, too
+    a, b = (detect(m, batch)[0] for m in (plain, model))
+    assert torch.equal(a.scores.sort()[0], b.raw_scores.sort()[0])
+    assert not torch.equal(b.scores, b.raw_scores)
 
 
 def test_mistakes_are_named(file, tmp_path):
