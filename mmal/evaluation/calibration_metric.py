@@ -124,46 +124,49 @@ class CalibrationMetric(BaseMetric):
                 ``img_id`` or ``gt_instances`` and ``ignored_instances``.
         """
         for sample in data_samples:
-            found = {k: _numpy(v) for k, v in sample['pred_instances'].items()
-                     if k in _FIELDS}
-            keep = found['scores'] >= self.score_thr
-            found = {k: v[keep] for k, v in found.items()}
+            detections = {
+                k: _numpy(v) for k, v in sample['pred_instances'].items()
+                if k in _FIELDS
+            }
+            keep = detections['scores'] >= self.score_thr
+            detections = {k: v[keep] for k, v in detections.items()}
             if self._truth is not None:
                 classes = (self.dataset_meta or {}).get('classes', ())
                 truth = self._truth.of(sample['img_id'], classes)
             else:
                 truth = packed_truth(sample)
-            self.results.append(self._compared(found, truth,
-                                               sample.get('ori_shape')))
+            self.results.append(
+                self._compared(detections, truth, sample.get('ori_shape')))
 
-    def _compared(self, found: dict[str, np.ndarray],
+    def _compared(self, detections: dict[str, np.ndarray],
                   truth: tuple[np.ndarray, np.ndarray, np.ndarray],
                   shape: Optional[tuple[int, int]]) -> CalibrationData:
         """The detections of an image of this shape, (h, w), and the truth."""
         true_boxes = truth[0]
         size = None if shape is None else (shape[1], shape[0])
-        args = (found['bboxes'], found['labels'], found['scores'], *truth)
+        args = (*(detections[k] for k in ('bboxes', 'labels', 'scores')),
+                *truth)
         match = match_to_truth(*args, self.iou_thr)
         counted, hits = match != IGNORED, match > FALSE_ALARM
         data = CalibrationData(
-            confidences=found['scores'][counted].astype(np.float64),
+            confidences=detections['scores'][counted].astype(np.float64),
             correct=hits[counted],
             matches=MatchedDetections.of(match, *args, size),
             overlaps=match_image(*args, iou_thr=0))
         # the heads of most detectors predict no deviation
-        if 'box_std' in found:
-            data.errors = true_boxes[match[hits]] - found['bboxes'][hits]
-            data.stds = found['box_std'][hits].astype(np.float64)
-        if all(name in found for name in _MIXTURE):
+        if 'box_std' in detections:
+            data.errors = true_boxes[match[hits]] - detections['bboxes'][hits]
+            data.stds = detections['box_std'][hits].astype(np.float64)
+        if all(name in detections for name in _MIXTURE):
             data.mixtures = MixtureScores.of(
                 true_boxes[match[hits]],
-                *(found[name][hits] for name in _MIXTURE))
+                *(detections[name][hits] for name in _MIXTURE))
         if self.pdq:
             data.quality = self._quality(
-                {k: v[counted] for k, v in found.items()}, truth, size)
+                {k: v[counted] for k, v in detections.items()}, truth, size)
         return data
 
-    def _quality(self, found: dict[str, np.ndarray],
+    def _quality(self, detections: dict[str, np.ndarray],
                  truth: tuple[np.ndarray, np.ndarray, np.ndarray],
                  size: Optional[tuple[int, int]]) -> DetectionQuality:
         """PDQ's pairs of the detections that are not on ignored objects."""
@@ -172,14 +175,14 @@ class CalibrationMetric(BaseMetric):
                 'CalibrationMetric: the samples have no ori_shape, but pdq '
                 'needs the size of images: put it into meta_keys of '
                 'PackDetInputs, or set pdq to False.')
-        sure = found['scores'] >= self.pdq_score_thr
-        boxes = found['bboxes']
-        stds = found.get('box_std', np.zeros_like(boxes))
+        sure = detections['scores'] >= self.pdq_score_thr
+        detections = {k: v[sure] for k, v in detections.items()}
+        boxes = detections['bboxes']
+        stds = detections.get('box_std', np.zeros_like(boxes))
         true_boxes, true_labels, ignored = truth
-        return detection_quality(
-            boxes[sure], stds[sure], found['labels'][sure],
-            found['scores'][sure], true_boxes[~ignored], true_labels[~ignored],
-            size)
+        return detection_quality(boxes, stds, detections['labels'],
+                                 detections['scores'], true_boxes[~ignored],
+                                 true_labels[~ignored], size)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """See the class; keys without the prefix."""

@@ -12,12 +12,13 @@
 
 Match image by image, join, measure::
 
-    found = MatchedDetections.join(
+    detections = MatchedDetections.join(
         match_image(boxes, labels, scores, true_boxes, true_labels, ignored,
                     iou_thr=0)
         for boxes, labels, ... in images)
-    laece(found)
-    laece(dataclasses.replace(found, scores=calibrated))  # in the same order
+    laece(detections)
+    # other scores of the same detections, in the same order
+    laece(dataclasses.replace(detections, scores=calibrated))
 """
 from __future__ import annotations
 
@@ -222,7 +223,7 @@ def detection_ece(scores: np.ndarray,
     return float(gaps[kept].sum() / counts[kept].sum())
 
 
-def laece(found: MatchedDetections, bins: int = 25) -> float:
+def laece(detections: MatchedDetections, bins: int = 25) -> float:
     """Localisation-aware ECE: confidence against precision times IoU.
 
     For each class, over bins j of its scores (Oksuz 2023)::
@@ -233,7 +234,7 @@ def laece(found: MatchedDetections, bins: int = 25) -> float:
     (Kuzucu 2024), where each detection that overlaps its object keeps its IoU.
 
     Args:
-        found (MatchedDetections): Of all images.
+        detections (MatchedDetections): Of all images.
         bins (int): Of equal width, for each class.
 
     Returns:
@@ -244,18 +245,19 @@ def laece(found: MatchedDetections, bins: int = 25) -> float:
     """
     check_bins(bins)
 
-    def error(one: MatchedDetections) -> float:
-        scores = check_confidences(one.scores)
+    def error(group: MatchedDetections) -> float:
+        scores = check_confidences(group.scores)
         # precision times mean IoU of the hits is the mean IoU of all, since
         # false alarms have 0
-        gaps = np.bincount(_bin_of(scores, bins), weights=scores - one.ious,
+        gaps = np.bincount(_bin_of(scores, bins), weights=scores - group.ious,
                            minlength=bins)
-        return float(np.abs(gaps).sum() / len(one))
+        return float(np.abs(gaps).sum() / len(group))
 
-    return _mean([error(one) for one in found.by_class() if len(one)])
+    return _mean(
+        [error(group) for group in detections.by_class() if len(group)])
 
 
-def laace(found: MatchedDetections) -> float:
+def laace(detections: MatchedDetections) -> float:
     """Localisation-aware adaptive calibration error (Kuzucu 2024).
 
     LaECE whose bins hold one detection each: the mean of |score - IoU| of
@@ -264,7 +266,7 @@ def laace(found: MatchedDetections) -> float:
     of ``iou_thr=0`` it is LaACE_0.
 
     Args:
-        found (MatchedDetections): Of all images.
+        detections (MatchedDetections): Of all images.
 
     Returns:
         float: In [0, 1]; NaN if no class has both objects and detections.
@@ -273,8 +275,8 @@ def laace(found: MatchedDetections) -> float:
         ValueError: If a score is not in [0, 1].
     """
     return _mean([
-        float(np.abs(check_confidences(one.scores) - one.ious).mean())
-        for one in found.by_class() if len(one)
+        float(np.abs(check_confidences(group.scores) - group.ious).mean())
+        for group in detections.by_class() if len(group)
     ])
 
 
@@ -312,7 +314,7 @@ class LRP:
                                    values)}
 
 
-def lrp(found: MatchedDetections,
+def lrp(detections: MatchedDetections,
         score_thr: float = 0.0,
         iou_thr: float = 0.5) -> LRP:
     """LRP error of the detections with a score of at least ``score_thr``.
@@ -323,7 +325,7 @@ def lrp(found: MatchedDetections,
         (TP + FP + FN)
 
     Args:
-        found (MatchedDetections): Of all images, matched at ``iou_thr``.
+        detections (MatchedDetections): Of all images, matched at ``iou_thr``.
         score_thr (float): The same for all classes.
         iou_thr (float): In [0, 1); the one of the matching.
 
@@ -333,14 +335,14 @@ def lrp(found: MatchedDetections,
     Raises:
         ValueError: If ``iou_thr`` is out of range.
     """
-    return _lrp(found, iou_thr, score_thr)
+    return _lrp(detections, iou_thr, score_thr)
 
 
-def optimal_lrp(found: MatchedDetections, iou_thr: float = 0.5) -> LRP:
+def optimal_lrp(detections: MatchedDetections, iou_thr: float = 0.5) -> LRP:
     """The lowest LRP error of each class over thresholds of the score.
 
     Args:
-        found (MatchedDetections): Of all images, matched at ``iou_thr``.
+        detections (MatchedDetections): Of all images, matched at ``iou_thr``.
         iou_thr (float): In [0, 1); the one of the matching.
 
     Returns:
@@ -350,7 +352,7 @@ def optimal_lrp(found: MatchedDetections, iou_thr: float = 0.5) -> LRP:
     Raises:
         ValueError: If ``iou_thr`` is out of range.
     """
-    return _lrp(found, iou_thr)
+    return _lrp(detections, iou_thr)
 
 
 def check_iou_thr(iou_thr: float) -> None:
@@ -360,7 +362,7 @@ def check_iou_thr(iou_thr: float) -> None:
                          'in [0, 1].')
 
 
-def _lrp(found: MatchedDetections,
+def _lrp(detections: MatchedDetections,
          iou_thr: float,
          score_thr: Optional[float] = None) -> LRP:
     """LRP of each class at a threshold of the score, or at its best one.
@@ -372,20 +374,20 @@ def _lrp(found: MatchedDetections,
         raise ValueError(f'calibration: iou_thr is {iou_thr}: LRP divides by '
                          '1 - iou_thr, give a number in [0, 1).')
     rows = []
-    for one in found.by_class():
-        order = np.argsort(-one.scores, kind='stable')
-        scores, matched = one.scores[order], one.matched[order]
+    for group in detections.by_class():
+        order = np.argsort(-group.scores, kind='stable')
+        scores, matched = group.scores[order], group.matched[order]
         # thresholds above all scores and at each of them; detections with
         # equal scores come and go together
         last = np.flatnonzero(np.diff(scores, append=-np.inf))
         thresholds = np.concatenate([[np.inf], scores[last]])
         count = np.concatenate([[0], last + 1])
         hits = np.concatenate([[0], matched.cumsum()])[count]
-        distances = np.where(matched, 1 - one.ious[order], 0.0)
+        distances = np.where(matched, 1 - group.ious[order], 0.0)
         distance = np.concatenate([[0.0], distances.cumsum()])[count]
 
         # TP + FP + FN: what was found wrongly, and all objects
-        objects = len(one.true_labels)
+        objects = len(group.true_labels)
         total = count - hits + objects
         errors = (distance / (1 - iou_thr) + total - hits) / total
         if score_thr is None:
@@ -393,7 +395,7 @@ def _lrp(found: MatchedDetections,
         else:
             i = (thresholds >= score_thr).sum() - 1
         rows.append((
-            one.true_labels[0],
+            group.true_labels[0],
             errors[i],
             distance[i] / hits[i] if hits[i] else np.nan,
             1 - hits[i] / count[i] if count[i] else np.nan,

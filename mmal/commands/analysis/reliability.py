@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
 
     tables = calibration_tables(
         detectors, args.bins, iou_thr=args.iou_thr)
-    print('\n'.join(table.text() for table in tables))
+    print('\n\n'.join(table.text() for table in tables))
     for path in args.save:
         save_tables(tables, path)
     print(plot_reliability(detectors, args.out, args.bins))
