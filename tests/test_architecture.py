@@ -17,6 +17,7 @@ STOREYS = (
     ('engine', ),
     ('scoring', 'reporting', 'visualization'),
     ('models', 'influence', 'selection', 'pool', 'datasets', 'evaluation'),
+    ('calibration', ),
     ('uncertainty', 'scores', 'dist', 'heartbeat', 'types', 'registry',
      'randomness', 'random_tensors', 'recorder', 'fileio', 'lazy', 'compat',
      'version'),
@@ -25,7 +26,7 @@ SAME_STOREY = {
     ('dist', 'heartbeat'), ('random_tensors', 'randomness'),
     ('scores', 'fileio'), ('scores', 'randomness'), ('scores', 'types'),
 }
-PLAIN = ('uncertainty', 'influence', 'selection')
+PLAIN = ('uncertainty', 'calibration', 'influence', 'selection')
 
 
 def modules():
@@ -135,7 +136,7 @@ sys.meta_path.insert(0, Blocker())
 USE = '''
 import numpy as np
 import torch
-import mmal.influence, mmal.selection, mmal.uncertainty
+import mmal.calibration, mmal.influence, mmal.selection, mmal.uncertainty
 from mmal.influence import ConjugateGradient, GaussNewton, LayerRecorder
 from mmal.influence import image_products, mean_gradient
 

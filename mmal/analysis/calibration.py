@@ -5,6 +5,7 @@ import io
 import os.path as osp
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
+from typing import Optional
 
 import torch
 from mmengine.fileio import load
@@ -38,18 +39,13 @@ def calibration_of_model(model: nn.Module,
     if not cfg.get('val_dataloader'):
         raise ValueError(f'{cfg.filename} has no val_dataloader: there are no '
                          'images to detect on.')
-    # the truth that the validation of the config compares with
-    evaluators = cfg.get('val_evaluator') or []
-    if isinstance(evaluators, Mapping):
-        evaluators = [evaluators]
-    files = [e.get('ann_file') for e in evaluators]
-    options.setdefault('ann_file', next(filter(None, files), None))
+    options.setdefault('ann_file', truth_file(cfg))
     with redirect_stdout(io.StringIO()):  # pycocotools talks
         loader = Runner.build_dataloader(cfg.val_dataloader)
     metric = CalibrationMetric(**options)
     metric.dataset_meta = loader.dataset.metainfo
     for batch in tqdm(loader, 'detecting', disable=not progress):
-        metric.process(batch, _plain(model.val_step(batch)))
+        metric.process(batch, plain_samples(model.val_step(batch)))
     return CalibrationData.join(metric.results)
 
 
@@ -66,6 +62,25 @@ def calibration_of_file(path: str, **options) -> CalibrationData:
         FileNotFoundError: If there is no such file.
         ValueError: If it holds no predictions, or the truth is not known.
     """
+    metric = CalibrationMetric(**options)
+    metric.process({}, plain_samples(read_predictions(path)))
+    return CalibrationData.join(metric.results)
+
+
+def truth_file(cfg: Mapping) -> Optional[str]:
+    """What the validation of a config compares with, if it is a file."""
+    evaluators = cfg.get('val_evaluator') or []
+    if isinstance(evaluators, Mapping):
+        evaluators = [evaluators]
+    return next(filter(None, (e.get('ann_file') for e in evaluators)), None)
+
+
+def read_predictions(path: str) -> list:
+    """The samples in a ``.pkl`` file of mmdet's ``tools/test.py --out``.
+
+    Raises:
+        FileNotFoundError, ValueError: See :func:`calibration_of_file`.
+    """
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no file of predictions {path}.')
     samples = load(path) if path.endswith(('.pkl', '.pickle')) else None
@@ -74,12 +89,10 @@ def calibration_of_file(path: str, **options) -> CalibrationData:
             and 'pred_instances' in s for s in samples):
         raise ValueError(f'{path} holds no predictions: give a .pkl that '
                          "mmdet's tools/test.py --out has written.")
-    metric = CalibrationMetric(**options)
-    metric.process({}, _plain(samples))
-    return CalibrationData.join(metric.results)
+    return samples
 
 
-def _plain(samples: Iterable) -> list[dict]:
+def plain_samples(samples: Iterable) -> list[dict]:
     """Samples as the evaluator of a run hands them on."""
     return [s.to_dict() if isinstance(s, BaseDataElement) else s
             for s in samples]

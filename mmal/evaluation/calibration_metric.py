@@ -113,7 +113,7 @@ class CalibrationMetric(BaseMetric):
         self.levels = tuple(levels)
         self.pdq = pdq
         self.pdq_score_thr = pdq_score_thr
-        self._truth = None if ann_file is None else _CocoTruth(ann_file)
+        self._truth = None if ann_file is None else CocoTruth(ann_file)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Compare the detections of some images with the truth.
@@ -134,7 +134,7 @@ class CalibrationMetric(BaseMetric):
                 classes = (self.dataset_meta or {}).get('classes', ())
                 truth = self._truth.of(sample['img_id'], classes)
             else:
-                truth = _packed_truth(sample)
+                truth = packed_truth(sample)
             self.results.append(
                 self._compared(detections, truth, sample.get('ori_shape')))
 
@@ -193,7 +193,7 @@ class CalibrationMetric(BaseMetric):
         return numbers
 
 
-class _CocoTruth:
+class CocoTruth:
     """The objects in a COCO file.
 
     Args:
@@ -227,7 +227,7 @@ class _CocoTruth:
         return boxes, labels, ignored
 
 
-def _packed_truth(
+def packed_truth(
         sample: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The objects that the val pipeline has packed."""
     true = sample.get('gt_instances') or {}

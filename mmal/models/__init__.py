@@ -11,7 +11,7 @@ from .dense_heads import (
     MDNSSDHead,
     SSDHead,
 )
-from .detectors import LearningLossDetector
+from .detectors import LearningLossDetector, calibrated_detector
 from .layers import BayesConv2d
 from .losses import (
     AnchorLoss,
@@ -32,5 +32,5 @@ __all__ = [
     'LossPredictionHead', 'MDNFCOSHead', 'MDNSSDHead',
     'MDNShared2FCBBoxHead', 'MixtureCrossEntropyLoss', 'MixtureNLLLoss',
     'PairwiseRankingLoss', 'SSDHead', 'SmallImageResNet',
-    'UncertaintyRescaledLoss', 'VGG16ForSSD'
+    'UncertaintyRescaledLoss', 'VGG16ForSSD', 'calibrated_detector'
 ]

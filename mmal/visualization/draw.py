@@ -41,7 +41,9 @@ def load_detector(config: str,
         config,
         checkpoint,
         device=device or default,
-        cfg_options=cfg_options)
+        # without any, mmdet reads model.backbone, which a detector around
+        # another one does not have
+        cfg_options=cfg_options or {})
     # mmdet goes on with weights that do not fit, and only logs their names
     load_weights(model, checkpoint, config, mmap=True)
     return model

@@ -48,7 +48,7 @@ def test_commands_are_listed(capsys):
     assert stopped('--version') == 0
     assert stopped('analysis', '--help') == 0
     listed = capsys.readouterr().out
-    assert len(ANALYSES) == 7
+    assert len(ANALYSES) == 8
     for analysis in ANALYSES:
         assert f'\n  {analysis} ' in listed
 
@@ -69,6 +69,12 @@ def test_commands_are_listed(capsys):
     (['pool', 'photos', '-o', 'pool.txt'], 'pool.txt must end in .json'),
     (['pool', 'pool.json', '-o', './pool.json'], 'is the source itself'),
     (['analysis', 'reliability', '--out', 'a.png'], 'give --model or'),
+    (['analysis', 'calibrate', 'a.py', '--out', 'a.json'],
+     'give CONFIG and CHECKPOINT, or --predictions'),
+    (['analysis', 'calibrate', '--predictions', 'a.pkl', '--out', 'a.json'],
+     '--predictions needs --ann-file'),
+    (['analysis', 'calibrate', 'a.py', 'a.pth', '--out', 'a.json', '--level',
+      '1'], '--level must be between 0 and 1'),
 ])
 def test_mistakes_in_arguments_are_told_at_once(argv, message, capsys):
     assert stopped(*argv) == 2

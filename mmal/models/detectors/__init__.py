@@ -1,4 +1,5 @@
-"""Detectors that learn more than to detect."""
+"""Detectors that learn more than to detect, or say more of what they found."""
+from .calibrated_detector import Calibrated, calibrated_detector
 from .learning_loss_detector import LearningLossDetector
 
-__all__ = ['LearningLossDetector']
+__all__ = ['Calibrated', 'LearningLossDetector', 'calibrated_detector']
