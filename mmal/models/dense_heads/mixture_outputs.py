@@ -441,7 +441,9 @@ def _beside(layers: list[nn.Conv2d], numbers: int,
 
 def _outputs(layers: nn.ModuleList, number: int, features: Tensor) -> Tensor:
     """The map of one of the layers, without channels if there are none."""
-    return layers[number](features) if layers else features[:, :0]
+    if layers:
+        return layers[number](features)
+    return features.detach()[:, :0]  # no output of what gave the features
 
 
 def _level_rows(level: Tensor, channels: int) -> Tensor:
