@@ -63,12 +63,21 @@ def plain_losses(model, inputs, samples):
     return values, grads, nll
 
 
-@NAMES
-@pytest.mark.parametrize('k', [0, 1, 3, 4])
+CASES = [*((name, k, {}) for name in TYPES for k in (0, 1, 3, 4)),
+         ('rtmdet', 3, dict(with_objectness=True, exp_on_reg=True)),
+         ('rtmdet', 3, dict(exp_on_reg=True)),
+         ('retina', 3, dict(reg_decoded_bbox=True,
+                            loss_bbox=dict(type='GIoULoss'))),
+         ('atss', 3, dict(loss_cls=dict(type='CrossEntropyLoss',
+                                        use_sigmoid=True)))]
+
+
+@pytest.mark.parametrize('name, k, options', CASES)
 @pytest.mark.parametrize('training', [True, False])
-def test_with_its_own_layers_zero_it_is_the_plain_head(name, k, training):
-    plain = tiny_plain(name)
-    mdn = with_weights_of(plain, tiny_mdn_head(name, k))
+def test_with_its_own_layers_zero_it_is_the_plain_head(
+        name, k, options, training):
+    plain = tiny_plain(name, **options)
+    mdn = with_weights_of(plain, tiny_mdn_head(name, k, **options))
     inputs, samples = batch()
     for a, b in zip(*(predicted(m, inputs, samples) for m in (plain, mdn))):
         assert len(a)
