@@ -38,7 +38,7 @@ SCORERS = dict(
     LocalizationStabilityScorer=('fcos', 'faster_rcnn'),
     MarginScorer=('ssd', 'atss'),
     MixtureUncertaintyScorer=('mdn_ssd', 'mdn_fcos', 'mdn_retina', 'mdn_atss',
-                              'mdn_rtmdet', 'mdn_yolox'),
+                              'mdn_rtmdet'),
     MutualInformationScorer=('dropout_ssd', 'dropout_fcos'),
     OracleInfluenceScorer=('fcos', ),
     PerCostScorer=('fcos', 'faster_rcnn'),
