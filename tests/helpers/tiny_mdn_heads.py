@@ -36,6 +36,24 @@ TYPES = dict(
     yolox='mmal.MDNYOLOXHead')
 
 
+def tiny_head_config(name: str, **head) -> dict:
+    """Config of a detector with one of mmdet's heads, or one derived from it.
+
+    Args:
+        name (str): One of :data:`PLAIN`.
+        **head: More keys of the head.
+
+    Returns:
+        dict: To be built with mmdet's ``MODELS``.
+    """
+    bbox_head, train_cfg = PLAIN[name]
+    return dict(
+        tiny_fcos_config(channels=CHANNELS),
+        type='SingleStageDetector',
+        bbox_head={**bbox_head, 'num_classes': 3, **head},
+        train_cfg=train_cfg)
+
+
 def tiny_plain(name: str, seed: int = 0, **head) -> nn.Module:
     """An untrained detector of mmdet that nevertheless detects something.
 
@@ -47,13 +65,8 @@ def tiny_plain(name: str, seed: int = 0, **head) -> nn.Module:
     Returns:
         nn.Module: The detector in eval mode, on the CPU.
     """
-    config = tiny_fcos_config(channels=CHANNELS)
-    bbox_head, train_cfg = PLAIN[name]
-    config.update(
-        type='SingleStageDetector',
-        bbox_head=dict(bbox_head, num_classes=3, **head),
-        train_cfg=train_cfg)
-    return build_detector(config, seed, _widen).eval()
+    return build_detector(tiny_head_config(name, **head), seed,
+                          _widen).eval()
 
 
 def tiny_mdn_head(name: str,
