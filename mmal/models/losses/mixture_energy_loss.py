@@ -12,6 +12,9 @@ from mmal.registry import MODELS
 from .mixture_nll_loss import check_target
 from .reduction import check_reduction, reduce
 
+# below it a draw has no digits left that could move
+_LEAST_DENSITY = 1e-12
+
 
 def mixture_crps(mixture: GaussianMixture, target: Tensor) -> Tensor:
     """E|X - y| - E|X - X'| / 2 of each coordinate, in closed form.
@@ -86,10 +89,10 @@ def draw(mixture: GaussianMixture,
          generator: Optional[torch.Generator] = None) -> Tensor:
     """Random boxes of a mixture that know their derivatives.
 
-    A draw x of a distribution function F moves with a parameter by
-    -(dF / dparameter) / density(x) (Figurnov et al., "Implicit
+    A draw x of a distribution function F moves with a parameter so that F(x)
+    stays, by -(dF / dparameter) / density(x) (Figurnov et al., "Implicit
     Reparameterization Gradients", NeurIPS 2018): so do these, by means,
-    variances and weights alike.
+    variances and weights alike. Second derivatives are right too.
 
     Args:
         mixture (GaussianMixture): [n, K, D], coordinates independent.
@@ -114,10 +117,16 @@ def draw(mixture: GaussianMixture,
             torch.take_along_dim(
                 scale.expand(samples, *scale.shape), chosen, -2).squeeze(-2) \
             * normal
-        density = mixture.log_prob(x).exp()
-    z = (x.unsqueeze(-2) - means) / scale
-    below = (mixture.weights * torch.special.ndtr(z)).sum(-2)
-    return x - (below - below.detach()) / density
+    # Newton's steps to where F is what it is now: they do not move x, but each
+    # makes it twice as many derivatives of the parameters that are right.
+    level = None
+    for _ in range(2):
+        z = (x.unsqueeze(-2) - means) / scale
+        below = (mixture.weights * torch.special.ndtr(z)).sum(-2)
+        level = below.detach() if level is None else level
+        density = mixture.log_prob(x).exp().clamp(min=_LEAST_DENSITY)
+        x = x - (below - level) / density
+    return x
 
 
 @MODELS.register_module()

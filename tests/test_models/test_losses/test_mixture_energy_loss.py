@@ -9,6 +9,7 @@ from helpers.tiny_mdn_fcos import tiny_mdn_fcos
 from helpers.tiny_ssd import tiny_mdn_ssd
 from scipy import stats
 from scipy.integrate import trapezoid
+from scipy.optimize import brentq
 
 from mmal.models.layers import GaussianMixture
 from mmal.models.losses import MixtureEnergyLoss, mixture_crps, mixture_energy
@@ -50,12 +51,13 @@ def parameters(m):
 def test_crps_is_the_integral_over_the_distribution_function(k, shared):
     m, y = mixture(k=k, shared=shared), targets()
     crps = mixture_crps(m, y)
-    x = np.linspace(-40, 40, 40001)
     for n in range(3):
         for d in range(4):
-            above = x >= y[n, d].item()
-            truth = trapezoid((below(m, n, d, x) - above)**2, x)
-            assert crps[n, d].item() == pytest.approx(truth, abs=5e-4)
+            left, right = (np.linspace(end, y[n, d].item(), 10001)
+                           for end in (-60, 60))
+            truth = trapezoid(below(m, n, d, left)**2, left) - trapezoid(
+                (1 - below(m, n, d, right))**2, right)
+            assert crps[n, d].item() == pytest.approx(truth, rel=1e-4)
 
 
 def test_crps_of_a_certain_box_is_its_distance():
@@ -92,6 +94,41 @@ def test_draws_move_with_every_parameter_as_expectations_do():
     moment = (m.weights * (m.means**2 + m.variances)).sum()
     for a, b in zip(drawn, torch.autograd.grad(moment, inputs)):
         torch.testing.assert_close(a, b, rtol=0.05, atol=0.05)
+
+
+def test_two_derivatives_of_a_draw_are_those_of_its_quantile():
+    """Of numbers x with F(x) = u, found by bisection, by differences."""
+    values = [p.detach().requires_grad_()
+              for p in parameters(mixture(n=1, k=2, d=1, seed=3))]
+
+    def made(values):
+        return GaussianMixture(*values[:2], values[2].log_softmax(1))
+
+    x = draw(made(values), 3, torch.Generator().manual_seed(0))[:, 0, 0]
+    start = torch.cat([v.detach().flatten() for v in values])
+    steps = 1e-3 * torch.eye(6, dtype=start.dtype)
+
+    def quantile(flat, level):
+        m = made(flat.view(3, 1, 2, 1))
+        return brentq(lambda v: below(m, 0, 0, v) - level, -50, 50,
+                      xtol=1e-14, rtol=1e-14)
+
+    for draw_ in x:
+        level = float(below(made(values), 0, 0, draw_.item()))
+        grads = torch.autograd.grad(draw_, values, create_graph=True)
+        grads = torch.cat([g.flatten() for g in grads])
+        for i in range(6):
+            one, other = steps[i], steps[(i + 1) % 6]
+            first = (quantile(start + one, level) -
+                     quantile(start - one, level)) / 2e-3
+            assert grads[i].item() == pytest.approx(first, rel=1e-4, abs=1e-5)
+            rows = torch.autograd.grad(grads[i], values, retain_graph=True)
+            row = torch.cat([h.flatten() for h in rows])
+            second = sum(
+                s * t * quantile(start + s * one + t * other, level)
+                for s in (1, -1) for t in (1, -1)) / 4e-6
+            assert row[(i + 1) % 6].item() == pytest.approx(
+                second, rel=1e-3, abs=1e-4)
 
 
 def test_of_one_dimension_the_energy_is_the_crps():
