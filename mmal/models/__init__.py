@@ -7,8 +7,12 @@ from .dense_heads import (
     BayesRetinaHead,
     BayesYOLOV3Head,
     GaussianFCOSHead,
+    MDNATSSHead,
     MDNFCOSHead,
+    MDNRetinaHead,
+    MDNRTMDetHead,
     MDNSSDHead,
+    MDNYOLOXHead,
     SSDHead,
 )
 from .detectors import LearningLossDetector, calibrated_detector
@@ -16,6 +20,7 @@ from .layers import BayesConv2d
 from .losses import (
     AnchorLoss,
     MixtureCrossEntropyLoss,
+    MixtureEnergyLoss,
     MixtureNLLLoss,
     PairwiseRankingLoss,
     UncertaintyRescaledLoss,
@@ -29,8 +34,9 @@ __all__ = [
     'BayesRetinaHead', 'BayesYOLOV3Head', 'DropoutFPN', 'DropoutSSDNeck',
     'EfficientNetLite', 'GaussianFCOSHead', 'ImageClassifier',
     'LearningLossClassifier', 'LearningLossDetector', 'LinearClsHead',
-    'LossPredictionHead', 'MDNFCOSHead', 'MDNSSDHead',
-    'MDNShared2FCBBoxHead', 'MixtureCrossEntropyLoss', 'MixtureNLLLoss',
+    'LossPredictionHead', 'MDNATSSHead', 'MDNFCOSHead', 'MDNRTMDetHead',
+    'MDNRetinaHead', 'MDNSSDHead', 'MDNShared2FCBBoxHead', 'MDNYOLOXHead',
+    'MixtureCrossEntropyLoss', 'MixtureEnergyLoss', 'MixtureNLLLoss',
     'PairwiseRankingLoss', 'SSDHead', 'SmallImageResNet',
     'UncertaintyRescaledLoss', 'VGG16ForSSD', 'calibrated_detector'
 ]

@@ -16,6 +16,7 @@ from helpers.tiny_mdn_fcos import (
     tiny_mdn_fcos,
     tiny_mdn_fcos_config,
 )
+from helpers.tiny_mdn_heads import TYPES, tiny_mdn_head
 from helpers.tiny_one_stage import HEADS, tiny_one_stage
 from helpers.tiny_ssd import tiny_mdn_ssd, tiny_ssd
 
@@ -57,6 +58,7 @@ ISAL_DETECTORS = dict(
         tiny_mdn_ssd, cls_variance=False, weighting=dict()),
     mdn_fcos=tiny_mdn_fcos,
     mdn_fcos_plain_classes=partial(tiny_mdn_fcos, cls_components=0),
+    **{f'mdn_{head}': partial(tiny_mdn_head, head) for head in TYPES},
     gaussian_fcos=partial(_fcos, _change, type='mmal.GaussianFCOSHead'),
     # mmdet's own loss takes no outputs of eval mode with norm_on_bbox
     bayes_fcos=partial(

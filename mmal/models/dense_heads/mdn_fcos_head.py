@@ -15,7 +15,7 @@ from mmal.registry import MODELS
 from ..layers import GaussianMixture
 from ..layers.detection_fields import uncertainty_fields
 from ..layers.point_outputs import DistanceOutput, SigmoidOutput
-from ..losses import MixtureNLLLoss
+from ..losses import BOX_MIXTURE_LOSSES
 from ..utils import flatten_levels
 from ..utils.box_mixture import mixture_fields
 
@@ -60,7 +60,8 @@ class MDNFCOSHead(FCOSHead):
         variance (str): How variances are positive: 'softplus' (at least 1e-4
             and not bounded, since distances err by many strides) or 'sigmoid'
             (at most 1, as in MDN).
-        loss_nll (dict): Eq. 3, of ``box_components`` > 0.
+        loss_nll (dict): Eq. 3, of ``box_components`` > 0, or
+            ``mmal.MixtureEnergyLoss``.
         spread (float): How far the components lie apart at first, in the
             head's own space and in logits, symmetric about FCOS's outputs.
             0 sets the new layers to zero, where components stay equal.
@@ -91,11 +92,11 @@ class MDNFCOSHead(FCOSHead):
         self.spread = spread
         super().__init__(*args, **kwargs)
         self.loss_nll = MODELS.build(loss_nll)
-        if not isinstance(self.loss_nll, MixtureNLLLoss):
+        if not isinstance(self.loss_nll, BOX_MIXTURE_LOSSES):
             raise ValueError(
                 f'bbox_head.loss_nll is {type(self.loss_nll).__name__}, which '
                 "takes no mixtures: set its type to 'mmal.MixtureNLLLoss' or "
-                'leave loss_nll out.')
+                "'mmal.MixtureEnergyLoss', or leave loss_nll out.")
         if not self.use_sigmoid_cls or getattr(
                 self.loss_cls, 'custom_cls_channels', False):
             raise ValueError(

@@ -15,6 +15,7 @@ from mmal.registry import MODELS
 from ..layers import BoxOutput, ClassOutput
 from ..layers.detection_fields import uncertainty_fields
 from ..losses import (
+    BOX_MIXTURE_LOSSES,
     MixtureCrossEntropyLoss,
     MixtureNLLLoss,
     mixture_cross_entropy,
@@ -108,7 +109,8 @@ class MDNSSDHead(SSDHead):
         for name, wanted in (('loss_cls', MixtureCrossEntropyLoss),
                              ('loss_bbox', MixtureNLLLoss)):
             loss = getattr(self, name)
-            if not isinstance(loss, wanted):
+            accepted = BOX_MIXTURE_LOSSES if name == 'loss_bbox' else wanted
+            if not isinstance(loss, accepted):
                 raise ValueError(
                     f'bbox_head.{name} is {type(loss).__name__}, which does '
                     f"not take mixtures: set its type to 'mmal."

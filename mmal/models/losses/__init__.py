@@ -4,6 +4,11 @@ from .mixture_cross_entropy_loss import (
     MixtureCrossEntropyLoss,
     mixture_cross_entropy,
 )
+from .mixture_energy_loss import (
+    MixtureEnergyLoss,
+    mixture_crps,
+    mixture_energy,
+)
 from .mixture_nll_loss import MixtureNLLLoss, mixture_nll
 from .ranking_loss import PairwiseRankingLoss, pairwise_ranking_loss
 from .uncertainty_rescaled_loss import (
@@ -14,9 +19,12 @@ from .uncertainty_rescaled_loss import (
 from .uncertainty_weight import uncertainty_weight
 
 __all__ = [
-    'AnchorLoss', 'MixtureCrossEntropyLoss', 'MixtureNLLLoss',
-    'PairwiseRankingLoss', 'RescalingStatistics', 'UncertaintyRescaledLoss',
-    'anchor_loss',
-    'mixture_cross_entropy', 'mixture_nll', 'pairwise_ranking_loss',
+    'BOX_MIXTURE_LOSSES', 'AnchorLoss', 'MixtureCrossEntropyLoss',
+    'MixtureEnergyLoss', 'MixtureNLLLoss', 'PairwiseRankingLoss',
+    'RescalingStatistics', 'UncertaintyRescaledLoss', 'anchor_loss', 'mixture_cross_entropy',
+    'mixture_crps', 'mixture_energy', 'mixture_nll', 'pairwise_ranking_loss',
     'rescale_by_difficulty', 'uncertainty_weight'
 ]
+
+# what a head takes for the likelihood of its boxes
+BOX_MIXTURE_LOSSES = (MixtureNLLLoss, MixtureEnergyLoss)

@@ -51,11 +51,7 @@ def mixture_nll(mixture: GaussianMixture,
         tensor([[0.9189]])
     """
     check_form(form)
-    shape = mixture.means.shape
-    if target.shape != (*shape[:-2], shape[-1]):
-        raise ValueError(
-            f'a mixture of shape {tuple(shape)} ([n, K, D]) got targets of '
-            f'shape {tuple(target.shape)}, which must be [n, D].')
+    check_target(mixture, target)
     if eps is None:
         eps = 0. if form == 'exact' else _PAPER_EPS
     if form == 'reference':
@@ -122,6 +118,15 @@ class MixtureNLLLoss(nn.Module):
         reduction = check_reduction(reduction_override or self.reduction)
         loss = mixture_nll(pred, target, self.eps, self.form, self.beta)
         return self.loss_weight * reduce(loss, weight, reduction, avg_factor)
+
+
+def check_target(mixture: GaussianMixture, target: Tensor) -> None:
+    """Raise a ValueError unless targets [n, D] fit a mixture [n, K, D]."""
+    shape = mixture.means.shape
+    if target.shape != (*shape[:-2], shape[-1]):
+        raise ValueError(
+            f'a mixture of shape {tuple(shape)} ([n, K, D]) got targets of '
+            f'shape {tuple(target.shape)}, which must be [n, D].')
 
 
 def check_form(form: str) -> str:
