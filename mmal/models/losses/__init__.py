@@ -21,9 +21,9 @@ from .uncertainty_weight import uncertainty_weight
 __all__ = [
     'BOX_MIXTURE_LOSSES', 'AnchorLoss', 'MixtureCrossEntropyLoss',
     'MixtureEnergyLoss', 'MixtureNLLLoss', 'PairwiseRankingLoss',
-    'RescalingStatistics', 'UncertaintyRescaledLoss', 'anchor_loss', 'mixture_cross_entropy',
-    'mixture_crps', 'mixture_energy', 'mixture_nll', 'pairwise_ranking_loss',
-    'rescale_by_difficulty', 'uncertainty_weight'
+    'RescalingStatistics', 'UncertaintyRescaledLoss', 'anchor_loss',
+    'mixture_cross_entropy', 'mixture_crps', 'mixture_energy', 'mixture_nll',
+    'pairwise_ranking_loss', 'rescale_by_difficulty', 'uncertainty_weight'
 ]
 
 # what a head takes for the likelihood of its boxes
