@@ -21,7 +21,7 @@ from .losses import (
     UncertaintyRescaledLoss,
 )
 from .necks import DropoutFPN, DropoutSSDNeck
-from .roi_heads import MDNShared2FCBBoxHead
+from .roi_heads import MDNCascadeRoIHead, MDNShared2FCBBoxHead
 from .task_heads import LossPredictionHead
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     'BayesRetinaHead', 'BayesYOLOV3Head', 'DropoutFPN', 'DropoutSSDNeck',
     'EfficientNetLite', 'GaussianFCOSHead', 'ImageClassifier',
     'LearningLossClassifier', 'LearningLossDetector', 'LinearClsHead',
-    'LossPredictionHead', 'MDNFCOSHead', 'MDNSSDHead',
+    'LossPredictionHead', 'MDNCascadeRoIHead', 'MDNFCOSHead', 'MDNSSDHead',
     'MDNShared2FCBBoxHead', 'MixtureCrossEntropyLoss', 'MixtureNLLLoss',
     'PairwiseRankingLoss', 'SSDHead', 'SmallImageResNet',
     'UncertaintyRescaledLoss', 'VGG16ForSSD'
