@@ -23,14 +23,15 @@ from .losses import (
 from .necks import DropoutFPN, DropoutSSDNeck
 from .roi_heads import MDNCascadeRoIHead, MDNShared2FCBBoxHead
 from .task_heads import LossPredictionHead
+from .test_time_augs import DetTTAModel
 
 __all__ = [
     'AnchorLoss', 'BayesClsHead', 'BayesConv2d', 'BayesFCOSHead',
-    'BayesRetinaHead', 'BayesYOLOV3Head', 'DropoutFPN', 'DropoutSSDNeck',
-    'EfficientNetLite', 'GaussianFCOSHead', 'ImageClassifier',
-    'LearningLossClassifier', 'LearningLossDetector', 'LinearClsHead',
-    'LossPredictionHead', 'MDNCascadeRoIHead', 'MDNFCOSHead', 'MDNSSDHead',
-    'MDNShared2FCBBoxHead', 'MixtureCrossEntropyLoss', 'MixtureNLLLoss',
-    'PairwiseRankingLoss', 'SSDHead', 'SmallImageResNet',
+    'BayesRetinaHead', 'BayesYOLOV3Head', 'DetTTAModel', 'DropoutFPN',
+    'DropoutSSDNeck', 'EfficientNetLite', 'GaussianFCOSHead',
+    'ImageClassifier', 'LearningLossClassifier', 'LearningLossDetector',
+    'LinearClsHead', 'LossPredictionHead', 'MDNCascadeRoIHead', 'MDNFCOSHead',
+    'MDNSSDHead', 'MDNShared2FCBBoxHead', 'MixtureCrossEntropyLoss',
+    'MixtureNLLLoss', 'PairwiseRankingLoss', 'SSDHead', 'SmallImageResNet',
     'UncertaintyRescaledLoss', 'VGG16ForSSD'
 ]
