@@ -5,6 +5,7 @@ import mmdet
 import numpy as np
 import pytest
 import torch
+from helpers.pools import pool
 from helpers.tiny import STRIDES, build_detector
 from helpers.tiny_faster_rcnn import tiny_faster_rcnn_config
 from mmengine.config import Config, ConfigDict
@@ -169,6 +170,18 @@ def moments(raw, components):
             sum(w * (m - mean)**2 for w, m in zip(weights, means)))
 
 
+def test_its_uncertainties_are_scored(tmp_path):
+    from mmal.scoring import MixtureUncertaintyScorer, score_pool
+    model = cascade(cls=2, box=2).eval()
+    scorer = MixtureUncertaintyScorer(score_thr=0.05)
+    images_of = pool(tmp_path)
+    scorer.check(model, images_of)
+    scores = score_pool(model, scorer, images_of)
+    assert np.isfinite(scores.values).any()
+    assert {f'{side}_{kind}_max' for side in ('box', 'cls')
+            for kind in ('aleatoric', 'epistemic')} <= set(scores.columns)
+
+
 @torch.no_grad()
 def test_stages_by_hand():
     """Proposal by proposal; one image of three has none."""
@@ -217,6 +230,17 @@ def test_stages_by_hand():
 
 def test_mmdets_cascade_refuses_mixtures_in_the_first_step():
     model = cascade('CascadeRoIHead', cls=2, box=2)
+    for step in (train, detect):
+        with pytest.raises(ValueError, match=OURS):
+            step(model)
+
+
+def test_hybrid_task_cascade_refuses_mixtures_in_the_first_step():
+    cfg = shipped('htc/htc-without-semantic_r50_fpn_1x_coco.py')
+    cfg.roi_head.bbox_head = [
+        ConfigDict(mixtures(part)) for part in cfg.roi_head.bbox_head]
+    cfg.roi_head.mask_roi_extractor.out_channels = 16
+    model = build_detector(cfg, 0)
     for step in (train, detect):
         with pytest.raises(ValueError, match=OURS):
             step(model)
