@@ -1,6 +1,5 @@
 # FCOS on PASCAL VOC 2012: 500 images, then 9 x 500 (section 4.2 and table 8 of
-# ISAL, whose mAP is AP50: coco/bbox_mAP_50 at COCO's 101 recalls,
-# pascal_voc/AP50 by the area that VOC2012 takes). The COCO files are made by
+# ISAL, whose mAP is AP50). The COCO files are made by
 #   python tools/dataset/voc2coco.py data/VOCdevkit/VOC2012
 _base_ = './fcos_coco.py'
 
@@ -42,6 +41,7 @@ val_dataloader = dict(
         data_prefix=dict(img='VOC2012/JPEGImages/'),
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
+# COCO's AP, and VOC2012's own, which is an area: pascal_voc/AP50
 val_evaluator = [
     dict(
         type='CocoMetric',
