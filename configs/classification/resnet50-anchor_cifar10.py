@@ -1,5 +1,5 @@
 # "Anchor loss", with the parameters of its paper.
-_base_ = './resnet50_cifar10.py'
+_base_ = './resnet50-sigmoid_cifar10.py'
 model = dict(
     cls_head=dict(
         loss_cls=dict(

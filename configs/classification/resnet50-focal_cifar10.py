@@ -1,5 +1,5 @@
 # "Focal loss", with RetinaNet's parameters.
-_base_ = './resnet50_cifar10.py'
+_base_ = './resnet50-sigmoid_cifar10.py'
 model = dict(
     cls_head=dict(
         loss_cls=dict(

@@ -1,5 +1,5 @@
-# ResNet-50 on CIFAR-10 ("CE" of convBayes' additional experiments): a cross
-# entropy of sigmoids, as the rows beside it have. All images are labelled.
+# ResNet-50 on CIFAR-10 ("CE" of convBayes' additional experiments): the cross
+# entropy of a softmax. All images are labelled.
 _base_ = [
     '../_base_/models/resnet18_small-image.py',
     '../_base_/datasets/cifar10.py',
@@ -13,4 +13,4 @@ model = dict(
     backbone=dict(depth=50),
     cls_head=dict(
         in_channels=2048,
-        loss_cls=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True)))
+        loss_cls=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=False)))

@@ -26,17 +26,19 @@ from .losses import (
     UncertaintyRescaledLoss,
 )
 from .necks import DropoutFPN, DropoutSSDNeck
-from .roi_heads import MDNShared2FCBBoxHead
+from .roi_heads import MDNCascadeRoIHead, MDNShared2FCBBoxHead
 from .task_heads import LossPredictionHead
+from .test_time_augs import DetTTAModel
 
 __all__ = [
     'AnchorLoss', 'BayesClsHead', 'BayesConv2d', 'BayesFCOSHead',
-    'BayesRetinaHead', 'BayesYOLOV3Head', 'DropoutFPN', 'DropoutSSDNeck',
-    'EfficientNetLite', 'GaussianFCOSHead', 'ImageClassifier',
-    'LearningLossClassifier', 'LearningLossDetector', 'LinearClsHead',
-    'LossPredictionHead', 'MDNATSSHead', 'MDNFCOSHead', 'MDNRTMDetHead',
-    'MDNRetinaHead', 'MDNSSDHead', 'MDNShared2FCBBoxHead', 'MDNYOLOXHead',
-    'MixtureCrossEntropyLoss', 'MixtureEnergyLoss', 'MixtureNLLLoss',
-    'PairwiseRankingLoss', 'SSDHead', 'SmallImageResNet',
-    'UncertaintyRescaledLoss', 'VGG16ForSSD', 'calibrated_detector'
+    'BayesRetinaHead', 'BayesYOLOV3Head', 'DetTTAModel', 'DropoutFPN',
+    'DropoutSSDNeck', 'EfficientNetLite', 'GaussianFCOSHead',
+    'ImageClassifier', 'LearningLossClassifier', 'LearningLossDetector',
+    'LinearClsHead', 'LossPredictionHead', 'MDNATSSHead', 'MDNCascadeRoIHead',
+    'MDNFCOSHead', 'MDNRTMDetHead', 'MDNRetinaHead', 'MDNSSDHead',
+    'MDNShared2FCBBoxHead', 'MDNYOLOXHead', 'MixtureCrossEntropyLoss',
+    'MixtureEnergyLoss', 'MixtureNLLLoss', 'PairwiseRankingLoss', 'SSDHead',
+    'SmallImageResNet', 'UncertaintyRescaledLoss', 'VGG16ForSSD',
+    'calibrated_detector'
 ]

@@ -1,4 +1,5 @@
 """Pictures of detections with their uncertainties."""
+from .det_inferencer import DetInferencer
 from .draw import draw_detections, load_detector
 from .uncertainty_visualizer import (
     UncertaintyVisualizer,
@@ -7,6 +8,6 @@ from .uncertainty_visualizer import (
 )
 
 __all__ = [
-    'UncertaintyVisualizer', 'draw_detections', 'load_detector',
-    'place_labels', 'uncertainty_text'
+    'DetInferencer', 'UncertaintyVisualizer', 'draw_detections',
+    'load_detector', 'place_labels', 'uncertainty_text'
 ]

@@ -87,7 +87,9 @@ def test_real_photos_are_found_by_the_environment(
         mmdet_scope, photos, name, pool, val, classes, crowd):
     cfg = _config(f'datasets/{name}_detection.py')
     assert cfg.data_root.startswith(photos)
-    assert osp.exists(cfg.val_evaluator.ann_file)
+    evaluator = cfg.val_evaluator
+    coco = evaluator if isinstance(evaluator, dict) else evaluator[0]
+    assert osp.exists(coco.ann_file)
     train, test = _built(cfg, 'train_dataloader'), _built(cfg,
                                                           'val_dataloader')
     assert (len(train), len(test)) == (pool, val)

@@ -123,20 +123,36 @@ def test_learning_loss_reads_every_block(mmdet_scope, data):
 def test_rows_of_convbayes_differ_by_the_head_alone(mmdet_scope):
     base = load('resnet50_cifar10').to_dict()
     rows = {}
-    for row in ('', '-focal', '-anchor', '-convbayes',
+    for row in ('', '-sigmoid', '-focal', '-anchor', '-convbayes',
                 '-convbayes-no-rescaling'):
         cfg = load(f'resnet50{row}_cifar10').to_dict()
         cfg['model'].pop('cls_head')
         rows[row] = build(f'resnet50{row}_cifar10').cls_head
-        assert rows[row].use_sigmoid
         plain = copy.deepcopy(base)
         plain['model'].pop('cls_head')
         assert cfg == plain
     losses = {k: type(v.loss_cls).__name__ for k, v in rows.items()}
     assert losses == {
-        '': 'CrossEntropyLoss', '-focal': 'FocalLoss',
-        '-anchor': 'AnchorLoss', '-convbayes': 'UncertaintyRescaledLoss',
+        '': 'CrossEntropyLoss', '-sigmoid': 'CrossEntropyLoss',
+        '-focal': 'FocalLoss', '-anchor': 'AnchorLoss',
+        '-convbayes': 'UncertaintyRescaledLoss',
         '-convbayes-no-rescaling': 'CrossEntropyLoss'}
+    # "CE" alone is a softmax: an uncertainty is that of a yes or no
+    assert [k for k, v in rows.items() if not v.use_sigmoid] == ['']
+
+
+@pytest.mark.parametrize('row, truth', [
+    ('', lambda z, y: -z.log_softmax(1)[range(len(y)), y]),
+    ('-sigmoid', lambda z, y: -torch.where(
+        torch.nn.functional.one_hot(y, 10) > 0, z.sigmoid(),
+        (-z).sigmoid()).log().sum(1))])
+def test_cross_entropy_of_convbayes_rows(mmdet_scope, row, truth):
+    """Of a softmax, and of the yes or no of each class."""
+    from mmdet.registry import MODELS
+    head = MODELS.build(load(f'resnet50{row}_cifar10').model.cls_head)
+    logits, labels = torch.randn(6, 10), torch.arange(6)
+    loss = head.loss_by_feat(logits, labels)['loss_cls']
+    torch.testing.assert_close(loss, truth(logits, labels).mean())
 
 
 def test_every_config_is_in_the_metafile_and_the_readme():

@@ -26,6 +26,7 @@ ROWS = {
               f'{HEAD}branch.bayes': False},
 }
 LARGE = [f'yolov3_d53{row}_voc0712' for row in ('', *ROWS)]
+STAND_INS = ['yolov3_r50_voc0712', 'yolov3_r50-convbayes_voc0712']
 SMALL = [f'yolov3-lite0{row}_bccd' for row in ('', *list(ROWS)[:3])]
 RUNS = {'yolov3-convbayes_bald_voc0712': 'yolov3_d53-convbayes_voc0712',
         'yolov3-lite0-convbayes_bald_bccd': 'yolov3-lite0-convbayes_bccd'}
@@ -62,6 +63,7 @@ def build(name, folder='convbayes'):
 
 @pytest.mark.parametrize('stem, data, rows', [
     ('yolov3_d53', 'voc0712', list(ROWS)),
+    ('yolov3_r50', 'voc0712', ['-convbayes']),
     ('yolov3-lite0', 'bccd', list(ROWS)[:3])])
 def test_a_row_differs_from_the_baseline_by_its_method_alone(
         stem, data, rows):
@@ -85,15 +87,31 @@ def test_the_detector_is_mmdets():
     pipeline = [dict(step) for step in theirs.train_pipeline]
     for step in pipeline:
         step.pop('backend_args', None)
-    assert pipeline[4].pop('type') == 'RandomResize'
+    # the slides name distortion, crops and flips: mmdet's without Expand
+    assert pipeline.pop(2)['type'] == 'Expand'
+    assert pipeline[3].pop('type') == 'RandomResize'
     ours = [dict(step) for step in base.train_dataloader.dataset.pipeline]
-    assert ours.pop(4) == dict(
+    assert ours.pop(3) == dict(
         type='Resize', scale=(608, 608), keep_ratio=True)
-    assert ours == pipeline[:4] + pipeline[5:]
+    assert ours == pipeline[:3] + pipeline[4:]
     assert base.optim_wrapper == theirs.optim_wrapper
     assert base.auto_scale_lr.base_batch_size == 64
     assert base.train_dataloader.batch_size == \
         theirs.train_dataloader.batch_size == 8
+
+
+def test_the_stand_in_starts_from_imagenet_and_is_else_the_same(mmdet_scope):
+    found, lost = difference(*map(read, (STAND_INS[0], LARGE[0])))
+    assert {k.split('.')[1] for k in (*found, *lost)} == {
+        'data_preprocessor', 'backbone', 'neck'}
+    backbone = read(STAND_INS[0]).model.backbone
+    assert backbone.init_cfg.checkpoint == 'torchvision://resnet50'
+    with torch.device('meta'):
+        model = build(STAND_INS[0]).train()
+        maps = model.neck(model.backbone(torch.zeros(1, 3, 64, 64)))
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (512, 2, 2), (256, 4, 4), (128, 8, 8)]
+    assert all(p.requires_grad for p in model.parameters())
 
 
 @pytest.mark.parametrize('name', LARGE)
@@ -118,10 +136,10 @@ def test_nothing_is_downloaded_and_the_data_are_the_slides(name):
         'NumClassCheckHook', 'CheckInvalidLossHook']
 
 
-@pytest.mark.parametrize('name', [*LARGE, *SMALL])
+@pytest.mark.parametrize('name', [*LARGE, *STAND_INS, *SMALL])
 def test_a_detector_is_built_and_has_a_branch_if_its_row_has(
         mmdet_scope, name):
-    with torch.device('meta' if 'd53' in name else 'cpu'):
+    with torch.device('cpu' if 'lite0' in name else 'meta'):
         model = build(name)
     assert model.bbox_head.num_classes == (3 if 'bccd' in name else 20)
     extra = [k for k in model.state_dict() if '.branch.' in k]
@@ -141,7 +159,7 @@ def sample(classes):
     return found
 
 
-@pytest.mark.parametrize('name', [*LARGE, *SMALL])
+@pytest.mark.parametrize('name', [*LARGE, *STAND_INS, *SMALL])
 def test_heads_learn_and_detect(mmdet_scope, name):
     """The heads alone, on narrow features."""
     from mmdet.registry import MODELS
@@ -205,7 +223,7 @@ def test_a_run_trains_the_detector_of_the_table(mmdet_scope, run, detector):
 def test_every_config_is_in_the_metafile_and_the_readme():
     folder = osp.join(ROOT, 'configs', 'convbayes')
     names = {n for n in os.listdir(folder) if n.endswith('.py')}
-    assert names == {f'{n}.py' for n in (*LARGE, *SMALL)}
+    assert names == {f'{n}.py' for n in (*LARGE, *STAND_INS, *SMALL)}
     with open(osp.join(folder, 'metafile.yml'), encoding='utf-8') as f:
         models = yaml.safe_load(f)['Models']
     assert {osp.basename(m['Config']) for m in models} == names

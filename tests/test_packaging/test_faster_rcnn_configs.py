@@ -97,4 +97,4 @@ def test_classes_and_files_are_those_of_the_converter():
         assert data.ann_file == f'annotations/{file}.json'
     assert cfg.active_learning.data.ann_file == \
         cfg.train_dataloader.dataset.ann_file
-    assert cfg.test_evaluator.ann_file.endswith(f'{files[-1]}.json')
+    assert cfg.test_evaluator[0].ann_file.endswith(f'{files[-1]}.json')

@@ -100,4 +100,4 @@ def test_voc_classes_are_those_of_the_converter():
                    cfg.test_dataloader):
         classes = loader.dataset.metainfo.classes
         assert tuple(classes) == VOCDataset.METAINFO['classes']
-    assert cfg.test_evaluator.ann_file.endswith('voc2012_val.json')
+    assert cfg.test_evaluator[0].ann_file.endswith('voc2012_val.json')

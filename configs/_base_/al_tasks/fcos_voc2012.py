@@ -1,5 +1,5 @@
 # FCOS on PASCAL VOC 2012: 500 images, then 9 x 500 (section 4.2 and table 8 of
-# ISAL, whose mAP is AP50 here). The COCO files are made by
+# ISAL, whose mAP is AP50). The COCO files are made by
 #   python tools/dataset/voc2coco.py data/VOCdevkit/VOC2012
 _base_ = './fcos_coco.py'
 
@@ -41,7 +41,15 @@ val_dataloader = dict(
         data_prefix=dict(img='VOC2012/JPEGImages/'),
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + 'annotations/voc2012_val.json')
+# COCO's AP, and VOC2012's own, which is an area: pascal_voc/AP50
+val_evaluator = [
+    dict(
+        type='CocoMetric',
+        ann_file=data_root + 'annotations/voc2012_val.json',
+        metric='bbox',
+        format_only=False),
+    dict(type='VOCMetric', iou_thrs=[0.5, 0.75], eval_mode='area')
+]
 test_evaluator = val_evaluator
 
 active_learning = dict(

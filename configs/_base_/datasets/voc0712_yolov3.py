@@ -1,15 +1,12 @@
-# VOC2007 and VOC2012 as voc0712_ssd300.py has them, with YOLOv3's augmentation
-# and the longer side of every photo at 608 pixels. Batches of 8 on each of 8
-# GPUs: YOLOv3's losses are sums over the images of one GPU, so keep 8 there.
+# VOC2007 and VOC2012 as voc0712_ssd300.py has them, with the augmentation of
+# convBayes' slides (HSV distortion, random cropping and flipping: mmdet's of
+# YOLOv3 without Expand) and the longer side of every photo at 608 pixels.
+# Batches of 8 on each of 8 GPUs: YOLOv3's losses are sums over the images of
+# one GPU, so keep 8 there.
 _base_ = './voc0712_ssd300.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(
-        type='Expand',
-        mean=[0.0, 0.0, 0.0],
-        to_rgb=True,
-        ratio_range=(1, 2)),
     dict(
         type='MinIoURandomCrop',
         min_ious=(0.4, 0.5, 0.6, 0.7, 0.8, 0.9),

@@ -2,9 +2,8 @@
 # COCO files are made by
 #   python tools/dataset/voc2coco.py data/VOCdevkit/VOC2007 \
 #       --split trainval test
-# The mAP of VOC at IoU 0.5 and 0.75 is bbox_mAP_50 and bbox_mAP_75 here:
-# COCO's interpolation at 101 recalls, not VOC2007's at 11, which gives other
-# digits.
+# coco/… is COCO's AP, at 101 recalls; pascal_voc/AP50 and AP75 are VOC2007's
+# own, at 11 recalls, as tables of papers have them.
 _base_ = './ssd300.py'
 data_root = 'data/VOCdevkit/'
 metainfo = dict(
@@ -25,5 +24,12 @@ val_dataloader = dict(
         data_prefix=dict(img='VOC2007/JPEGImages/')))
 test_dataloader = val_dataloader
 
-val_evaluator = dict(ann_file=data_root + 'annotations/voc2007_test.json')
+val_evaluator = [
+    dict(
+        type='CocoMetric',
+        ann_file=data_root + 'annotations/voc2007_test.json',
+        metric='bbox',
+        format_only=False),
+    dict(type='VOCMetric', iou_thrs=[0.5, 0.75], eval_mode='11points')
+]
 test_evaluator = val_evaluator

@@ -54,9 +54,12 @@ val_dataloader = dict(
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-val_evaluator = dict(
-    type='CocoMetric',
-    ann_file=data_root + 'val.json',
-    metric='bbox',
-    format_only=False)
+val_evaluator = [
+    dict(
+        type='CocoMetric',
+        ann_file=data_root + 'val.json',
+        metric='bbox',
+        format_only=False),
+    dict(type='VOCMetric', iou_thrs=[0.5, 0.75], eval_mode='11points')
+]
 test_evaluator = val_evaluator

@@ -1,4 +1,5 @@
-"""Box heads of two-stage detectors whose outputs are distributions."""
+"""Heads of two-stage detectors whose outputs are distributions."""
 from .mdn_bbox_head import MDNShared2FCBBoxHead
+from .mdn_cascade_roi_head import MDNCascadeRoIHead
 
-__all__ = ['MDNShared2FCBBoxHead']
+__all__ = ['MDNCascadeRoIHead', 'MDNShared2FCBBoxHead']

@@ -1,7 +1,7 @@
 """Faster R-CNN's box head with mixtures of Gaussians."""
 from __future__ import annotations
 
-from typing import Optional
+from typing import NamedTuple, Optional, Union
 
 import torch
 from mmdet.models.layers import multiclass_nms
@@ -26,13 +26,27 @@ from ..utils.box_mixture import delta_mixture_fields
 from ..utils.box_std import mixture_box_std
 
 
+class StageScores(NamedTuple):
+    """What a cascade knows of the classes of n proposals.
+
+    Args:
+        logits (Tensor): [n, C], the mean over the stages.
+        raw (Tensor): Raw class outputs of the last stage, [n, channels].
+    """
+    logits: Tensor
+    raw: Tensor
+
+
 @MODELS.register_module()
 class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
     """Box head of Faster R-CNN with mixture density outputs.
 
     "Deep Active Learning for Object Detection with Mixture Density Networks",
     sections 3.1 and 4.2. The shared layers are mmdet's; ``fc_cls`` and
-    ``fc_reg`` emit all components at once. For mmdet's ``StandardRoIHead``.
+    ``fc_reg`` emit all components at once. For mmdet's ``StandardRoIHead``
+    and :class:`MDNCascadeRoIHead`; RoI heads that read logits or deltas
+    themselves (other cascades, PISA, Double-Head) are refused in the first
+    step, Dynamic R-CNN by mmdet when it is built.
 
     A detection's ``InstanceData`` carries ``box_aleatoric`` and
     ``box_epistemic`` [n, 4] (eq. 1 on the deltas of the predicted class),
@@ -104,10 +118,39 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
             self.fc_reg = _linear(self.reg_predictor_cfg, self.reg_last_dim,
                                   self._boxes * self.box_output.channels)
 
+        # set by a cascade that knows how to read the outputs
+        self.is_stage = False
+
+    @property
+    def has_mixtures(self) -> bool:
+        """Whether classes or boxes have components."""
+        return bool(self.cls_output.components or self.box_output.components)
+
     @property
     def _boxes(self) -> int:
         """How many boxes a proposal has."""
         return 1 if self.reg_class_agnostic else self.num_classes
+
+    def forward(self, x: Tensor, *others) -> tuple[Tensor, Tensor]:
+        """Raw outputs of n proposals.
+
+        Args:
+            x (Tensor): Features [n, channels, height, width].
+            *others: None; RoI heads that give more are refused.
+
+        Returns:
+            tuple[Tensor, Tensor]: Of the classes [n, channels] and of the
+            boxes [n, boxes * channels].
+
+        Raises:
+            ValueError: If there are other features.
+        """
+        if others:
+            raise ValueError(
+                f'bbox_head.type is {type(self).__name__}, which reads one '
+                'feature of a proposal, but roi_head gives it '
+                f'{1 + len(others)}. {_SUPPORTED}')
+        return super().forward(x)
 
     def loss(self,
              cls_score: Tensor,
@@ -133,7 +176,19 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
         Returns:
             dict: ``loss_cls``, ``acc`` (in %) and ``loss_bbox``, which is 0
             without positives.
+
+        Raises:
+            ValueError: If one side is None, as samplers may ask.
         """
+        if not self.has_mixtures:
+            return super().loss(cls_score, bbox_pred, rois, labels,
+                                label_weights, bbox_targets, bbox_weights,
+                                reduction_override)
+        if cls_score is None or bbox_pred is None:
+            raise ValueError(
+                'train_cfg.rcnn.sampler asks for the loss of classes alone, '
+                'as ScoreHLRSampler of PISA does, which reads logits: set its '
+                f"type to 'RandomSampler'. {_SUPPORTED}")
         # mmdet leaves out the loss of a side that is None
         losses = super().loss(
             None if self.cls_output.components else cls_score,
@@ -175,21 +230,74 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
         return self.box_output.mixture(
             boxes[rows, labels.clamp(max=self._boxes - 1)])
 
+    def refine_bboxes(self, sampling_results: list, bbox_results: dict,
+                      batch_img_metas: list[dict]) -> list[InstanceData]:
+        """The proposals of the next stage in training.
+
+        Args:
+            sampling_results (list[SamplingResult]): Of each image.
+            bbox_results (dict): With the raw ``cls_score`` and ``bbox_pred``.
+            batch_img_metas (list[dict]): Of each image.
+
+        Returns:
+            list[InstanceData]: Each with ``bboxes`` [n, 4], the means, without
+            true boxes; see mmdet's ``BBoxHead``.
+
+        Raises:
+            ValueError: If the RoI head is no :class:`MDNCascadeRoIHead`.
+        """
+        self._check_cascade()
+        logits = self.class_logits(bbox_results['cls_score'])
+        return super().refine_bboxes(
+            sampling_results, dict(bbox_results, cls_score=logits),
+            batch_img_metas)
+
+    def regress_by_class(self, priors: Tensor, label: Tensor,
+                         bbox_pred: Tensor, img_meta: dict) -> Tensor:
+        """The mean boxes [n, 4] of some classes.
+
+        Args:
+            priors (Tensor): [n, 4].
+            label (Tensor): int64 [n].
+            bbox_pred (Tensor): Raw box outputs [n, boxes * channels].
+            img_meta (dict): With ``img_shape``.
+
+        Raises:
+            ValueError: If the RoI head is no :class:`MDNCascadeRoIHead`.
+        """
+        self._check_cascade()
+        return super().regress_by_class(
+            priors, label, self._mean_deltas(bbox_pred), img_meta)
+
+    def _check_cascade(self) -> None:
+        if self.has_mixtures and not self.is_stage:
+            raise ValueError(
+                'the RoI head refines boxes in stages, but would take the '
+                f'mixtures of {type(self).__name__} for logits and deltas. '
+                f'{_SUPPORTED}')
+
+    def _mean_deltas(self, bbox_pred: Tensor) -> Tensor:
+        """[n, boxes * 4], mmdet's layout, of raw outputs."""
+        if not self.box_output.components:
+            return bbox_pred
+        boxes = bbox_pred.unflatten(-1, (self._boxes, -1))
+        return self.box_output.mixture(boxes).mean.flatten(-2)
+
     def _predict_by_feat_single(
             self,
             roi: Tensor,
-            cls_score: Tensor,
+            cls_score: Union[Tensor, StageScores],
             bbox_pred: Tensor,
             img_meta: dict,
             rescale: bool = False,
             rcnn_test_cfg: Optional[ConfigDict] = None) -> InstanceData:
         """Detections of one image by eq. 7, see mmdet's ``BBoxHead``."""
-        deltas = bbox_pred
-        if self.box_output.components:  # their means, in mmdet's layout
-            boxes = bbox_pred.unflatten(-1, (self._boxes, -1))
-            deltas = self.box_output.mixture(boxes).mean.flatten(-2)
+        if isinstance(cls_score, StageScores):
+            logits, cls_score = cls_score
+        else:
+            logits = self.class_logits(cls_score)
         results = super()._predict_by_feat_single(
-            roi, self._plain_logits(cls_score), deltas, img_meta, rescale)
+            roi, logits, self._mean_deltas(bbox_pred), img_meta, rescale)
         cfg = rcnn_test_cfg
         if cfg is None:
             return results
@@ -229,13 +337,24 @@ class MDNShared2FCBBoxHead(Shared2FCBBoxHead):
         Returns:
             Tensor: [n, num_classes + 1] in [0, 1], background last.
         """
-        return at_least_float32(self._plain_logits(cls_score)).softmax(-1)
+        return at_least_float32(self.class_logits(cls_score)).softmax(-1)
 
-    def _plain_logits(self, cls_score: Tensor) -> Tensor:
-        """Logits whose softmax gives the mixed probabilities."""
+    def class_logits(self, cls_score: Tensor) -> Tensor:
+        """Logits whose softmax gives the mixed probabilities.
+
+        Args:
+            cls_score (Tensor): Raw class outputs, [n, channels].
+
+        Returns:
+            Tensor: [n, num_classes + 1], background last.
+        """
         if not self.cls_output.components:
             return cls_score
         return self.cls_output.mixture(cls_score, variance=False).probs.log()
+
+
+_SUPPORTED = ("Set roi_head.type to 'StandardRoIHead', or for a cascade to "
+              "'mmal.MDNCascadeRoIHead'.")
 
 
 def _loss(loss: type) -> dict:
