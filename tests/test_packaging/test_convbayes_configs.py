@@ -27,7 +27,9 @@ ROWS = {
 }
 LARGE = [f'yolov3_d53{row}_voc0712' for row in ('', *ROWS)]
 STAND_INS = ['yolov3_r50_voc0712', 'yolov3_r50-convbayes_voc0712']
-SMALL = [f'yolov3-lite0{row}_bccd' for row in ('', *list(ROWS)[:3])]
+SMALL = [f'yolov3-lite0{row}_{data}' for data in ('bccd', 'neudet')
+         for row in ('', *list(ROWS)[:3])]
+CLASSES = dict(bccd=3, neudet=6, voc0712=20)
 RUNS = {'yolov3-convbayes_bald_voc0712': 'yolov3_d53-convbayes_voc0712',
         'yolov3-lite0-convbayes_bald_bccd': 'yolov3-lite0-convbayes_bccd'}
 
@@ -64,7 +66,8 @@ def build(name, folder='convbayes'):
 @pytest.mark.parametrize('stem, data, rows', [
     ('yolov3_d53', 'voc0712', list(ROWS)),
     ('yolov3_r50', 'voc0712', ['-convbayes']),
-    ('yolov3-lite0', 'bccd', list(ROWS)[:3])])
+    ('yolov3-lite0', 'bccd', list(ROWS)[:3]),
+    ('yolov3-lite0', 'neudet', list(ROWS)[:3])])
 def test_a_row_differs_from_the_baseline_by_its_method_alone(
         stem, data, rows):
     base = read(f'{stem}_{data}')
@@ -141,7 +144,7 @@ def test_a_detector_is_built_and_has_a_branch_if_its_row_has(
         mmdet_scope, name):
     with torch.device('cpu' if 'lite0' in name else 'meta'):
         model = build(name)
-    assert model.bbox_head.num_classes == (3 if 'bccd' in name else 20)
+    assert model.bbox_head.num_classes == CLASSES[name.split('_')[-1]]
     extra = [k for k in model.state_dict() if '.branch.' in k]
     assert bool(extra) == ('-conv' in name)
 
@@ -172,7 +175,7 @@ def test_heads_learn_and_detect(mmdet_scope, name):
     head.init_weights()
     feats = [torch.randn(1, 8, 96 // s, 96 // s) for s in (32, 16, 8)]
     losses = head.train().loss(feats, [sample(head.num_classes)])
-    total = sum(sum(value) for value in losses.values())
+    total = sum(sum(v) for name, v in losses.items() if 'loss' in name)
     total.backward()
     assert torch.isfinite(total) and total > 0
     assert all(p.grad is not None and torch.isfinite(p.grad).all()

@@ -49,6 +49,7 @@ VOC = {
     'ssd300_mc-dropout': {
         **ENTROPY,
         'model.neck.type': 'mmal.DropoutSSDNeck',
+        'model.neck.dropout_layers': 6,
         'model.neck.dropout': 0.1,
         f'{AL}committee.type': 'mmal.DropoutCommittee',
         f'{AL}committee.passes': 25
