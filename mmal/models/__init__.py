@@ -6,6 +6,7 @@ from .dense_heads import (
     BayesFCOSHead,
     BayesRetinaHead,
     BayesYOLOV3Head,
+    EvidentialRetinaHead,
     GaussianFCOSHead,
     MDNFCOSHead,
     MDNSSDHead,
@@ -15,6 +16,7 @@ from .detectors import LearningLossDetector
 from .layers import BayesConv2d
 from .losses import (
     AnchorLoss,
+    EvidenceLoss,
     MixtureCrossEntropyLoss,
     MixtureNLLLoss,
     PairwiseRankingLoss,
@@ -27,10 +29,10 @@ from .task_heads import LossPredictionHead
 __all__ = [
     'AnchorLoss', 'BayesClsHead', 'BayesConv2d', 'BayesFCOSHead',
     'BayesRetinaHead', 'BayesYOLOV3Head', 'DropoutFPN', 'DropoutSSDNeck',
-    'EfficientNetLite', 'GaussianFCOSHead', 'ImageClassifier',
-    'LearningLossClassifier', 'LearningLossDetector', 'LinearClsHead',
-    'LossPredictionHead', 'MDNFCOSHead', 'MDNSSDHead',
-    'MDNShared2FCBBoxHead', 'MixtureCrossEntropyLoss', 'MixtureNLLLoss',
-    'PairwiseRankingLoss', 'SSDHead', 'SmallImageResNet',
-    'UncertaintyRescaledLoss', 'VGG16ForSSD'
+    'EfficientNetLite', 'EvidenceLoss', 'EvidentialRetinaHead',
+    'GaussianFCOSHead', 'ImageClassifier', 'LearningLossClassifier',
+    'LearningLossDetector', 'LinearClsHead', 'LossPredictionHead',
+    'MDNFCOSHead', 'MDNSSDHead', 'MDNShared2FCBBoxHead',
+    'MixtureCrossEntropyLoss', 'MixtureNLLLoss', 'PairwiseRankingLoss',
+    'SSDHead', 'SmallImageResNet', 'UncertaintyRescaledLoss', 'VGG16ForSSD'
 ]

@@ -2,6 +2,7 @@
 from .bayes_fcos_head import BayesFCOSHead
 from .bayes_retina_head import BayesRetinaHead
 from .bayes_yolo_head import BayesYOLOV3Head
+from .evidential_retina_head import EvidentialRetinaHead
 from .gaussian_fcos_head import GaussianFCOSHead
 from .mdn_fcos_head import MDNFCOSHead
 from .mdn_ssd_head import MDNSSDHead
@@ -9,6 +10,7 @@ from .ssd_head import SSDHead
 from .uncertainty_branch import UncertaintyBranchMixin
 
 __all__ = [
-    'BayesFCOSHead', 'BayesRetinaHead', 'BayesYOLOV3Head', 'GaussianFCOSHead',
-    'MDNFCOSHead', 'MDNSSDHead', 'SSDHead', 'UncertaintyBranchMixin'
+    'BayesFCOSHead', 'BayesRetinaHead', 'BayesYOLOV3Head',
+    'EvidentialRetinaHead', 'GaussianFCOSHead', 'MDNFCOSHead', 'MDNSSDHead',
+    'SSDHead', 'UncertaintyBranchMixin'
 ]

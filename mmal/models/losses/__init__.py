@@ -1,5 +1,6 @@
 """Losses of probabilistic heads, each a function and a module."""
 from .anchor_loss import AnchorLoss, anchor_loss
+from .evidential_loss import EvidenceLoss, predicted_loss_error
 from .mixture_cross_entropy_loss import (
     MixtureCrossEntropyLoss,
     mixture_cross_entropy,
@@ -13,8 +14,8 @@ from .uncertainty_rescaled_loss import (
 from .uncertainty_weight import uncertainty_weight
 
 __all__ = [
-    'AnchorLoss', 'MixtureCrossEntropyLoss', 'MixtureNLLLoss',
+    'AnchorLoss', 'EvidenceLoss', 'MixtureCrossEntropyLoss', 'MixtureNLLLoss',
     'PairwiseRankingLoss', 'UncertaintyRescaledLoss', 'anchor_loss',
     'mixture_cross_entropy', 'mixture_nll', 'pairwise_ranking_loss',
-    'rescale_by_difficulty', 'uncertainty_weight'
+    'predicted_loss_error', 'rescale_by_difficulty', 'uncertainty_weight'
 ]
