@@ -11,6 +11,7 @@ from .dirichlet import (
     dirichlet_mutual_information,
 )
 from .entropy import binary_entropy, categorical_entropy
+from .hierarchy import hierarchical_aggregation
 from .mixtures import aleatoric, epistemic, mixture_mean, softmax_aleatoric
 from .moments import image_moments, masked_max, pooled_moments
 from .mutual_information import mutual_information
@@ -25,6 +26,7 @@ __all__ = [
     'categorical_entropy', 'categorical_least_confidence',
     'categorical_margin_uncertainty', 'categorical_self_loss', 'difficulty',
     'dirichlet_expected_entropy', 'dirichlet_mutual_information', 'epistemic',
-    'image_moments', 'masked_max', 'mixture_mean', 'mutual_information',
-    'pooled_moments', 'rectified_moments', 'softmax_aleatoric'
+    'hierarchical_aggregation', 'image_moments', 'masked_max', 'mixture_mean',
+    'mutual_information', 'pooled_moments', 'rectified_moments',
+    'softmax_aleatoric'
 ]

@@ -170,7 +170,17 @@ class EvidentialRetinaHead(RetinaHead):
         return torch.cat([probs, rest.clamp(min=0)], -1)
 
     def loss(self, x: Sequence[Tensor], batch_data_samples: Sequence) -> dict:
-        """Those of RetinaNet and ``loss_evidence``, a term for each level."""
+        """Those of RetinaNet; in training mode ``loss_evidence`` too.
+
+        Args:
+            x (sequence[Tensor]): What ``forward`` takes.
+            batch_data_samples (sequence[DetDataSample]): Labelled images.
+
+        Returns:
+            dict[str, list[Tensor]]: A term of each level.
+        """
+        if not self.training:
+            return super().loss(x, batch_data_samples)
         with Recorder({'loss_cls': self.loss_cls}) as recorder:
             losses = super().loss(x, batch_data_samples)
         return dict(
