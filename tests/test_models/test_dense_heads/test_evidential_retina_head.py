@@ -9,6 +9,7 @@ from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
 from mmengine.structures import InstanceData
 from torch import nn
 
+from mmal.models.layers.log_odds import softmax_log_odds
 from mmal.models.utils import flatten_levels, head_outputs, last_layers
 from mmal.recorder import is_hooked
 from mmal.scoring import class_probabilities
@@ -93,7 +94,8 @@ def test_losses_are_those_of_the_probabilities(model):
                 logits, of_anchors, labels[level].flatten(),
                 weights[level].flatten()):
             target = (torch.arange(CLASSES) == label).long()
-            own = float(py_sigmoid_focal_loss(z, target, reduction='sum'))
+            own = float(py_sigmoid_focal_loss(
+                z.detach(), target, reduction='sum'))
             focal += float(weight) * own
             if label < CLASSES:
                 evidence += (float(guess) - own)**2
@@ -170,3 +172,23 @@ def test_convolutions_of_the_evidence_head():
 def test_wrong_options(head, message):
     with pytest.raises(ValueError, match=message):
         tiny_evidential(**head)
+
+
+@pytest.mark.parametrize('classes, floor', [(3, .101), (20, .0019)])
+def test_a_softmax_without_background_has_a_floor(classes, floor):
+    """The least focal loss where nothing is, as the docs say."""
+    logits = torch.zeros(1, classes, dtype=torch.double, requires_grad=True)
+
+    def focal(z):
+        return py_sigmoid_focal_loss(
+            softmax_log_odds(z), torch.zeros(1, classes), reduction='sum')
+
+    at_equal = focal(logits)
+    assert float(at_equal.detach()) == pytest.approx(
+        .75 / classes * math.log(classes / (classes - 1)))
+    assert float(at_equal.detach()) == pytest.approx(floor, rel=.02)
+    grad, = torch.autograd.grad(at_equal, logits)
+    assert grad.abs().max() < 1e-9
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        assert focal(torch.randn(1, classes, generator=rng)) > at_equal
