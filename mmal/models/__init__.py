@@ -6,6 +6,7 @@ from .dense_heads import (
     BayesFCOSHead,
     BayesRetinaHead,
     BayesYOLOV3Head,
+    EvidentialRetinaHead,
     GaussianFCOSHead,
     MDNATSSHead,
     MDNFCOSHead,
@@ -19,6 +20,7 @@ from .detectors import LearningLossDetector, calibrated_detector
 from .layers import BayesConv2d
 from .losses import (
     AnchorLoss,
+    EvidenceLoss,
     MixtureCrossEntropyLoss,
     MixtureEnergyLoss,
     MixtureNLLLoss,
@@ -33,12 +35,12 @@ from .test_time_augs import DetTTAModel
 __all__ = [
     'AnchorLoss', 'BayesClsHead', 'BayesConv2d', 'BayesFCOSHead',
     'BayesRetinaHead', 'BayesYOLOV3Head', 'DetTTAModel', 'DropoutFPN',
-    'DropoutSSDNeck', 'EfficientNetLite', 'GaussianFCOSHead',
-    'ImageClassifier', 'LearningLossClassifier', 'LearningLossDetector',
-    'LinearClsHead', 'LossPredictionHead', 'MDNATSSHead', 'MDNCascadeRoIHead',
-    'MDNFCOSHead', 'MDNRTMDetHead', 'MDNRetinaHead', 'MDNSSDHead',
-    'MDNShared2FCBBoxHead', 'MDNYOLOXHead', 'MixtureCrossEntropyLoss',
-    'MixtureEnergyLoss', 'MixtureNLLLoss', 'PairwiseRankingLoss', 'SSDHead',
-    'SmallImageResNet', 'UncertaintyRescaledLoss', 'VGG16ForSSD',
-    'calibrated_detector'
+    'DropoutSSDNeck', 'EfficientNetLite', 'EvidenceLoss',
+    'EvidentialRetinaHead', 'GaussianFCOSHead', 'ImageClassifier',
+    'LearningLossClassifier', 'LearningLossDetector', 'LinearClsHead',
+    'LossPredictionHead', 'MDNATSSHead', 'MDNCascadeRoIHead', 'MDNFCOSHead',
+    'MDNRTMDetHead', 'MDNRetinaHead', 'MDNSSDHead', 'MDNShared2FCBBoxHead',
+    'MDNYOLOXHead', 'MixtureCrossEntropyLoss', 'MixtureEnergyLoss',
+    'MixtureNLLLoss', 'PairwiseRankingLoss', 'SSDHead', 'SmallImageResNet',
+    'UncertaintyRescaledLoss', 'VGG16ForSSD', 'calibrated_detector'
 ]

@@ -14,6 +14,7 @@ from .dense import (
 from .detections import (
     DetectionEntropyScorer,
     GaussianNoise,
+    HierarchicalUncertaintyScorer,
     LocalizationStabilityScorer,
     MixtureUncertaintyScorer,
     detect,
@@ -33,11 +34,11 @@ from .random_scorer import RandomScorer
 __all__ = [
     'BALDScorer', 'BaseScorer', 'Batch', 'CalibratedInfluenceScorer',
     'DetectionEntropyScorer', 'EmbeddingModel', 'EntropyScorer',
-    'GaussianNoise', 'GradScorer', 'InfluenceScorer', 'LayerEmbedder',
-    'LearningLossScorer', 'LeastConfidenceScorer',
-    'LocalizationStabilityScorer', 'MarginScorer', 'MixtureUncertaintyScorer',
-    'MutualInformationScorer', 'OracleInfluenceScorer', 'PerCostScorer',
-    'RandomScorer', 'ScoringData', 'Split', 'class_probabilities', 'collate',
-    'detect', 'noisy_pipeline', 'plan_batches', 'score_pool',
-    'scoring_pipeline'
+    'GaussianNoise', 'GradScorer', 'HierarchicalUncertaintyScorer',
+    'InfluenceScorer', 'LayerEmbedder', 'LearningLossScorer',
+    'LeastConfidenceScorer', 'LocalizationStabilityScorer', 'MarginScorer',
+    'MixtureUncertaintyScorer', 'MutualInformationScorer',
+    'OracleInfluenceScorer', 'PerCostScorer', 'RandomScorer', 'ScoringData',
+    'Split', 'class_probabilities', 'collate', 'detect', 'noisy_pipeline',
+    'plan_batches', 'score_pool', 'scoring_pipeline'
 ]

@@ -6,7 +6,12 @@ from .confidence import (
     categorical_least_confidence,
     categorical_margin_uncertainty,
 )
+from .dirichlet import (
+    dirichlet_expected_entropy,
+    dirichlet_mutual_information,
+)
 from .entropy import binary_entropy, categorical_entropy
+from .hierarchy import hierarchical_aggregation
 from .mixtures import aleatoric, epistemic, mixture_mean, softmax_aleatoric
 from .moments import image_moments, masked_max, pooled_moments
 from .mutual_information import mutual_information
@@ -20,7 +25,8 @@ __all__ = [
     'binary_least_confidence', 'binary_margin_uncertainty', 'binary_self_loss',
     'categorical_entropy', 'categorical_least_confidence',
     'categorical_margin_uncertainty', 'categorical_self_loss', 'difficulty',
-    'epistemic', 'image_moments', 'masked_max', 'mixture_mean',
+    'dirichlet_expected_entropy', 'dirichlet_mutual_information', 'epistemic',
+    'hierarchical_aggregation', 'image_moments', 'masked_max', 'mixture_mean',
     'mutual_information', 'pooled_moments', 'rectified_moments',
     'softmax_aleatoric'
 ]

@@ -10,6 +10,7 @@ from helpers.tiny import (
     tiny_fcos_config,
 )
 from helpers.tiny_detr import TRANSFORMERS, tiny_detr
+from helpers.tiny_evidential import tiny_evidential
 from helpers.tiny_faster_rcnn import tiny_faster_rcnn, tiny_mdn_faster_rcnn
 from helpers.tiny_mdn_fcos import (
     _change,
@@ -67,6 +68,7 @@ ISAL_DETECTORS = dict(
     bayes_retina=partial(
         _bayesian, partial(tiny_one_stage, 'retina'),
         type='mmal.BayesRetinaHead'),
+    evidential_retina=tiny_evidential,
     bayes_yolov3=partial(
         _bayesian, partial(tiny_one_stage, 'yolov3'),
         type='mmal.BayesYOLOV3Head'),

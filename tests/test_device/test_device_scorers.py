@@ -32,6 +32,7 @@ SCORERS = dict(
     DetectionEntropyScorer=('fcos', 'faster_rcnn', 'detr'),
     EntropyScorer=('fcos', 'ssd', 'yolov3', 'faster_rcnn'),
     GradScorer=('fcos', 'retina_softmax', 'ssd', 'yolox'),
+    HierarchicalUncertaintyScorer=('evidential_retina', ),
     InfluenceScorer=('fcos', 'ssd', 'faster_rcnn', 'detr', 'dino'),
     LearningLossScorer=('learning_loss_fcos', ),
     LeastConfidenceScorer=('retina', 'mdn_fcos'),

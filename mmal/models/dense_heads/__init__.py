@@ -2,6 +2,7 @@
 from .bayes_fcos_head import BayesFCOSHead
 from .bayes_retina_head import BayesRetinaHead
 from .bayes_yolo_head import BayesYOLOV3Head
+from .evidential_retina_head import EvidentialRetinaHead
 from .gaussian_fcos_head import GaussianFCOSHead
 from .mdn_atss_head import MDNATSSHead
 from .mdn_fcos_head import MDNFCOSHead
@@ -14,8 +15,8 @@ from .ssd_head import SSDHead
 from .uncertainty_branch import UncertaintyBranchMixin
 
 __all__ = [
-    'BayesFCOSHead', 'BayesRetinaHead', 'BayesYOLOV3Head', 'GaussianFCOSHead',
-    'MDNATSSHead', 'MDNFCOSHead', 'MDNRTMDetHead', 'MDNRetinaHead',
-    'MDNSSDHead', 'MDNYOLOXHead', 'MixtureOutputsMixin', 'SSDHead',
-    'UncertaintyBranchMixin'
+    'BayesFCOSHead', 'BayesRetinaHead', 'BayesYOLOV3Head',
+    'EvidentialRetinaHead', 'GaussianFCOSHead', 'MDNATSSHead', 'MDNFCOSHead',
+    'MDNRTMDetHead', 'MDNRetinaHead', 'MDNSSDHead', 'MDNYOLOXHead',
+    'MixtureOutputsMixin', 'SSDHead', 'UncertaintyBranchMixin'
 ]

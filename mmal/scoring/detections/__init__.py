@@ -1,11 +1,13 @@
 """Scores from what a detector finds after NMS."""
 from .detection_entropy_scorer import DetectionEntropyScorer
+from .hierarchical_uncertainty_scorer import HierarchicalUncertaintyScorer
 from .localization_stability_scorer import LocalizationStabilityScorer
 from .mixture_uncertainty_scorer import MixtureUncertaintyScorer
 from .noise import GaussianNoise, noisy_pipeline
 from .predict import detect
 
 __all__ = [
-    'DetectionEntropyScorer', 'GaussianNoise', 'LocalizationStabilityScorer',
-    'MixtureUncertaintyScorer', 'detect', 'noisy_pipeline'
+    'DetectionEntropyScorer', 'GaussianNoise', 'HierarchicalUncertaintyScorer',
+    'LocalizationStabilityScorer', 'MixtureUncertaintyScorer', 'detect',
+    'noisy_pipeline'
 ]
