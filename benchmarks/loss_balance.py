@@ -30,11 +30,13 @@ CONFIG = osp.join(
 HEADS = {
     'smooth L1 and cross entropy': dict(box_components=0, cls_components=0),
     'smooth L1 and mixture': dict(box_components=0),
-    'NLL': dict(loss_bbox=dict(beta=0.0)),
-    "form='paper'": dict(loss_bbox=dict(form='paper')),
-    "form='reference'": dict(loss_bbox=dict(form='reference')),
-    'β-NLL, β = 0.5': dict(loss_bbox=dict(beta=0.5)),
-    'β-NLL, β = 1': dict(loss_bbox=dict(beta=1.0)),
+    'likelihood': dict(mean_weight=0.0, loss_bbox=dict()),
+    "form='paper'": dict(mean_weight=0.0, loss_bbox=dict(form='paper')),
+    "form='reference'": dict(
+        mean_weight=0.0, loss_bbox=dict(form='reference')),
+    'β-NLL, β = 0.5': dict(mean_weight=0.0, loss_bbox=dict(beta=0.5)),
+    'β-NLL, β = 1': dict(mean_weight=0.0, loss_bbox=dict(beta=1.0)),
+    'the default': dict(loss_bbox=dict(beta=0.5, loss_weight=0.3)),
 }
 
 
@@ -89,9 +91,11 @@ def gradients(model: nn.Module, batch: dict) -> Tensor:
     feats = [x.detach().requires_grad_() for x in feats]
     losses = model.bbox_head.loss(feats, batch['data_samples'])
     norms = []
-    for name in ('loss_bbox', 'loss_cls'):
-        loss = losses[name]
-        loss = sum(loss) if isinstance(loss, list) else loss
+    classes = losses.pop('loss_cls')
+    for loss in (losses, {'loss_cls': classes}):
+        # SSD's own losses are lists with one of each image
+        loss = sum(sum(x) if isinstance(x, list) else x
+                   for x in loss.values())
         grads = torch.autograd.grad(loss, feats, retain_graph=True,
                                     allow_unused=True)
         norms.append(torch.cat([g.flatten() for g in grads

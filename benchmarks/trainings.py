@@ -39,7 +39,7 @@ ROOT = osp.normpath(osp.join(osp.dirname(__file__), '..'))
 WEIGHT = 'model.bbox_head.loss_conf.loss_weight'
 BRANCH = 'model.bbox_head.branch.'
 RESCALE = BRANCH + 'rescale.'
-NLL = {'model.bbox_head.loss_bbox.type': 'mmal.MixtureNLLLoss'}
+MEAN = 'model.bbox_head.mean_weight'
 
 
 def yolo(variant: str = '') -> str:
@@ -48,6 +48,12 @@ def yolo(variant: str = '') -> str:
 
 def ssd(variant: str = '') -> str:
     return f'configs/mdn/ssd300-lite0{variant}_{{}}.py'
+
+
+def nll(**options) -> dict:
+    """MDN's box loss in place of the default's."""
+    options = dict(type='mmal.MixtureNLLLoss', **options)
+    return {f'model.bbox_head.loss_bbox.{k}': v for k, v in options.items()}
 
 
 # name: (config of a data set, options)
@@ -81,22 +87,14 @@ CONVBAYES = {
 MDN = {
     'SSD': (ssd(), {}),
     'MDN': (ssd('-mdn'), {}),
-    "form='paper', mining by draws": (
-        ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 0.0,
-                      'model.bbox_head.loss_bbox.form': 'paper',
-                      'model.bbox_head.mining_noise': True}),
+    'paper': (ssd('-mdn'), {
+        MEAN: 0.0, 'model.bbox_head.mining_noise': True,
+        **nll(form='paper')}),
+    'likelihood': (ssd('-mdn'), {MEAN: 0.0, **nll()}),
+    'likelihood, β = 0.5': (ssd('-mdn'), {MEAN: 0.0, **nll(beta=0.5)}),
     'mining by draws': (ssd('-mdn'), {'model.bbox_head.mining_noise': True}),
-    'β = 0': (ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 0.0}),
-    'β = 1': (ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 1.0}),
-    'smooth L1 of means': (
-        ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 0.5,
-                      'model.bbox_head.loss_bbox.loss_weight': 0.3,
-                      'model.bbox_head.mean_weight': 1.0}),
-    'smooth L1 of means, no class noise': (
-        ssd('-mdn'), {**NLL, 'model.bbox_head.loss_bbox.beta': 0.5,
-                      'model.bbox_head.loss_bbox.loss_weight': 0.3,
-                      'model.bbox_head.mean_weight': 1.0,
-                      'model.bbox_head.cls_variance': False}),
+    'no class variances': (ssd('-mdn'), {'model.bbox_head.cls_variance': False
+                                         }),
     'boxes alone': (ssd('-mdn'), {'model.bbox_head.cls_components': 0}),
     'classes alone': (ssd('-mdn'), {'model.bbox_head.box_components': 0}),
 }

@@ -67,8 +67,9 @@ class MDNSSDHead(SSDHead):
             does in :class:`MDNFCOSHead`. 0, as in the paper, leaves it out.
         loss_cls (dict): Eq. 5, for positives and hard negatives.
         loss_bbox (dict): Eq. 3, of ``box_components`` > 0. By default its
-            β is 0.5, with which boxes and classes pull about equally at what
-            they share (``benchmarks/loss_balance.py``).
+            β is 0.5 and its weight 0.3, with which boxes and classes pull
+            about equally at what they share, as in SSD
+            (``benchmarks/loss_balance.py``).
         **kwargs: See :class:`SSDHead`.
 
     Raises:
@@ -84,11 +85,11 @@ class MDNSSDHead(SSDHead):
                  weighting: Optional[dict] = None,
                  mining_noise: bool = False,
                  min_iou: float = 0.,
-                 mean_weight: float = 0.,
+                 mean_weight: float = 1.,
                  loss_cls: dict = dict(  # noqa: B006
                      type='mmal.MixtureCrossEntropyLoss'),
                  loss_bbox: dict = dict(  # noqa: B006
-                     type='mmal.MixtureNLLLoss', beta=0.5),
+                     type='mmal.MixtureNLLLoss', beta=0.5, loss_weight=0.3),
                  **kwargs) -> None:
         if not 0 <= min_iou < 1:
             raise ValueError(f'bbox_head.min_iou is {min_iou!r}: give an IoU '
@@ -154,8 +155,8 @@ class MDNSSDHead(SSDHead):
             batch_gt_instances_ignore (list, optional): Boxes to leave out.
 
         Returns:
-            dict[str, Tensor]: ``loss_cls`` and ``loss_bbox``; 0 without
-            positives.
+            dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and, with
+            ``mean_weight``, ``loss_mean``; 0 without positives.
         """
         anchors, valid = self.get_anchors(
             [level.shape[-2:] for level in cls_scores],
