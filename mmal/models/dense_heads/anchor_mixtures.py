@@ -9,6 +9,7 @@ from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from torch import Tensor
 
 from ..layers import GaussianMixture
+from ..utils.box_mixture import delta_box_mixture
 from ..utils.box_std import delta_box_std
 from .mixture_outputs import MixtureOutputsMixin
 
@@ -36,3 +37,10 @@ class AnchorMixturesMixin(MixtureOutputsMixin):
             return None
         return delta_box_std(self.bbox_coder, priors, means,
                              mixture.aleatoric + mixture.epistemic)
+
+    def edge_mixture(self, mixture: GaussianMixture,
+                     priors: Tensor) -> Optional[GaussianMixture]:
+        """See :func:`~mmal.models.utils.box_mixture.delta_box_mixture`."""
+        if not isinstance(self.bbox_coder, DeltaXYWHBBoxCoder):
+            return None
+        return delta_box_mixture(self.bbox_coder, priors, mixture)

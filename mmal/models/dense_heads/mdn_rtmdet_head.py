@@ -54,3 +54,14 @@ class MDNRTMDetHead(PointMixturesMixin, RTMDetSepBNHead):
         """A side moves as its distance does."""
         std = (mixture.aleatoric + mixture.epistemic).sqrt()
         return std * priors[:, 2:].repeat(1, 2)
+
+    def edge_mixture(self, mixture: GaussianMixture,
+                     priors: Tensor) -> GaussianMixture:
+        """Edges are linear in distances, so J = K, without approximation."""
+        points, strides = (x.repeat(1, 2)[:, None]
+                           for x in priors.split(2, dim=1))
+        # left and top are towards 0
+        side = strides * strides.new_tensor([-1, -1, 1, 1])
+        return GaussianMixture(
+            points + side * mixture.means,
+            side.square() * mixture.variances, mixture.log_weights)

@@ -14,6 +14,7 @@ from mmal.registry import MODELS
 from mmal.types import Outputs
 from ..layers import GaussianMixture
 from ..utils import flatten_levels
+from ..utils.box_mixture import centre_size_mixture
 from .mixture_outputs import Positives
 from .point_mixtures import PointMixturesMixin
 
@@ -68,6 +69,16 @@ class MDNYOLOXHead(PointMixturesMixin, YOLOXHead):
         std = torch.hypot(strides * spread[:, :2],
                           strides * means[:, 2:].exp() / 2 * spread[:, 2:])
         return std.repeat(1, 2)
+
+    def edge_mixture(self, mixture: GaussianMixture,
+                     priors: Tensor) -> GaussianMixture:
+        """The delta method for each pair of components, J = K·K."""
+        means, stds = mixture.means, mixture.variances.sqrt()
+        points, strides = (x[:, None] for x in priors.split(2, dim=1))
+        half = strides / 2 * means[..., 2:].exp()
+        return centre_size_mixture(
+            points + strides * means[..., :2], strides * stds[..., :2], half,
+            half * stds[..., 2:], mixture.log_weights.expand_as(means))
 
     def rows(self, levels: Sequence[Tensor], channels: int) -> Tensor:
         """See the mixin; here image, level, row, column."""

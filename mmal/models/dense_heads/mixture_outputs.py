@@ -20,6 +20,7 @@ from ..layers.detection_fields import uncertainty_fields
 from ..layers.mixture_extras import BoxExtras, ClassExtras
 from ..losses import BOX_MIXTURE_LOSSES
 from ..utils import flatten_levels
+from ..utils.box_mixture import mixture_fields
 from ..utils.random_state import preserve_rng_state
 
 
@@ -65,7 +66,10 @@ class MixtureOutputsMixin:
     [n, 4], the standard deviation of x1, y1, x2, y2 in pixels of the image
     that the boxes are given in, ``cls_aleatoric`` and ``cls_epistemic`` [n]
     of the predicted class, and ``class_probs`` [n, num_classes] without
-    centerness or objectness. They are computed after NMS.
+    centerness or objectness. They are computed after NMS. With
+    ``test_cfg.box_mixture=True`` it also carries the mixtures of x1, y1, x2,
+    y2, ``box_mixture_means``, ``box_mixture_stds`` and
+    ``box_mixture_weights`` [n, J, 4].
 
     A head puts this class before mmdet's and answers the methods that raise
     a NotImplementedError here.
@@ -159,6 +163,12 @@ class MixtureOutputsMixin:
                 priors: Tensor) -> Optional[Tensor]:
         """Standard deviations of x1, y1, x2, y2 in pixels of the network's
         input, [n, 4], or None if they are not known."""
+        raise NotImplementedError
+
+    def edge_mixture(self, mixture: GaussianMixture,
+                     priors: Tensor) -> Optional[GaussianMixture]:
+        """Mixtures [n, J, 4] of x1, y1, x2, y2 in pixels of the network's
+        input, or None if they are not known."""
         raise NotImplementedError
 
     def rows(self, levels: Sequence[Tensor], channels: int) -> Tensor:
@@ -314,9 +324,11 @@ class MixtureOutputsMixin:
                                   with_nms)
         maps = (outputs[self.plain_outputs:], outputs[1])
         priors = torch.cat(self.priors(outputs[1]))
+        cfg = self.test_cfg if cfg is None else cfg
+        wants_mixture = bool((cfg or {}).get('box_mixture'))
         for i, (result, meta) in enumerate(zip(results, batch_img_metas)):
-            self._add_fields(result, i, maps, priors,
-                             meta['scale_factor'] if rescale else None)
+            self._add_fields(result, i, maps, priors, meta, rescale,
+                             wants_mixture)
         return results
 
     def detections(self, plain: Outputs, batch_img_metas: list[dict], cfg,
@@ -334,7 +346,8 @@ class MixtureOutputsMixin:
             with_nms=with_nms)
 
     def _add_fields(self, result: InstanceData, image: int, maps: tuple,
-                    priors: Tensor, scale_factor: Optional[tuple]) -> None:
+                    priors: Tensor, meta: dict, rescale: bool,
+                    wants_mixture: bool) -> None:
         """What is known of the detections that NMS has left."""
         at = result.pop('positions')
         priors = priors[at]
@@ -354,9 +367,13 @@ class MixtureOutputsMixin:
         std = None if mixture is None else self.box_std(
             mixture, means, priors)
         if std is not None:
-            if scale_factor is not None:
-                std = std / std.new_tensor(scale_factor[:2]).repeat(2)
+            if rescale:
+                std = std / std.new_tensor(meta['scale_factor'][:2]).repeat(2)
             fields['box_std'] = std
+        if wants_mixture and mixture is not None:
+            edges = self.edge_mixture(mixture, priors)
+            if edges is not None:
+                fields.update(mixture_fields(edges, meta, rescale))
         for name, value in fields.items():
             result.set_field(value, name)
 

@@ -38,15 +38,33 @@ def delta_box_mixture(coder: DeltaXYWHBBoxCoder, priors: Tensor,
     means = deltas.means * scales + offsets
     stds = deltas.variances.sqrt() * scales  # squares of it might overflow
     size = (priors[:, 2:] - priors[:, :2])[:, None]  # [n, 1, 2]
-    centre = (priors[:, 2:] + priors[:, :2])[:, None] / 2
-    middle = centre + size * means[..., :2]  # [n, K, 2]
+    middle = (priors[:, 2:] + priors[:, :2])[:, None] / 2
     half = size / 2 * means[..., 2:].clamp(-MAX_LOG_RATIO,
                                            MAX_LOG_RATIO).exp()
+    return centre_size_mixture(
+        middle + size * means[..., :2], size * stds[..., :2], half,
+        half * stds[..., 2:], deltas.log_weights.expand_as(means))
+
+
+def centre_size_mixture(centre: Tensor, centre_std: Tensor, half: Tensor,
+                        half_std: Tensor,
+                        log_weights: Tensor) -> GaussianMixture:
+    """Mixtures of the edges of boxes whose centre and size are mixtures.
+
+    Args:
+        centre (Tensor): Means of x and y [n, K, 2] in pixels.
+        centre_std (Tensor): Their standard deviations [n, K, 2].
+        half (Tensor): Means of half the width and height [n, K, 2].
+        half_std (Tensor): Their standard deviations [n, K, 2].
+        log_weights (Tensor): Of x, y, width and height [n, K, 4].
+
+    Returns:
+        GaussianMixture: [n, K·K, 4] of x1, y1, x2, y2 in pixels.
+    """
     # all pairs of a component of the centre and one of the size: [n, K, K, 2]
-    first, second = (middle[:, :, None], half[:, None])
-    std = torch.hypot((size * stds[..., :2])[:, :, None],
-                      (half * stds[..., 2:])[:, None]).flatten(1, 2)
-    log_weights = deltas.log_weights.expand_as(means)
+    first, second = centre[:, :, None], half[:, None]
+    std = torch.hypot(centre_std[:, :, None],
+                      half_std[:, None]).flatten(1, 2)
     log_weights = (log_weights[:, :, None, :2] +
                    log_weights[:, None, :, 2:]).flatten(1, 2)
     return GaussianMixture(

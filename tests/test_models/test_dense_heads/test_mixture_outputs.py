@@ -19,6 +19,7 @@ from mmengine.structures import InstanceData
 from scipy import stats
 from scipy.integrate import trapezoid
 
+from mmal.evaluation import mixture_cdf
 from mmal.models.utils import head_outputs, image_losses
 from mmal.scoring.detector import dummy_batch
 
@@ -367,10 +368,11 @@ def close(a, b, tolerance=1e-5):
 
 
 @NAMES
-def test_box_std_is_that_of_drawn_boxes(name):
+def test_box_std_and_mixtures_are_those_of_drawn_boxes(name):
     """Monte Carlo, of narrow distributions."""
     k, draws = 2, 100000
     model = tiny_mdn_head(name, k)
+    model.bbox_head.test_cfg.box_mixture = True
     with torch.no_grad():
         for layer in model.bbox_head.mixture_reg:
             narrow = layer.bias.view(-1, 3, 4, k)
@@ -399,8 +401,17 @@ def test_box_std_is_that_of_drawn_boxes(name):
             random.normal(m[c], np.sqrt(v[c])) for m, v, c in (
                 (m, v, random.choice(k, draws, p=w))
                 for m, v, w in zip(*mixture))], -1)
-        truth = decoded(name, position, numbers).std(0) / [2, .5, 2, .5]
-        np.testing.assert_allclose(result.box_std[i], truth, rtol=0.02)
+        drawn = decoded(name, position, numbers) / [2, .5, 2, .5]
+        np.testing.assert_allclose(result.box_std[i], drawn.std(0), rtol=0.02)
+        assert result.box_mixture_means.shape[1:] == (
+            k if name == 'rtmdet' else k * k, 4)
+        # the largest distance to the empirical distribution (Kolmogorov)
+        cdf = mixture_cdf(
+            drawn, *(result[f'box_mixture_{part}'][i].double().expand(
+                draws, -1, -1).numpy() for part in (
+                    'means', 'stds', 'weights')))
+        ranks = drawn.argsort(0).argsort(0) / draws
+        assert np.abs(cdf - ranks).max() < 0.02
         checked += 1
     assert checked > 1
 
