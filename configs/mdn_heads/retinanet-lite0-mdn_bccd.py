@@ -1,4 +1,4 @@
 # Mixtures of four for deltas and classes, at the schedule of
-# retinanet-lite0_bccd.py.
-_base_ = './retinanet-lite0_bccd.py'
+# ../evidential/retinanet-lite0_bccd.py.
+_base_ = '../evidential/retinanet-lite0_bccd.py'
 model = dict(bbox_head=dict(type='mmal.MDNRetinaHead'))
