@@ -41,10 +41,14 @@ def test_the_loss_is_rescaled_by_the_difficulty_of_each_class(maps):
         bald(mean, std).flatten(1), (logits > 0) == own.bool())
     plain = torch.nn.functional.binary_cross_entropy_with_logits(
         logits, own.float(), reduction='none')
-    expected = (plain * factor / factor.mean()).sum() / 5
+    expected = (plain * factor).sum() / 5
     losses = head.loss(maps, labels)
     torch.testing.assert_close(losses['loss_cls'], expected)
-    assert set(losses) == {'loss_cls', 'loss_branch'}
+    assert {n for n in losses if 'loss' in n} == {'loss_cls', 'loss_branch'}
+    torch.testing.assert_close(
+        losses['branch_factor'], expected / (plain.sum() / 5))
+    # the only loss of the head, whatever its size
+    assert losses['branch_share'] == losses['plain_share'] == 1
     sum(losses['loss_branch']).backward()
     assert head.branch[0][0].weight.grad.abs().sum() > 0
 
