@@ -22,9 +22,9 @@ class DropoutSSDNeck(SSDNeck):
     Args:
         *args: See mmdet's ``SSDNeck``.
         dropout (float): Probability of a zero, in [0, 1).
-        dropout_layers (int, optional): How many convolutions have one, the
-            last ones; all by default. The paper counts six, while SSD300's
-            extra layers are eight and SSD512's ten.
+        dropout_layers (int, optional): At most so many convolutions have
+            one, the last ones; all by default. The paper counts six, while
+            SSD300's extra layers are eight and SSD512's ten.
         **kwargs: See mmdet's ``SSDNeck``.
     """
 
@@ -38,12 +38,10 @@ class DropoutSSDNeck(SSDNeck):
         total = sum(len(layer) for layer in self.extra_layers)
         if dropout_layers is None:
             dropout_layers = total
-        if not 1 <= dropout_layers <= total:
-            raise ValueError(
-                f'neck.dropout_layers is {dropout_layers}, but there are '
-                f'{total} convolutions in the extra layers: give 1 to '
-                f'{total}.')
-        before = total - dropout_layers
+        if dropout_layers < 1:
+            raise ValueError(f'neck.dropout_layers is {dropout_layers}: give '
+                             'at least 1, or leave it out for all.')
+        before = max(total - dropout_layers, 0)
         for i, layer in enumerate(self.extra_layers):
             modules = OrderedDict()
             for name, conv in layer.named_children():
