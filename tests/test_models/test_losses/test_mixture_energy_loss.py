@@ -243,7 +243,7 @@ def test_weights_and_reductions():
     m, y = mixture(), targets()
     each = mixture_crps(m, y)
     weight = torch.rand(3, 4, dtype=torch.float64)
-    loss = MODELS.build(dict(type='MixtureEnergyLoss', loss_weight=2.0))
+    loss = MODELS.build(dict(type='mmal.MixtureEnergyLoss', loss_weight=2.0))
     torch.testing.assert_close(loss(m, y), 2 * each.mean())
     torch.testing.assert_close(
         loss(m, y, weight, avg_factor=5.0), 2 * (each * weight).sum() / 5)
