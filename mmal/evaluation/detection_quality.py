@@ -10,8 +10,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.special import ndtr
 
 from .joined import JoinedArrays, no_rows
 
@@ -82,6 +80,8 @@ def detection_quality(boxes: np.ndarray, stds: np.ndarray, labels: np.ndarray,
     Returns:
         DetectionQuality: Of one image.
     """
+    from scipy.optimize import linear_sum_assignment  # takes a moment
+
     labels, true_labels = np.asarray(labels), np.asarray(true_labels)
     scores = np.asarray(scores, dtype=np.float64)
     spatial = np.zeros((len(labels), len(true_labels)))
@@ -118,6 +118,8 @@ def spatial_quality(box: np.ndarray, std: np.ndarray, true_boxes: np.ndarray,
     Returns:
         np.ndarray: float64 [t] in [0, 1].
     """
+    from scipy.special import ndtr
+
     # p(x, y) is a product of what x and what y says: one row, one column
     box = np.asarray(box, dtype=np.float64)
     std = np.asarray(std, dtype=np.float64).clip(_SHARP)

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp, ndtr
 
 from .calibration import check_gaussians, check_levels
 from .joined import JoinedArrays, no_rows
@@ -92,6 +91,8 @@ def mixture_nll(truth: np.ndarray, means: np.ndarray, stds: np.ndarray,
         >>> mixture_nll([0.], [[-1.], [1.]], [[1.], [1.]], [[.5], [.5]])
         array([1.41893853])
     """
+    from scipy.special import logsumexp  # takes a moment to import
+
     errors, stds, weights = _components(truth, means, stds, weights)
     log_density = -(errors / stds)**2 / 2 - np.log(stds)
     # in the log domain: far from all components each density is 0
@@ -118,6 +119,8 @@ def mixture_cdf(truth: np.ndarray, means: np.ndarray, stds: np.ndarray,
         >>> mixture_cdf([0.], [[-1.], [1.]], [[1.], [1.]], [[.5], [.5]])
         array([0.5])
     """
+    from scipy.special import ndtr
+
     errors, stds, weights = _components(truth, means, stds, weights)
     return (weights * ndtr(errors / stds)).sum(-2).clip(0, 1)
 
@@ -178,6 +181,8 @@ def gaussian_crps(errors: np.ndarray, stds: np.ndarray) -> np.ndarray:
 
 def _mean_abs(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """E|X| of a Gaussian."""
+    from scipy.special import ndtr
+
     z = mean / std
     density = np.exp(-z**2 / 2) / math.sqrt(2 * math.pi)
     return 2 * std * density + mean * (2 * ndtr(z) - 1)
