@@ -297,9 +297,11 @@ class MDNSSDHead(SSDHead):
             results.raw_boxes if mixture is None else mixture.mean,
             max_shape=img_meta['img_shape'])
         voting = cfg.get('box_voting')
-        if voting is not None and mixture is not None:
-            results.box_std = mixture_box_std(
-                self.bbox_coder, results.priors, mixture, img_meta, rescale)
+        if voting is not None:  # of all candidates, which vote by it
+            std = mixture_box_std(self.bbox_coder, results.priors, mixture,
+                                  img_meta, rescale)
+            if std is not None:
+                results.box_std = std
         candidates = results  # whose boxes mmdet scales in place
         results = self._bbox_post_process(
             results=results,
@@ -316,10 +318,11 @@ class MDNSSDHead(SSDHead):
             boxes, classes if self.cls_output.components else None,
             results.labels)
         priors = results.pop('priors')
-        std = mixture_box_std(self.bbox_coder, priors, boxes, img_meta,
-                              rescale)
-        if std is not None:
-            fields['box_std'] = std
+        if voting is None:
+            std = mixture_box_std(self.bbox_coder, priors, boxes, img_meta,
+                                  rescale)
+            if std is not None:
+                fields['box_std'] = std
         fields.update(delta_mixture_fields(cfg, self.bbox_coder, priors, boxes,
                                            img_meta, rescale))
         for name, value in fields.items():

@@ -40,9 +40,15 @@ def vote(detections: InstanceData, candidates: InstanceData,
         Tensor: Boxes [m, 4]. O(m n) numbers are held.
 
     Raises:
-        ValueError: If an option is unknown or out of range.
+        ValueError: If an option is unknown or out of range, or the
+            candidates have no ``box_std``.
     """
     options = voting_options(options)
+    if options['use_std'] and 'box_std' not in candidates:
+        raise ValueError(
+            'test_cfg.box_voting weighs candidates by box_std, which this '
+            'head does not give: set box_components above 0 with mmdet\'s '
+            'DeltaXYWHBBoxCoder, or test_cfg.box_voting.use_std to False.')
     boxes = at_least_float32(candidates.bboxes)
     ious = bbox_overlaps(at_least_float32(detections.bboxes), boxes)
     counted = (ious > 0) & (

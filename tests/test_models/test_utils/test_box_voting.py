@@ -77,6 +77,22 @@ def test_a_box_alone_stays_where_it_is():
     torch.testing.assert_close(vote(one, one, {}), one.bboxes)
 
 
+def test_boxes_without_deviations_are_told_of_or_vote_alike():
+    torch.manual_seed(0)
+    model = tiny_mdn_ssd(box_components=0).eval()
+    batch = dummy_batch(model, 96)
+    for options, message in ((dict(), 'use_std to False'),
+                             (dict(use_std=False), None)):
+        model.test_cfg.box_voting = options
+        with torch.no_grad():
+            if message:
+                with pytest.raises(ValueError, match=message):
+                    model.predict(batch.inputs, batch.samples)
+            else:
+                found = model.predict(batch.inputs, batch.samples)
+                assert len(found[0].pred_instances)
+
+
 @pytest.mark.parametrize('options, message', [
     (dict(sigma=1), "unknown key 'sigma': give temperature, use_std"),
     (dict(temperature=0.), 'temperature is 0.0: give a number above 0'),
