@@ -8,10 +8,12 @@ from contextlib import redirect_stdout
 from typing import Optional
 
 import torch
+from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import nn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mmal.evaluation import CalibrationData
@@ -35,13 +37,8 @@ def calibration_of_model(model: nn.Module,
         ValueError: If the config has no validation images, or they come
             without their boxes.
     """
-    cfg = model.cfg
-    if not cfg.get('val_dataloader'):
-        raise ValueError(f'{cfg.filename} has no val_dataloader: there are no '
-                         'images to detect on.')
-    options.setdefault('ann_file', truth_file(cfg))
-    with redirect_stdout(io.StringIO()):  # pycocotools talks
-        loader = Runner.build_dataloader(cfg.val_dataloader)
+    loader = validation_loader(model.cfg)
+    options.setdefault('ann_file', truth_file(model.cfg))
     metric = CalibrationMetric(**options)
     metric.dataset_meta = loader.dataset.metainfo
     for batch in tqdm(loader, 'detecting', disable=not progress):
@@ -65,6 +62,19 @@ def calibration_of_file(path: str, **options) -> CalibrationData:
     metric = CalibrationMetric(**options)
     metric.process({}, plain_samples(read_predictions(path)))
     return CalibrationData.join(metric.results)
+
+
+def validation_loader(cfg: Config) -> DataLoader:
+    """Batches of the validation images of a detector's config.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if not cfg.get('val_dataloader'):
+        raise ValueError(f'{cfg.filename} has no val_dataloader: there are no '
+                         'images to detect on.')
+    with redirect_stdout(io.StringIO()):  # pycocotools talks
+        return Runner.build_dataloader(cfg.val_dataloader)
 
 
 def truth_file(cfg: Mapping) -> Optional[str]:

@@ -11,7 +11,6 @@ from typing import Optional
 import numpy as np
 import torch
 from mmdet.datasets.api_wrappers import COCO, COCOeval
-from mmengine.runner import Runner
 from torch import nn
 from tqdm import tqdm
 
@@ -34,7 +33,12 @@ from mmal.evaluation import (
 from mmal.evaluation.calibration import FALSE_ALARM
 from mmal.evaluation.calibration_metric import CocoTruth, packed_truth
 from mmal.reporting.posthoc import plot_posthoc
-from .calibration import plain_samples, read_predictions, truth_file
+from .calibration import (
+    plain_samples,
+    read_predictions,
+    truth_file,
+    validation_loader,
+)
 
 TARGETS = ('iou', 'found')
 _EVERY_CLASS = np.iinfo(np.int64).max  # detections: no class has so many
@@ -137,14 +141,9 @@ def detections_of_model(model: nn.Module,
         ValueError: If the config has no validation images, or they come
             without their boxes.
     """
-    cfg = model.cfg
-    if not cfg.get('val_dataloader'):
-        raise ValueError(f'{cfg.filename} has no val_dataloader: there are no '
-                         'images to detect on.')
-    with redirect_stdout(io.StringIO()):  # pycocotools talks
-        loader = Runner.build_dataloader(cfg.val_dataloader)
+    loader = validation_loader(model.cfg)
     classes = list(loader.dataset.metainfo['classes'])
-    ann_file = ann_file or truth_file(cfg)
+    ann_file = ann_file or truth_file(model.cfg)
     truth = CocoTruth(ann_file) if ann_file else None
     images = []
     for batch in tqdm(loader, 'detecting', disable=not progress):

@@ -158,8 +158,8 @@ class UncertaintyBranchMixin:
             rescaling = loss.branch(*rows)
             own = loss.loss  # the branch itself learns all elements alike
 
-        with rescaling as rescaled, Recorder({self.branched_loss: loss
-                                              }) as recorder:
+        watched = Recorder({self.branched_loss: loss})
+        with rescaling as rescaled, watched as recorder:
             losses = super().loss_by_feat(*args, **kwargs)
             # The head has matched its predictions with targets, in calls of
             # its loss for all positions in the order of the levels. The
