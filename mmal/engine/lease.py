@@ -52,13 +52,14 @@ def take_lease(work: WorkDir) -> None:
         json.dump(own, f)
     try:
         while not _place(draft, path):
-            _refuse_the_living(path)
-            _remove_dead(path, f'{draft}.dead')
+            if _replace_dead(path, draft):
+                break
     finally:
-        os.unlink(draft)
+        with suppress(FileNotFoundError):  # it has become the lease
+            os.unlink(draft)
     # those of processes of this machine that were killed in these lines
     for left in glob.glob(f'{glob.escape(path)}.{glob.escape(own["host"])}.*'):
-        pid = left.removesuffix('.dead').rpartition('.')[2]
+        pid = left.rpartition('.')[2]
         if pid.isdigit() and _started(int(pid)) is None:
             with suppress(FileNotFoundError):
                 os.unlink(left)
@@ -97,20 +98,30 @@ def _place(draft: str, path: str) -> bool:
         return False
 
 
-def _remove_dead(path: str, aside: str) -> None:
-    """Remove the lease of a dead holder, unless another process has replaced
-    it in the meantime."""
-    try:
-        os.rename(path, aside)  # only one of several processes can
-    except FileNotFoundError:
-        return
-    try:
-        _refuse_the_living(aside)
-    except ValueError:
-        _place(aside, path)
-        raise
-    finally:
-        os.unlink(aside)
+def _replace_dead(path: str, draft: str) -> bool:
+    """Put a lease in the place of a dead holder's; whether it worked.
+
+    Only processes of the holder's machine know that it is dead. The lock on
+    its lease lets one of them at a time look and replace, and as there is a
+    lease all the time, nobody finds the place free in between.
+
+    Raises:
+        ValueError: If the holder lives.
+    """
+    # a shared file system may lock only what is open for writing
+    mode = 'r+b' if os.access(path, os.W_OK) else 'rb'
+    with suppress(FileNotFoundError), open(path, mode) as lease:
+        with suppress(ImportError, OSError):  # where there are no locks
+            import fcntl
+            fcntl.flock(lease, fcntl.LOCK_EX)
+        if not osp.samestat(os.fstat(lease.fileno()), os.stat(path)):
+            return False  # another process was faster
+        _refuse_the_living(path)
+        if os.name == 'nt':  # there an open file cannot be replaced
+            lease.close()
+        os.replace(draft, path)
+        return True
+    return False
 
 
 def _refuse_the_living(path: str) -> None:

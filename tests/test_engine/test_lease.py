@@ -106,14 +106,52 @@ def test_a_damaged_lease_is_nobodys(work, content):
     assert holder_of(work)['pid'] == os.getpid()
 
 
+def leave_dead(work):
+    with open(work.lease, 'w') as f:
+        json.dump(dict(host=socket.gethostname(), pid=1, boot='another',
+                       started='1', since=''), f)
+
+
+@pytest.mark.parametrize('step', ['access', 'fstat'])
+def test_a_slow_process_does_not_take_what_a_fast_one_has(
+        work, step, monkeypatch):
+    """Both have found the dead; the fast one is done before the slow one goes
+    on. Nobody may find the folder free in between, not even for a moment."""
+    os.makedirs(work.path)
+    leave_dead(work)
+    original = getattr(os, step)
+    left = []
+
+    def slow(*args):
+        monkeypatch.setattr(os, step, original)
+        other = subprocess.Popen([sys.executable, '-c', HOLD, work.path],
+                                 stdout=subprocess.PIPE, text=True)
+        left.append(other)
+        if step == 'access':  # before the lock; after it, the other waits
+            assert other.stdout.readline() == 'held\n'
+        return original(*args)
+
+    monkeypatch.setattr(os, step, slow)
+    try:
+        if step == 'access':
+            with pytest.raises(ValueError, match='in use by process'):
+                take_lease(work)
+            assert holder_of(work)['pid'] == left[0].pid
+        else:
+            take_lease(work)
+            assert left[0].wait(60) == 1  # it is refused
+            assert holder_of(work)['pid'] == os.getpid()
+    finally:
+        left[0].kill()
+        left[0].communicate()
+
+
 @pytest.mark.parametrize('left', [None, 'dead'])
 def test_one_of_many_gets_it(work, left):
     """All start at once, in an empty folder or after a crash."""
     os.makedirs(work.path)
     if left:
-        with open(work.lease, 'w') as f:
-            json.dump(dict(host=socket.gethostname(), pid=1, boot='another',
-                           started='1', since=''), f)
+        leave_dead(work)
     start = time.time() + 1.
 
     def work_together():
@@ -132,16 +170,14 @@ def test_one_of_many_gets_it(work, left):
 
 @pytest.mark.parametrize('kill', [
     Kill('os', 'link'), Kill('os', 'unlink'),
-    Kill('os', 'rename', when='after')])
+    Kill('os', 'replace', when='after')])
 def test_killed_while_it_is_taken(work, kill):
     """The next start finds no lease of the dead and leaves no file."""
     os.makedirs(work.path)
-    with open(work.lease, 'w') as f:
-        json.dump(dict(host=socket.gethostname(), pid=1, boot='another',
-                       started='1', since=''), f)
+    leave_dead(work)
     done = fork_run(lambda: take_lease(work), kill=kill)
     assert done.returncode == -9
-    assert len(os.listdir(work.path)) > (kill.function == 'rename')
+    assert os.path.exists(work.lease)  # never a moment without one
     names = [f'in_use.json.elsewhere.{os.getpid()}',
              f'in_use.json.{socket.gethostname()}.{os.getppid()}']
     for name in names:  # of another machine, of a process that lives
