@@ -2,6 +2,7 @@
 
     python benchmarks/trainings.py convbayes --data bccd --seeds 0 1 2
     python benchmarks/trainings.py mdn --data neudet --seeds 0 1 2
+    python benchmarks/trainings.py retinanet --rows all
 
 Every row is a config of the repository and options; all rows of a seed share
 their first weights and batches. A training that has ended is not made again,
@@ -52,6 +53,10 @@ def ssd(variant: str = '') -> str:
     return f'configs/mdn/ssd300-lite0{variant}_{{}}.py'
 
 
+def retinanet(name: str) -> str:
+    return f'configs/{name}_{{}}.py'
+
+
 def nll(**options) -> dict:
     """MDN's box loss in place of the default's."""
     options = dict(type='mmal.MixtureNLLLoss', **options)
@@ -63,7 +68,9 @@ CONVBAYES = {
     'plain': (yolo(), {}),
     'plain, matched': (yolo(), {WEIGHT: MATCHED}),
     'focal': (yolo('-focal'), {}),
+    'focal, matched': (yolo('-focal'), {WEIGHT: dict(bccd=4.5)}),
     'anchor': (yolo('-anchor'), {}),
+    'anchor, matched': (yolo('-anchor'), {WEIGHT: dict(bccd=0.56)}),
     'branch alone': (yolo('-convbayes'), {BRANCH + 'rescale': False}),
     'conv': (yolo('-convbayes'), {BRANCH + 'rescale': False,
                                   BRANCH + 'bayes': False}),
@@ -98,9 +105,20 @@ MDN = {
     'boxes alone': (ssd('-mdn'), {'model.bbox_head.cls_components': 0}),
     'classes alone': (ssd('-mdn'), {'model.bbox_head.box_components': 0}),
 }
-TABLES = dict(convbayes=CONVBAYES, mdn=MDN)
+RETINANET = {
+    'RetinaNet': (retinanet('evidential/retinanet-lite0'), {}),
+    'Gaussian': (retinanet('mdn_heads/retinanet-lite0-mdn'), {
+        'model.bbox_head.box_components': 1,
+        'model.bbox_head.cls_components': 1}),
+    'mixture': (retinanet('mdn_heads/retinanet-lite0-mdn'), {}),
+    'mixture, energy score': (retinanet('mdn_heads/retinanet-lite0-mdn'), {
+        'model.bbox_head.loss_nll': dict(type='mmal.MixtureEnergyLoss')}),
+    'evidential': (retinanet('evidential/retinanet-lite0-evidential'), {}),
+}
+TABLES = dict(convbayes=CONVBAYES, mdn=MDN, retinanet=RETINANET)
 MAIN_ROWS = dict(
-    convbayes=['plain', 'plain, matched', 'convBayes'], mdn=['SSD', 'MDN'])
+    convbayes=['plain', 'plain, matched', 'convBayes'], mdn=['SSD', 'MDN'],
+    retinanet=['RetinaNet', 'mixture'])
 METRICS = {
     'AP': 'coco/bbox_mAP', 'AP50': 'coco/bbox_mAP_50',
     'AP75': 'coco/bbox_mAP_75'
@@ -134,6 +152,8 @@ def parse_args() -> argparse.Namespace:
             parser.error(f'no row {name!r}: give {", ".join(rows)}')
     if args.against is None:
         args.against = MAIN_ROWS[args.table][-2]
+    if args.table == 'retinanet' and args.data != 'bccd':
+        parser.error('the RetinaNets are on bccd alone')
     if args.shrink > 1 and args.table != 'convbayes':
         parser.error('--shrink is for YOLOv3: SSD300 has a size of its own')
     return args
@@ -169,7 +189,7 @@ def train(args: argparse.Namespace, seed: int, row: str) -> dict:
     if not osp.isfile(osp.join(work_dir, 'done')):
         path, options = TABLES[args.table][row]
         cfg = Config.fromfile(osp.join(ROOT, path.format(args.data)))
-        options = {key: value[args.data] if isinstance(value, dict) else value
+        options = {key: value[args.data] if key == WEIGHT else value
                    for key, value in options.items()}
         cfg.merge_from_dict({
             **options, 'randomness.seed': seed,
