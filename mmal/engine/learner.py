@@ -16,6 +16,7 @@ from mmal.fileio import discard_leftovers
 from mmal.pool import (
     DataRecord,
     ImageFiles,
+    LabelsPending,
     Pool,
     UnreadableImagesError,
     write_labelled,
@@ -137,6 +138,11 @@ class ActiveLearner:
             self.logger.info(
                 f'Stopped: {_STOPPED[self.state.stopped]}. Report: {path}')
             return path
+        except LabelsPending:
+            # who labels wants to see what was chosen, and why
+            path = on_main(lambda: write_report(self.work.path))
+            self.logger.info(f'Report: {path}')
+            raise
         finally:
             release_lease(self.work)
 

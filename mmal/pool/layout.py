@@ -73,6 +73,12 @@ class RoundDir:
         return osp.join(self.path, 'selected.json')
 
     @property
+    def predictions(self) -> str:
+        """What the round's detector sees on the images that it chose: COCO
+        results."""
+        return osp.join(self.path, 'predictions.json')
+
+    @property
     def selected_names(self) -> str:
         """File names of the images to label, best first; of a single
         query."""
@@ -245,6 +251,12 @@ class WorkDir:
     def report(self) -> str:
         """The page that a person looks at."""
         return osp.join(self.path, 'report.html')
+
+    @property
+    def report_pictures(self) -> str:
+        """Folder of small pictures of the page, where they do not fit into
+        it."""
+        return osp.join(self.path, 'report_files')
 
     @property
     def labels(self) -> LabelDir:
