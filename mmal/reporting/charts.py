@@ -166,8 +166,7 @@ def _by_class_and_round(values: list[dict], classes: Sequence[str],
             encoding=dict(x=_rounds(), y=_quantity('y', what),
                           color=_class_colour(classes), tooltip=tooltip))
     return dict(
-        width='container', height=dict(step=15),
-        autosize='fit-x', data=dict(values=values),
+        width='container', height=15 * len(classes), data=dict(values=values),
         mark='rect',
         encoding=dict(
             x=_rounds(),
@@ -196,8 +195,9 @@ def balance_chart(shares: Mapping[str, Sequence[float]],
         return None
     groups = list(dict.fromkeys(v['group'] for v in values))
     return dict(
-        width='container', height=dict(step=10 if len(classes) > 20 else 15),
-        autosize='fit-x',
+        width='container',
+        height=len(classes) * (8 + len(groups) * (5 if len(classes) > 20
+                                                  else 12)),
         data=dict(values=values), mark=dict(type='bar'),
         encoding=dict(
             y=dict(field='name', type='nominal', title=None,

@@ -13,9 +13,13 @@ def score_name(scorer: str) -> str:
     Examples:
         >>> score_name('MixtureUncertaintyScorer'), score_name('')
         ('mixture uncertainty', 'score')
+        >>> score_name('RandomScorer')
+        'random number'
         >>> score_name('BALDScorer')
         'BALD'
     """
+    if scorer == 'RandomScorer':
+        return 'random number'
     words = re.findall(r'[A-Z]{2,}(?=[A-Z][a-z]|$)|[A-Z][a-z0-9]*',
                        scorer.removesuffix('Scorer'))
     return ' '.join(w if w.isupper() and len(w) > 1 else w.lower()

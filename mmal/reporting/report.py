@@ -1,6 +1,7 @@
 """``report.html``: one page that shows what a run did."""
 from __future__ import annotations
 
+import base64
 import json
 import os
 import os.path as osp
@@ -119,9 +120,8 @@ def render(contents: Contents,
     charts = _charts(contents, images, comparison) if scripts else {}
     budget = LARGEST_PAGE - len(scripts or '') - 60_000 - sum(
         len(_json(part)) for part in (gallery, charts))
-    outside = _add_pictures(
-        contents, images, work, img_prefix or curve.img_prefix
-        or contents.img_prefix, outside_images, budget)
+    img_prefix = img_prefix or curve.img_prefix or contents.img_prefix
+    outside = _add_pictures(images, work, img_prefix, outside_images, budget)
 
     # The learner collects the notes of the queries in the curve; a note is
     # shown from its query where the curve was lost.
@@ -133,6 +133,10 @@ def render(contents: Contents,
     if outside:
         notes.append(f'{amount(outside, "image")} not shown: by name they are '
                      'outside of the image folder.')
+    elif images and not any('small' in image for image in images):
+        notes.append('No image was found' + (
+            f' in {img_prefix}' if img_prefix else '') +
+            ': say where they are with mmal report --img-prefix.')
     if not scripts:
         notes.append(MISSING)
 
@@ -147,7 +151,6 @@ def render(contents: Contents,
     header, rows = round_rows(curve)
     picture = None
     if len(curve) and not scripts:
-        import base64
         picture = ('data:image/png;base64,' +
                    base64.b64encode(draw_curves(curve)).decode())
     return environment.get_template('report.html').render(
@@ -309,7 +312,7 @@ def _gallery(contents: Contents) -> list[dict[str, Any]]:
     return images
 
 
-def _add_pictures(contents: Contents, images: list[dict], work: WorkDir,
+def _add_pictures(images: list[dict], work: WorkDir,
                   img_prefix: Optional[str], outside_images: bool,
                   budget: int) -> int:
     """Give each image its small picture, and the way to the image itself.

@@ -165,8 +165,13 @@
     });
     for (const entry of out) {
       if (entry.verdict) continue;
-      const other = [...free].find((o) => o[0] !== entry.box[0] && overlap(o, entry.box) >= 0.5);
-      if (other) {
+      const over = image.truth.filter((other) => overlap(other, entry.box) >= 0.5);
+      const same = over.find((other) => other[0] === entry.box[0]);
+      // seen, if as something else: it is not overlooked as well
+      const other = over.find((o) => free.has(o)) ?? over[0];
+      if (same) {
+        entry.verdict = 'a second time';
+      } else if (other) {
         free.delete(other);
         entry.verdict = 'wrong class';
         entry.truth = other;
