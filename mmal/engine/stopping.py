@@ -115,7 +115,8 @@ class Plateau(BaseStopRule):
                 'did not rise')
         return (f'{self.metric} {what} in the last '
                 f'{amount(self.rounds, "round")}, from {before:.3f} to '
-                f'{after:.3f}, less than {self.min_gain:g} (mmal.Plateau). ' + _GO_ON.format(how='lower min_gain'))
+                f'{after:.3f}, less than {self.min_gain:g} (mmal.Plateau). ' +
+                _GO_ON.format(how='lower min_gain'))
 
 
 @TASK_UTILS.register_module()
