@@ -16,6 +16,7 @@ from mmal.scoring.embeddings import BaseEmbedder
 from mmal.selection import BaseSelector
 from .pure_python import type_name
 from .schema import Problems, join_key, nearest, short
+from .stopping import BaseStopRule
 from .type_hints import fits, hints_of, in_words
 
 KINDS = dict(
@@ -24,7 +25,8 @@ KINDS = dict(
     oracle=BaseOracle,
     committee=BaseCommittee,
     embedder=BaseEmbedder,
-    solver=BaseSolver)
+    solver=BaseSolver,
+    stop=BaseStopRule)
 # the arguments of a component that are configs of another one
 _NESTED = ('scorer', 'selector', 'solver')
 # the arguments that a run gives
@@ -36,6 +38,7 @@ _EXAMPLES = dict(
     committee='EnsembleCommittee',
     embedder='LayerEmbedder',
     solver='ConjugateGradient',
+    stop='Plateau',
     function='make_digits')
 
 

@@ -15,6 +15,7 @@ VOLATILE = (
     'work_dir', 'resume', 'launcher', 'env_cfg', 'log_level',
     'log_processor', 'vis_backends', 'visualizer', 'default_hooks',
     'custom_imports', 'active_learning.rounds', 'active_learning.target',
+    'active_learning.stop',
     'active_learning.on_bad_image', 'active_learning.on_new_environment',
     'active_learning.data.source',
     'active_learning.score_dataloader', 'active_learning.scorer.cache_gib',

@@ -33,6 +33,7 @@ from mmal.reporting import (
     write_report,
 )
 from mmal.types import ImageId
+from .build import build_from
 from .curve_recovery import load_curve
 from .environment import environment, environment_changes
 from .fingerprint import digest, fingerprint
@@ -50,7 +51,8 @@ from .training import trained
 _STOPPED = dict(
     rounds='all rounds are done',
     target='the target metric is reached',
-    exhausted='every image of the pool is labelled')
+    exhausted='every image of the pool is labelled',
+    rule='a rule of active_learning.stop holds')
 
 
 class ActiveLearner:
@@ -86,6 +88,7 @@ class ActiveLearner:
         self.cfg = self.inputs.cfg
         self.settings = self.inputs.settings
         self.query = self.inputs.query
+        self.rules = [build_from('stop', c) for c in self.settings.stop]
         self.work = WorkDir(osp.abspath(cfg.work_dir))
         if rehearsal and not on_main(lambda: osp.exists(self.work.state)):
             rehearse(self.inputs)
@@ -177,7 +180,7 @@ class ActiveLearner:
             # how long a training took that was killed nobody knows
             if checkpoint is None and member_seconds is not None:
                 record.train_seconds = member_seconds + training.seconds
-            self.state.stopped = self._stop_reason(training.metrics)
+            self.state.stopped = self._stop_reason(training.metrics, record)
             if self.state.stopped is None:
                 start = time.perf_counter()
                 splits = scoring_splits(self.cfg, self.settings, folder,
@@ -287,8 +290,15 @@ class ActiveLearner:
             write_split(self.work.val, val, val.ids,
                         val.annotations_of(val.ids))
 
-    def _stop_reason(self, metrics: dict) -> Optional[str]:
-        """Why no round comes after this one; None if one does."""
+    def _stop_reason(self, metrics: dict,
+                     record: Optional[Record] = None) -> Optional[str]:
+        """Why no round comes after this one; None if one does.
+
+        Args:
+            metrics (dict): Of its validation; empty before that.
+            record (Record, optional): The round, where the curve does not
+                have it yet.
+        """
         target = self.settings.target
         if target and metrics:
             if target.metric not in metrics:
@@ -303,7 +313,24 @@ class ActiveLearner:
             return 'exhausted'
         if self.state.pool.num_rounds >= self.settings.rounds:
             return 'rounds'
+        if self.rules and metrics:
+            reason = on_main(lambda: self._reason_of_rules(record))
+            if reason:
+                self.state.add_notes([reason])
+                self.logger.warning(f'Round {self.state.round}: {reason}')
+                return 'rule'
         return None
+
+    def _reason_of_rules(self, record: Optional[Record]) -> Optional[str]:
+        """What the first rule of active_learning.stop says that holds."""
+        done = self.state.round + (record is None)
+        curve = load_curve(self.work, done, self.state.pool, self.inputs)
+        if record is not None:
+            curve.add(record)
+        # the curve is written before the state, and may be a round ahead
+        curve.records = [r for r in curve.records
+                         if r.round <= self.state.round]
+        return next(filter(None, (r.reason(curve) for r in self.rules)), None)
 
     def _report_query(self, number: int, result: QueryResult) -> None:
         self.logger.info(f'Round {number}: selected {result}.')

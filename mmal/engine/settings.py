@@ -153,6 +153,8 @@ class Settings(Block):
         rounds (int): How often to train; the last round makes no query.
         target (dict, optional): ``metric`` and ``value``: stop when a
             validation metric reaches it.
+        stop (dict | list[dict], optional): Configs of rules that end the run,
+            see :mod:`mmal.engine.stopping`; the first that holds counts.
         seed (int): Seed of the initial images, scores and training.
         on_bad_image (str): 'raise' or 'skip' for unreadable pool images.
         on_new_environment (str): 'note' or 'refuse' where a run goes on with
@@ -177,6 +179,8 @@ class Settings(Block):
         'the number of trainings, a whole number of at least 1', 10)
     target: Optional[TargetSettings] = _field(
         "a dict, e.g. dict(metric='coco/bbox_mAP', value=0.3)", None)
+    stop: list[dict] = _field(
+        "a dict, e.g. dict(type='mmal.Plateau'), or a list of them", [])
     seed: Annotated[int, Field(strict=True, ge=-2**63, lt=2**63)] = _field(
         'a whole number below 2**63', 0)
     on_bad_image: Annotated[
@@ -212,6 +216,12 @@ class Settings(Block):
         if cfg is None and info.field_name in ('committee', 'embedder'):
             return None
         return checked_component(cfg, info.field_name)
+
+    @field_validator('stop', mode='before')
+    @classmethod
+    def _stop_rules(cls, cfg: Any) -> list[dict]:
+        rules = [] if cfg is None else cfg if isinstance(cfg, list) else [cfg]
+        return [checked_component(rule, 'stop') for rule in rules]
 
     @field_validator('prepare_data', mode='before')
     @classmethod

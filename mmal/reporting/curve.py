@@ -22,7 +22,7 @@ METRIC_KEYS = {
 # What a report shows of a run: the first of these that has a value.
 SHOWN = (('AP', 'AP50', 'AP75'), ('accuracy', ))
 COSTS = ('images', 'boxes')
-STOPPED = (None, 'rounds', 'target', 'exhausted')
+STOPPED = (None, 'rounds', 'target', 'exhausted', 'rule')
 
 
 @dataclass
@@ -118,8 +118,9 @@ class Curve:
 
     Args:
         records (list[Record]): One a round.
-        stopped (str, optional): Why the run ended: 'rounds', 'target' or
-            'exhausted'; None while it goes on.
+        stopped (str, optional): Why the run ended: 'rounds', 'target',
+            'exhausted' or 'rule' (of ``active_learning.stop``, which the
+            note says); None while it goes on.
         note (str): A remark for the reader of the report.
         img_prefix (str, optional): Folder of the pool's images.
     """

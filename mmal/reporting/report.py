@@ -47,6 +47,7 @@ _ENDINGS = {
     'rounds': 'all rounds are done',
     'target': 'the target is reached',
     'exhausted': 'every image of the pool is labelled',
+    'rule': 'a rule of active_learning.stop ended it',
     None: 'not finished yet'
 }
 
