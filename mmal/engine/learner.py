@@ -142,12 +142,19 @@ class ActiveLearner:
                 f'Stopped: {_STOPPED[self.state.stopped]}. Report: {path}')
             return path
         except LabelsPending:
-            # who labels wants to see what was chosen, and why
-            path = on_main(lambda: write_report(self.work.path))
-            self.logger.info(f'Report: {path}')
+            on_main(self._report_request)
             raise
         finally:
             release_lease(self.work)
+
+    def _report_request(self) -> None:
+        """Show who labels what was chosen, and why."""
+        try:
+            path = write_report(self.work.path)
+        except OSError as e:  # the request itself is written, and comes first
+            self.logger.warning(f'There is no report: {e}')
+        else:
+            self.logger.info(f'Report: {path}')
 
     def _run_round(self) -> None:
         """Train, test, score, select and commit one round."""

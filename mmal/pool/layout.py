@@ -74,8 +74,8 @@ class RoundDir:
 
     @property
     def predictions(self) -> str:
-        """What the round's detector sees on the images that it chose: COCO
-        results."""
+        """What the round's detector finds on the chosen images, as COCO
+        results; there is no file where a model predicts no boxes."""
         return osp.join(self.path, 'predictions.json')
 
     @property

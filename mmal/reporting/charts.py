@@ -32,8 +32,8 @@ def curve_charts(curve: Curve,
     Args:
         curve (Curve): The run.
         forecasts (mapping[str, mapping], optional): By axis, what is to come
-            of the first metric: ``x``, ``median``, and the lists ``low`` and
-            ``high`` of an interval.
+            of the first metric, see
+            :func:`mmal.evaluation.forecast.forecast_curve`.
 
     Returns:
         dict[str, dict]: By what is to the right, as far as it is known.
@@ -62,22 +62,27 @@ def curve_charts(curve: Curve,
                 _tip('x', title, ',.5~r'), _tip('y', 'value', '.3f')]))]
         forecast = (forecasts or {}).get(by)
         if forecast:
-            rows = [dict(x=a, y=b, low=c, high=d) for a, b, c, d in zip(
-                forecast['x'], forecast['median'], forecast['low'],
-                forecast['high'])]
+            rows = [dict(zip(forecast, values)) for values in zip(
+                *([float(f'{v:.4g}') for v in column]
+                  for column in forecast.values()))]
+            common = dict(data=dict(values=rows))
             layers[:0] = [
-                dict(data=dict(values=rows),
-                     mark=dict(type='area', opacity=0.14, color=COLOURS[0]),
-                     encoding=dict(x=x, y=_quantity('low', y['title']),
-                                   y2=dict(field='high'))),
-                dict(data=dict(values=rows),
-                     mark=dict(type='line', strokeDash=[5, 4],
-                               color=COLOURS[0]),
-                     encoding=dict(x=x, y=y, tooltip=[
-                         _tip('x', title, ',.5~r'),
-                         _tip('y', 'forecast', '.3f'),
-                         _tip('low', 'at least', '.3f'),
-                         _tip('high', 'at most', '.3f')]))]
+                *(dict(common, mark=dict(type='area', opacity=0.13,
+                                         color=COLOURS[0]),
+                       encoding=dict(x=x, y=_quantity(f'low{level}',
+                                                      y['title']),
+                                     y2=dict(field=f'high{level}')))
+                  for level in (95, 80)),
+                dict(common, mark=dict(type='line', strokeDash=[5, 4],
+                                       color=COLOURS[0]),
+                     encoding=dict(
+                         x=x, y=_quantity('median', y['title']), tooltip=[
+                             _tip('x', title, ',.5~r'),
+                             _tip('median', 'forecast', '.3f'),
+                             _tip('low80', '80%: from', '.3f'),
+                             _tip('high80', 'to', '.3f'),
+                             _tip('low95', '95%: from', '.3f'),
+                             _tip('high95', 'to', '.3f')]))]
         charts[by] = dict(width='container', height=_HEIGHT, layer=layers)
     return charts
 

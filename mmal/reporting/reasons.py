@@ -27,13 +27,16 @@ def score_name(scorer: str) -> str:
 
 
 def how_chosen(image: ChosenImage, chosen: Chosen, scorer: str) -> str:
-    """'first', 'reselected', 'random' or 'score'."""
+    """'first', 'reselected', 'random', or 'method': by its score, or by
+    what the selector looks at instead."""
     if chosen.round == FIRST_SET:
         return 'first'
     if image.reselected:
         return 'reselected'
-    is_random = image.score is None or scorer == 'RandomScorer'
-    return 'random' if is_random else 'score'
+    looks_at_scores = chosen.by_score is not None
+    is_random = (image.score is None and looks_at_scores) or \
+        scorer == 'RandomScorer'
+    return 'random' if is_random else 'method'
 
 
 def reason(image: ChosenImage, position: int, chosen: Chosen, scorer: str,

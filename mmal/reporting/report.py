@@ -12,11 +12,14 @@ from typing import Any, Optional
 from urllib.parse import quote
 
 import jinja2
+import numpy as np
 
 from mmal.colours import class_colours, hexadecimal
+from mmal.evaluation.forecast import MIN_ROUNDS, forecast_curve
 from mmal.fileio import write_text
 from mmal.pool.layout import WorkDir
 from .charts import (
+    AXES,
     balance_chart,
     boxes_chart,
     class_metric_chart,
@@ -160,6 +163,7 @@ def render(contents: Contents,
         summary=summarise(curve),
         tiles=_tiles(contents),
         notes=notes,
+        forecast=len(curve) >= MIN_ROUNDS,
         waits_for=len(contents.waits_for),
         request=contents.request,
         labels=contents.labels,
@@ -256,7 +260,7 @@ def _queries(contents: Contents) -> list[dict[str, Any]]:
         rows.append(dict(
             round=query.round, is_first=query.round == FIRST_SET,
             candidates=query.scores.candidates if query.scores else None,
-            images=len(query.images), score=kinds['score'],
+            images=len(query.images), method=kinds['method'],
             random=kinds['random'], reselected=kinds['reselected'],
             boxes=query.boxes, classes=query.classes[:20],
             more=max(0, len(query.classes) - 20)))
@@ -368,7 +372,8 @@ def _charts(contents: Contents, images: Sequence[dict],
             comparison: Optional[Comparison]) -> dict[str, dict[str, Any]]:
     """Specifications by place, and by what can be chosen there."""
     curve, classes = contents.curve, contents.classes
-    charts: dict[str, dict[str, Any]] = dict(curve=curve_charts(curve))
+    charts: dict[str, dict[str, Any]] = dict(
+        curve=curve_charts(curve, _forecasts(curve)))
     if comparison:
         charts['compare'] = merged_charts(comparison.curves)
     charts['class_ap'] = {'': class_metric_chart(curve, classes)}
@@ -386,6 +391,25 @@ def _charts(contents: Contents, images: Sequence[dict],
     charts = {name: {by: spec for by, spec in choices.items() if spec}
               for name, choices in charts.items()}
     return {name: choices for name, choices in charts.items() if choices}
+
+
+def _forecasts(curve: Curve) -> dict[str, dict[str, list[float]]]:
+    """What the first metric will be, up to twice the last cost, by axis; empty
+    where the rounds are too few, or the metric is none in [0, 1]."""
+    forecasts = {}
+    for by in AXES:
+        rounds = [(cost, value) for record in curve.records
+                  if (cost := getattr(record, by, None))
+                  and (value := record.value(curve.shown[0])) is not None]
+        if len(rounds) < MIN_ROUNDS:
+            continue
+        last = rounds[-1][0]
+        try:
+            forecasts[by] = forecast_curve(
+                *zip(*rounds), np.linspace(last, 2 * last, 25))
+        except ValueError:  # its message is for who asks for the forecast
+            continue
+    return forecasts
 
 
 def _class_counts(contents: Contents,

@@ -1,6 +1,7 @@
 """What the scores of a query say about the images that it chose."""
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
@@ -70,10 +71,12 @@ def summarise_scores(scores: Scores, chosen: Sequence[ImageId],
 
     edges, counts, cut = [], ([], []), None
     if len(finite):
-        borders = np.linspace(finite[0], finite[-1] if finite[-1] > finite[0]
-                              else finite[0] + 1, BINS + 1)
-        # numbers so near each other that their differences vanish have no bins
-        if (np.diff(borders) > 0).all() and np.isfinite(borders).all():
+        low, high = float(finite[0]), float(finite[-1])
+        high = high if high > low else low + 1
+        # numbers whose differences vanish, or overflow, have no bins
+        borders = np.linspace(low, high, BINS + 1) if math.isfinite(
+            high - low) else np.zeros(2)
+        if (np.diff(borders) > 0).all():
             edges = borders.tolist()
             counts = [np.histogram(values[is_finite & part], borders)[0]
                       .tolist() for part in (is_chosen, ~is_chosen)]

@@ -1,6 +1,7 @@
 """What a work folder says, read leniently: a report must not need it all."""
 from __future__ import annotations
 
+import ast
 import math
 import os.path as osp
 from collections import Counter
@@ -182,7 +183,7 @@ def read_work_folder(work_dir: str) -> Contents:
         contents.unreadable = state.unreadable
         facts.update(pool=f'{state.num_images:,} images', seed=str(state.seed))
     contents.settings = list(facts.items())
-    block = cfg.get('active_learning') or {}
+    block = _dict_at(cfg, 'active_learning')
     contents.scorer, contents.selector = (
         _type_of(block.get(key)) for key in ('scorer', 'selector'))
     contents.img_prefix = _image_folder(cfg)
@@ -195,8 +196,7 @@ def read_work_folder(work_dir: str) -> Contents:
     images = labelled.images
     contents.classes = labelled.classes
 
-    folder = (block.get('oracle') or {}).get('folder') if hasattr(
-        block.get('oracle'), 'get') else None
+    folder = _dict_at(block, 'oracle').get('folder')
     asked = LabelDir(folder) if folder else work.labels
     begun = state and len(state.rounds) and osp.exists(
         work.round(len(state.rounds) - 1).labelled)
@@ -260,7 +260,7 @@ class _LenientReader:
             return None
         try:
             return load(path)
-        except Exception as e:  # a config is python code, which raises all
+        except Exception as e:  # files of any form raise all there is
             name = osp.relpath(path, self.folder)
             reason = e if isinstance(e, (ValueError, OSError)) else \
                 f'of another form ({type(e).__name__}: {e})'
@@ -276,10 +276,33 @@ class _Labelled:
     names: dict[ImageId, str] = field(default_factory=dict)
 
 
-def _load_config(path: str) -> Mapping:
-    # here, since only the page of a run needs it, and tables do not
-    from mmengine.config import Config
-    return Config.fromfile(path, import_custom_modules=False)
+def _load_config(path: str) -> dict[str, Any]:
+    """A config that mmengine has dumped, as data.
+
+    It is a program, and the folder may be another person's: nothing in it is
+    executed. What is no plain value is given as its text.
+    """
+    with open(path, encoding='utf-8') as f:
+        tree = ast.parse(f.read())
+    return {target.id: _plain_value(node.value)
+            for node in tree.body if isinstance(node, ast.Assign)
+            for target in node.targets if isinstance(target, ast.Name)}
+
+
+def _plain_value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict' and \
+            not node.args and all(k.arg for k in node.keywords):
+        return {k.arg: _plain_value(k.value) for k in node.keywords}
+    if isinstance(node, ast.Dict) and all(
+            isinstance(k, ast.Constant) for k in node.keys):
+        return {k.value: _plain_value(v)
+                for k, v in zip(node.keys, node.values)}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_plain_value(v) for v in node.elts]
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ast.unparse(node)
 
 
 def _read_chosen(path: str, number: int,
@@ -405,21 +428,24 @@ def _read_map(files: _LenientReader, work: WorkDir, numbers: list[int],
 def _image_folder(cfg: Mapping) -> Optional[str]:
     """The folder of the training images, by a config; None if it is not
     plain to see. Before the first round is done no other file knows it."""
-    data = (cfg.get('train_dataloader') or {}).get('dataset') or {}
-    while data.get('dataset'):
+    data = _dict_at(_dict_at(cfg, 'train_dataloader'), 'dataset')
+    while _dict_at(data, 'dataset'):
         data = data['dataset']
-    block = (cfg.get('active_learning') or {}).get('data') or {}
-    root = block.get('data_root') or data.get('data_root') or ''
-    prefix = block.get('data_prefix') or data.get('data_prefix') or {}
+    data = {**data, **_dict_at(_dict_at(cfg, 'active_learning'), 'data')}
+    root, prefix = data.get('data_root') or '', _dict_at(data, 'data_prefix')
     folder = prefix.get('img') or prefix.get('img_path') or ''
     return osp.join(root, folder) if root or folder else None
+
+
+def _dict_at(value: Mapping, key: str) -> Mapping:
+    """A dict in a config; empty where it has none of this name."""
+    found = value.get(key)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _type_of(part: Any) -> str:
     """``TopN`` of ``dict(type='mmal.TopN')``."""
     kind = part.get('type') if hasattr(part, 'get') else None
-    if isinstance(kind, type):
-        kind = kind.__name__
     return str(kind or '').rpartition('.')[2]
 
 
@@ -433,19 +459,17 @@ def _facts(cfg: Mapping) -> dict[str, str]:
         dict[str, str]: Name of the fact -> its value; what the config does
         not say is left out.
     """
-    model = cfg.get('model') or {}
-    block = cfg.get('active_learning') or {}
-    train = cfg.get('train_cfg') or {}
-    loader = cfg.get('train_dataloader') or {}
+    model, block, train, loader = (_dict_at(cfg, key) for key in (
+        'model', 'active_learning', 'train_cfg', 'train_dataloader'))
     amounts = ((train.get('max_epochs'), 'epochs'),
                (train.get('max_iters'), 'iterations'),
                (loader.get('batch_size'), 'images a batch'))
-    backbone = (model.get('backbone') or {}).get('type')
+    backbone = _dict_at(model, 'backbone').get('type')
     facts = {
         'detector': ', '.join(filter(None, (model.get('type'), backbone))),
         'training of a round': ', '.join(
-            f'{number:,} {unit}' for number, unit in amounts
-            if number is not None),
+            f'{number:,} {unit}' if _is_number(number) else f'{number} {unit}'
+            for number, unit in amounts if number is not None),
     }
     names = {
         'initial': 'first labelled set',

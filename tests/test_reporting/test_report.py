@@ -381,6 +381,23 @@ def test_settings_are_those_of_the_user(made):
     assert 'scorer mmal.InfluenceScorer' in text and '_scope_' not in text
 
 
+def test_a_config_is_read_and_never_executed(run, tmp_path):
+    write_text(f'{run}/config.py', f'''
+import os
+os.mkdir({str(tmp_path / 'executed')!r})
+model = dict(type='FCOS', backbone=dict(type='ResNet', depth=eval('50')))
+train_cfg = {{'max_epochs': -(-12)}}
+active_learning = dict(
+    scorer=dict(type='mmal.EntropyScorer', classes=[1, (2, 'a')],
+                by=os.mkdir), rounds=3)
+''')
+    text = words_of(page(run))
+    assert 'FCOS, ResNet' in text and 'Could not be read' not in text
+    assert 'mmal.EntropyScorer, classes=[1, [2, &#39;a&#39;]], by=os.mkdir' \
+        in text
+    assert not (tmp_path / 'executed').exists()
+
+
 def test_charts_are_there_for_what_is_known(made):
     charts = data_of(page(made))['charts']
     assert set(charts) == {'curve', 'class_ap', 'class_boxes', 'balance',

@@ -349,7 +349,7 @@
     const result = compare(image, sure);
     const badge = (cls, label) => words.append(make('em', 'badge ' + cls, label));
     if (image.waits) badge('', 'waits for labels');
-    else if (image.how !== 'score') badge('', { random: 'at random', reselected: 'reselected', first: 'first set' }[image.how]);
+    else if (image.how !== 'method') badge('', { random: 'at random', reselected: 'reselected', first: 'first set' }[image.how]);
     if (image.truth && result) {
       badge('good', `${result.seen.filter((s) => s.verdict === 'right').length} of ${image.truth.length} found`);
       if (mistakes(result)) badge('bad', `${mistakes(result)} mistake${mistakes(result) > 1 ? 's' : ''}`);
