@@ -32,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='compare with this method only, and at the costs of its rounds '
         '(default: with each, and at the costs of the last)')
     parser.add_argument(
+        '--by',
+        choices=('boxes', 'images', 'hours'),
+        default='boxes',
+        help='cost over which the mean of a curve is taken; with hours, those '
+        "of labelling by each run's cost model, methods are compared at equal "
+        'hours too (default: boxes)')
+    parser.add_argument(
         '--finished',
         action='store_true',
         help='leave out runs that have not ended')
@@ -59,8 +66,8 @@ def run(args: argparse.Namespace) -> None:
              if p not in kept]
     notes += [note for curve in curves for note in curve.notes]
     tables = merged_tables(curves, args.target, args.method,
-                           args.against)
+                           args.against, args.by)
     print('\n\n'.join(table.text() for table in tables.values()))
     print('\n' + '\n'.join(notes))
     if args.out:
-        print(write_merged(curves, tables, notes, args.out))
+        print(write_merged(curves, tables, notes, args.out, args.by))

@@ -18,14 +18,16 @@ def round_rows(curve: Curve) -> tuple[list[str], list[list[str]]]:
 
     Returns:
         tuple[list[str], list[list[str]]]: C names, and C cells of each round.
-        Where images can be reselected a column says how many were; where the
+        Where images can be reselected a column says how many were; where
+        rounds know them, another one the hours of labelling; where the
         metric is AP another one has the efficiency; and where some were
         chosen at random a last one has the share chosen by score.
     """
     at_random = bool(drawn_at_random(curve))
     reselects = any(r.reselected is not None for r in curve.records)
+    has_hours = any(r.hours is not None for r in curve.records)
     header = ['round', 'images', *(['reselected'] if reselects else []),
-              'boxes', *curve.shown,
+              'boxes', *(['hours'] if has_hours else []), *curve.shown,
               *(['10k·AP/boxes'] if 'AP' in curve.shown else []), 'train',
               'query', *(['by score'] if at_random else [])]
     rows = []
@@ -34,6 +36,8 @@ def round_rows(curve: Curve) -> tuple[list[str], list[list[str]]]:
         if reselects:
             row.append(number(record.reselected, 0))
         row.append(f'{record.boxes:,}')
+        if has_hours:
+            row.append(number(record.hours, 2))
         row += [number(record.value(name), 3) for name in curve.shown]
         if 'AP' in curve.shown:
             row.append(number(record.efficiency, 4))
