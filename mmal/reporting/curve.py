@@ -186,8 +186,14 @@ class Curve:
 
     def boxes_needed(self, ap: float, metric: str = 'AP') -> Optional[float]:
         """Boxes at which AP is reached, interpolated; None if never."""
-        costs, values = self.series('boxes', metric)
-        return cost_needed(costs, values, ap) if costs else None
+        return self.cost_to_reach(ap, 'boxes', metric)
+
+    def cost_to_reach(self, value: float, by: str = 'boxes',
+                      metric: str = 'AP') -> Optional[float]:
+        """The cost, interpolated, at which a value is reached; None if
+        never."""
+        costs, values = self.series(by, metric)
+        return cost_needed(costs, values, value) if costs else None
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``curve.json``."""
