@@ -343,10 +343,10 @@ class Query:
         if self.budget.targets:
             targets = ClassTargets(self.budget.targets, expected)
         if self.spacing is not None and len(scores):
-            neighbours = Neighbours(
-                self.spacing, scores.ids,
-                [self.coco.images[i]['file_name'] for i in scores.ids],
-                scores.embeddings, embeddings_labelled)
+            names = self.spacing.max_per_group and [
+                self.coco.images[i]['file_name'] for i in scores.ids]
+            neighbours = Neighbours(self.spacing, scores.ids, names,
+                                    scores.embeddings, embeddings_labelled)
         walk = Walk(order, neighbours, targets, labelled)
         acquired = self.budget.acquire(walk, oracle, labelled, expected)
         # whole when the scores were made, and broken since

@@ -59,6 +59,10 @@ class ClassTargets:
         wanted = self.left > _ROUNDING
         return bool((self._of(image)[wanted] >= LEAST_EXPECTED).any())
 
+    def wanted_boxes(self, image: ImageId) -> float:
+        """How many boxes of the classes still wanted are expected."""
+        return float(self._of(image)[self.left > _ROUNDING].sum())
+
     def take(self, image: ImageId) -> None:
         """An image is chosen: what is expected on it is no longer wanted."""
         self.left -= self._of(image)
@@ -71,9 +75,11 @@ class Walk:
     """An order with some images put off; every image comes, once.
 
     As long as a class target is not filled, images that serve none are passed
-    over. Then, or when the order has ended, those come that were passed over,
-    and the rest of the order, all as the selector ranked them. Images too
-    near to one that has come, or to a labelled one, come last of all.
+    over. If the order ends before, those come of them on which most boxes
+    are expected of the classes wanted then, until the targets are filled.
+    What was passed over and the rest of the order follows, as the selector
+    ranked it. Images too near to one that has come, or to a labelled one,
+    come last of all.
 
     Whoever draws takes what comes. An image is drawn from the order when it
     is needed.
@@ -102,7 +108,7 @@ class Walk:
 
     def __iter__(self) -> Iterator[ImageId]:
         order, targets = iter(self._order), self._targets
-        passed_over = []
+        passed_over: list[ImageId] = []
         while targets is not None and not targets.filled:
             image = next(order, None)
             if image is None:
@@ -116,7 +122,20 @@ class Walk:
                 yield self._taken(image)
             else:
                 passed_over.append(image)
+        called_back = set()
+        if targets is not None and not targets.filled:
+            # a detector that knows a class badly is sure of no image
+            for image in sorted(passed_over, key=targets.wanted_boxes,
+                                reverse=True):
+                if targets.filled:
+                    break
+                if targets.wanted_boxes(image) and not self._is_near(image):
+                    called_back.add(image)
+                    targets.take(image)
+                    yield self._taken(image)
         for image in chain(passed_over, order):
+            if image in called_back:
+                continue
             # once more: others may have come since it was passed over
             if self._is_near(image):
                 self.near.append(image)

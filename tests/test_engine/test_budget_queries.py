@@ -126,6 +126,12 @@ def by_targets(order, truth, targets):
         if any(truth[i][c] >= .5 for c in wanted):
             first.append(i)
             left = {c: n - truth[i][c] for c, n in left.items()}
+    # an order that ended too early: the likeliest ones then
+    for i in sorted((i for i in order if i not in first), key=lambda i: -sum(
+            truth[i][c] for c in left if left[c] > 1e-9)):
+        if any(n > 1e-9 for n in left.values()):
+            first.append(i)
+            left = {c: n - truth[i][c] for c, n in left.items()}
     return [*first, *(i for i in order if i not in first)], left
 
 

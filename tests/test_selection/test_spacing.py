@@ -61,6 +61,18 @@ def slow_walk(ids, rows=None, labelled=(), least=None, groups=None, k=None,
         left.remove(i)
         if i not in near:
             out.append(i)
+    unfilled = [n for n, w in enumerate(wanted) if w > 1e-9]
+
+    def hopes(i):
+        return -sum(counts[i][n] for n in unfilled)
+
+    for i in sorted(left, key=hopes) if unfilled else ():
+        if is_near(i) or not any(
+                w > 1e-9 and c for w, c in zip(wanted, counts[i])):
+            continue
+        left.remove(i)
+        wanted = [w - c for w, c in zip(wanted, counts[i])]
+        out.append(i)
     late = [i for i in ids if i in near]
     for i in left:
         (late if is_near(i) else out).append(i)
@@ -86,9 +98,9 @@ def pools(draw):
         groups=draw(st.lists(st.sampled_from(['a', 'b', None]), min_size=n,
                              max_size=n)),
         counts=draw(st.lists(st.tuples(*[st.sampled_from(
-            [0., .25, .5, 1., 3.])] * 2), min_size=n, max_size=n)),
+            [0., .25, .375, .5, 1., 3.])] * 2), min_size=n, max_size=n)),
         wanted=draw(st.none() | st.tuples(*[st.sampled_from(
-            [.5, 2., 50.])] * 2)),
+            [.5, 1., 2., 50.])] * 2)),
         done=draw(st.sets(st.sampled_from(range(n)), max_size=3)))
 
 
