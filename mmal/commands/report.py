@@ -35,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='compare with this method only, and at the costs of its rounds '
         '(default: with each, and at the costs of the last)')
     parser.add_argument(
+        '--by',
+        choices=('boxes', 'images', 'hours'),
+        default='boxes',
+        help='cost over which the mean of a curve is taken; with hours, those '
+        "of labelling by each run's cost model, methods are compared at equal "
+        'hours too (default: boxes)')
+    parser.add_argument(
         '--finished',
         action='store_true',
         help='leave out runs that have not ended')
@@ -91,12 +98,12 @@ def run(args: argparse.Namespace) -> None:
         curves = [MergedCurve(n, r, metric) for n, r in methods.items()]
         notes += [note for curve in curves for note in curve.notes]
         tables = merged_tables(curves, args.target, args.method,
-                               args.against)
+                               args.against, args.by)
         print('\n\n'.join(table.text() for table in tables.values()))
         comparison = Comparison(curves, tables, notes)
     print('\n' + '\n'.join(notes))
     if args.out and comparison:
-        print(write_merged(curves, tables, notes, args.out))
+        print(write_merged(curves, tables, notes, args.out, args.by))
     if args.no_page:
         return
     for path in given:

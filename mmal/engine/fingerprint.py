@@ -56,8 +56,9 @@ def fingerprint(cfg: Config) -> dict[str, Any]:
         del block['score_precision']
     if (block.get('budget') or {}).get('repeats') == 'free':
         del block['budget']['repeats']
-    if (block.get('budget') or {}).get('per_image') == 0:
-        del block['budget']['per_image']
+    budget = block.get('budget') or {}
+    if budget.get('per_image') == 0 and budget.get('unit') == 'boxes':
+        del budget['per_image']
     flat = {}
     _flatten(content, '', flat)
     return flat

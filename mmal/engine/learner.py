@@ -35,6 +35,7 @@ from mmal.reporting import (
 from mmal.types import ImageId
 from .build import build_from
 from .curve_recovery import load_curve
+from .drawn_boxes import compare_expected
 from .environment import environment, environment_changes
 from .fingerprint import digest, fingerprint
 from .inputs import RunInputs, read_inputs, trained_counts
@@ -161,7 +162,7 @@ class ActiveLearner:
         number, pool = self.state.round, self.state.pool
         folder = self.work.round(number)
         self._quarantine(number)
-        images, boxes = on_main(lambda: self._write_labelled(folder))
+        images, boxes, hours = on_main(lambda: self._write_labelled(folder))
         repeats = sum(pool.repeat_counts().values())
 
         # The other members of an ensemble come before the round's own model:
@@ -181,7 +182,8 @@ class ActiveLearner:
             (f', resumed from {checkpoint}' if checkpoint else ''))
         cfg = round_config(self.cfg, self.settings, number, folder, checkpoint)
         with trained(cfg, f'round {number}') as training:
-            record = Record(number, images, boxes, training.metrics)
+            record = Record(number, images, boxes, training.metrics,
+                            hours=hours)
             if repeats or self.settings.reselects:
                 record.reselected = repeats
             # how long a training took that was killed nobody knows
@@ -248,11 +250,12 @@ class ActiveLearner:
         for image in broken:
             self.logger.warning(f'Round {number}: left out is {image}')
 
-    def _write_labelled(self, folder: RoundDir) -> tuple[int, int]:
+    def _write_labelled(self, folder: RoundDir) -> tuple[int, int, float]:
         """Write what the round trains on.
 
         Returns:
-            tuple[int, int]: The images and boxes that are trained on.
+            tuple[int, int, float]: The images and boxes that are trained on,
+            and the hours that labelling takes by the cost model.
 
         Raises:
             ValueError: If there are none; the message says why.
@@ -270,6 +273,14 @@ class ActiveLearner:
         annotations = self.inputs.oracle.annotate(ids)
         images, boxes, reasons = trained_counts(
             coco, annotations, ids, rule, self.settings.data.crowd)
+        hours = self.query.budget.cost_model.hours(
+            len(ids), annotations, coco.categories)
+        comparison = compare_expected(self.work, self.state.round, pool,
+                                      annotations, coco.categories)
+        if comparison and f'round {self.state.round}: {comparison}' \
+                not in self.state.notes:
+            self.state.add_notes([comparison])
+            self.logger.info(f'Round {self.state.round}: {comparison}.')
         if reasons:
             left_out = ', '.join(f'{n:,} {why}' for why, n in reasons.items())
             crowd = " (active_learning.data.crowd='boxes' takes crowd " \
@@ -287,7 +298,7 @@ class ActiveLearner:
             self.inputs.data.save(self.work.data)
         write_labelled(folder, coco, pool, annotations)
         write_repeats(folder, pool)
-        return images, boxes
+        return images, boxes, hours
 
     def _write_val(self) -> None:
         """The validation file as mmdet and pycocotools need it, if the user's

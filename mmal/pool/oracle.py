@@ -22,6 +22,7 @@ from .coco import (
     spelled_otherwise,
 )
 from .columns import AnnotationColumns, AnnotationTable
+from .costs import count_by_class
 from .layout import LabelDir, WorkDir
 from .names import NameIndex
 
@@ -116,6 +117,23 @@ class BaseOracle(ABC):
         """
         ids = list(ids)
         return count_boxes(self.annotate(ids), ids)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The C classes of :meth:`count_by_class`."""
+        return self.pool.class_names
+
+    def count_by_class(self, ids: Iterable[ImageId]) -> np.ndarray:
+        """:meth:`count_boxes` of each class.
+
+        Args:
+            ids (Iterable[int | str]): N images of the pool.
+
+        Returns:
+            np.ndarray: int64 of shape [N, C].
+        """
+        ids = list(ids)
+        return count_by_class(self.annotate(ids), ids, self.pool.categories)
 
 
 @TASK_UTILS.register_module()

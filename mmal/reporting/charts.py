@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from mmal.colours import class_colours, hexadecimal
-from .curve import Curve
+from .curve import AXES, Curve
 from .merged import MergedCurve
 from .plots import COLOURS
 from .score_summary import ScoreSummary
 
 Spec = dict[str, Any]
 
-AXES = {'images': 'labelled images', 'boxes': 'labelled boxes',
-        'hours': 'hours of labelling'}
+_TITLES = {'images': 'labelled images', 'boxes': 'labelled boxes',
+           'hours': 'hours of labelling'}
 # Beyond so many classes lines and stacks cannot be told apart.
 FEW_CLASSES = 12
 _GREY = '#9aa3ad'
@@ -39,12 +39,12 @@ def curve_charts(curve: Curve,
         dict[str, dict]: By what is to the right, as far as it is known.
     """
     charts = {}
-    for by, title in AXES.items():
+    for by, title in _TITLES.items():
         values = [
             dict(x=cost, y=record.value(name), series=name,
                  round=record.round)
             for name in curve.shown for record in curve.records
-            if (cost := getattr(record, by, None)) is not None
+            if (cost := getattr(record, by)) is not None
             and record.value(name) is not None
         ]
         if not values:
@@ -92,12 +92,12 @@ def merged_charts(curves: Sequence[MergedCurve]) -> dict[str, Spec]:
     either side."""
     charts = {}
     metric = curves[0].metric
-    for by in ('images', 'boxes', 'hours'):
+    for by in AXES:
         values = []
         for curve in curves:
             for merged in curve.rounds:
-                cost = getattr(merged, by, None)
-                if cost is None or cost.mean is None:
+                cost = getattr(merged, by)
+                if cost.mean is None:
                     continue
                 mean, std = merged.value.mean, merged.value.std or 0.0
                 values.append(dict(
@@ -106,7 +106,7 @@ def merged_charts(curves: Sequence[MergedCurve]) -> dict[str, Spec]:
                     runs=merged.value.count))
         if not values:
             continue
-        x = _cost(AXES[by])
+        x = _cost(_TITLES[by])
         colour = _colour('method', [c.name for c in curves], COLOURS)
         charts[by] = dict(
             width='container', height=320, data=dict(values=values), layer=[
@@ -118,7 +118,7 @@ def merged_charts(curves: Sequence[MergedCurve]) -> dict[str, Spec]:
                          x=x, y=_quantity('y', metric), color=colour,
                          tooltip=[
                              _tip('method'), _tip('round'), _tip('runs'),
-                             _tip('x', AXES[by], ',.5~r'),
+                             _tip('x', _TITLES[by], ',.5~r'),
                              _tip('y', metric, '.3f'),
                              _tip('low', '− 1 std', '.3f'),
                              _tip('high', '+ 1 std', '.3f')]))])

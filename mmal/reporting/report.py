@@ -19,7 +19,6 @@ from mmal.evaluation.forecast import MIN_ROUNDS, forecast_curve
 from mmal.fileio import write_text
 from mmal.pool.layout import WorkDir
 from .charts import (
-    AXES,
     balance_chart,
     boxes_chart,
     class_metric_chart,
@@ -29,7 +28,7 @@ from .charts import (
     score_chart,
     time_chart,
 )
-from .curve import Curve
+from .curve import AXES, Curve
 from .merged import MergedCurve
 from .number_table import NumberTable
 from .plots import draw_curves, plot_curves
@@ -236,9 +235,8 @@ def _tiles(contents: Contents) -> list[tuple[str, str, str]]:
                               ('labelled boxes', first.boxes, last.boxes)):
         tiles.append((name, f'{now:,}', f'from {before:,}'
                       if now != before else ''))
-    hours = getattr(last, 'hours', None)
-    if hours is not None:
-        tiles.append(('hours of labelling', number(hours, 1), ''))
+    if last.hours is not None:
+        tiles.append(('hours of labelling', number(last.hours, 1), ''))
     metric = contents.curve.shown[0]
     values = contents.curve.series(metric=metric)[1]
     if values:
@@ -398,15 +396,12 @@ def _forecasts(curve: Curve) -> dict[str, dict[str, list[float]]]:
     where the rounds are too few, or the metric is none in [0, 1]."""
     forecasts = {}
     for by in AXES:
-        rounds = [(cost, value) for record in curve.records
-                  if (cost := getattr(record, by, None))
-                  and (value := record.value(curve.shown[0])) is not None]
-        if len(rounds) < MIN_ROUNDS:
+        costs, values = curve.series(by, curve.shown[0])
+        if len(costs) < MIN_ROUNDS:
             continue
-        last = rounds[-1][0]
         try:
             forecasts[by] = forecast_curve(
-                *zip(*rounds), np.linspace(last, 2 * last, 25))
+                costs, values, np.linspace(costs[-1], 2 * costs[-1], 25))
         except ValueError:  # its message is for who asks for the forecast
             continue
     return forecasts
