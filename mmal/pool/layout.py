@@ -181,6 +181,17 @@ class LabelDir:
         return osp.join(self.path, 'labels.json')
 
     @property
+    def starting_boxes(self) -> str:
+        """The predicted boxes that were given to labelling tools: where they
+        come back unchanged, nobody may have looked at the photo."""
+        return osp.join(self.path, 'starting_boxes.json')
+
+    def exported(self, name: str) -> str:
+        """What is written for a labelling tool, by the tool's name for
+        it."""
+        return osp.join(self.path, 'export', name)
+
+    @property
     def accepted(self) -> str:
         """COCO file of the labels taken over so far."""
         return osp.join(self.path, 'accepted.json')
