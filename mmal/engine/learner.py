@@ -46,6 +46,7 @@ from .metrics_file import read_metrics
 from .query_result import QueryResult
 from .rehearsal import rehearse
 from .round_config import round_config, run_name, scoring_splits
+from .round_tracking import track_round
 from .run_state import RunState
 from .training import trained
 
@@ -373,6 +374,7 @@ class ActiveLearner:
         curve.note = '; '.join(self.state.notes)
         curve.img_prefix = self.inputs.img_prefix
         curve.save(self.work.curve)
+        track_round(self.cfg, self.work, curve, record.round, self.logger)
         self._show_curve()
 
     def _restore_curve(self) -> None:

@@ -270,6 +270,16 @@ class WorkDir:
         return osp.join(self.path, 'report_files')
 
     @property
+    def tracking(self) -> str:
+        """Where experiment trackers write what rounds brought."""
+        return osp.join(self.path, 'tracking')
+
+    @property
+    def tracked_run(self) -> str:
+        """Which run of MLflow the rounds belong to."""
+        return osp.join(self.tracking, 'mlflow_run.json')
+
+    @property
     def labels(self) -> LabelDir:
         """Where people are asked for labels, unless a config says another
         folder."""
