@@ -72,7 +72,8 @@ else:
     DATA_SAMPLERS = _child('data sampler', 'DATA_SAMPLERS', 'mmal.engine')
     TASK_UTILS = _child('task util', 'TASK_UTILS', 'mmal.scoring',
                         'mmal.selection', 'mmal.pool.oracle',
-                        'mmal.influence', 'mmal.models.committees')
+                        'mmal.influence', 'mmal.models.committees',
+                        'mmal.engine.stopping')
     TRANSFORMS = _child('transform', 'TRANSFORMS', 'mmal.scoring',
                         'mmal.datasets')
     VISUALIZERS = _child('visualizer', 'VISUALIZERS', 'mmal.visualization')

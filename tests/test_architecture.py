@@ -20,7 +20,7 @@ STOREYS = (
     ('calibration', ),
     ('uncertainty', 'scores', 'dist', 'heartbeat', 'types', 'registry',
      'randomness', 'random_tensors', 'recorder', 'fileio', 'lazy', 'compat',
-     'version'),
+     'version', 'colours'),
 )
 SAME_STOREY = {
     ('dist', 'heartbeat'), ('random_tensors', 'randomness'),

@@ -1,11 +1,14 @@
-"""Merge runs: mean and spread over seeds, what a method saves and gains."""
+"""The page of each run, and runs merged: spread, what is saved and gained."""
 from __future__ import annotations
 
 import argparse
+import os.path as osp
+import sys
 
 from .options import add_runs
 
 EXAMPLES = """examples:
+  mmal report work_dirs/fcos_isal_digits
   mmal report work_dirs/*
   mmal report work_dirs/* --finished --metric AP50 --out report
   mmal report --group isal=runs/isal_0,runs/isal_1 \\
@@ -18,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runs(parser)
     parser.add_argument(
         '--metric',
-        default='AP',
-        help="AP, AP50, AP75 or a key of curve.json's metrics (default: AP)")
+        help="AP, AP50, AP75, accuracy or a key of curve.json's metrics "
+        '(default: AP, or accuracy of classifiers)')
     parser.add_argument(
         '--target',
         type=float,
@@ -32,17 +35,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='compare with this method only, and at the costs of its rounds '
         '(default: with each, and at the costs of the last)')
     parser.add_argument(
+        '--by',
+        choices=('boxes', 'images', 'hours'),
+        default='boxes',
+        help='cost over which the mean of a curve is taken; with hours, those '
+        "of labelling by each run's cost model, methods are compared at equal "
+        'hours too (default: boxes)')
+    parser.add_argument(
         '--finished',
         action='store_true',
         help='leave out runs that have not ended')
+    parser.add_argument(
+        '--img-prefix',
+        metavar='DIR',
+        help="the folder of the images, if they are not where the run's were")
+    parser.add_argument(
+        '--outside-images',
+        action='store_true',
+        help='show also images whose names lead out of that folder')
+    parser.add_argument(
+        '--no-page',
+        action='store_true',
+        help='print the tables, and leave report.html of the runs as it is')
     parser.add_argument(
         '--out', help='folder for merged.md, curves.png and the csv files')
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the tables, and write them if a folder is given."""
+    """Print the tables, make the pages again, and write the tables if a
+    folder is given."""
     from mmal.analysis.run_groups import finished, group_runs, parse_groups
-    from mmal.reporting import MergedCurve, merged_tables, write_merged
+    from mmal.pool.layout import WorkDir
+    from mmal.reporting import (
+        Comparison,
+        MergedCurve,
+        merged_tables,
+        write_merged,
+        write_report,
+    )
 
     groups = parse_groups(args.group)
     given = [*args.runs, *(p for g in groups.values() for p in g)]
@@ -50,17 +80,38 @@ def run(args: argparse.Namespace) -> None:
     if not kept:
         raise ValueError('there are no runs to report on'
                          f'{": none is finished" if given else ""}.')
-    groups = {n: [p for p in g if p in kept] for n, g in groups.items()}
-    methods = group_runs([p for p in args.runs if p in kept],
-                         {n: g for n, g in groups.items() if g})
-
-    curves = [MergedCurve(n, r, args.metric) for n, r in methods.items()]
     notes = [f'{p} is not finished and left out.' for p in given
              if p not in kept]
-    notes += [note for curve in curves for note in curve.notes]
-    tables = merged_tables(curves, args.target, args.method,
-                           args.against)
-    print('\n\n'.join(table.text() for table in tables.values()))
+    # a run that waits for its first labels has a page, and no curve yet
+    begun = [p for p in given if p in kept and osp.isfile(WorkDir(p).state)
+             and not osp.isfile(WorkDir(p).curve)]
+    notes += [f'{p} has no finished round yet.' for p in begun]
+    merged = kept.difference(begun)
+
+    comparison = None
+    if merged:
+        groups = {n: [p for p in g if p in merged] for n, g in groups.items()}
+        methods = group_runs([p for p in args.runs if p in merged],
+                             {n: g for n, g in groups.items() if g})
+        (first, *_), *_ = methods.values()
+        metric = args.metric or first.curve.shown[0]
+        curves = [MergedCurve(n, r, metric) for n, r in methods.items()]
+        notes += [note for curve in curves for note in curve.notes]
+        tables = merged_tables(curves, args.target, args.method,
+                               args.against, args.by)
+        print('\n\n'.join(table.text() for table in tables.values()))
+        comparison = Comparison(curves, tables, notes)
     print('\n' + '\n'.join(notes))
-    if args.out:
-        print(write_merged(curves, tables, notes, args.out))
+    if args.out and comparison:
+        print(write_merged(curves, tables, notes, args.out, args.by))
+    if args.no_page:
+        return
+    for path in given:
+        if path not in kept:
+            continue
+        try:
+            print(write_report(
+                path, args.img_prefix, args.outside_images,
+                comparison if len(merged) > 1 and path in merged else None))
+        except PermissionError as e:  # the tables of others' runs are as good
+            print(f'no page for {path}: {e.strerror}.', file=sys.stderr)

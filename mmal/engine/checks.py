@@ -21,6 +21,7 @@ from mmal.pool import (
     load_images,
     load_with_images,
 )
+from .build import build_from
 from .dataset_config import image_loader, innermost_dataset
 from .mmdet_schema import check_mmdet_config
 from .round_config import classes_of
@@ -48,6 +49,12 @@ def check_config(cfg: Config, settings: Settings) -> None:
         raise ValueError(
             'active_learning.target is set but the config has no '
             'val_dataloader: without validation no target is ever reached.')
+    if settings.stop and not cfg.get('val_dataloader'):
+        raise ValueError(
+            'active_learning.stop is set but the config has no '
+            'val_dataloader: without validation no rule ever holds.')
+    for rule in settings.stop:
+        build_from('stop', rule)
     if cfg.get('load_from'):
         path = split_sha256(cfg.load_from)[0]
         if not _exists(path):

@@ -83,7 +83,9 @@ def _record(work: WorkDir, number: int, pool: Pool, inputs: RunInputs,
         inputs.coco, annotations, ids, inputs.rule, settings.data.crowd)
     if remade:
         write_labelled(folder, inputs.coco, pool, annotations, number)
-    record = Record(number, images, boxes, metrics)
+    hours = inputs.query.budget.cost_model.hours(
+        len(ids), annotations, inputs.coco.categories)
+    record = Record(number, images, boxes, metrics, hours=hours)
     repeats = sum(pool.repeat_counts(number).values())
     if repeats or settings.reselects:
         record.reselected = repeats

@@ -15,6 +15,7 @@ VOLATILE = (
     'work_dir', 'resume', 'launcher', 'env_cfg', 'log_level',
     'log_processor', 'vis_backends', 'visualizer', 'default_hooks',
     'custom_imports', 'active_learning.rounds', 'active_learning.target',
+    'active_learning.stop',
     'active_learning.on_bad_image', 'active_learning.on_new_environment',
     'active_learning.data.source',
     'active_learning.score_dataloader', 'active_learning.scorer.cache_gib',
@@ -55,8 +56,9 @@ def fingerprint(cfg: Config) -> dict[str, Any]:
         del block['score_precision']
     if (block.get('budget') or {}).get('repeats') == 'free':
         del block['budget']['repeats']
-    if (block.get('budget') or {}).get('per_image') == 0:
-        del block['budget']['per_image']
+    budget = block.get('budget') or {}
+    if budget.get('per_image') == 0 and budget.get('unit') == 'boxes':
+        del budget['per_image']
     flat = {}
     _flatten(content, '', flat)
     return flat

@@ -190,7 +190,8 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
         model = check_model(cfg, dataset)
         check_committee(query.scorer, query.committee, model)
         query.check(model, scoring_splits(
-            cfg, settings, work.round(0), coco, Pool(coco.ids)))
+            cfg, settings, work.round(0), coco, Pool(coco.ids)),
+            oracle.knows_counts)
 
     on_main(check)
     notes = on_main(lambda: [

@@ -16,6 +16,7 @@ from mmal.fileio import discard_leftovers
 from mmal.pool import (
     DataRecord,
     ImageFiles,
+    LabelsPending,
     Pool,
     UnreadableImagesError,
     write_labelled,
@@ -32,7 +33,9 @@ from mmal.reporting import (
     write_report,
 )
 from mmal.types import ImageId
+from .build import build_from
 from .curve_recovery import load_curve
+from .drawn_boxes import compare_expected
 from .environment import environment, environment_changes
 from .fingerprint import digest, fingerprint
 from .inputs import RunInputs, read_inputs, trained_counts
@@ -43,13 +46,15 @@ from .metrics_file import read_metrics
 from .query_result import QueryResult
 from .rehearsal import rehearse
 from .round_config import round_config, run_name, scoring_splits
+from .round_tracking import track_round
 from .run_state import RunState
 from .training import trained
 
 _STOPPED = dict(
     rounds='all rounds are done',
     target='the target metric is reached',
-    exhausted='every image of the pool is labelled')
+    exhausted='every image of the pool is labelled',
+    rule='a rule of active_learning.stop holds')
 
 
 class ActiveLearner:
@@ -85,6 +90,7 @@ class ActiveLearner:
         self.cfg = self.inputs.cfg
         self.settings = self.inputs.settings
         self.query = self.inputs.query
+        self.rules = [build_from('stop', c) for c in self.settings.stop]
         self.work = WorkDir(osp.abspath(cfg.work_dir))
         if rehearsal and not on_main(lambda: osp.exists(self.work.state)):
             rehearse(self.inputs)
@@ -137,15 +143,27 @@ class ActiveLearner:
             self.logger.info(
                 f'Stopped: {_STOPPED[self.state.stopped]}. Report: {path}')
             return path
+        except LabelsPending:
+            on_main(self._report_request)
+            raise
         finally:
             release_lease(self.work)
+
+    def _report_request(self) -> None:
+        """Show who labels what was chosen, and why."""
+        try:
+            path = write_report(self.work.path)
+        except OSError as e:  # the request itself is written, and comes first
+            self.logger.warning(f'There is no report: {e}')
+        else:
+            self.logger.info(f'Report: {path}')
 
     def _run_round(self) -> None:
         """Train, test, score, select and commit one round."""
         number, pool = self.state.round, self.state.pool
         folder = self.work.round(number)
         self._quarantine(number)
-        images, boxes = on_main(lambda: self._write_labelled(folder))
+        images, boxes, hours = on_main(lambda: self._write_labelled(folder))
         repeats = sum(pool.repeat_counts().values())
 
         # The other members of an ensemble come before the round's own model:
@@ -165,13 +183,14 @@ class ActiveLearner:
             (f', resumed from {checkpoint}' if checkpoint else ''))
         cfg = round_config(self.cfg, self.settings, number, folder, checkpoint)
         with trained(cfg, f'round {number}') as training:
-            record = Record(number, images, boxes, training.metrics)
+            record = Record(number, images, boxes, training.metrics,
+                            hours=hours)
             if repeats or self.settings.reselects:
                 record.reselected = repeats
             # how long a training took that was killed nobody knows
             if checkpoint is None and member_seconds is not None:
                 record.train_seconds = member_seconds + training.seconds
-            self.state.stopped = self._stop_reason(training.metrics)
+            self.state.stopped = self._stop_reason(training.metrics, record)
             if self.state.stopped is None:
                 start = time.perf_counter()
                 splits = scoring_splits(self.cfg, self.settings, folder,
@@ -232,11 +251,12 @@ class ActiveLearner:
         for image in broken:
             self.logger.warning(f'Round {number}: left out is {image}')
 
-    def _write_labelled(self, folder: RoundDir) -> tuple[int, int]:
+    def _write_labelled(self, folder: RoundDir) -> tuple[int, int, float]:
         """Write what the round trains on.
 
         Returns:
-            tuple[int, int]: The images and boxes that are trained on.
+            tuple[int, int, float]: The images and boxes that are trained on,
+            and the hours that labelling takes by the cost model.
 
         Raises:
             ValueError: If there are none; the message says why.
@@ -254,6 +274,14 @@ class ActiveLearner:
         annotations = self.inputs.oracle.annotate(ids)
         images, boxes, reasons = trained_counts(
             coco, annotations, ids, rule, self.settings.data.crowd)
+        hours = self.query.budget.cost_model.hours(
+            len(ids), annotations, coco.categories)
+        comparison = compare_expected(self.work, self.state.round, pool,
+                                      annotations, coco.categories)
+        if comparison and f'round {self.state.round}: {comparison}' \
+                not in self.state.notes:
+            self.state.add_notes([comparison])
+            self.logger.info(f'Round {self.state.round}: {comparison}.')
         if reasons:
             left_out = ', '.join(f'{n:,} {why}' for why, n in reasons.items())
             crowd = " (active_learning.data.crowd='boxes' takes crowd " \
@@ -271,7 +299,7 @@ class ActiveLearner:
             self.inputs.data.save(self.work.data)
         write_labelled(folder, coco, pool, annotations)
         write_repeats(folder, pool)
-        return images, boxes
+        return images, boxes, hours
 
     def _write_val(self) -> None:
         """The validation file as mmdet and pycocotools need it, if the user's
@@ -281,8 +309,15 @@ class ActiveLearner:
             write_split(self.work.val, val, val.ids,
                         val.annotations_of(val.ids))
 
-    def _stop_reason(self, metrics: dict) -> Optional[str]:
-        """Why no round comes after this one; None if one does."""
+    def _stop_reason(self, metrics: dict,
+                     record: Optional[Record] = None) -> Optional[str]:
+        """Why no round comes after this one; None if one does.
+
+        Args:
+            metrics (dict): Of its validation; empty before that.
+            record (Record, optional): The round, where the curve does not
+                have it yet.
+        """
         target = self.settings.target
         if target and metrics:
             if target.metric not in metrics:
@@ -297,7 +332,24 @@ class ActiveLearner:
             return 'exhausted'
         if self.state.pool.num_rounds >= self.settings.rounds:
             return 'rounds'
+        if self.rules and metrics:
+            reason = on_main(lambda: self._reason_of_rules(record))
+            if reason:
+                self.state.add_notes([reason])
+                self.logger.warning(f'Round {self.state.round}: {reason}')
+                return 'rule'
         return None
+
+    def _reason_of_rules(self, record: Optional[Record]) -> Optional[str]:
+        """What the first rule of active_learning.stop says that holds."""
+        done = self.state.round + (record is None)
+        curve = load_curve(self.work, done, self.state.pool, self.inputs)
+        if record is not None:
+            curve.add(record)
+        # the curve is written before the state, and may be a round ahead
+        curve.records = [r for r in curve.records
+                         if r.round <= self.state.round]
+        return next(filter(None, (r.reason(curve) for r in self.rules)), None)
 
     def _report_query(self, number: int, result: QueryResult) -> None:
         self.logger.info(f'Round {number}: selected {result}.')
@@ -322,6 +374,7 @@ class ActiveLearner:
         curve.note = '; '.join(self.state.notes)
         curve.img_prefix = self.inputs.img_prefix
         curve.save(self.work.curve)
+        track_round(self.cfg, self.work, curve, record.round, self.logger)
         self._show_curve()
 
     def _restore_curve(self) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmal.dist import on_main
+from mmal.pool import build_budget
 from .dataset_config import innermost_dataset
 from .inputs import read_inputs
 from .rehearsal import rehearse
@@ -91,7 +92,8 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
     Args:
         cfg (Config): The run's config, for the training schedule.
         rounds (int): How many rounds.
-        budget (dict): ``size``, ``unit``, ``repeats`` and ``per_image``.
+        budget (dict): What a round may label, see
+            :func:`~mmal.pool.build_budget`.
         pool (int): Images in the pool.
         initial (int): Images labelled first.
         initial_boxes (int, optional): Their boxes, if known.
@@ -108,11 +110,12 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
     density = None  # boxes an image
     if total_boxes is not None and left:
         density = (total_boxes - initial_boxes) / left
-    step = budget['size']
-    if budget.get('unit', 'images') != 'images':
+    spends = build_budget(budget)
+    step = spends.size
+    if spends.needs_counts:
         # nobody knows how many images have so many boxes: all of them
-        cost = None if density is None else \
-            density + budget.get('per_image', 0)
+        of_box, of_image = spends.costs
+        cost = None if density is None else density * of_box + of_image
         step = max(1, int(step / cost)) if cost else left
     rows, images = [], initial
     for number in range(rounds):
@@ -128,7 +131,7 @@ def plan_rounds(cfg: Config, rounds: int, budget: dict, pool: int,
             notes.append(f'{models} models')
         if number and reselects:
             notes.append('fewer images if some are reselected'
-                         if budget.get('repeats') == 'counted' else
+                         if spends.repeats == 'counted' else
                          'longer if images are reselected')
         rows.append(
             PlannedRound(number, images, boxes, number == 0,

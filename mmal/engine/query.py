@@ -8,12 +8,13 @@ import math
 import os
 import os.path as osp
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Callable, Optional
 
 import numpy as np
+from mmdet.models.detectors.base import BaseDetector
 from mmengine.dist import (
     all_gather_object,
     get_comm_device,
@@ -24,6 +25,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmal.dist import ProcessGroup, on_main
+from mmal.fileio import write_json
 from mmal.models.utils.evaluation_mode import forward_precision
 from mmal.pool import (
     BaseOracle,
@@ -39,13 +41,22 @@ from mmal.pool.layout import RoundDir, WorkDir
 from mmal.scores import Scores
 from mmal.scoring import ScoringData, score_pool
 from mmal.scoring.data import scoring_pipeline
+from mmal.scoring.detections.predictions import predict_chosen
 from mmal.scoring.embeddings import EmbeddingFile, EmbeddingStore
 from mmal.scoring.embeddings.embed import embed_split
-from mmal.selection import SharedSelection
+from mmal.scoring.expected_boxes import ExpectedBoxes
+from mmal.selection import (
+    ClassTargets,
+    Neighbours,
+    SharedSelection,
+    Walk,
+)
 from mmal.types import ImageId
 from .build import build
+from .components import spacing_of
 from .query_checks import check_query
 from .query_result import QueryResult
+from .round_config import classes_of
 from .settings import Settings
 
 # images whose files are looked at together, in threads
@@ -74,6 +85,7 @@ class Query:
         self.loader = loader or ImageLoader()
         self.scorer = build(settings, 'scorer')
         self.selector = build(settings, 'selector')
+        self.spacing = spacing_of(settings.selector)[1]
         self.committee = build(settings, 'committee')
         self.embedder = build(settings, 'embedder')
         self.budget = build_budget(settings.budget.to_dict())
@@ -83,25 +95,45 @@ class Query:
         """Models that a round with a query trains besides its own."""
         return self.committee.trained_members if self.committee else 0
 
-    def check(self, model: nn.Module, splits: dict) -> None:
+    @property
+    def needs_embeddings(self) -> bool:
+        """Whether images are chosen by their embeddings."""
+        return self.selector.needs_embeddings or (
+            self.spacing is not None and self.spacing.needs_embeddings)
+
+    def expects_boxes(self, knows_counts: bool) -> bool:
+        """Whether the detector is asked how many boxes an image will have.
+
+        Args:
+            knows_counts (bool): Whether the oracle can count those that
+                nobody has drawn in this run.
+        """
+        return bool(self.budget.targets) or (
+            self.budget.needs_counts and not knows_counts)
+
+    def check(self, model: nn.Module, splits: dict,
+              knows_counts: bool = True) -> None:
         """Find mistakes in the settings before any training.
 
         Args:
             model (nn.Module): The detector, with any weights.
             splits (dict[str, Split]): The images; none are read.
+            knows_counts (bool): Whether the oracle can count boxes.
 
         Raises:
             ValueError: If scorer or selector cannot work with this model.
         """
         with forward_precision([model], self.settings.score_precision):
             check_query(self.settings, self.scorer, self.selector,
-                        self.embedder, model, self.data(splits, 0))
+                        self.embedder, model, self.data(splits, 0),
+                        self.spacing, self.expects_boxes(knows_counts))
 
     def run(self, model: nn.Module, splits: dict, round: int,
             folder: RoundDir, oracle: Optional[BaseOracle],
             work: Optional[WorkDir] = None) -> QueryResult:
-        """Score and choose; ``scores.npz`` and ``selected.json`` are written,
-        and ``embeddings*.npy`` where the selector needs them.
+        """Score and choose; ``scores.npz``, ``selected.json`` and
+        ``predictions.json`` (of detectors) are written, and
+        ``embeddings*.npy`` where the selector needs them.
 
         Files that an interrupted query has written are used again.
 
@@ -138,9 +170,11 @@ class Query:
                                .difference(data.ids('unlabelled')))
 
         def acquire(order: Iterator[ImageId]) -> QueryResult:
-            return self._acquire(order, scores, labelled, oracle)
+            return self._acquire(order, scores, labelled, oracle, model, data,
+                                 embeddings_labelled)
 
         result = self._select(scores, embeddings_labelled, acquire)
+        self._predict(model, data, result.ids, folder)
         result.seconds = time.perf_counter() - start
         if is_main_process():
             result.save(folder.selected)
@@ -168,7 +202,7 @@ class Query:
     def _marks(self, data: ScoringData, verified: VerifiedImages) -> dict:
         """Of each split that a query may read, the images' files as they are
         before that."""
-        if not (self.scorer.needs_images or self.selector.needs_embeddings):
+        if not (self.scorer.needs_images or self.needs_embeddings):
             return {}
         return {split: verified.marks(data.files(split))
                 for split in (self._split, 'labelled')}
@@ -242,8 +276,10 @@ class Query:
     def _embed_labelled(self, model: nn.Module, data: ScoringData,
                         folder: RoundDir, store: Optional[EmbeddingStore]
                         ) -> Optional[np.ndarray]:
-        """Embeddings of the labelled images for a selector that needs them."""
-        if not self.selector.needs_labelled:
+        """Embeddings of the labelled images, if there are any to look at."""
+        compared = self.spacing is not None and \
+            self.spacing.needs_embeddings and 'labelled' in data.splits
+        if not (self.selector.needs_labelled or compared):
             return None
         file = self._embedding_file(folder.embeddings_labelled, store)
         number = len(data.ids('labelled'))
@@ -253,7 +289,7 @@ class Query:
 
     def _embedding_file(self, path: str, store: Optional[EmbeddingStore]
                         ) -> Optional[EmbeddingFile]:
-        if not self.selector.needs_embeddings:
+        if not self.needs_embeddings:
             return None
         return EmbeddingFile(path, self.selector.embeddings_dtype, store)
 
@@ -278,6 +314,8 @@ class Query:
                 ) -> QueryResult:
         """Process 0 chooses, with the help of the others if the selector
         knows how."""
+        if not self.selector.needs_labelled:
+            embeddings_labelled = None  # of a rule that comes after it
         shares = self.selector.can_share and is_distributed()
         if not shares or scores.embeddings is None:  # None: no image is left
             return on_main(lambda: acquire(self.selector.order(
@@ -289,21 +327,71 @@ class Query:
             shared.run_worker()
         return on_main(lambda: shared.run_leader(acquire))
 
+    def _predict(self, model: nn.Module, data: ScoringData,
+                 ids: list[ImageId], folder: RoundDir) -> None:
+        """Write what a detector finds on the chosen images, for people."""
+        rows = None
+        if isinstance(model, BaseDetector):
+            ids_of = {c['name']: c['id'] for c in self.coco.categories}
+            classes = classes_of(data.splits[self._split].dataset)
+            rows = predict_chosen(model, data, self._split, ids,
+                                  [ids_of.get(name) for name in classes])
+
+        def write() -> None:
+            if rows is not None:
+                write_json(folder.predictions, rows)
+                return
+            with suppress(FileNotFoundError):  # of an earlier query here
+                os.unlink(folder.predictions)
+
+        on_main(write)
+
     def _acquire(self, order: Iterator[ImageId], scores: Scores,
-                 labelled: frozenset[ImageId],
-                 oracle: BaseOracle) -> QueryResult:
+                 labelled: frozenset[ImageId], oracle: BaseOracle,
+                 model: nn.Module, data: ScoringData,
+                 embeddings_labelled: Optional[np.ndarray]) -> QueryResult:
         """Draw from the order what the budget pays.
 
         A labelled image that can no longer be read is not reselected, and
         never counted among the unreadable images of the pool.
         """
         unreadable = self._unreadable(scores)
-        if not (self.scorer.needs_images or self.selector.needs_embeddings):
+        if not (self.scorer.needs_images or self.needs_embeddings):
             order = self._readable(order, unreadable)  # nobody has looked yet
-        acquired = self.budget.acquire(order, oracle, labelled)
+        expected = targets = neighbours = None
+        if self.expects_boxes(oracle.knows_counts):
+            expected = ExpectedBoxes(
+                model, data, self._split,
+                classes_of(data.splits[self._split].dataset))
+            order = expected.look_ahead(order, labelled)
+        if self.budget.targets:
+            targets = ClassTargets(self.budget.targets, expected)
+        if self.spacing is not None and len(scores):
+            names = self.spacing.max_per_group and [
+                self.coco.images[i]['file_name'] for i in scores.ids]
+            neighbours = Neighbours(self.spacing, scores.ids, names,
+                                    scores.embeddings, embeddings_labelled)
+        walk = Walk(order, neighbours, targets, labelled)
+        acquired = self.budget.acquire(walk, oracle, labelled, expected)
+        # whole when the scores were made, and broken since
+        lost = set(data.unreadable[self._split]).difference(
+            i.id for i in unreadable)
+        unreadable += self._unreadable(Scores([], [], unreadable={
+            i: data.unreadable[self._split][i] for i in lost}))
+        self._refuse(unreadable)
+
         reselected = [i for i in acquired.ids if i in labelled]
+        new = [i for i in acquired.ids if i not in labelled]
         values = scores.of(acquired.ids)
         notes = [acquired.note] if acquired.note else []
+        if targets is not None:
+            notes += _missed(self.budget.targets, targets)
+        if walk.near:
+            too_near = len(set(walk.near).intersection(new))
+            notes.append(
+                f'{len(walk.near):,} images were put off as too near to '
+                'others' + (f', and {too_near:,} of them chosen all the same: '
+                            'no others were left' if too_near else ''))
         if acquired.ids and len(reselected) == len(acquired.ids):
             notes = ['all images taken are labelled already: nothing new is '
                      'labelled']
@@ -323,6 +411,9 @@ class Query:
             unreadable=[u for u in unreadable if u.id not in labelled],
             reselected=reselected,
             by_score=by_score,
+            expected_boxes=expected and dict(zip(
+                expected.class_names,
+                expected.count_by_class(new).sum(0).tolist())),
             file_names=[self.coco.images[i]['file_name']
                         for i in acquired.ids])
 
@@ -361,3 +452,13 @@ class Query:
                             reason)
             for i, reason in scores.unreadable.items()
         ]
+
+
+def _missed(wanted: Mapping[str, float], targets: ClassTargets) -> list[str]:
+    """A sentence on the class targets that a round does not expect to reach;
+    none where it does."""
+    missed = [f'{n - left:,.1f} of {n:,g} {name}'
+              for (name, n), left in zip(wanted.items(), targets.left)
+              if left > 1e-9]
+    return [f'fewer boxes are expected than budget.targets asks for: '
+            f'{", ".join(missed)}'] if missed else []

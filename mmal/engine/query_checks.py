@@ -10,12 +10,13 @@ from torch import nn
 
 from mmal.models.committees import BaseCommittee
 from mmal.scoring import BaseScorer, ScoringData
+from mmal.scoring.detections.predict import check_detections
 from mmal.scoring.embeddings import BaseEmbedder
 from mmal.scoring.embeddings.base import backbone_of
-from mmal.selection import BaseSelector
+from mmal.selection import BaseSelector, Spacing
 from .mmdet_schema import MmdetConfig
 from .round_config import classes_of
-from .schema import clip
+from .schema import clip, nearest, short
 from .settings import Settings
 
 # a message with one of them says what to change
@@ -48,7 +49,9 @@ def _trying(key: str, component: Any, model: nn.Module) -> Iterator[None]:
 
 def check_query(settings: Settings, scorer: BaseScorer,
                 selector: BaseSelector, embedder: Optional[BaseEmbedder],
-                model: nn.Module, data: ScoringData) -> None:
+                model: nn.Module, data: ScoringData,
+                spacing: Optional[Spacing] = None,
+                expects_boxes: bool = False) -> None:
     """Check all but the committee.
 
     Args:
@@ -58,10 +61,32 @@ def check_query(settings: Settings, scorer: BaseScorer,
         embedder (BaseEmbedder, optional): Gives embeddings.
         model (nn.Module): The detector, with any weights.
         data (ScoringData): The images; none are read.
+        spacing (Spacing, optional): The distance that images keep.
+        expects_boxes (bool): Whether the detector is asked how many boxes an
+            image will have.
 
     Raises:
         ValueError: Naming the key.
     """
+    budget = settings.budget
+    if budget.targets or budget.per_class:
+        names = classes_of(data.splits['unlabelled'].dataset)
+        for key in ('targets', 'per_class'):
+            for name in getattr(budget, key) or ():
+                if name not in names:
+                    raise ValueError(
+                        f'active_learning.budget.{key} has {short(name)}, '
+                        'which is no class of the training data. '
+                        f'{nearest(name, names)}')
+    if expects_boxes:
+        try:
+            check_detections(model)
+        except ValueError as e:
+            raise ValueError(
+                'active_learning.budget asks for the boxes that are expected '
+                f'on an image, but a {_name(model)} detects none ({e}). Set '
+                "budget.unit='images', and leave budget.targets out."
+            ) from e
     with _trying('active_learning.scorer', scorer, model):
         scorer.check(model, data)
     with _trying('active_learning.selector', selector, model):
@@ -73,7 +98,7 @@ def check_query(settings: Settings, scorer: BaseScorer,
             'takes none of them again: their distance is 0. Set '
             "active_learning.selector.start to 'random' or 'best', or "
             "candidates to 'unlabelled'.")
-    _check_embeddings(scorer, selector, embedder, model)
+    _check_embeddings(scorer, selector, embedder, model, spacing)
 
 
 def _check_scores(scorer: BaseScorer, selector: BaseSelector,
@@ -98,12 +123,14 @@ def _check_scores(scorer: BaseScorer, selector: BaseSelector,
 
 
 def _check_embeddings(scorer: BaseScorer, selector: BaseSelector,
-                      embedder: Optional[BaseEmbedder],
-                      model: nn.Module) -> None:
+                      embedder: Optional[BaseEmbedder], model: nn.Module,
+                      spacing: Optional[Spacing]) -> None:
     """Whether somebody gives the embeddings that the selector reads, and
     nobody gives any that are not read."""
+    compares = spacing is not None and spacing.needs_embeddings
+    needed = selector.needs_embeddings or compares
     if embedder is not None:
-        if not selector.needs_embeddings:
+        if not needed:
             raise ValueError(
                 'active_learning.embedder is set, but a '
                 f'{_name(selector)} needs no embeddings: set '
@@ -116,8 +143,14 @@ def _check_embeddings(scorer: BaseScorer, selector: BaseSelector,
         with _trying('active_learning.embedder', embedder, model):
             embedder.check(model)
     elif not scorer.needs_embeddings:
-        if selector.needs_embeddings:
+        if needed:
             backbone_of(model)
+    elif compares:
+        raise ValueError(
+            f'{_name(scorer)} gives embeddings of its own kind, but only of '
+            'the unlabelled images, and active_learning.selector.min_distance '
+            'is kept to the labelled ones too: leave it out, or use '
+            'max_per_group.')
     elif selector.needs_labelled:
         raise ValueError(
             f'{_name(scorer)} gives embeddings of its own kind, but only of '

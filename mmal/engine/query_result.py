@@ -29,6 +29,9 @@ class QueryResult:
             drawn at random among such images. None if there are no images,
             or the selector does not look at scores.
         file_names (list[str]): Those of the images.
+        expected_boxes (dict[str, float], optional): How many boxes of each
+            class the detector expects on the images to label; None if it was
+            not asked.
     """
     ids: list[ImageId]
     scores: list[float]
@@ -39,6 +42,7 @@ class QueryResult:
     reselected: list[ImageId] = field(default_factory=list)
     by_score: Optional[float] = None
     file_names: list[str] = field(default_factory=list)
+    expected_boxes: Optional[dict[str, float]] = None
 
     @property
     def new(self) -> list[ImageId]:
@@ -48,6 +52,9 @@ class QueryResult:
 
     def __str__(self) -> str:
         boxes = '' if self.boxes is None else f' with {self.boxes:,} boxes'
+        if self.boxes is None and self.expected_boxes is not None:
+            number = sum(self.expected_boxes.values())
+            boxes = f' with about {number:,.0f} boxes expected'
         text = f'{len(self.new):,} images{boxes}'
         if self.reselected:
             text += f', and {len(self.reselected):,} reselected ones'
@@ -63,10 +70,12 @@ class QueryResult:
 
     def save(self, path: str) -> None:
         """Write ``selected.json``; an infinite score becomes None. The key
-        ``reselected`` is there if an image was reselected."""
+        ``reselected`` is there if an image was reselected, and
+        ``expected_boxes`` if the detector was asked."""
         content = asdict(self)
-        if not self.reselected:
-            del content['reselected']
+        for key in ('reselected', 'expected_boxes'):
+            if not content[key]:
+                del content[key]
         content['scores'] = [
             s if math.isfinite(s) else None for s in self.scores
         ]

@@ -36,6 +36,7 @@ _LARGEST = 10**9
 Text = Annotated[str, Field(strict=True, min_length=1)]
 Count = Annotated[int, Field(strict=True, ge=1, le=_LARGEST)]
 Number = Annotated[float, Field(strict=True)]
+Cost = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 
 def _field(expected: str, *default: Any) -> Any:
@@ -83,13 +84,18 @@ class BudgetSettings(Block):
     """What a query may label."""
     size: Count = _field('a whole number of at least 1')
     unit: Annotated[str, Field(strict=True)] = _field(
-        "'images' or 'boxes'", 'images')
+        "'images', 'boxes' or 'seconds'", 'images')
     repeats: Optional[Annotated[
         str, Field(strict=True, pattern='^(free|counted)$')]] = _field(
         "'free' or 'counted'", None)
-    per_image: Optional[Annotated[
-        float, Field(strict=True, ge=0, allow_inf_nan=False)]] = _field(
-            'a number of at least 0', None)
+    per_image: Optional[Cost] = _field('a number of at least 0', None)
+    per_box: Optional[Cost] = _field('seconds, a number of at least 0', None)
+    per_class: Optional[dict[str, Cost]] = _field(
+        'a dict of seconds by class, e.g. dict(person=12.)', None)
+    targets: Optional[dict[str, Annotated[
+        float, Field(strict=True, gt=0, allow_inf_nan=False)]]] = _field(
+            'a dict of numbers of boxes above 0 by class, e.g. '
+            'dict(person=200)', None)
 
     @field_validator('unit')
     @classmethod
@@ -99,15 +105,6 @@ class BudgetSettings(Block):
             raise ValueError(f'is {short(unit)}: it must be one of {known}. '
                              f'{nearest(unit, known)}')
         return unit
-
-    @model_validator(mode='after')
-    def _of_boxes(self) -> BudgetSettings:
-        if self.per_image is not None and self.unit != 'boxes':
-            raise ValueError(
-                f"has per_image={self.per_image:g}, what an image costs "
-                f"besides its boxes, but unit is '{self.unit}': set "
-                "unit='boxes', or leave per_image out.")
-        return self
 
 
 class TargetSettings(Block):
@@ -135,14 +132,18 @@ class Settings(Block):
             the training data set, and optionally other ``data_root`` and
             ``data_prefix``, and ``source``, where to get the data if it is
             missing.
-        budget (dict): What a query may label: ``size`` and ``unit``, 'images'
-            or 'boxes'; and ``repeats``, 'free' or 'counted', where
-            ``candidates`` is 'all'.
+        budget (dict): What a query may label: ``size`` and ``unit``,
+            'images', 'boxes' or 'seconds'; ``per_image``, ``per_box`` and
+            ``per_class``, what labelling costs; ``targets``, boxes that a
+            round should have of some classes; and ``repeats``, 'free' or
+            'counted', where ``candidates`` is 'all'.
         initial (dict, optional): The first labelled images: ``size`` images
             drawn at random, or those of a COCO file ``ann_file``. A single
             query needs none.
         scorer (dict): Config of a scorer.
-        selector (dict): Config of a selector.
+        selector (dict): Config of a selector; any of them also takes
+            ``min_distance`` and ``max_per_group``, see
+            :class:`~mmal.selection.Spacing`.
         oracle (dict): Config of an oracle.
         committee (dict, optional): Config of a committee, for scorers that
             compare several opinions.
@@ -153,6 +154,8 @@ class Settings(Block):
         rounds (int): How often to train; the last round makes no query.
         target (dict, optional): ``metric`` and ``value``: stop when a
             validation metric reaches it.
+        stop (dict | list[dict], optional): Configs of rules that end the run,
+            see :mod:`mmal.engine.stopping`; the first that holds counts.
         seed (int): Seed of the initial images, scores and training.
         on_bad_image (str): 'raise' or 'skip' for unreadable pool images.
         on_new_environment (str): 'note' or 'refuse' where a run goes on with
@@ -177,6 +180,8 @@ class Settings(Block):
         'the number of trainings, a whole number of at least 1', 10)
     target: Optional[TargetSettings] = _field(
         "a dict, e.g. dict(metric='coco/bbox_mAP', value=0.3)", None)
+    stop: list[dict] = _field(
+        "a dict, e.g. dict(type='mmal.Plateau'), or a list of them", [])
     seed: Annotated[int, Field(strict=True, ge=-2**63, lt=2**63)] = _field(
         'a whole number below 2**63', 0)
     on_bad_image: Annotated[
@@ -212,6 +217,12 @@ class Settings(Block):
         if cfg is None and info.field_name in ('committee', 'embedder'):
             return None
         return checked_component(cfg, info.field_name)
+
+    @field_validator('stop', mode='before')
+    @classmethod
+    def _stop_rules(cls, cfg: Any) -> list[dict]:
+        rules = [] if cfg is None else cfg if isinstance(cfg, list) else [cfg]
+        return [checked_component(rule, 'stop') for rule in rules]
 
     @field_validator('prepare_data', mode='before')
     @classmethod

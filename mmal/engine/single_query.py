@@ -107,7 +107,7 @@ def query_once(cfg: Config,
     check_committee(query.scorer, query.committee, model, in_run=False)
     splits = _splits(cfg, dataset, files, pool, left, labelled,
                      labelled_images, settings.reselects)
-    query.check(model, splits)
+    query.check(model, splits, on_main(lambda: oracle.knows_counts))
     result = query.run(model, splits, 0, files, oracle)
     if result.note:
         print_log(f'{result.note}.', 'current', logging.WARNING)

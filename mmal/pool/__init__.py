@@ -4,12 +4,13 @@ from mmal.lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(__name__, {
     'budget': [
         'BUDGETS', 'Acquisition', 'BaseBudget', 'BoxBudget', 'ImageBudget',
-        'build_budget',
+        'SecondsBudget', 'build_budget',
     ],
     'coco': [
         'CocoData', 'check_classes', 'is_box', 'load_coco',
         'merge_annotations', 'write_split',
     ],
+    'costs': ['CostModel', 'count_by_class'],
     'data_record': ['DataRecord', 'ImageTable'],
     'duplicates': ['duplicate_photos', 'duplicates_note'],
     'image_loader': ['ImageLoader'],

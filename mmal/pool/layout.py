@@ -73,6 +73,12 @@ class RoundDir:
         return osp.join(self.path, 'selected.json')
 
     @property
+    def predictions(self) -> str:
+        """What the round's detector finds on the chosen images, as COCO
+        results; there is no file where a model predicts no boxes."""
+        return osp.join(self.path, 'predictions.json')
+
+    @property
     def selected_names(self) -> str:
         """File names of the images to label, best first; of a single
         query."""
@@ -175,6 +181,17 @@ class LabelDir:
         return osp.join(self.path, 'labels.json')
 
     @property
+    def starting_boxes(self) -> str:
+        """The predicted boxes that were given to labelling tools: where they
+        come back unchanged, nobody may have looked at the photo."""
+        return osp.join(self.path, 'starting_boxes.json')
+
+    def exported(self, name: str) -> str:
+        """What is written for a labelling tool, by the tool's name for
+        it."""
+        return osp.join(self.path, 'export', name)
+
+    @property
     def accepted(self) -> str:
         """COCO file of the labels taken over so far."""
         return osp.join(self.path, 'accepted.json')
@@ -245,6 +262,22 @@ class WorkDir:
     def report(self) -> str:
         """The page that a person looks at."""
         return osp.join(self.path, 'report.html')
+
+    @property
+    def report_pictures(self) -> str:
+        """Folder of small pictures of the page, where they do not fit into
+        it."""
+        return osp.join(self.path, 'report_files')
+
+    @property
+    def tracking(self) -> str:
+        """Where experiment trackers write what rounds brought."""
+        return osp.join(self.path, 'tracking')
+
+    @property
+    def tracked_run(self) -> str:
+        """Which run of MLflow the rounds belong to."""
+        return osp.join(self.tracking, 'mlflow_run.json')
 
     @property
     def labels(self) -> LabelDir:

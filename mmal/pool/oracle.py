@@ -22,6 +22,7 @@ from .coco import (
     spelled_otherwise,
 )
 from .columns import AnnotationColumns, AnnotationTable
+from .costs import count_by_class
 from .layout import LabelDir, WorkDir
 from .names import NameIndex
 
@@ -116,6 +117,23 @@ class BaseOracle(ABC):
         """
         ids = list(ids)
         return count_boxes(self.annotate(ids), ids)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The C classes of :meth:`count_by_class`."""
+        return self.pool.class_names
+
+    def count_by_class(self, ids: Iterable[ImageId]) -> np.ndarray:
+        """:meth:`count_boxes` of each class.
+
+        Args:
+            ids (Iterable[int | str]): N images of the pool.
+
+        Returns:
+            np.ndarray: int64 of shape [N, C].
+        """
+        ids = list(ids)
+        return count_by_class(self.annotate(ids), ids, self.pool.categories)
 
 
 @TASK_UTILS.register_module()
@@ -395,7 +413,9 @@ class ManualOracle(BaseOracle):
             f'{self.files.request} (names alone: '
             f'{osp.basename(self.files.request_names)}). Save their boxes as '
             f'COCO json in {self.files.labels}; list images without objects '
-            f'there too. {detail}Then run again with --resume.',
+            'there too. (mmal labels export writes them for a labelling tool, '
+            f'mmal labels import reads what it exports.) {detail}Then run '
+            'again with --resume.',
             list(names.values()))
 
 

@@ -333,7 +333,7 @@ class State:
             images; of quarantined ones also ``from_round``, the first round
             without them.
         stopped (str, optional): Why the run is over ('rounds', 'target',
-            'exhausted'), or None while it goes on.
+            'exhausted', 'rule'), or None while it goes on.
         meta (dict): What else the writer wants to keep; JSON types.
     """
     config_hash: str

@@ -27,7 +27,7 @@ from .reliability import (
     draw_reliability,
     plot_reliability,
 )
-from .report import write_report
+from .report import Comparison, write_report
 from .selected_boxes import (
     draw_selected_boxes,
     plot_selected_boxes,
@@ -44,10 +44,11 @@ from .uncertainty_tables import (
 )
 
 __all__ = [
-    'ABRow', 'Curve', 'MergedCurve', 'MergedRound', 'NumberTable',
-    'PlainTable', 'Record', 'Run', 'ab_table', 'calibration_tables',
-    'common_span', 'comparison_table', 'draw_curves', 'draw_merged',
-    'draw_reliability', 'draw_selected_boxes', 'drawn_at_random',
+    'ABRow', 'Comparison', 'Curve', 'MergedCurve', 'MergedRound',
+    'NumberTable', 'PlainTable', 'Record', 'Run', 'ab_table',
+    'calibration_tables', 'common_span', 'comparison_table', 'draw_curves',
+    'draw_merged', 'draw_reliability', 'draw_selected_boxes',
+    'drawn_at_random',
     'merged_saving', 'merged_tables', 'methods_table', 'overlap_table',
     'paired_table', 'plot_curves', 'plot_reliability', 'plot_selected_boxes',
     'round_table', 'rounds_table', 'runs_table', 'save_tables',

@@ -22,7 +22,8 @@ METRIC_KEYS = {
 # What a report shows of a run: the first of these that has a value.
 SHOWN = (('AP', 'AP50', 'AP75'), ('accuracy', ))
 COSTS = ('images', 'boxes')
-STOPPED = (None, 'rounds', 'target', 'exhausted')
+AXES = (*COSTS, 'hours')
+STOPPED = (None, 'rounds', 'target', 'exhausted', 'rule')
 
 
 @dataclass
@@ -47,6 +48,9 @@ class Record:
             of the round, in [0, 1], that were chosen by their score; the
             others were drawn at random, since nothing was detected in them.
             None without a query, or where scores do not count.
+        hours (float, optional): How long people take to label these images
+            by the cost model, see :class:`~mmal.pool.CostModel`; None of
+            rounds that are older than it.
     """
     round: int
     images: int
@@ -56,6 +60,7 @@ class Record:
     query_seconds: Optional[float] = None
     reselected: Optional[int] = None
     by_score: Optional[float] = None
+    hours: Optional[float] = None
 
     def __post_init__(self) -> None:
         metrics = {}
@@ -87,7 +92,7 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """The record as it stands in ``curve.json``."""
         entry = dict(asdict(self), efficiency=self.efficiency)
-        for key in ('reselected', 'by_score'):
+        for key in ('reselected', 'by_score', 'hours'):
             if entry[key] is None:
                 del entry[key]
         return entry
@@ -106,7 +111,7 @@ class Record:
             if type(getattr(record, name)) is not int:
                 raise TypeError(f'{name} is {getattr(record, name)!r}')
         for name in ('train_seconds', 'query_seconds', 'reselected',
-                     'by_score'):
+                     'by_score', 'hours'):
             if type(getattr(record, name)) not in (int, float, type(None)):
                 raise TypeError(f'{name} is {getattr(record, name)!r}')
         return record
@@ -118,8 +123,9 @@ class Curve:
 
     Args:
         records (list[Record]): One a round.
-        stopped (str, optional): Why the run ended: 'rounds', 'target' or
-            'exhausted'; None while it goes on.
+        stopped (str, optional): Why the run ended: 'rounds', 'target',
+            'exhausted' or 'rule' (of ``active_learning.stop``, which the
+            note says); None while it goes on.
         note (str): A remark for the reader of the report.
         img_prefix (str, optional): Folder of the pool's images.
     """
@@ -149,17 +155,19 @@ class Curve:
         """Costs and values of the rounds that have this metric.
 
         Args:
-            by (str): 'images' or 'boxes'.
+            by (str): 'images', 'boxes' or 'hours'; rounds without hours are
+                left out where these are asked for.
             metric (str): 'AP', 'AP50', 'AP75', 'accuracy' or a key of the
                 metrics.
 
         Returns:
             tuple[list[float], list[float]]: As many costs as values.
         """
-        if by not in COSTS:
-            raise ValueError(f'by must be one of {COSTS}, got {by!r}')
+        if by not in AXES:
+            raise ValueError(f'by must be one of {AXES}, got {by!r}')
         pairs = [(getattr(r, by), r.value(metric)) for r in self.records]
-        pairs = [(cost, value) for cost, value in pairs if value is not None]
+        pairs = [(cost, value) for cost, value in pairs
+                 if cost is not None and value is not None]
         return [p[0] for p in pairs], [p[1] for p in pairs]
 
     @property
@@ -179,8 +187,14 @@ class Curve:
 
     def boxes_needed(self, ap: float, metric: str = 'AP') -> Optional[float]:
         """Boxes at which AP is reached, interpolated; None if never."""
-        costs, values = self.series('boxes', metric)
-        return cost_needed(costs, values, ap) if costs else None
+        return self.cost_to_reach(ap, 'boxes', metric)
+
+    def cost_to_reach(self, value: float, by: str = 'boxes',
+                      metric: str = 'AP') -> Optional[float]:
+        """The cost, interpolated, at which a value is reached; None if
+        never."""
+        costs, values = self.series(by, metric)
+        return cost_needed(costs, values, value) if costs else None
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``curve.json``."""

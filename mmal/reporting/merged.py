@@ -16,7 +16,7 @@ from mmal.evaluation import (
     saving,
     spread,
 )
-from .curve import COSTS, Curve, Record
+from .curve import AXES, Curve, Record
 from .tables import amount
 
 
@@ -42,11 +42,13 @@ class MergedRound:
         round (int): The round, counted from 0.
         images (Spread): Labelled images.
         boxes (Spread): Their boxes.
+        hours (Spread): Hours of labelling; empty unless all runs know them.
         value (Spread): The metric.
     """
     round: int
     images: Spread
     boxes: Spread
+    hours: Spread
     value: Spread
 
     @property
@@ -99,8 +101,8 @@ class MergedCurve:
         rounds = []
         for number in self._common:
             records = [self._records(run)[number] for run in self.runs]
-            costs = [spread([getattr(r, by) for r in records])
-                     for by in COSTS]
+            costs = [[getattr(r, by) for r in records] for by in AXES]
+            costs = [spread([] if None in of else of) for of in costs]
             values = spread([r.value(self.metric) for r in records])
             rounds.append(MergedRound(number, *costs, values))
         return tuple(rounds)
@@ -114,7 +116,7 @@ class MergedCurve:
         """Mean costs and mean values of the rounds.
 
         Args:
-            by (str): 'images' or 'boxes'.
+            by (str): 'images', 'boxes' or 'hours'.
         """
         return ([getattr(r, by).mean for r in self.rounds],
                 [r.value.mean for r in self.rounds])

@@ -9,7 +9,7 @@ from typing import Optional
 
 from mmal.evaluation import spread
 from mmal.fileio import write_bytes, write_text
-from .curve import COSTS
+from .curve import AXES, COSTS
 from .merged import (
     MergedCurve,
     common_span,
@@ -19,19 +19,21 @@ from .merged import (
 )
 from .number_table import NumberTable
 from .plots import COLOURS, finish_panel, new_figure, png_of
-from .tables import amount
+from .tables import amount, number
 
 PAGE_NAME = 'merged.md'
 PICTURE_NAME = 'curves.png'
 NOT_REACHED = 'never'
 
 _MARKERS = 'osD^vP'
+_DIGITS = dict(hours=2)  # of costs that are no whole numbers
 
 
 def merged_tables(curves: Sequence[MergedCurve],
                   target: Optional[float] = None,
                   method: Optional[str] = None,
-                  against: Optional[str] = None) -> dict[str, NumberTable]:
+                  against: Optional[str] = None,
+                  by: str = 'boxes') -> dict[str, NumberTable]:
     """All tables by the name of their file.
 
     Args:
@@ -40,40 +42,56 @@ def merged_tables(curves: Sequence[MergedCurve],
             final values.
         method (str, optional): Compare this method alone with the others.
         against (str, optional): Compare with this one alone.
+        by (str): The cost over which the mean of 'methods' is taken, and the
+            first that methods are compared by: 'boxes', 'images' or 'hours'.
 
     Returns:
         dict[str, NumberTable]: 'methods', 'paired_boxes', 'paired_images',
-        'boxes_needed', 'images_needed', 'rounds' and 'runs'. A single method
-        has neither differences nor needs, and methods without a seed in
-        common no differences.
+        'boxes_needed', 'images_needed', 'rounds' and 'runs'; by hours
+        'paired_hours' and 'hours_needed' too. A single method has neither
+        differences nor needs, and methods without a seed in common no
+        differences.
 
     Raises:
-        ValueError: If there is no such method.
+        ValueError: If there is no such method or cost, or a run does not know
+            its hours.
     """
+    if by not in AXES:
+        raise ValueError(f'by must be one of {AXES}, got {by!r}')
+    if by == 'hours':
+        unknown = [run.name for c in curves for run in c.runs
+                   if None in c.run_series(run, 'hours')[0]]
+        if unknown:
+            raise ValueError(
+                f'{", ".join(unknown)} has rounds without hours of labelling '
+                '(curve.json is of an older version): compare by boxes or '
+                'images, or leave it out.')
     names = [c.name for c in curves]
     for name in (method, against):
         if name is not None and name not in names:
             raise ValueError(f'there is no method {name} among the runs: '
                              f'choose one of {", ".join(names)}.')
-    tables = {'methods': methods_table(curves)}
-    # boxes first: they are what labelling costs
-    for by in reversed(COSTS):
-        paired = paired_table(curves, by, method, against)
+    tables = {'methods': methods_table(curves, by)}
+    # boxes before images: they are what labelling costs
+    axes = dict.fromkeys((by, *reversed(COSTS)))
+    for axis in axes:
+        paired = paired_table(curves, axis, method, against)
         if paired.rows:
-            tables[f'paired_{by}'] = paired
+            tables[f'paired_{axis}'] = paired
     if len(curves) > 1:
-        for by in reversed(COSTS):
-            tables[f'{by}_needed'] = savings_table(curves, by, target, method,
-                                                   against)
+        for axis in axes:
+            tables[f'{axis}_needed'] = savings_table(curves, axis, target,
+                                                     method, against)
     return {**tables, 'rounds': rounds_table(curves),
             'runs': runs_table(curves)}
 
 
-def methods_table(curves: Sequence[MergedCurve]) -> NumberTable:
+def methods_table(curves: Sequence[MergedCurve],
+                  by: str = 'boxes') -> NumberTable:
     """The last round of each method, and the mean height of its curve over
-    the boxes that all runs cover."""
+    the boxes, images or hours that all runs cover."""
     metric = curves[0].metric
-    span = common_span(curves)
+    span = common_span(curves, by)
     columns = {
         'method': 0, 'runs': 0, 'rounds': 0, 'images': 0, 'boxes': 0,
         'boxes ±': 0, metric: 3, f'{metric} ±': 3, f'mean {metric}': 4,
@@ -82,11 +100,13 @@ def methods_table(curves: Sequence[MergedCurve]) -> NumberTable:
     rows = []
     for curve in curves:
         last = curve.last
-        area = curve.area(*span) if span else spread([])
+        area = curve.area(*span, by) if span else spread([])
         rows.append((curve.name, len(curve.runs), len(curve.rounds),
                      last.images.mean, last.boxes.mean, last.boxes.std,
                      last.value.mean, last.value.std, area.mean, area.std))
-    over = f'{span[0]:,}–{span[1]:,} boxes' if span else 'no common boxes'
+    over = f'no common {by}'
+    if span:
+        over = '–'.join(number(c, _DIGITS.get(by, 0)) for c in span) + f' {by}'
     return NumberTable.make(
         f'last round, and mean {metric} over {over}', columns, rows)
 
@@ -108,7 +128,8 @@ def savings_table(curves: Sequence[MergedCurve],
     """
     metric = curves[0].metric
     columns = {
-        'method': 0, 'against': 0, metric: 3, by: 0, 'theirs': 0, 'fewer': 0,
+        'method': 0, 'against': 0, metric: 3,
+        **dict.fromkeys((by, 'theirs', 'fewer'), _DIGITS.get(by, 0)),
         'saving %': 1, 'per seed %': 1, '±': 1, 'seeds': 0
     }
     rows = []
@@ -152,7 +173,8 @@ def paired_table(curves: Sequence[MergedCurve],
     """
     metric = curves[0].metric
     columns = {
-        'method': 0, 'against': 0, 'from': 0, 'to': 0, f'{metric} Δ': 3,
+        'method': 0, 'against': 0,
+        **dict.fromkeys(('from', 'to'), _DIGITS.get(by, 0)), f'{metric} Δ': 3,
         '±': 3, 'low': 3, 'high': 3, 'p': 3, 'seeds': 0
     }
     rows, compared = [], set()
@@ -186,16 +208,20 @@ def _comparisons(
 
 
 def rounds_table(curves: Sequence[MergedCurve]) -> NumberTable:
-    """Tables 8 to 11 of ISAL, with deviations."""
+    """Tables 8 to 11 of ISAL, with deviations; where a round knows them,
+    with the hours of labelling."""
     metric = curves[0].metric
+    has_hours = any(r.hours.count for c in curves for r in c.rounds)
     columns = {
         'method': 0, 'round': 0, 'runs': 0, 'images': 0, 'images ±': 0,
-        'boxes': 0, 'boxes ±': 0, metric: 3, f'{metric} ±': 3,
-        f'10k·{metric}/boxes': 4
+        'boxes': 0, 'boxes ±': 0, **(dict(hours=2) if has_hours else {}),
+        metric: 3, f'{metric} ±': 3, f'10k·{metric}/boxes': 4
     }
     rows = [(curve.name, r.round, r.value.count, r.images.mean, r.images.std,
-             r.boxes.mean, r.boxes.std, r.value.mean, r.value.std,
-             r.efficiency) for curve in curves for r in curve.rounds]
+             r.boxes.mean, r.boxes.std,
+             *([r.hours.mean] if has_hours else []), r.value.mean,
+             r.value.std, r.efficiency)
+            for curve in curves for r in curve.rounds]
     return NumberTable.make('mean and standard deviation by round', columns,
                             rows)
 
@@ -216,22 +242,24 @@ def runs_table(curves: Sequence[MergedCurve]) -> NumberTable:
     return NumberTable.make('the runs, in their own last round', columns, rows)
 
 
-def draw_merged(curves: Sequence[MergedCurve]) -> bytes:
+def draw_merged(curves: Sequence[MergedCurve], by: str = 'boxes') -> bytes:
     """Mean curves against images and against boxes, as PNG.
 
     A band is one standard deviation of the metric to either side.
 
     Args:
         curves (sequence[MergedCurve]): The methods, of one metric.
+        by (str): 'hours' adds a picture against them.
 
     Returns:
-        bytes: A PNG of 1500 x 630 pixels.
+        bytes: A PNG of 1500 x 630 pixels; with hours 2250 wide.
     """
-    figure = new_figure(10, 4.2)
-    panels = figure.subplots(1, len(COSTS), sharey=True)
-    for panel, by in zip(panels, COSTS):
+    axes = tuple(dict.fromkeys((*COSTS, by)))
+    figure = new_figure(5 * len(axes), 4.2)
+    panels = figure.subplots(1, len(axes), sharey=True)
+    for panel, axis in zip(panels, axes):
         for i, curve in enumerate(curves):
-            costs, values = curve.series(by)
+            costs, values = curve.series(axis)
             colour = COLOURS[i % len(COLOURS)]
             count = len(curve.runs)
             panel.plot(
@@ -249,7 +277,7 @@ def draw_merged(curves: Sequence[MergedCurve]) -> bytes:
                     costs, [v - s for v, s in zip(values, stds)],
                     [v + s for v, s in zip(values, stds)],
                     color=colour, alpha=0.15, linewidth=0)
-        finish_panel(panel, by)
+        finish_panel(panel, axis)
     panels[0].set_ylabel(curves[0].metric)
     panels[0].legend(frameon=False, loc='lower right')
     return png_of(figure)
@@ -257,7 +285,9 @@ def draw_merged(curves: Sequence[MergedCurve]) -> bytes:
 
 def write_merged(curves: Sequence[MergedCurve],
                  tables: dict[str, NumberTable],
-                 notes: Sequence[str], folder: str) -> str:
+                 notes: Sequence[str],
+                 folder: str,
+                 by: str = 'boxes') -> str:
     """Write ``merged.md``, ``curves.png`` and a csv file for each table.
 
     Args:
@@ -265,6 +295,7 @@ def write_merged(curves: Sequence[MergedCurve],
         tables (dict[str, NumberTable]): From :func:`merged_tables`.
         notes (sequence[str]): Sentences for the end of the page.
         folder (str): Where to; it is made if need be.
+        by (str): See :func:`draw_merged`.
 
     Returns:
         str: The path of the page.
@@ -272,7 +303,7 @@ def write_merged(curves: Sequence[MergedCurve],
     # the page comes last, when all that it names is there
     for name, table in tables.items():
         write_text(osp.join(folder, f'{name}.csv'), table.csv())
-    write_bytes(osp.join(folder, PICTURE_NAME), draw_merged(curves))
+    write_bytes(osp.join(folder, PICTURE_NAME), draw_merged(curves, by))
     parts = ['# ' + ', '.join(c.name for c in curves) + '\n',
              f'![{curves[0].metric} by labelled images and boxes]'
              f'({PICTURE_NAME})\n',

@@ -76,10 +76,14 @@ def plot_curves(curves: Union[Curve, Mapping[str, Curve]], path: str) -> str:
 
 
 def finish_panel(panel, by: str) -> None:
-    """Label and grid of a panel with images or boxes to the right."""
+    """Label and grid of a panel with images, boxes or hours to the right."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-    panel.set_xlabel(f'labelled {by}')
-    panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    panel.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
+    if by == 'hours':
+        panel.set_xlabel('hours of labelling')
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    else:
+        panel.set_xlabel(f'labelled {by}')
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        panel.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
     panel.grid(alpha=0.25)
     panel.spines[['top', 'right']].set_visible(False)

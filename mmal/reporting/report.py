@@ -2,49 +2,94 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
 import os.path as osp
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Optional
+from urllib.parse import quote
 
 import jinja2
+import numpy as np
 
+from mmal.colours import class_colours, hexadecimal
+from mmal.evaluation.forecast import MIN_ROUNDS, forecast_curve
 from mmal.fileio import write_text
 from mmal.pool.layout import WorkDir
-from .curve import Curve
+from .charts import (
+    balance_chart,
+    boxes_chart,
+    class_metric_chart,
+    curve_charts,
+    map_chart,
+    merged_charts,
+    score_chart,
+    time_chart,
+)
+from .curve import AXES, Curve
+from .merged import MergedCurve
+from .number_table import NumberTable
 from .plots import draw_curves, plot_curves
-from .tables import amount, drawn_at_random, number, round_rows
-from .thumbnails import thumbnail
-from .work_folder import Chosen, Contents, read_work_folder
+from .reasons import how_chosen, reason, score_name
+from .tables import amount, drawn_at_random, duration, number, round_rows
+from .thumbnails import make_thumbnails
+from .vega import MISSING, vega_scripts
+from .work_folder import FIRST_SET, Contents, read_work_folder
 
-LISTED = 200
+# Characters of a page: pictures that do not fit go beside it.
+LARGEST_PAGE = 4_900_000
+# Predictions are many and mostly unsure.
+_MOST_PREDICTIONS = 20_000
+_LEAST_SCORE = 0.05
 
 _TEMPLATES = osp.join(osp.dirname(osp.abspath(__file__)), 'templates')
 _ENDINGS = {
     'rounds': 'all rounds are done',
     'target': 'the target is reached',
     'exhausted': 'every image of the pool is labelled',
+    'rule': 'a rule of active_learning.stop ended it',
     None: 'not finished yet'
 }
 
 
-def write_report(work_dir: str,
-                 img_prefix: Optional[str] = None,
-                 thumbnails: int = 12,
-                 outside_images: bool = False) -> str:
-    """Write ``report.html`` and ``curve.png`` into a work folder.
-
-    The page is one file without scripts, and depends on the files of the
-    folder and on the images alone. Whatever is missing is left out.
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs side by side, for a tab of the page.
 
     Args:
-        work_dir (str): The work folder of a run, finished or not.
+        curves (sequence[MergedCurve]): The methods.
+        tables (dict[str, NumberTable]): See
+            :func:`~mmal.reporting.merged_tables`.
+        notes (sequence[str]): What a reader must know of the runs.
+    """
+    curves: Sequence[MergedCurve]
+    tables: dict[str, NumberTable]
+    notes: Sequence[str] = ()
+
+
+def write_report(work_dir: str,
+                 img_prefix: Optional[str] = None,
+                 outside_images: bool = False,
+                 comparison: Optional[Comparison] = None) -> str:
+    """Write ``report.html`` and ``curve.png`` into a work folder.
+
+    The page is one file that works offline, of at most 5 MB: where the small
+    pictures of the chosen images do not fit, they are files in
+    ``report_files`` beside it. It depends on the files of the folder and on
+    the images alone. Whatever is missing is left out.
+
+    Args:
+        work_dir (str): The work folder of a run, finished, waiting or not.
         img_prefix (str, optional): Folder of the pool's images. Default:
-            ``img_prefix`` of ``curve.json``; without either the page has no
-            pictures of images.
-        thumbnails (int): Most pictures to show per query.
+            ``img_prefix`` of ``curve.json``, or what the config says; without
+            any the page has no pictures of images.
         outside_images (bool): Show also images whose names lead out of that
             folder (absolute ones, or with ``..``). Names come from the COCO
             file, which may be another person's, and the page may be sent to
             others: by default such an image is listed by its name alone.
+        comparison (Comparison, optional): This run and others.
 
     Returns:
         str: The path of the page.
@@ -55,34 +100,31 @@ def write_report(work_dir: str,
     """
     work = WorkDir(work_dir)
     contents = read_work_folder(work_dir)
-    if img_prefix is None:
-        img_prefix = contents.curve.img_prefix
     if len(contents.curve):
         plot_curves(contents.curve, work.curve_picture)
-    write_text(work.report, render(contents, img_prefix, thumbnails,
-                                   outside_images))
+    write_text(work.report, render(contents, work, img_prefix,
+                                   outside_images, comparison))
     return work.report
 
 
 def render(contents: Contents,
+           work: WorkDir,
            img_prefix: Optional[str] = None,
-           thumbnails: int = 12,
-           outside_images: bool = False) -> str:
+           outside_images: bool = False,
+           comparison: Optional[Comparison] = None) -> str:
     """The page as text; see :func:`write_report`."""
-    # names of files and classes come from others: they are escaped, and a
-    # name that the template misspells is an error
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined)
     curve = contents.curve
-    header, rows = round_rows(curve)
-    picture = None
-    if len(curve):
-        picture = ('data:image/png;base64,' +
-                   base64.b64encode(draw_curves(curve)).decode())
+    scripts = vega_scripts()
+    images = _gallery(contents)
+    gallery = dict(classes=[
+        dict(name=name, colour=hexadecimal(colour)) for name, colour in zip(
+            contents.classes, class_colours(len(contents.classes)))],
+        scoreName=score_name(contents.scorer), images=images)
+    charts = _charts(contents, images, comparison) if scripts else {}
+    budget = LARGEST_PAGE - len(scripts or '') - 60_000 - sum(
+        len(_json(part)) for part in (gallery, charts))
+    img_prefix = img_prefix or curve.img_prefix or contents.img_prefix
+    outside = _add_pictures(images, work, img_prefix, outside_images, budget)
 
     # The learner collects the notes of the queries in the curve; a note is
     # shown from its query where the curve was lost.
@@ -91,24 +133,52 @@ def render(contents: Contents,
               for query in contents.chosen
               if query.note and query.note not in curve.note]
     notes += [f'Could not be read: {p}' for p in contents.problems]
-    queries = [_query_entry(query, img_prefix, thumbnails, outside_images)
-               for query in contents.chosen]
-    outside = sum(query['outside'] for query in queries)
     if outside:
         notes.append(f'{amount(outside, "image")} not shown: by name they are '
-                     f'outside of the image folder {img_prefix}.')
+                     'outside of the image folder.')
+    elif images and not any('small' in image for image in images):
+        notes.append('No image was found' + (
+            f' in {img_prefix}' if img_prefix else '') +
+            ': say where they are with mmal report --img-prefix.')
+    if not scripts:
+        notes.append(MISSING)
+
+    # names of files and classes come from others: they are escaped, and a
+    # name that the template misspells is an error
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined)
+    header, rows = round_rows(curve)
+    picture = None
+    if len(curve) and not scripts:
+        picture = ('data:image/png;base64,' +
+                   base64.b64encode(draw_curves(curve)).decode())
     return environment.get_template('report.html').render(
         name=contents.name,
+        state=_state(contents),
         summary=summarise(curve),
+        tiles=_tiles(contents),
         notes=notes,
+        forecast=len(curve) >= MIN_ROUNDS,
+        waits_for=len(contents.waits_for),
+        request=contents.request,
+        labels=contents.labels,
         picture=picture,
         header=header,
         rows=rows,
-        queries=queries,
+        queries=_queries(contents),
+        chart_names={name: list(by) for name, by in charts.items()},
         unreadable=contents.unreadable,
         settings=contents.settings,
+        score_name=score_name(contents.scorer),
+        images=len(images),
+        comparison=comparison,
         amount=amount,
-        listed=LISTED)
+        data=_json(dict(gallery, charts=charts)),
+        scripts=scripts)
 
 
 def summarise(curve: Curve) -> str:
@@ -134,7 +204,8 @@ def summarise(curve: Curve) -> str:
         values = [number(v, 3) for v in curve.series(metric=name)[1]]
         if values:
             parts.append(f'{name} {_from_to(values[0], values[-1])}')
-    text = '; '.join([*parts, _ENDINGS[curve.stopped]]) + '.'
+    ending = _ENDINGS.get(curve.stopped, str(curve.stopped))
+    text = '; '.join([*parts, ending]) + '.'
     return ' '.join(filter(None, (text, drawn_at_random(curve))))
 
 
@@ -142,34 +213,143 @@ def _from_to(first: str, last: str) -> str:
     return last if first == last else f'{first.split()[0]} → {last}'
 
 
-def _query_entry(chosen: Chosen, img_prefix: Optional[str],
-                 thumbnails: int, outside_images: bool) -> dict[str, Any]:
-    """A query as the template shows it."""
-    # every image is listed, the first ones are shown
-    images = [{
-        'id': image.id,
-        'file_name': image.file_name or '–',
-        'score': '–' if image.score is None else f'{image.score:.4g}',
-        'boxes': None if image.labels is None else len(image.labels),
-        'reselected': image.reselected
-    } for image in chosen.images]
-    outside = 0
-    for image, shown in zip(chosen.images[:thumbnails], images):
-        if img_prefix is not None and image.file_name:
-            path = osp.join(img_prefix, image.file_name)
-            if outside_images or _is_inside(path, img_prefix):
-                shown['picture'] = thumbnail(path, image.labels or [])
-            else:
-                outside += 1
-    return {
-        'round': chosen.round,
-        'images': images,
-        'new': sum(not i['reselected'] for i in images),
-        'boxes': chosen.boxes,
-        'classes': chosen.classes,
-        'pictures': [i for i in images if i.get('picture')],
-        'outside': outside
-    }
+def _state(contents: Contents) -> tuple[str, str]:
+    """A word for the style, and what a reader sees."""
+    stopped = contents.curve.stopped
+    if stopped is not None:
+        return 'finished', f'Finished: {_ENDINGS.get(stopped, stopped)}'
+    if contents.waits_for:
+        return 'waiting', ('Waits for the labels of '
+                           f'{amount(len(contents.waits_for), "image")}')
+    return 'open', 'Not finished yet'
+
+
+def _tiles(contents: Contents) -> list[tuple[str, str, str]]:
+    """Name, value and what it was before, of the numbers at the top."""
+    records = contents.curve.records
+    if not records:
+        return []
+    first, last = records[0], records[-1]
+    tiles = [('rounds', f'{len(records):,}', '')]
+    for name, before, now in (('labelled images', first.images, last.images),
+                              ('labelled boxes', first.boxes, last.boxes)):
+        tiles.append((name, f'{now:,}', f'from {before:,}'
+                      if now != before else ''))
+    if last.hours is not None:
+        tiles.append(('hours of labelling', number(last.hours, 1), ''))
+    metric = contents.curve.shown[0]
+    values = contents.curve.series(metric=metric)[1]
+    if values:
+        tiles.append((metric, number(values[-1], 3), f'from {values[0]:.3f}'
+                      if len(values) > 1 else ''))
+    seconds = [s for r in records for s in (r.train_seconds, r.query_seconds)
+               if s is not None]
+    if seconds:
+        tiles.append(('computing', duration(sum(seconds)), ''))
+    return tiles
+
+
+def _queries(contents: Contents) -> list[dict[str, Any]]:
+    """What each query chose, as rows of a table."""
+    rows = []
+    for query in contents.chosen:
+        kinds = Counter(how_chosen(image, query, contents.scorer)
+                        for image in query.images)
+        rows.append(dict(
+            round=query.round, is_first=query.round == FIRST_SET,
+            candidates=query.scores.candidates if query.scores else None,
+            images=len(query.images), method=kinds['method'],
+            random=kinds['random'], reselected=kinds['reselected'],
+            boxes=query.boxes, classes=query.classes[:20],
+            more=max(0, len(query.classes) - 20)))
+    return rows
+
+
+def _gallery(contents: Contents) -> list[dict[str, Any]]:
+    """Every chosen image as the page shows it; boxes are lists of the class'
+    number and ``x, y, w, h``, predictions with a score after these."""
+    position = {name: i for i, name in enumerate(contents.classes)}
+    number_of = sum(len(query.images) for query in contents.chosen)
+    most = max(8, min(100, _MOST_PREDICTIONS // max(1, number_of)))
+
+    def box_of(name: str, box: Any) -> Optional[list]:
+        try:
+            values = [round(float(v), 1) for v in box]
+        except (TypeError, ValueError, OverflowError):
+            return None
+        if len(values) != 4 or not all(abs(v) < 1e7 for v in values):
+            return None
+        return [position.get(name, -1),
+                *(int(v) if v == int(v) else v for v in values)]
+
+    images = []
+    waits = set(contents.waits_for)
+    for query in contents.chosen:
+        for n, image in enumerate(query.images, 1):
+            entry = dict(
+                id=image.id, name=image.file_name, round=query.round, pick=n,
+                how=how_chosen(image, query, contents.scorer),
+                why=reason(image, n, query, contents.scorer,
+                           contents.selector))
+            if image.score is not None:
+                entry['score'] = float(f'{image.score:.5g}')
+            if image.id in waits:
+                entry['waits'] = True
+            if query.scores and query.scores.parts.get(image.id):
+                entry['parts'] = [
+                    [name, float(f'{value:.4g}')]
+                    for name, value in query.scores.parts[image.id]]
+            if image.size:
+                entry['size'] = list(image.size)
+            if image.labels is not None:
+                entry['truth'] = [b for name, box in image.labels
+                                  if (b := box_of(name, box))]
+            if image.predictions is not None:
+                sure = [p for p in image.predictions
+                        if p.score >= _LEAST_SCORE][:most]
+                entry['seen'] = [
+                    [*b, round(p.score, 3),
+                     *([[float(f'{v:.3g}') for v in p.std]] if p.std else [])]
+                    for p in sure if (b := box_of(p.name, p.box))]
+            images.append(entry)
+    return images
+
+
+def _add_pictures(images: list[dict], work: WorkDir,
+                  img_prefix: Optional[str], outside_images: bool,
+                  budget: int) -> int:
+    """Give each image its small picture, and the way to the image itself.
+
+    Returns:
+        int: How many are not shown, since their names lead out of the folder.
+    """
+    if img_prefix is None:
+        return 0
+    outside, paths = 0, {}
+    for n, image in enumerate(images):
+        if not image['name']:
+            continue
+        path = osp.join(img_prefix, image['name'])
+        if outside_images or _is_inside(path, img_prefix):
+            paths[n] = path
+        else:
+            outside += 1
+    sizes = {path: tuple(images[n]['size']) for n, path in paths.items()
+             if 'size' in images[n]}
+    thumbnails = make_thumbnails(list(paths.values()), work.report_pictures,
+                                 budget, sizes)
+    for n, path in paths.items():
+        thumbnail = thumbnails.get(path)
+        if thumbnail is None:
+            continue
+        images[n].update(small=thumbnail.address, size=list(thumbnail.size))
+        try:
+            # from the page, so that both can move together
+            way = osp.relpath(path, work.path).replace(os.sep, '/')
+        except ValueError:  # on another drive
+            continue
+        images[n]['full'] = quote(way, errors='surrogateescape')
+    return outside
 
 
 def _is_inside(path: str, folder: str) -> bool:
@@ -184,3 +364,97 @@ def _is_inside(path: str, folder: str) -> bool:
         return False
     folder = osp.join(osp.abspath(folder), '')
     return osp.abspath(path).startswith(folder)
+
+
+def _charts(contents: Contents, images: Sequence[dict],
+            comparison: Optional[Comparison]) -> dict[str, dict[str, Any]]:
+    """Specifications by place, and by what can be chosen there."""
+    curve, classes = contents.curve, contents.classes
+    charts: dict[str, dict[str, Any]] = dict(
+        curve=curve_charts(curve, _forecasts(curve)))
+    if comparison:
+        charts['compare'] = merged_charts(comparison.curves)
+    charts['class_ap'] = {'': class_metric_chart(curve, classes)}
+    charts['class_boxes'] = {'': boxes_chart(contents.boxes_of_rounds,
+                                             classes)}
+    charts['balance'] = {'': balance_chart(_class_counts(contents, images),
+                                           classes)}
+    charts['scores'] = {
+        f'round {query.round}': score_chart(query.scores,
+                                            score_name(contents.scorer))
+        for query in reversed(contents.chosen) if query.scores}
+    charts['map'] = {'': _map(contents, images)}
+    charts['time'] = {'': time_chart(curve)}
+    # nothing to show, nothing to choose
+    charts = {name: {by: spec for by, spec in choices.items() if spec}
+              for name, choices in charts.items()}
+    return {name: choices for name, choices in charts.items() if choices}
+
+
+def _forecasts(curve: Curve) -> dict[str, dict[str, list[float]]]:
+    """What the first metric will be, up to twice the last cost, by axis; empty
+    where the rounds are too few, or the metric is none in [0, 1]."""
+    forecasts = {}
+    for by in AXES:
+        costs, values = curve.series(by, curve.shown[0])
+        if len(costs) < MIN_ROUNDS:
+            continue
+        try:
+            forecasts[by] = forecast_curve(
+                costs, values, np.linspace(costs[-1], 2 * costs[-1], 25))
+        except ValueError:  # its message is for who asks for the forecast
+            continue
+    return forecasts
+
+
+def _class_counts(contents: Contents,
+                  images: Sequence[dict]) -> dict[str, list[float]]:
+    """Boxes by class: labelled before the queries, chosen as predicted (the
+    sum of the scores) and as labelled, and labelled in all."""
+    counts: dict[str, list[float]] = {}
+    if contents.boxes_of_rounds:
+        counts['first labelled set'] = contents.boxes_of_rounds[0]
+    for group, key in (('chosen, as predicted', 'seen'),
+                       ('chosen, as labelled', 'truth')):
+        values = [0.0] * len(contents.classes)
+        for image in images:
+            for box in image.get(key, ()) if image['how'] != 'reselected' \
+                    else ():
+                if box[0] >= 0:
+                    values[box[0]] += box[5] if key == 'seen' else 1
+        counts[group] = values
+    if len(contents.boxes_of_rounds) > 1:
+        counts['all labelled'] = contents.boxes_of_rounds[-1]
+    return counts
+
+
+def _map(contents: Contents, images: Sequence[dict]) -> Optional[dict]:
+    pool_map = contents.map
+    if pool_map is None:
+        return None
+    in_gallery = {image['id']: n for n, image in enumerate(images)
+                  if image['how'] != 'reselected'}
+    names = {None: 'not chosen', 0: 'first labelled set'}
+    points = []
+    for image, round, (x, y) in zip(pool_map.ids, pool_map.rounds,
+                                    pool_map.points.points.tolist()):
+        point = dict(x=float(f'{x:.4g}'), y=float(f'{y:.4g}'),
+                     group=names.get(round) or f'chosen in round {round - 1}',
+                     name=str(image))
+        if image in in_gallery:
+            point['image'] = in_gallery[image]
+            point['name'] = images[in_gallery[image]]['name'] or str(image)
+        points.append(point)
+    used = {point['group'] for point in points}
+    groups = ['not chosen', *(
+        names.get(n) or f'chosen in round {n - 1}'
+        for n in sorted({r for r in pool_map.rounds if r is not None}))]
+    return map_chart(points, pool_map.points.explained,
+                     [g for g in groups if g in used or g == 'not chosen'])
+
+
+def _json(value: Any) -> str:
+    """JSON that can stand inside of ``<script>``."""
+    # a name may hold </script> or <!--
+    return json.dumps(value, separators=(',', ':'), allow_nan=False
+                      ).replace('<', '\\u003c')

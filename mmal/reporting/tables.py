@@ -18,14 +18,16 @@ def round_rows(curve: Curve) -> tuple[list[str], list[list[str]]]:
 
     Returns:
         tuple[list[str], list[list[str]]]: C names, and C cells of each round.
-        Where images can be reselected a column says how many were; where the
+        Where images can be reselected a column says how many were; where
+        rounds know them, another one the hours of labelling; where the
         metric is AP another one has the efficiency; and where some were
         chosen at random a last one has the share chosen by score.
     """
     at_random = bool(drawn_at_random(curve))
     reselects = any(r.reselected is not None for r in curve.records)
+    has_hours = any(r.hours is not None for r in curve.records)
     header = ['round', 'images', *(['reselected'] if reselects else []),
-              'boxes', *curve.shown,
+              'boxes', *(['hours'] if has_hours else []), *curve.shown,
               *(['10k·AP/boxes'] if 'AP' in curve.shown else []), 'train',
               'query', *(['by score'] if at_random else [])]
     rows = []
@@ -34,6 +36,8 @@ def round_rows(curve: Curve) -> tuple[list[str], list[list[str]]]:
         if reselects:
             row.append(number(record.reselected, 0))
         row.append(f'{record.boxes:,}')
+        if has_hours:
+            row.append(number(record.hours, 2))
         row += [number(record.value(name), 3) for name in curve.shown]
         if 'AP' in curve.shown:
             row.append(number(record.efficiency, 4))
@@ -84,40 +88,44 @@ nothing was detected.'
 
 
 def comparison_table(curves: Mapping[str, Curve],
-                     target: Optional[float] = None) -> str:
+                     target: Optional[float] = None,
+                     by: str = 'boxes') -> str:
     """Several runs side by side.
 
-    The areas are taken over the boxes that all runs cover, so that a run does
+    The areas are taken over the costs that all runs cover, so that a run does
     not win by having stopped elsewhere.
 
     Args:
         curves (dict[str, Curve]): Name -> curve.
         target (float, optional): AP for the column "boxes to reach it".
             Default: the lowest of the best APs of the runs.
+        by (str): What costs are counted in: 'boxes', 'images' or 'hours'.
 
     Returns:
         str: Lines of text.
     """
     # a run that stopped at other boxes must not gain or lose by it
-    spans = [c.series('boxes')[0] for c in curves.values()]
+    digits = 2 if by == 'hours' else 0
+    spans = [c.series(by)[0] for c in curves.values()]
     low = max((s[0] for s in spans if s), default=0)
     high = min((s[-1] for s in spans if s), default=0)
     if target is None:
         best = [max(c.series()[1]) for c in curves.values() if c.series()[1]]
         target = min(best, default=0.0)
     header = ('run', 'rounds', 'images', 'boxes', 'AP', 'AP50',
-              f'mean AP, {low:,}–{high:,} boxes', f'boxes to AP {target:.3f}')
+              f'mean AP, {number(low, digits)}–{number(high, digits)} {by}',
+              f'{by} to AP {target:.3f}')
     rows = []
     for name, curve in curves.items():
         last = curve.records[-1] if len(curve) else Record(0, 0, 0)
-        area = curve.area(low=low, high=high) if low <= high else None
+        area = curve.area(by, low=low, high=high) if low <= high else None
         rows.append([
             name,
             str(len(curve)), f'{last.images:,}', f'{last.boxes:,}',
             number(last.value('AP'), 3),
             number(last.value('AP50'), 3),
             number(area, 4),
-            number(curve.boxes_needed(target), 0)
+            number(curve.cost_to_reach(target, by), digits)
         ])
     return render(header, rows)
 

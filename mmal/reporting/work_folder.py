@@ -1,6 +1,8 @@
 """What a work folder says, read leniently: a report must not need it all."""
 from __future__ import annotations
 
+import ast
+import math
 import os.path as osp
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -8,11 +10,35 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Optional
 
-from mmal.fileio import read_json
+import numpy as np
+
+from mmal.fileio import open_rows, read_json
 from mmal.pool import State, is_box
-from mmal.pool.layout import WorkDir
+from mmal.pool.layout import LabelDir, WorkDir
+from mmal.scores import Scores
 from mmal.types import ImageId
 from .curve import Curve
+from .embedding_map import EmbeddingMap, map_embeddings
+from .score_summary import ScoreSummary, summarise_scores
+
+FIRST_SET = -1
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A box that the detector of a round predicted.
+
+    Args:
+        name (str): Its class.
+        box (list[float]): ``[x, y, w, h]`` in pixels.
+        score (float): In [0, 1].
+        std (list[float], optional): Standard deviations of its sides in
+            pixels, where the detector predicts them.
+    """
+    name: str
+    box: list[float]
+    score: float
+    std: Optional[list[float]] = None
 
 
 @dataclass(frozen=True)
@@ -26,12 +52,17 @@ class ChosenImage:
             ``[x, y, w, h]`` in pixels; None before it is labelled.
         score (float, optional): Its score; None where it was infinite.
         reselected (bool): Whether it was labelled before the query.
+        size (tuple[int, int], optional): Width and height in pixels.
+        predictions (list[Prediction], optional): What the detector saw that
+            chose it, the surest first; None where nobody kept it.
     """
     id: ImageId
     file_name: Optional[str] = None
     labels: Optional[list[tuple[str, list[float]]]] = None
     score: Optional[float] = None
     reselected: bool = False
+    size: Optional[tuple[int, int]] = None
+    predictions: Optional[list[Prediction]] = None
 
 
 @dataclass
@@ -39,15 +70,20 @@ class Chosen:
     """What the query at the end of one round chose.
 
     Args:
-        round (int): The round of the query.
+        round (int): The round of the query; ``FIRST_SET`` of the images that
+            are labelled before any round.
         images (list[ChosenImage]): In the order chosen.
         boxes (int, optional): Boxes on those that are not ``reselected``.
         note (str): A remark of the query.
+        by_score (float, optional): The share that a score chose, in [0, 1].
+        scores (ScoreSummary, optional): What ``scores.npz`` says of them.
     """
     round: int
     images: list[ChosenImage]
     boxes: Optional[int] = None
     note: str = ''
+    by_score: Optional[float] = None
+    scores: Optional[ScoreSummary] = None
 
     @property
     def classes(self) -> list[tuple[str, int]]:
@@ -58,6 +94,23 @@ class Chosen:
         return sorted(Counter(names).items(), key=lambda x: (-x[1], x[0]))
 
 
+@dataclass(frozen=True)
+class PoolMap:
+    """Embeddings of the last query that left any, on a plane.
+
+    Args:
+        round (int): The round whose detector made them.
+        points (EmbeddingMap): Where the images lie.
+        ids (list[int | str]): Their ids.
+        rounds (list[int | None]): When each was labelled, from 0; None of
+            those that are not.
+    """
+    round: int
+    points: EmbeddingMap
+    ids: list[ImageId]
+    rounds: list[Optional[int]]
+
+
 @dataclass
 class Contents:
     """All that a report shows.
@@ -65,16 +118,37 @@ class Contents:
     Args:
         name (str): Name of the work folder.
         curve (Curve): Its curve; empty if there is none yet.
-        chosen (list[Chosen]): One per query.
+        chosen (list[Chosen]): One per query; the first set before them while
+            it waits for labels.
+        classes (list[str]): In the order of the labels.
+        boxes_of_rounds (list[list[int]]): Of each round and class the boxes
+            that are labelled by then.
+        map (PoolMap, optional): Where the images lie.
+        waits_for (list[int | str]): The images that people must label
+            before the run can go on.
+        request (str, optional): The file that lists them.
+        labels (str, optional): The file in which the run expects the labels.
         unreadable (list[dict]): Unreadable images: id, file_name and reason.
         settings (list[tuple[str, str]]): Facts of the config.
+        scorer (str): Its type, e.g. ``InfluenceScorer``; '' if unknown.
+        selector (str): Its type.
+        img_prefix (str, optional): Folder of the images, by the config.
         problems (list[str]): Files that could not be read.
     """
     name: str
     curve: Curve = field(default_factory=Curve)
     chosen: list[Chosen] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    boxes_of_rounds: list[list[int]] = field(default_factory=list)
+    map: Optional[PoolMap] = None
+    waits_for: list[ImageId] = field(default_factory=list)
+    request: Optional[str] = None
+    labels: Optional[str] = None
     unreadable: list[dict] = field(default_factory=list)
     settings: list[tuple[str, str]] = field(default_factory=list)
+    scorer: str = ''
+    selector: str = ''
+    img_prefix: Optional[str] = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -101,29 +175,70 @@ def read_work_folder(work_dir: str) -> Contents:
     contents.curve = files.read(work.curve, Curve.load) or Curve()
 
     state: Optional[State] = files.read(work.state, State.load)
-    # here, since only the page of one run needs it, and tables do not
-    from mmengine.config import Config
-    load_config = partial(Config.fromfile, import_custom_modules=False)
-    cfg = files.read(work.config, load_config) or files.read(
-        work.round(0).config, load_config)
+    cfg = files.read(work.config, _load_config) or files.read(
+        work.round(0).config, _load_config) or {}
     # the pool and the seed that were used stand in the state
     facts = _facts(cfg) if cfg else {}
     if state is not None:
         contents.unreadable = state.unreadable
         facts.update(pool=f'{state.num_images:,} images', seed=str(state.seed))
     contents.settings = list(facts.items())
+    block = _dict_at(cfg, 'active_learning')
+    contents.scorer, contents.selector = (
+        _type_of(block.get(key)) for key in ('scorer', 'selector'))
+    contents.img_prefix = _image_folder(cfg)
 
     # The newest file that can be read has the images of all rounds before.
     numbers = work.round_numbers()
-    images = next(
-        filter(None, (files.read(
-            work.round(n).labelled, lambda p: _labelled_images(read_json(p)))
-            for n in reversed(numbers))), {})
-    contents.chosen = [
-        query for query in (files.read(
-            work.round(n).selected,
-            partial(_read_chosen, number=n, images=images))
-            for n in numbers) if query is not None]
+    labelled = next(
+        filter(None, (files.read(work.round(n).labelled, _read_labelled)
+                      for n in reversed(numbers))), _Labelled({}, []))
+    images = labelled.images
+    contents.classes = labelled.classes
+
+    folder = _dict_at(block, 'oracle').get('folder')
+    asked = LabelDir(folder) if folder else work.labels
+    begun = state and len(state.rounds) and osp.exists(
+        work.round(len(state.rounds) - 1).labelled)
+    # the request of a round stays where it is when it was answered
+    if state and state.stopped is None and not begun:
+        request = files.read(asked.request, _read_labelled)
+        if request is not None:
+            contents.waits_for = list(request.images)
+            # of the folder, where that tells enough: it may move
+            contents.request, contents.labels = (
+                path if folder else osp.relpath(path, work_dir)
+                for path in (asked.request, asked.labels))
+            contents.classes = contents.classes or request.classes
+            images = {**{i: replace(image, labels=None)
+                         for i, image in request.images.items()}, **images}
+
+    for n in numbers:
+        chosen = files.read(work.round(n).selected, partial(
+            _read_chosen, number=n, images=images))
+        if chosen is None:
+            continue
+        chosen.scores = files.read(work.round(n).scores, partial(
+            _read_scores, chosen=chosen, classes=contents.classes))
+        predictions = files.read(work.round(n).predictions, partial(
+            _read_predictions, names=labelled.names or (
+                request.names if contents.waits_for else {})))
+        if predictions is not None:
+            chosen.images = [
+                replace(image, predictions=predictions.get(image.id, []))
+                for image in chosen.images]
+        contents.chosen.append(chosen)
+    known = {image.id for chosen in contents.chosen for image in chosen.images}
+    first = [images[i] for i in contents.waits_for if i not in known]
+    if first:
+        contents.chosen.insert(0, Chosen(FIRST_SET, first))
+
+    if state is not None:
+        rounds = {i: n for n, entry in enumerate(state.rounds)
+                  for i in entry['ids']}
+        contents.boxes_of_rounds = _boxes_of_rounds(
+            labelled, rounds, len(contents.curve))
+        contents.map = _read_map(files, work, numbers, rounds, labelled)
     return contents
 
 
@@ -145,12 +260,49 @@ class _LenientReader:
             return None
         try:
             return load(path)
-        except Exception as e:  # a config is python code, which raises all
+        except Exception as e:  # files of any form raise all there is
             name = osp.relpath(path, self.folder)
             reason = e if isinstance(e, (ValueError, OSError)) else \
                 f'of another form ({type(e).__name__}: {e})'
             self.problems.append(f'{name}: {reason}')
             return None
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """A COCO file: images by id, class names, and the names by category."""
+    images: dict[ImageId, ChosenImage]
+    classes: list[str]
+    names: dict[ImageId, str] = field(default_factory=dict)
+
+
+def _load_config(path: str) -> dict[str, Any]:
+    """A config that mmengine has dumped, as data.
+
+    It is a program, and the folder may be another person's: nothing in it is
+    executed. What is no plain value is given as its text.
+    """
+    with open(path, encoding='utf-8') as f:
+        tree = ast.parse(f.read())
+    return {target.id: _plain_value(node.value)
+            for node in tree.body if isinstance(node, ast.Assign)
+            for target in node.targets if isinstance(target, ast.Name)}
+
+
+def _plain_value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict' and \
+            not node.args and all(k.arg for k in node.keywords):
+        return {k.arg: _plain_value(k.value) for k in node.keywords}
+    if isinstance(node, ast.Dict) and all(
+            isinstance(k, ast.Constant) for k in node.keys):
+        return {k.value: _plain_value(v)
+                for k, v in zip(node.keys, node.values)}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_plain_value(v) for v in node.elts]
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ast.unparse(node)
 
 
 def _read_chosen(path: str, number: int,
@@ -174,14 +326,42 @@ def _read_chosen(path: str, number: int,
         for image_id, name, score in zip(ids, names, scores)
     ]
     return Chosen(number, chosen, selected.get('boxes'),
-                  selected.get('note') or '')
+                  selected.get('note') or '', selected.get('by_score'))
 
 
-def _labelled_images(coco: Mapping) -> dict[ImageId, ChosenImage]:
-    """The images of a COCO file with their labels, by id."""
+def _read_scores(path: str, chosen: Chosen,
+                 classes: list[str]) -> ScoreSummary:
+    return summarise_scores(
+        Scores.load(path), [image.id for image in chosen.images], classes)
+
+
+def _read_predictions(path: str, names: Mapping[ImageId, str]
+                      ) -> dict[ImageId, list[Prediction]]:
+    """COCO results by image, the surest first."""
+    found: dict[ImageId, list[Prediction]] = {}
+    for entry in read_json(path):
+        category, box = entry['category_id'], entry['bbox']
+        values = [*box, entry['score']]
+        if len(values) != 5 or not all(map(_is_number, values)):
+            raise ValueError(f'a prediction has the bbox {box!r} and the '
+                             f'score {entry["score"]!r}: five numbers are '
+                             'needed.')
+        std = entry.get('bbox_std')
+        if not (isinstance(std, list) and all(map(_is_number, std))):
+            std = None
+        found.setdefault(entry['image_id'], []).append(
+            Prediction(names.get(category, str(category)),
+                       [float(v) for v in box], float(entry['score']), std))
+    return {image: sorted(predictions, key=lambda p: -p.score)
+            for image, predictions in found.items()}
+
+
+def _read_labelled(path: str) -> _Labelled:
+    """A COCO file with its labels, by image."""
+    coco = read_json(path)
     names = {c['id']: c['name'] for c in coco.get('categories', [])}
     images = {
-        i['id']: ChosenImage(i['id'], i.get('file_name'), [])
+        i['id']: ChosenImage(i['id'], i.get('file_name'), [], size=_size_of(i))
         for i in coco.get('images', [])
     }
     for annotation in coco.get('annotations', []):
@@ -190,7 +370,83 @@ def _labelled_images(coco: Mapping) -> dict[ImageId, ChosenImage]:
             category = annotation['category_id']
             label = names.get(category, str(category))
             image.labels.append((label, annotation['bbox']))
-    return images
+    return _Labelled(images, [str(name) for name in names.values()], names)
+
+
+def _size_of(image: Mapping) -> Optional[tuple[int, int]]:
+    size = image.get('width'), image.get('height')
+    return size if all(_is_number(v) and v > 0 for v in size) else None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _boxes_of_rounds(labelled: _Labelled, rounds: Mapping[ImageId, int],
+                     number: int) -> list[list[int]]:
+    """Boxes by round and class, cumulated; from one file, which has the
+    images of all rounds."""
+    position = {name: i for i, name in enumerate(labelled.classes)}
+    counts = np.zeros((number, len(position)), dtype=np.int64)
+    for image in labelled.images.values():
+        first = rounds.get(image.id)
+        if first is not None and first < number:
+            for name, _ in image.labels:
+                if name in position:
+                    counts[first, position[name]] += 1
+    return counts.cumsum(0).tolist()
+
+
+def _read_map(files: _LenientReader, work: WorkDir, numbers: list[int],
+              rounds: Mapping[ImageId, int],
+              labelled: _Labelled) -> Optional[PoolMap]:
+    """The embeddings of the last query that kept any; None without."""
+
+    def place(path: str) -> Optional[PoolMap]:
+        scores = Scores.load(path)
+        if scores.embeddings is None or not len(scores):
+            return None
+        ids, rows = list(scores.ids), scores.embeddings
+        # in the order of the file that the round was trained on
+        known = open_rows(folder.embeddings_labelled)
+        if known is not None and known.shape[1] == rows.shape[1]:
+            own = list(_read_labelled(folder.labelled).images)
+            if len(own) == len(known):
+                ids, rows = ids + own, np.concatenate([rows, known])
+        is_labelled = np.array([i in rounds for i in ids], dtype=bool)
+        points = map_embeddings(rows, is_labelled)
+        shown = [ids[row] for row in points.rows.tolist()]
+        return PoolMap(number, points, shown, [rounds.get(i) for i in shown])
+
+    for number in reversed(numbers):
+        folder = work.round(number)
+        if osp.isfile(folder.embeddings) and osp.isfile(folder.scores):
+            return files.read(folder.scores, place)
+    return None
+
+
+def _image_folder(cfg: Mapping) -> Optional[str]:
+    """The folder of the training images, by a config; None if it is not
+    plain to see. Before the first round is done no other file knows it."""
+    data = _dict_at(_dict_at(cfg, 'train_dataloader'), 'dataset')
+    while _dict_at(data, 'dataset'):
+        data = data['dataset']
+    data = {**data, **_dict_at(_dict_at(cfg, 'active_learning'), 'data')}
+    root, prefix = data.get('data_root') or '', _dict_at(data, 'data_prefix')
+    folder = prefix.get('img') or prefix.get('img_path') or ''
+    return osp.join(root, folder) if root or folder else None
+
+
+def _dict_at(value: Mapping, key: str) -> Mapping:
+    """A dict in a config; empty where it has none of this name."""
+    found = value.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _type_of(part: Any) -> str:
+    """``TopN`` of ``dict(type='mmal.TopN')``."""
+    kind = part.get('type') if hasattr(part, 'get') else None
+    return str(kind or '').rpartition('.')[2]
 
 
 def _facts(cfg: Mapping) -> dict[str, str]:
@@ -203,19 +459,17 @@ def _facts(cfg: Mapping) -> dict[str, str]:
         dict[str, str]: Name of the fact -> its value; what the config does
         not say is left out.
     """
-    model = cfg.get('model') or {}
-    block = cfg.get('active_learning') or {}
-    train = cfg.get('train_cfg') or {}
-    loader = cfg.get('train_dataloader') or {}
+    model, block, train, loader = (_dict_at(cfg, key) for key in (
+        'model', 'active_learning', 'train_cfg', 'train_dataloader'))
     amounts = ((train.get('max_epochs'), 'epochs'),
                (train.get('max_iters'), 'iterations'),
                (loader.get('batch_size'), 'images a batch'))
-    backbone = (model.get('backbone') or {}).get('type')
+    backbone = _dict_at(model, 'backbone').get('type')
     facts = {
         'detector': ', '.join(filter(None, (model.get('type'), backbone))),
         'training of a round': ', '.join(
-            f'{number:,} {unit}' for number, unit in amounts
-            if number is not None),
+            f'{number:,} {unit}' if _is_number(number) else f'{number} {unit}'
+            for number, unit in amounts if number is not None),
     }
     names = {
         'initial': 'first labelled set',
@@ -239,9 +493,10 @@ def _spoken(value: Any) -> str:
         return ''
     if not hasattr(value, 'items'):
         return str(value)
+    # what is of the registries says nothing to a reader
     parts = [str(value['type'])] if 'type' in value else []
     for key, item in value.items():
-        if key != 'type':
+        if key not in ('type', '_scope_'):
             text = f'({_spoken(item)})' if hasattr(item, 'items') else item
             parts.append(f'{key}={text}')
     return ', '.join(parts)

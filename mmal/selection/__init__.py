@@ -4,6 +4,7 @@ Plain torch and numpy; nothing of mmengine, mmcv or mmdet is needed.
 """
 from .base import BaseSelector, best_first, lowest_first
 from .bottom_n import BottomN
+from .class_targets import ClassTargets, Walk
 from .core_set import CoreSet
 from .greedy_selector import BaseGreedySelector, GreedyRun
 from .k_means_plus_plus import KMeansPlusPlus
@@ -11,14 +12,16 @@ from .random_subset import RandomSubset
 from .ranking import BaseRanking
 from .round_robin import RoundRobin
 from .sharing import SharedSelection
+from .spacing import Neighbours, Spacing
 from .sparse_modeling import SparseModeling
 from .top_bottom import TopBottom
 from .top_n import TopN
 from .top_third import TopThird
 
 __all__ = [
-    'BaseGreedySelector', 'BaseRanking', 'BaseSelector', 'BottomN', 'CoreSet',
-    'GreedyRun', 'KMeansPlusPlus', 'RandomSubset', 'RoundRobin',
-    'SharedSelection', 'SparseModeling', 'TopBottom', 'TopN', 'TopThird',
-    'best_first', 'lowest_first'
+    'BaseGreedySelector', 'BaseRanking', 'BaseSelector', 'BottomN',
+    'ClassTargets', 'CoreSet', 'GreedyRun', 'KMeansPlusPlus', 'Neighbours',
+    'RandomSubset', 'RoundRobin', 'SharedSelection', 'Spacing',
+    'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'Walk', 'best_first',
+    'lowest_first'
 ]

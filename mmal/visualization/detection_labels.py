@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.structures import InstanceData
 
+from mmal.colours import class_colours
 from .heat_map import DPI, PANEL
 from .uncertainty_visualizer import place_labels, text_extent
 
@@ -25,7 +26,6 @@ def draw_labelled(panel, detections: InstanceData, classes: Sequence[str],
     """
     if not len(detections):
         return
-    from matplotlib import colormaps
     from matplotlib.patches import Rectangle
     boxes = detections.bboxes.detach().cpu().double().numpy()
     labels = detections.labels.tolist()
@@ -35,10 +35,9 @@ def draw_labelled(panel, detections: InstanceData, classes: Sequence[str],
     scale = image_size[1] / (PANEL * DPI)
     sizes = [text_extent(text, FONT * DPI / 72) for text in texts]
     corners = place_labels(boxes, np.array(sizes) * scale, image_size)
-    # the ten colours that differ most come again and again
-    colours = np.array(colormaps['tab10'].colors)
+    colours = np.array(class_colours(len(classes))) / 255
     for box, text, corner, label in zip(boxes, texts, corners, labels):
-        colour = colours[label % len(colours)]
+        colour = colours[label]
         x1, y1, x2, y2 = box
         panel.add_patch(
             Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False,

@@ -278,6 +278,10 @@ def test_people_label_through_files(own_data, tmp_path):
         with pytest.raises(LabelsPending, match='to_label.json') as e:
             ActiveLearner(copy.deepcopy(cfg), resume=True).run()
         assert len(e.value.ids) == size
+        # who labels can look at what was chosen meanwhile
+        page = (tmp_path / 'work' / 'report.html').read_text()
+        assert f'Waits for the labels of {size} images' in page
+        assert page.count('"waits":true') == page.count('"small":"data:') > 0
         if size == 3:  # labels of the first round are corrected meanwhile
             first = read(tmp_path, 'state.json')['rounds'][0]['ids']
             full['annotations'] = [

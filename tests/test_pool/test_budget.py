@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmal.pool.budget import BUDGETS, BoxBudget, ImageBudget, build_budget
+from mmal.pool.budget import (
+    BUDGETS,
+    BoxBudget,
+    ImageBudget,
+    SecondsBudget,
+    build_budget,
+)
+from mmal.pool.costs import PER_BOX, PER_IMAGE, CostModel
 
 
 class Counts:
@@ -144,7 +151,7 @@ def test_build():
     assert isinstance(build_budget({'size': 4}), ImageBudget)
     budget = build_budget({'size': np.int64(4), 'unit': 'boxes'})
     assert isinstance(budget, BoxBudget) and budget.size == 4
-    assert sorted(BUDGETS.module_dict) == ['boxes', 'images']
+    assert sorted(BUDGETS.module_dict) == ['boxes', 'images', 'seconds']
 
 
 @pytest.mark.parametrize('cfg, message', [
@@ -156,10 +163,14 @@ def test_build():
     ({'size': '10'}, "size is '10'"),
     ({'unit': 'boxes'}, 'needs size'),
     ({'size': 3, 'seize': 4}, "keys .*'seize'"),
-    ({'size': 3, 'per_image': 1.}, r"per_image is 1.0, but unit is 'images'"),
+    ({'size': 3, 'unit': 'seconds', 'per_box': -1}, 'per_box is -1'),
+    ({'size': 3, 'per_class': {'cat': '1'}}, "per_class.cat is '1'"),
+    ({'size': 3, 'targets': {'cat': 0}}, 'targets.cat is 0.*above 0'),
+    ({'size': 0, 'unit': 'seconds'}, 'size is 0: .*number of seconds'),
     ({'size': 3, 'unit': 'boxes', 'per_image': -1}, 'per_image is -1'),
     ({'size': 3, 'unit': 'boxes', 'per_image': '1'}, "per_image is '1'"),
-    ({'size': 3, 'unit': 'hours'}, r"'hours'.*\['boxes', 'images'\]"),
+    ({'size': 3, 'unit': 'hours'},
+     r"'hours'.*\['boxes', 'images', 'seconds'\]"),
 ])
 def test_build_errors(cfg, message):
     with pytest.raises(ValueError, match=message) as e:
@@ -226,3 +237,76 @@ def test_repeats_are_free_or_counted():
     assert build_budget({'size': 1}).repeats == 'free'
     with pytest.raises(ValueError, match=r"budget\.repeats is 'half'"):
         build_budget({'size': 1, 'repeats': 'half'})
+
+
+class ByClass:
+    """Who counts cats and dogs."""
+    knows_counts = True
+    name = 'ByClass'
+    class_names = ('cat', 'dog')
+
+    def __init__(self, counts):
+        self.counts = np.array(counts)
+
+    def count_by_class(self, ids):
+        return self.counts[list(ids)]
+
+    def count_boxes(self, ids):
+        return self.count_by_class(ids).sum(1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1,
+                max_size=40), st.integers(1, 900), st.booleans())
+def test_seconds_take_the_longest_prefix(counts, size, is_expected):
+    """Known of an oracle, or expected where it knows nothing."""
+    budget = build_budget(dict(size=size, unit='seconds', per_image=1.5,
+                               per_box=8, per_class=dict(dog=.25)))
+    costs = [1.5 + 8 * cats + .25 * dogs for cats, dogs in counts]
+    order, drawn = list(range(len(counts))), []
+    oracle, expected = ByClass(counts), None
+    if is_expected:
+        oracle, expected = Blind(), ByClass(counts)
+    acquired = budget.acquire(watched(order, drawn), oracle,
+                              expected=expected)
+    n = _brute(order, costs, size)
+    assert acquired.ids == order[:n]
+    assert len(drawn) <= n + 1
+    spent = sum(costs[:n])
+    assert bool(acquired.note) == (
+        spent > size or (n == len(order) and size - spent >= 1.5))
+    boxes = sum(map(sum, counts[:n]))
+    assert acquired.boxes == (None if is_expected else boxes)
+
+
+def test_boxes_may_be_expected():
+    expected = ByClass([[.5, 0], [1., .75], [2., .5], [0, 0]])
+    acquired = BoxBudget(3).acquire(range(4), Blind(), expected=expected)
+    assert acquired.ids == [0, 1] and acquired.boxes is None
+    with pytest.raises(ValueError, match="unit is 'seconds' but ManualOracle"):
+        SecondsBudget(3).acquire(range(4), Blind())
+
+
+def test_check_of_seconds():
+    budget = build_budget(dict(size=100, unit='seconds', per_image=2,
+                               per_box=5, per_class=dict(cat=10)))
+    budget.check(15, 5, 8)
+    budget.check(15, 5)
+    with pytest.raises(ValueError, match='100 seconds but .* at most 90 at'):
+        budget.check(15, 5, 7)
+    with pytest.raises(ValueError, match='all 5 images'):
+        budget.check(5, 5)
+    assert budget.costs == (5., 2.)
+
+
+@pytest.mark.parametrize('cfg, model', [
+    ({}, CostModel(PER_IMAGE, PER_BOX)),
+    (dict(per_image=3), CostModel(3, PER_BOX)),
+    (dict(unit='seconds', per_image=0), CostModel(0, PER_BOX)),
+    (dict(unit='seconds', per_box=7, per_class=dict(cat=2.)),
+     CostModel(PER_IMAGE, 7, dict(cat=2.))),
+    # an image costs two boxes
+    (dict(unit='boxes', per_image=2, per_box=7), CostModel(14, 7)),
+    (dict(unit='boxes', per_box=7), CostModel(PER_IMAGE, 7)),
+])
+def test_cost_model_of_a_budget(cfg, model):
+    assert build_budget(dict(size=3, **cfg)).cost_model == model

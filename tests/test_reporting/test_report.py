@@ -1,16 +1,17 @@
 import base64
+import json
 import os
 import re
 
 import cv2
 import numpy as np
 import pytest
+from helpers.work_folders import make_work_folder
 
-from mmal.fileio import write_json
+from mmal.fileio import read_json, write_json, write_text
 from mmal.pool import Pool, UnreadableImage
-from mmal.reporting import Curve, Record, write_report
+from mmal.reporting import Curve, Record, report, write_report
 from mmal.reporting.report import summarise
-from mmal.reporting.thumbnails import thumbnail
 from mmal.reporting.work_folder import read_work_folder
 
 CATEGORIES = [{'id': 7, 'name': 'cat & dog'}, {'id': 9, 'name': 'hen'}]
@@ -28,6 +29,13 @@ def box(i, category=7, **more):
         'bbox': [10, 10, 20, 20],
         **more
     }
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    """What draws the charts: it takes seconds to bundle, and the tests of the
+    page in a browser use it as it is."""
+    monkeypatch.setattr(report, 'vega_scripts', lambda: '/* Vega */')
 
 
 @pytest.fixture
@@ -85,27 +93,81 @@ def page(work, **kwargs):
         return f.read()
 
 
+def data_of(text):
+    """What the scripts of a page read."""
+    (content, ) = re.findall(
+        r'<script type="application/json" id="report-data">(.*?)</script>',
+        text, re.DOTALL)
+    return json.loads(content)
+
+
+def images_of(work, **kwargs):
+    """The images of the gallery, by id."""
+    return {image['id']: image
+            for image in data_of(page(work, **kwargs))['images']}
+
+
+def words_of(text):
+    """A page without tags, scripts and styles, as one line."""
+    text = re.sub(r'(?s)<(script|style).*?</\1>', '', text)
+    return ' '.join(re.sub('<[^>]*>', ' ', text).split())
+
+
 def test_page_says_what_the_run_did(run):
     text = page(run)
     assert '2 rounds, 2 → 4 images, 2 → 3 boxes; AP 0.100 → 0.200; ' \
         'every image of the pool is labelled.' in text
     assert 'Round 1: the pool is exhausted: took the 1 image left' in text
-    assert 'At the end of round 0: 2 images, 1 box<' in text
-    assert 'cat &amp; dog 1' in text and 'score 2.5, 0 boxes' in text
-    assert 'score –, 1 box<' in text and 'score -1.25, – boxes' in text
+    # after round, candidates, chosen, by score, at random, reselected, boxes
+    assert '0 – 2 – 2 – 1 cat &amp; dog 1' in words_of(text)
     assert 'truncated' in text and 'mmal.RandomScorer' in text
     assert '6 images' in text and 'size=2, unit=images' in text
 
 
-def test_page_is_one_file_without_scripts_and_escapes_names(run):
+def test_the_gallery_has_every_chosen_image_with_its_labels(run):
+    images = images_of(run)
+    assert list(images) == [4, 3, 5]
+    assert images[4]['score'] == 2.5 and images[4]['truth'] == []
+    assert 'score' not in images[3]
+    # the crowd region is no box
+    assert images[3]['truth'] == [[0, 10, 10, 20, 20]]
+    assert images[5]['score'] == -1.25 and 'truth' not in images[5]
+    assert [images[i]['pick'] for i in (4, 3, 5)] == [1, 2, 1]
+    assert [images[i]['round'] for i in (4, 3, 5)] == [0, 0, 1]
+    assert images[4]['size'] == [60, 40]
+
+
+def test_page_loads_nothing_and_escapes_names(run):
     text = page(run)
-    assert '6&lt;b&gt;.png' in text and '<b>' not in text
-    assert 'fcos_&lt;isal&gt;' in text
-    assert '<script' not in text and '<link' not in text
-    sources = re.findall(r'src="([^"]*)"', text)
-    assert len(sources) == 4  # the curve and three images
-    assert all(s.startswith('data:image/') for s in sources)
-    assert 'http' not in re.sub(r'src="[^"]*"', '', text)
+    assert '6&lt;b&gt;.png' in text and 'fcos_&lt;isal&gt;' in text
+    assert '<b>' not in text and '<link' not in text
+    assert not re.findall(r'(?:src|href)="(?!data:)', text)
+    assert "default-src 'none'" in text
+    assert 'http' not in text.replace('http-equiv', '').replace(
+        'http://www.w3.org/2000/svg', '')
+
+
+HOSTILE = '</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>'
+
+
+def test_names_that_are_html_stay_texts(run):
+    """Names of files and classes, and a note, are somebody else's."""
+    for r in (0, 1):
+        path = f'{run}/round_0{r}/labelled.json'
+        coco = read_json(path)
+        coco['categories'][0]['name'] = HOSTILE
+        for image in coco['images']:
+            image['file_name'] = f'{image["id"]}{HOSTILE}.png'
+        write_json(path, coco)
+    content = dict(ids=[4, 3], scores=[2.5, None], boxes=1, note=HOSTILE)
+    write_json(f'{run}/round_00/selected.json', content)
+    text = page(run)
+    assert HOSTILE not in text and '<img src=x' not in text
+    # the data, what draws the charts, and the page's own
+    assert text.count('<script') == text.count('</script') == 3
+    data = data_of(text)
+    assert data['classes'][0]['name'] == HOSTILE
+    assert data['images'][0]['name'] == f'4{HOSTILE}.png'
 
 
 def test_page_is_a_function_of_the_files(run):
@@ -121,19 +183,26 @@ def test_a_note_that_the_curve_has_is_not_repeated(run):
     assert page(run).count('took the 1 image left') == 1
 
 
-def test_curve_picture_lies_beside_the_page(run):
+def test_without_the_charts_package_there_is_a_picture(run, monkeypatch):
+    monkeypatch.setattr(report, 'vega_scripts', lambda: None)
     text = page(run)
     with open(os.path.join(run, 'curve.png'), 'rb') as f:
         assert base64.b64encode(f.read()).decode() in text
+    assert 'pip install vl-convert-python' in text
+    assert data_of(text)['charts'] == {} and len(images_of(run)) == 3
 
 
 def test_image_prefix_argument_wins_and_may_be_wrong(run):
-    text = page(run, img_prefix='/nowhere')
-    assert 'image/jpeg' not in text and '4.png' in text
+    assert all('small' in image for image in images_of(run).values())
+    images = images_of(run, img_prefix='/nowhere')
+    assert not any('small' in image for image in images.values())
+    assert images[4]['name'] == '4.png'
 
 
-def test_number_of_pictures_is_limited(run):
-    assert page(run, thumbnails=1).count('image/jpeg') == 2
+def test_the_way_to_the_image_is_from_the_page(run):
+    image = images_of(run)[4]
+    assert image['full'] == '../../images/4.png'
+    assert image['small'].startswith('data:image/webp;base64,')
 
 
 @pytest.mark.parametrize('name', [
@@ -184,47 +253,19 @@ def test_summary_of_a_run_that_goes_on():
         '1 round, 1 image, 1 box; not finished yet.')
 
 
-def test_thumbnail_draws_the_box_where_it_is(tmp_path):
-    path = str(tmp_path / 'ä.png')
-    cv2.imencode('.png', np.full((300, 600, 3), 255, 'u1'))[1].tofile(path)
-    plain, boxed = (decode(thumbnail(path, labels, quality=95))
-                    for labels in ([], [('hen', [200, 100, 300, 150])]))
-    assert plain.shape == boxed.shape == (150, 300, 3)
-    changed = np.abs(plain.astype(int) - boxed).max(-1) > 60
-    ys, xs = np.nonzero(changed)
-    # scale 0.5: the box is 100..250 x 50..125, its label above its corner
-    assert abs(xs.min() - 100) <= 2 and abs(xs.max() - 250) <= 2
-    assert abs(ys.max() - 125) <= 2 and 30 <= ys.min() <= 52
-    assert not changed[60:120, 110:240].any()
-
-
-@pytest.mark.parametrize('content', [b'', b'no image'])
-def test_thumbnail_of_a_broken_image(tmp_path, content):
-    path = tmp_path / 'a.jpg'
-    path.write_bytes(content)
-    assert thumbnail(str(path), []) is None
-    assert thumbnail(str(tmp_path / 'none.jpg'), []) is None
-
-
-def decode(address):
-    content = base64.b64decode(address.split(',')[1])
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-
-
 def test_reselected_images_are_told_from_new_ones(run):
-    before = page(run)
-    assert 'reselected' not in before
+    assert '<th>reselected</th><th' not in page(run).split('<tbody>')[0]
     write_json(f'{run}/round_00/selected.json', {
         'ids': [4, 1, 3, 2], 'scores': [3., 2., 1., 0.], 'boxes': 1,
         'reselected': [1, 2]})
     record = Record(1, 4, 4, reselected=2)
     Curve([Record(0, 2, 2, reselected=0), record]).save(str(run))
     after = page(run)
-    assert 'round 0: 2 images, 1 box, and 2 images reselected' in after
-    assert '<td class="text">1.png (reselected)</td>' in after
-    assert '<td class="text">3.png</td>' in after
+    assert [image['how'] for image in images_of(run).values()] == [
+        'random', 'reselected', 'random', 'reselected', 'random']
     assert '<th>reselected</th>' in after
-    assert 'cat &amp; dog 1<' in after  # boxes of new images alone
+    # boxes of new images alone
+    assert '0 – 4 – 2 2 1 cat &amp; dog 1' in words_of(after)
     assert '2 → 4 boxes, 2 reselected;' in after
 
 
@@ -269,32 +310,177 @@ def run_with_outside_images(run):
 
 def test_images_outside_of_the_folder_are_shown_by_name(
         run_with_outside_images):
+    images = images_of(run_with_outside_images)
+    assert [i for i, image in images.items() if 'small' in image] == [4, 5]
+    assert not any('full' in images[i] for i in (1, 2, 3))
     text = page(run_with_outside_images)
-    assert text.count('image/jpeg') == 2  # 4.png and that of round 1
-    assert '../secret.png' in text
-    assert '3 images not shown' in text
-    everything = page(run_with_outside_images, outside_images=True)
-    assert everything.count('image/jpeg') == 5
-    assert 'not shown' not in everything
+    assert '../secret.png' in text and '3 images not shown' in text
+    everything = images_of(run_with_outside_images, outside_images=True)
+    assert all('small' in image for image in everything.values())
+    assert 'not shown' not in page(run_with_outside_images,
+                                   outside_images=True)
 
 
 def test_a_linked_image_is_inside(run, tmp_path):
     path = tmp_path / 'images' / '4.png'
     path.rename(tmp_path / 'stored.png')
     path.symlink_to(tmp_path / 'stored.png')
-    assert page(run).count('image/jpeg') == 3
+    assert all('small' in image for image in images_of(run).values())
 
 
 @pytest.mark.parametrize('box', [
-    [-1e12, -1e12, 3e12, 3e12], [0, 0, 2.**31, 2.**40], [1e308, 0, 1e308, 5],
-    [float('nan'), 0, 5, 5], [float('-inf'), 0, float('inf'), 5],
-    [1, 2, 3], ['a', 'b', 'c', 'd'], None])
-def test_a_box_of_any_numbers_leaves_the_picture(tmp_path, box):
-    path = str(tmp_path / 'a.png')
-    cv2.imwrite(path, np.full((60, 90, 3), 255, 'u1'))
-    picture = decode(thumbnail(path, [('hen', box), ('cat', [9, 9, 20, 20])]))
-    expected = decode(thumbnail(path, [('cat', [9, 9, 20, 20])]))
-    # the lines of the other box are where they would be without this one
-    drawn = np.abs(expected.astype(int) - 255).max(-1) > 60
-    assert drawn.any()
-    assert (np.abs(picture.astype(int) - 255).max(-1) > 60)[drawn].all()
+    [-1e12, -1e12, 3e12, 3e12], [0, 0, 2.**31, 2.**40], [1, 2, 3],
+    ['a', 'b', 'c', 'd'], None])
+def test_a_box_of_any_numbers_is_left_out(run, box):
+    path = f'{run}/round_01/labelled.json'
+    coco = read_json(path)
+    coco['annotations'].append(dict(
+        id=99, image_id=4, category_id=7, bbox=box, iscrowd=0))
+    write_json(path, coco)
+    images = images_of(run)
+    assert images[4]['truth'] == [] and len(images[3]['truth']) == 1
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    """The work folder of a whole run, with all that a query leaves."""
+    return make_work_folder(str(tmp_path_factory.mktemp('made')))
+
+
+def test_predictions_stand_beside_the_labels(made):
+    images = images_of(made)
+    seen = read_json(f'{made}/round_00/predictions.json')
+    for image in (i for i in images.values() if i['round'] == 0):
+        own = [p for p in seen if p['image_id'] == image['id']]
+        assert len(image['seen']) == len(own)
+        assert [box[5] for box in image['seen']] == sorted(
+            (p['score'] for p in own), reverse=True)
+        assert image['seen'][-1][:6] == [0, 2.2, 3.5, 20, 20, 0.4]
+        assert len(image['truth']) >= len(own) - 1
+    assert any(box[6:] == [[1.5, 2, 1, 0.5]] for image in images.values()
+               for box in image['seen'])
+
+
+def test_parts_and_reasons_are_of_the_scores(made):
+    images = list(images_of(made).values())
+    assert [i['why'] for i in images[:2]] == [
+        'Highest influence of 18 candidates.',
+        '2nd highest influence of 18 candidates.']
+    (again, ) = [i for i in images if i['how'] == 'reselected']
+    assert again['why'].startswith('Labelled already and chosen once more.')
+    for image in images[:6]:
+        parts = dict(image['parts'])
+        assert parts['pseudo labels'] in range(9)
+        of_classes = [v for name, v in parts.items() if 'class scores' in name]
+        assert len(of_classes) == 3 and of_classes == sorted(
+            of_classes, reverse=True)
+
+
+def test_settings_are_those_of_the_user(made):
+    text = words_of(page(made))
+    assert 'scorer mmal.InfluenceScorer' in text and '_scope_' not in text
+
+
+def test_a_config_is_read_and_never_executed(run, tmp_path):
+    write_text(f'{run}/config.py', f'''
+import os
+os.mkdir({str(tmp_path / 'executed')!r})
+model = dict(type='FCOS', backbone=dict(type='ResNet', depth=eval('50')))
+train_cfg = {{'max_epochs': -(-12)}}
+active_learning = dict(
+    scorer=dict(type='mmal.EntropyScorer', classes=[1, (2, 'a')],
+                by=os.mkdir), rounds=3)
+''')
+    text = words_of(page(run))
+    assert 'FCOS, ResNet' in text and 'Could not be read' not in text
+    assert 'mmal.EntropyScorer, classes=[1, [2, &#39;a&#39;]], by=os.mkdir' \
+        in text
+    assert not (tmp_path / 'executed').exists()
+
+
+def test_charts_are_there_for_what_is_known(made):
+    charts = data_of(page(made))['charts']
+    assert set(charts) == {'curve', 'class_ap', 'class_boxes', 'balance',
+                           'scores', 'map', 'time'}
+    assert list(charts['curve']) == ['images', 'boxes']
+    assert list(charts['scores']) == ['round 1', 'round 0']
+    # of each round what the queries before it labelled
+    boxes = charts['class_boxes']['']['data']['values']
+    curve = Curve.load(made)
+    assert [sum(b['y'] for b in boxes if b['round'] == r.round)
+            for r in curve.records] == [r.boxes for r in curve.records]
+
+
+def test_broken_predictions_are_named(tmp_path):
+    work = make_work_folder(str(tmp_path), real_photos=False)
+    write_json(f'{work}/round_00/predictions.json', [
+        dict(image_id=100, category_id=1, bbox=[1, 2, 3], score=0.5)])
+    text = page(work)
+    assert 'Could not be read: round_00/predictions.json: a prediction has ' \
+        'the bbox [1, 2, 3]' in text.replace('&#39;', "'")
+    os.unlink(f'{work}/round_00/predictions.json')
+    assert 'Could not be read' not in page(work)
+
+
+def test_a_run_that_waits_shows_its_request(tmp_path):
+    work = make_work_folder(str(tmp_path), images=30, waiting=True)
+    text = page(work)
+    assert 'Waits for the labels of 6 images' in text
+    assert 'labels/to_label.json' in text and '--resume' in text
+    waiting = [i for i in images_of(work).values() if i.get('waits')]
+    assert len(waiting) == 6
+    for image in waiting:
+        assert 'truth' not in image and image['seen'] and image['small']
+        assert 'highest influence' in image['why'].lower()
+    # once the next round has its labels, nothing waits any more
+    write_json(f'{work}/round_03/labelled.json', dict(
+        images=[], annotations=[], categories=[]))
+    assert 'Waits for' not in page(work)
+
+
+def test_a_run_that_waits_for_its_first_labels(tmp_path):
+    work = tmp_path / 'work'
+    cv2.imwrite(str(tmp_path / '7.png'), np.full((40, 60, 3), 90, 'u1'))
+    pool = Pool([7, 8])
+    pool.commit([7])
+    pool.save(f'{work}/state.json', config_hash='', seed=3)
+    write_json(f'{work}/labels/to_label.json', dict(
+        images=[dict(id=7, file_name='7.png', width=60, height=40)],
+        annotations=[], categories=CATEGORIES))
+    write_text(f'{work}/config.py',
+               'train_dataloader = dict(dataset=dict(dataset=dict('
+               f'data_root={str(tmp_path)!r}, data_prefix=dict(img=""))))\n')
+    text = page(str(work))
+    assert 'No round is finished yet.' in text and '1 image to label' in text
+    (image, ) = images_of(str(work)).values()
+    assert image['how'] == 'first' and image['waits'] and image['small']
+
+
+def test_a_page_of_a_thousand_images_is_under_5_mb(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, 'vega_scripts', lambda: ' ' * 900_000)
+    work = make_work_folder(
+        str(tmp_path), images=1101, first=100, per_round=1000, rounds=2,
+        size=(256, 192), noise=0)
+    text = page(work)
+    assert len(text.encode()) < 5e6
+    images = data_of(text)['images']
+    assert len(images) == 1000
+    assert all(image['small'].startswith('data:') for image in images)
+    assert not os.path.exists(f'{work}/report_files')
+
+
+def test_pictures_that_do_not_fit_lie_beside_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, 'LARGEST_PAGE', 250_000)
+    # noise, which no format makes small
+    work = make_work_folder(
+        str(tmp_path), images=60, first=2, per_round=50, rounds=2,
+        size=(160, 160), noise=90)
+    text = page(work)
+    assert len(text.encode()) < 250_000
+    files = [image['small'] for image in data_of(text)['images']]
+    assert len(set(files)) == 50
+    assert {f'report_files/{name}' for name in os.listdir(
+        f'{work}/report_files')} == set(files)
+    before = os.stat(f'{work}/{files[0]}').st_mtime_ns
+    assert data_of(page(work))['images'][0]['small'] == files[0]
+    assert os.stat(f'{work}/{files[0]}').st_mtime_ns == before

@@ -1,0 +1,76 @@
+"""Where a run asks people for labels, and what of: read from its config."""
+from __future__ import annotations
+
+import os.path as osp
+from dataclasses import dataclass
+
+from mmengine.config import Config
+
+from mmal.pool.coco import CocoData
+from mmal.pool.label_request import LabelRequest
+from mmal.pool.layout import LabelDir, WorkDir
+from mmal.pool.reading import load_with_images
+
+
+@dataclass(frozen=True)
+class LabelFiles:
+    """A run that asks people for labels.
+
+    Args:
+        work (WorkDir): Its work folder.
+        files (LabelDir): Where its files for labelling are.
+        pool_file (str): The COCO file of its pool.
+        img_prefix (str): The folder of the pool's images.
+    """
+    work: WorkDir
+    files: LabelDir
+    pool_file: str
+    img_prefix: str
+
+    @classmethod
+    def of_run(cls, run: str) -> LabelFiles:
+        """Find the files of a run.
+
+        Args:
+            run (str): Its work folder.
+
+        Raises:
+            FileNotFoundError: If there is no run.
+            ValueError: If nobody is asked for labels in it.
+        """
+        work = WorkDir(run)
+        if not osp.exists(work.config):
+            raise FileNotFoundError(
+                f'there is no run in {run}: it has no '
+                f'{osp.basename(work.config)}. Give the work folder of '
+                '`mmal train`.')
+        # The run has checked its settings. To check them again, here, would
+        # import a detector library for the sake of four paths.
+        cfg = Config.fromfile(work.config, import_custom_modules=False)
+        block = cfg.get('active_learning') or {}
+        oracle = block.get('oracle') or {}
+        if 'ManualOracle' not in str(oracle.get('type')):
+            raise ValueError(
+                f'{run} looks labels up, with the oracle '
+                f'{oracle.get("type", "mmal.CocoOracle")}: it waits for '
+                'nobody. People are asked with '
+                "oracle=dict(type='mmal.ManualOracle').")
+        folder = oracle.get('folder')
+        dataset = cfg.train_dataloader.dataset
+        while 'dataset' in dataset:
+            dataset = dataset['dataset']
+        dataset = {**dataset, **block['data']}
+        root = dataset.get('data_root') or ''
+        prefix = dataset.get('data_prefix') or {}
+        return cls(work, LabelDir(folder) if folder else work.labels,
+                   osp.join(root, dataset['ann_file']), osp.join(
+                       root, prefix.get('img', prefix.get('img_path', ''))))
+
+    def request(self) -> LabelRequest:
+        """What it waits for; see :meth:`LabelRequest.open`."""
+        return LabelRequest.open(self.files)
+
+    def pool(self) -> CocoData:
+        """The images of its pool, as the run reads them."""
+        return load_with_images(self.pool_file, self.img_prefix,
+                                need_annotations=False)

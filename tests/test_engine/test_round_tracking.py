@@ -1,0 +1,95 @@
+"""Real trackers on the disk; those that are not installed are left out."""
+import logging
+
+import pytest
+from mmengine.config import Config
+
+from mmal.engine.round_tracking import track_round
+from mmal.pool.layout import WorkDir
+from mmal.reporting import Curve, Record
+
+LOGGER = logging.getLogger('test_round_tracking')
+
+
+def config(*backends):
+    return Config(dict(visualizer=dict(
+        type='DetLocalVisualizer', vis_backends=[
+            dict(type='LocalVisBackend'), *backends])))
+
+
+@pytest.fixture
+def rounds(caplog):
+    """Sends two rounds one after the other, as a run does; nothing may be
+    warned of."""
+
+    def send(cfg, work):
+        curve = Curve()
+        for number in range(2):
+            curve.add(Record(
+                number, 10 * number + 20, 90 * number + 70,
+                {'coco/bbox_mAP': 0.25 + number / 4, 'coco/a & b_AP': None,
+                 'coco/c (d)_precision': 0.5}, 60.0, 3.0))
+            track_round(cfg, work, curve, number, LOGGER)
+        assert not caplog.records, caplog.text
+
+    return send
+
+
+def test_tensorboard_has_metrics_curve_and_table(rounds, tmp_path):
+    pytest.importorskip('tensorboard')
+    from tensorboard.backend.event_processing.event_accumulator import (
+        EventAccumulator,
+    )
+    work = WorkDir(str(tmp_path / 'work'))
+    rounds(config(dict(type='TensorboardVisBackend')), work)
+    events = EventAccumulator(work.tracking, size_guidance=dict(images=0))
+    events.Reload()
+    for by, steps in (('images', [20, 30]), ('boxes', [70, 160])):
+        points = events.Scalars(f'by_{by}/coco/bbox_mAP')
+        assert [(p.step, p.value) for p in points] == list(
+            zip(steps, (0.25, 0.5)))
+    assert 'by_images/coco/a _ b_AP' not in events.Tags()['scalars']
+    pictures = events.Images('learning_curve.png')
+    assert [p.step for p in pictures] == [0, 1] and pictures[0].width > 500
+    table = events.Tensors('rounds/text_summary')[-1]
+    text = table.tensor_proto.string_val[0].decode()
+    assert '| round | images | boxes | AP |' in text and '| 160 |' in text
+
+
+def test_mlflow_has_one_run_of_all_rounds(rounds, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip('mlflow')
+    # newer versions ask not to keep runs in plain files
+    monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'true')
+    monkeypatch.chdir(tmp_path)
+    store = f'file://{tmp_path}/store'
+    backend = dict(type='MLflowVisBackend', exp_name='bccd', run_name='isal',
+                   tracking_uri=store)
+    rounds(config(backend), WorkDir(str(tmp_path / 'work')))
+    client = mlflow.MlflowClient(store)
+    experiment = client.get_experiment_by_name('bccd')
+    (run, ) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_name == 'isal' and run.info.status == 'FINISHED'
+    for by, steps in (('images', [20, 30]), ('boxes', [70, 160])):
+        points = client.get_metric_history(
+            run.info.run_id, f'by_{by}/coco/bbox_mAP')
+        assert sorted((p.step, p.value) for p in points) == list(
+            zip(steps, (0.25, 0.5)))
+    # names that MLflow does not know are written with others
+    assert run.data.metrics['by_images/coco/c _d__precision'] == 0.5
+    artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
+    assert artifacts == {'learning_curve.png', 'rounds.md'}
+
+
+def test_a_tracker_that_fails_stops_no_run(tmp_path, caplog):
+    curve = Curve([Record(0, 1, 2, {'coco/bbox_mAP': 0.5})])
+    track_round(config(dict(type='NoSuchBackend')),
+                WorkDir(str(tmp_path / 'work')), curve, 0, LOGGER)
+    assert 'Round 0 was not sent to NoSuchBackend: ' in caplog.text
+
+
+@pytest.mark.parametrize('cfg', [
+    config(), Config(dict(visualizer=None)), Config(dict())])
+def test_without_a_tracker_nothing_is_written(cfg, tmp_path):
+    track_round(cfg, WorkDir(str(tmp_path / 'work')),
+                Curve([Record(0, 1, 2)]), 0, LOGGER)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,40 @@
+import pytest
+
+from mmal.reporting.reasons import how_chosen, reason
+from mmal.reporting.score_summary import ScoreSummary
+from mmal.reporting.work_folder import FIRST_SET, Chosen, ChosenImage
+
+
+def why(place=1, cut=1.0, score=2.0, reselected=False, by_score=1.0,
+        scorer='InfluenceScorer', selector='TopN', position=1, round=0):
+    image = ChosenImage(7, score=score, reselected=reselected)
+    places = {7: place} if place else {}
+    chosen = Chosen(round, [image], by_score=by_score, scores=ScoreSummary(
+        1812, cut=cut, places=places))
+    return (reason(image, position, chosen, scorer, selector),
+            how_chosen(image, chosen, scorer))
+
+
+@pytest.mark.parametrize('more, sentence, how', [
+    (dict(), 'Highest influence of 1,812 candidates.', 'method'),
+    (dict(place=2), '2nd highest influence of 1,812 candidates.', 'method'),
+    (dict(place=113), '113th highest influence of 1,812 candidates.',
+     'method'),
+    (dict(place=23, cut=None, selector='CoreSet', position=3),
+     '3rd pick of CoreSet; its influence ranks 23 of 1,812 candidates.',
+     'method'),
+    (dict(place=None, score=None),
+     'Drawn at random: its influence is the least there is (nothing was '
+     'detected, for most scorers).', 'random'),
+    (dict(place=None, score=None, by_score=None, selector='KMeansPlusPlus'),
+     '1st pick of KMeansPlusPlus, among embeddings.', 'method'),
+    (dict(scorer='RandomScorer'),
+     'Drawn at random: every candidate had the same chance.', 'random'),
+    (dict(reselected=True),
+     'Labelled already and chosen once more. Highest influence of 1,812 '
+     'candidates.', 'reselected'),
+    (dict(round=FIRST_SET),
+     'Part of the first set, which is labelled before any round.', 'first'),
+])
+def test_one_sentence_says_why(more, sentence, how):
+    assert why(**more) == (sentence, how)
