@@ -13,7 +13,7 @@ from typing import Callable, Optional
 from mmal.version import __version__
 from .errors import run_or_explain
 
-COMMANDS = ('check', 'train', 'select', 'report', 'pool', 'transfer',
+COMMANDS = ('check', 'train', 'select', 'report', 'pool', 'serve', 'transfer',
             'ab', 'analysis')
 
 
