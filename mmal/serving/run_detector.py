@@ -9,6 +9,7 @@ from typing import Union
 import numpy as np
 import torch
 from mmcv.transforms import Compose
+from mmdet.models.detectors import BaseDetector
 from mmengine.structures import InstanceData
 
 from mmal.analysis.finished_round import FinishedRound, trained_rounds
@@ -19,7 +20,6 @@ from mmal.pool import load_with_images, verify_image
 from mmal.scoring import scoring_pipeline
 from mmal.scoring.batch import collate
 from mmal.scoring.data import plan_batches
-from mmal.scoring.detections.predict import check_detections
 
 
 class RunDetector:
@@ -123,7 +123,10 @@ class RunDetector:
 
     def _load(self, number: int) -> None:
         model, cfg = FinishedRound(self.run, number).model()
-        check_detections(model)
+        if not isinstance(model, BaseDetector):
+            raise ValueError('mmal serve gives boxes, but the model of '
+                             f'{self.run} is a {type(model).__name__}, which '
+                             'detects none.')
         self.model = model
         self.pipeline = Compose(
             scoring_pipeline(test_pipeline(cfg), labels=False))

@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
 import traceback
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Optional
 from urllib.parse import urlsplit
@@ -50,12 +52,25 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = f'mmal/{__version__}'
     sys_version = ''
     timeout = _SILENCE
+    _unread = False
 
     def do_GET(self) -> None:
         self._answer()
 
     def do_POST(self) -> None:
         self._answer()
+
+    def finish(self) -> None:
+        """Read on for a while where a body was refused: a connection that is
+        closed with bytes unread is torn down, and the answer with it."""
+        if self._unread:
+            with suppress(OSError):
+                self.wfile.flush()
+                self.connection.shutdown(socket.SHUT_WR)
+                left = 2 * LARGEST_BODY
+                while left > 0 and (part := self.connection.recv(2**16)):
+                    left -= len(part)
+        super().finish()
 
     def _answer(self) -> None:
         try:
@@ -87,6 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
             return {}
         # what is not read would be taken for the next request
         keep, self.close_connection = self.close_connection, True
+        self._unread = True
         if length is None or 'Transfer-Encoding' in self.headers:
             raise Refusal('Send a Content-Length, not chunks.', 411)
         if not re.fullmatch(r'[0-9]{1,18}', length):
@@ -98,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.rfile.read(int(length))
         if len(content) < int(length):
             raise Refusal('The request ends before its Content-Length.')
-        self.close_connection = keep
+        self.close_connection, self._unread = keep, False
         if self.command == 'GET':
             return {}
         # pages of other sites cannot send this type without being asked
@@ -117,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = json.dumps(content).encode()
         # Label Studio shows people the status line alone
         if reason is not None:
-            reason = re.sub(r'[^ -~]+', ' ', reason)[:300].strip()
+            reason = ' '.join(re.sub(r'[^!-~]+', ' ', reason)[:300].split())
         self.send_response(status, reason or None)
         self.send_header('Content-Type', 'application/json')
         self.send_header('Content-Length', str(len(data)))
@@ -135,6 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
                    message)
 
     def log_message(self, format: str, *args) -> None:
-        self.server.backend.say(
-            f'{self.address_string()}: '
-            + (format % args).encode('ascii', 'backslashreplace').decode())
+        line = f'{self.address_string()}: {format % args}'
+        # nobody who asks may write to the terminal
+        self.server.backend.say(''.join(
+            c if c.isprintable() else ascii(c)[1:-1] for c in line))

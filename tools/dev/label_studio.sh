@@ -34,14 +34,16 @@ install)
     ;;
 start)
     [ $# -ge 2 ] || usage
-    # Photos are served from this folder alone. A backend on this machine is
-    # refused unless it is allowed. Nothing is reported to anybody.
+    # Photos are served from this folder alone. Of the addresses that Label
+    # Studio calls nobody at, its own machine is allowed, where mmal serve
+    # listens. Nothing is reported to anybody.
     export LOCAL_FILES_SERVING_ENABLED=true
     export LOCAL_FILES_DOCUMENT_ROOT=${3:-$1}
-    export ML_BLOCK_LOCAL_IP=false
+    export USE_DEFAULT_BANNED_SUBNETS=false
+    export USER_ADDITIONAL_BANNED_SUBNETS=0.0.0.0/8,10.0.0.0/8,100.64.0.0/10,169.254.0.0/16,172.16.0.0/12,192.168.0.0/16
     export COLLECT_ANALYTICS=false LATEST_VERSION_CHECK=false SENTRY_DSN= FRONTEND_SENTRY_DSN=
     mkdir -p "$1"
-    exec "$venv/bin/label-studio" start --no-browser --init \
+    exec "$venv/bin/label-studio" start --no-browser \
         --internal-host 127.0.0.1 --port "$2" --data-dir "$1" --log-level "${LABEL_STUDIO_LOG_LEVEL:-WARNING}" \
         --username "${LABEL_STUDIO_USERNAME:-mmal@example.com}" \
         --password "${LABEL_STUDIO_PASSWORD:-mmal-labels}" \
