@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import keyword
 import os.path as osp
 import sys
 from collections.abc import Sequence
@@ -13,8 +14,8 @@ from typing import Callable, Optional
 from mmal.version import __version__
 from .errors import run_or_explain
 
-COMMANDS = ('check', 'train', 'select', 'report', 'pool', 'serve', 'transfer',
-            'ab', 'analysis')
+COMMANDS = ('check', 'train', 'select', 'report', 'pool', 'labels', 'serve',
+            'transfer', 'ab', 'analysis')
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -89,8 +90,8 @@ def _run(name: str, package: ModuleType, names: Sequence[str],
          argv: list[str]) -> int:
     """Run the command of a package that the first argument names."""
     commands = {
-        n: importlib.import_module(
-            f'{package.__name__}.{n.replace("-", "_")}') for n in names}
+        n: importlib.import_module(f'{package.__name__}.{_module_name(n)}')
+        for n in names}
     width = max(map(len, names))
     lines = [f'  {n:{width}}  {_first_line(c)}' for n, c in commands.items()]
     parser = argparse.ArgumentParser(
@@ -116,6 +117,11 @@ def _run(name: str, package: ModuleType, names: Sequence[str],
         return _run(f'{name} {command}', commands[command],
                     commands[command].COMMANDS, argv[1:])
     return run_command(commands[command], f'{name} {command}', argv[1:])
+
+
+def _module_name(command: str) -> str:
+    """The module of a command; ``import`` is a word of the language."""
+    return command.replace('-', '_') + '_' * keyword.iskeyword(command)
 
 
 def _first_line(module: ModuleType) -> str:

@@ -24,6 +24,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmal.dist import ProcessGroup, on_main
+from mmal.fileio import write_json
 from mmal.models.utils.evaluation_mode import forward_precision
 from mmal.pool import (
     BaseOracle,
@@ -39,6 +40,7 @@ from mmal.pool.layout import RoundDir, WorkDir
 from mmal.scores import Scores
 from mmal.scoring import ScoringData, score_pool
 from mmal.scoring.data import scoring_pipeline
+from mmal.scoring.detections.predictions import predict_chosen
 from mmal.scoring.embeddings import EmbeddingFile, EmbeddingStore
 from mmal.scoring.embeddings.embed import embed_split
 from mmal.selection import SharedSelection
@@ -46,6 +48,7 @@ from mmal.types import ImageId
 from .build import build
 from .query_checks import check_query
 from .query_result import QueryResult
+from .round_config import classes_of
 from .settings import Settings
 
 # images whose files are looked at together, in threads
@@ -100,8 +103,9 @@ class Query:
     def run(self, model: nn.Module, splits: dict, round: int,
             folder: RoundDir, oracle: Optional[BaseOracle],
             work: Optional[WorkDir] = None) -> QueryResult:
-        """Score and choose; ``scores.npz`` and ``selected.json`` are written,
-        and ``embeddings*.npy`` where the selector needs them.
+        """Score and choose; ``scores.npz``, ``selected.json`` and
+        ``predictions.json`` (of detectors) are written, and
+        ``embeddings*.npy`` where the selector needs them.
 
         Files that an interrupted query has written are used again.
 
@@ -141,6 +145,7 @@ class Query:
             return self._acquire(order, scores, labelled, oracle)
 
         result = self._select(scores, embeddings_labelled, acquire)
+        self._predict(model, data, result.ids, folder)
         result.seconds = time.perf_counter() - start
         if is_main_process():
             result.save(folder.selected)
@@ -288,6 +293,23 @@ class Query:
         if not is_main_process():
             shared.run_worker()
         return on_main(lambda: shared.run_leader(acquire))
+
+    def _predict(self, model: nn.Module, data: ScoringData,
+                 ids: list[ImageId], folder: RoundDir) -> None:
+        """Write what the detector finds on the chosen images, for people."""
+        ids_of = {c['name']: c['id'] for c in self.coco.categories}
+        classes = classes_of(data.splits[self._split].dataset)
+        rows = predict_chosen(model, data, self._split, ids,
+                              [ids_of.get(name) for name in classes])
+
+        def write() -> None:
+            if rows is not None:
+                write_json(folder.predictions, rows)
+                return
+            with suppress(FileNotFoundError):  # of an earlier query here
+                os.unlink(folder.predictions)
+
+        on_main(write)
 
     def _acquire(self, order: Iterator[ImageId], scores: Scores,
                  labelled: frozenset[ImageId],

@@ -73,6 +73,12 @@ class RoundDir:
         return osp.join(self.path, 'selected.json')
 
     @property
+    def predictions(self) -> str:
+        """What the round's detector finds on the chosen images, as COCO
+        results; there is no file where a model predicts no boxes."""
+        return osp.join(self.path, 'predictions.json')
+
+    @property
     def selected_names(self) -> str:
         """File names of the images to label, best first; of a single
         query."""
@@ -173,6 +179,17 @@ class LabelDir:
     def labels(self) -> str:
         """COCO file that people fill."""
         return osp.join(self.path, 'labels.json')
+
+    @property
+    def starting_boxes(self) -> str:
+        """The predicted boxes that were given to labelling tools: where they
+        come back unchanged, nobody may have looked at the photo."""
+        return osp.join(self.path, 'starting_boxes.json')
+
+    def exported(self, name: str) -> str:
+        """What is written for a labelling tool, by the tool's name for
+        it."""
+        return osp.join(self.path, 'export', name)
 
     @property
     def accepted(self) -> str:

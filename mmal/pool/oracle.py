@@ -395,7 +395,9 @@ class ManualOracle(BaseOracle):
             f'{self.files.request} (names alone: '
             f'{osp.basename(self.files.request_names)}). Save their boxes as '
             f'COCO json in {self.files.labels}; list images without objects '
-            f'there too. {detail}Then run again with --resume.',
+            'there too. (mmal labels export writes them for a labelling tool, '
+            f'mmal labels import reads what it exports.) {detail}Then run '
+            'again with --resume.',
             list(names.values()))
 
 
