@@ -21,7 +21,7 @@ from typing import Any
 from mmengine.structures import InstanceData
 
 from mmal.pool.formats.exchange import LabelBox, LabelImage
-from mmal.pool.formats.label_studio import _OUR_NAME, LabelConfig, prediction
+from mmal.pool.formats.label_studio import OUR_NAME, LabelConfig, prediction
 from mmal.types import ImageId
 from .refusal import Refusal
 from .run_detector import RunDetector
@@ -166,7 +166,7 @@ class LabelStudioBackend:
                           'labeling config names.')
         # requests of ours have our name beside the address, which may be the
         # photo itself
-        image = self.images.named(data.get(_OUR_NAME))
+        image = self.images.named(data.get(OUR_NAME))
         if image is None:
             image = self.images.find(data[config.value])
         self.images.path(image)

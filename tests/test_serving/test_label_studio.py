@@ -156,7 +156,7 @@ def annotated(tasks, sizes):
 
 
 @pytest.mark.parametrize('images, kind', [
-    ('local-files', 'JSON'), ('upload', 'COCO'), ('local-files', 'JSON_MIN')])
+    ('upload', 'JSON'), ('local-files', 'COCO'), ('local-files', 'JSON_MIN')])
 def test_the_whole_loop(studio, waiting, run, capsys, images, kind):
     """Export, import, predictions, annotations, export, import, resume."""
     out = run / 'request.json'
@@ -280,5 +280,6 @@ def test_the_backend(studio, waiting, run):
         name = address.rpartition('-')[2]
         (prediction, ) = task['predictions']
         assert prediction['model_version'] == 'round_00'
+        # the file has hundredths of a pixel
         np.testing.assert_allclose(drawn(prediction['result']),
-                                   expected[name], atol=1e-3)
+                                   expected[name], atol=0.006)
