@@ -8,6 +8,7 @@ Runs where MMAL_LABEL_STUDIO names an environment that it is installed in:
 import contextlib
 import copy
 import glob
+import json
 import os
 import shutil
 import signal
@@ -27,7 +28,14 @@ from mmal.fileio import read_json, write_json
 from mmal.pool import LabelsPending
 from mmal.pool.layout import WorkDir
 
-pytestmark = [pytest.mark.label_studio, pytest.mark.run]
+VENV = os.environ.get('MMAL_LABEL_STUDIO')
+pytestmark = [
+    pytest.mark.label_studio,
+    pytest.mark.run,
+    pytest.mark.skipif(
+        not VENV, reason='MMAL_LABEL_STUDIO names no environment with Label '
+        'Studio: bash tools/dev/label_studio.sh'),
+]
 SCORE_THR = 0.1
 
 
@@ -69,24 +77,20 @@ def run(waiting, tmp_path):
 
 @pytest.fixture(scope='module')
 def studio(waiting, tmp_path_factory):
-    venv = os.environ.get('MMAL_LABEL_STUDIO')
-    if not venv:
-        pytest.skip('MMAL_LABEL_STUDIO does not name an environment with '
-                    'Label Studio: bash tools/dev/label_studio.sh')
     folder = str(tmp_path_factory.mktemp('studio'))
-    with label_studio(venv, folder, str(waiting / 'data')) as server:
+    with label_studio(VENV, folder, str(waiting / 'data')) as server:
         yield server
 
 
-def mmal(studio, capsys, *argv):
-    """Run a command, which must succeed; returns what it prints."""
+def mmal(studio, capsys, *argv, ends=0):
+    """Run a command, which must end with that status; returns its text."""
     capsys.readouterr()
     status = main([str(a) for a in argv])
     out, err = capsys.readouterr()
     studio.note(f'$ mmal {" ".join(map(str, argv))} -> {status}')
     for line in (out + err).splitlines():
         studio.note(f'    {line}')
-    assert status == 0, out + err
+    assert status == ends, out + err
     return out
 
 
@@ -171,6 +175,10 @@ def test_the_whole_loop(studio, waiting, run, capsys, images, kind):
             use_blob_urls=True))
     answer = studio.post(f'/api/projects/{project}/import', read_json(out))
     assert (answer['task_count'], answer['prediction_count']) == (5, 5)
+    # whoever opens a task sees them
+    about = studio.get(f'/api/projects/{project}')
+    assert about['show_collab_predictions']
+    assert about['model_version'] == 'mmal'
 
     tasks = studio.tasks(project)
     expected = predicted(run)
@@ -191,15 +199,26 @@ def test_the_whole_loop(studio, waiting, run, capsys, images, kind):
     sizes = {t: (pool[n]['width'], pool[n]['height'])
              for t, n in names.items()}
     results = annotated(tasks, sizes)
-    for task, regions in results.items():
-        studio.post(f'/api/tasks/{task}/annotations', dict(result=regions))
     export = run / f'export.{"zip" if kind == "COCO" else "json"}'
-    export.write_bytes(studio.export(project, kind))
     empty = [names[t] for t, regions in results.items() if not regions]
     # COCO does not tell whether somebody has looked at an empty photo, or at
     # one whose boxes are as predicted
     extra = ['--confirm-unchanged', '--confirm-empty', *empty] \
         if kind == 'COCO' else []
+    *tasks, last = results
+    for task in tasks:
+        studio.post(f'/api/tasks/{task}/annotations',
+                    dict(result=results[task]))
+    # a task that was skipped is not labelled
+    skipped = studio.post(f'/api/tasks/{last}/annotations', dict(
+        result=[], was_cancelled=True))
+    export.write_bytes(studio.export(project, kind))
+    text = mmal(studio, capsys, 'labels', 'import', run, export, *extra,
+                ends=3)
+    assert names[last] in text
+    studio.ask('PATCH', f'/api/annotations/{skipped["id"]}', json.dumps(dict(
+        result=results[last], was_cancelled=False)).encode())
+    export.write_bytes(studio.export(project, kind))
     mmal(studio, capsys, 'labels', 'import', run, export, *extra)
 
     labels = read_json(WorkDir(str(run)).labels.labels)

@@ -50,8 +50,10 @@ start)
         ${LABEL_STUDIO_USER_TOKEN:+--enable-legacy-api-token --user-token "$LABEL_STUDIO_USER_TOKEN"}
     ;;
 test)
-    export MMAL_LABEL_STUDIO=$venv
-    exec "${PYTHON:-python3}" -m pytest -m label_studio -rs "$ROOT/tests" "$@"
+    MMAL_LABEL_STUDIO=$(cd "$venv" && pwd -P)
+    export MMAL_LABEL_STUDIO
+    # one process, since each would start a server of its own
+    exec bash "$ROOT/tools/run_tests.sh" -n 0 -m label_studio -rs tests/test_serving/test_label_studio.py "$@"
     ;;
 *)
     usage
