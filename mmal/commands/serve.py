@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
         RunDetector(args.run, args.batch_size), args.score_thr, say)
     with BackendServer(backend, args.host, args.port) as server:
         host, port = server.server_address[:2]
+        host = f'[{host}]' if ':' in host else host
         say(f'{backend.version()} of {args.run} is served at '
             f'http://{host}:{port} (Ctrl-C ends it)')
         server.serve_forever()

@@ -8,6 +8,7 @@ import sys
 import traceback
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Optional
 from urllib.parse import urlsplit
 
@@ -37,13 +38,19 @@ class BackendServer(ThreadingHTTPServer):
     def __init__(self, backend: LabelStudioBackend, host: str,
                  port: int) -> None:
         self.backend = backend
-        super().__init__((host, port), _Handler)
+        if ':' in host:
+            self.address_family = socket.AF_INET6
+        try:
+            super().__init__((host, port), _Handler)
+        except OSError as e:
+            raise OSError(
+                f'cannot listen at {host}, port {port}: {e.strerror or e}. '
+                'Give another --host or --port.') from e
 
     def server_bind(self) -> None:
         """Without the question for the machine's name, which may take
         long."""
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
+        TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]
 
 

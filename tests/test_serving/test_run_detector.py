@@ -1,16 +1,18 @@
 """The detector of a run, and the command that serves it."""
+import contextlib
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
+import socket
+import threading
+import time
+import urllib.error
 import urllib.request
 
 import numpy as np
 import pytest
 import torch
-from helpers.forks import ROOT
+from helpers.forks import ROOT, Kill, fork_run
 from helpers.served_runs import (
     CLASSES,
     pool_names,
@@ -135,29 +137,51 @@ def test_a_classifier_has_no_boxes(tmp_path):
         RunDetector(run)
 
 
-def served(*argv):
-    return subprocess.Popen(
-        [sys.executable, '-m', 'mmal', 'serve', *argv], text=True, cwd=ROOT,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
 def test_the_command(run):
-    process = served(run, '--port', '0', '--score-thr', '0.1')
-    try:
-        line = process.stdout.readline()
-        assert line.startswith(f'round_00 of {run} is served at http://127.')
-        address = line.split(' at ')[1].split()[0]
-        request = urllib.request.Request(
-            f'{address}/predict',
-            json.dumps(prediction_request(*pool_names(run))).encode(),
-            {'Content-Type': 'application/json'})
-        with urllib.request.urlopen(request) as answer:
-            results = json.load(answer)['results']
-        assert sum(len(r['result']) for r in results) > 10
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130
-    assert err == 'mmal serve: stopped.\n'
-    assert ' boxes on 12 images\n' in out and '"POST /predict HTTP' in out
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    address = f'http://127.0.0.1:{port}'
+    content = json.dumps(prediction_request(*pool_names(run))).encode()
+    answers = []
+
+    def ask():
+        # asleep while the process forks, it holds no lock that the fork
+        # would never get
+        time.sleep(1)
+        answers.append(when_it_is_up(urllib.request.Request(
+            f'{address}/predict', content,
+            {'Content-Type': 'application/json'})))
+        with contextlib.suppress(OSError):  # it ends with this one
+            urllib.request.urlopen(f'{address}/health').close()
+
+    client = threading.Thread(target=ask)
+    client.start()
+    done = fork_run(
+        os.path.join(ROOT, 'mmal', '__main__.py'), 'serve', run, '--port',
+        port, '--score-thr', '0.1', kill=Kill(
+            'mmal.serving.backend', 'LabelStudioBackend.answer', 2,
+            signal='SIGINT'))
+    client.join()
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.endswith('mmal serve: stopped.\n')
+    lines = done.stdout.splitlines()
+    assert f'round_00 of {run} is served at {address} (Ctrl-C ends it)' \
+        in lines
+    number = sum(len(r['result']) for r in answers[0]['results'])
+    assert number > 10
+    assert f'round_00: {number} boxes on 12 images' in lines
+
+
+def when_it_is_up(request):
+    """The json of an answer, waited for as long as nobody listens."""
+    deadline = time.monotonic() + 240
+    while True:
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return json.load(answer)
+        except urllib.error.URLError as e:
+            if not isinstance(e.reason, ConnectionRefusedError) or \
+                    time.monotonic() > deadline:
+                raise
+        time.sleep(.05)

@@ -36,8 +36,8 @@ class Echo:
 
 
 @contextlib.contextmanager
-def listening(backend):
-    with BackendServer(backend, '127.0.0.1', 0) as server:
+def listening(backend, host='127.0.0.1'):
+    with BackendServer(backend, host, 0) as server:
         thread = threading.Thread(
             target=server.serve_forever, kwargs=dict(poll_interval=.01))
         thread.start()
@@ -56,7 +56,8 @@ def server():
 
 def ask(server, method, path, body=None, headers=JSON):
     """Status, reason and json of an answer."""
-    connection = http.client.HTTPConnection(*server.server_address, timeout=30)
+    connection = http.client.HTTPConnection(
+        *server.server_address[:2], timeout=30)
     with contextlib.closing(connection):
         connection.request(method, path, body, headers)
         answer = connection.getresponse()
@@ -78,6 +79,22 @@ def test_it_listens_at_this_machine_alone(server):
     assert server.server_address[0] == '127.0.0.1'
 
 
+def test_where_it_cannot_listen(server):
+    port = server.server_address[1]
+    with pytest.raises(OSError, match=f'127.0.0.1, port {port}: .* --port'):
+        BackendServer(Echo(), '127.0.0.1', port)
+    with pytest.raises(OSError, match='at nowhere.invalid, port 0: '):
+        BackendServer(Echo(), 'nowhere.invalid', 0)
+
+
+def test_it_listens_at_an_address_of_version_6():
+    try:
+        with listening(Echo(), '::1') as server:
+            assert ask(server, 'GET', '/health')[0] == 200
+    except OSError as e:
+        pytest.skip(f'no IPv6 here: {e}')
+
+
 @pytest.mark.parametrize('method, path, body, asked', [
     ('GET', '/health', None, '/health'),
     ('GET', '/health/?a=b', None, '/health'),
@@ -91,7 +108,8 @@ def test_requests_reach_the_backend(server, method, path, body, asked):
 
 
 def test_a_connection_may_be_used_again(server):
-    connection = http.client.HTTPConnection(*server.server_address, timeout=30)
+    connection = http.client.HTTPConnection(
+        *server.server_address[:2], timeout=30)
     with contextlib.closing(connection):
         for n in range(3):
             connection.request('POST', '/predict', json.dumps(dict(n=n)), JSON)

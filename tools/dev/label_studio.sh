@@ -30,7 +30,7 @@ case $command in
 install)
     "${PYTHON:-python3}" -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check 'label-studio>=1.23,<1.24'
-    "$venv/bin/label-studio" --version 2>/dev/null | grep 'Label Studio version'
+    "$venv/bin/python" -c "import importlib.metadata as m; print('Label Studio', m.version('label-studio'))"
     ;;
 start)
     [ $# -ge 2 ] || usage
