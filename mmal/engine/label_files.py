@@ -5,13 +5,11 @@ import os.path as osp
 from dataclasses import dataclass
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
-from mmal.pool import CocoData
+from mmal.pool.coco import CocoData
 from mmal.pool.label_request import LabelRequest
 from mmal.pool.layout import LabelDir, WorkDir
 from mmal.pool.reading import load_with_images
-from .settings import Settings, image_prefix, pool_dataset
 
 
 @dataclass(frozen=True)
@@ -46,18 +44,27 @@ class LabelFiles:
                 f'there is no run in {run}: it has no '
                 f'{osp.basename(work.config)}. Give the work folder of '
                 '`mmal train`.')
-        cfg = Config.fromfile(work.config)
-        init_default_scope(cfg.get('default_scope') or 'mmdet')
-        settings = Settings.from_config(cfg)
-        if 'ManualOracle' not in str(settings.oracle['type']):
+        # The run has checked its settings. To check them again, here, would
+        # import a detector library for the sake of four paths.
+        cfg = Config.fromfile(work.config, import_custom_modules=False)
+        block = cfg.get('active_learning') or {}
+        oracle = block.get('oracle') or {}
+        if 'ManualOracle' not in str(oracle.get('type')):
             raise ValueError(
                 f'{run} looks labels up, with the oracle '
-                f'{settings.oracle["type"]}: it waits for nobody. People are '
-                "asked with oracle=dict(type='mmal.ManualOracle').")
-        folder = settings.oracle.get('folder')
-        dataset = pool_dataset(cfg, settings)
+                f'{oracle.get("type", "mmal.CocoOracle")}: it waits for '
+                'nobody. People are asked with '
+                "oracle=dict(type='mmal.ManualOracle').")
+        folder = oracle.get('folder')
+        dataset = cfg.train_dataloader.dataset
+        while 'dataset' in dataset:
+            dataset = dataset['dataset']
+        dataset = {**dataset, **block['data']}
+        root = dataset.get('data_root') or ''
+        prefix = dataset.get('data_prefix') or {}
         return cls(work, LabelDir(folder) if folder else work.labels,
-                   dataset['ann_file'], image_prefix(dataset))
+                   osp.join(root, dataset['ann_file']), osp.join(
+                       root, prefix.get('img', prefix.get('img_path', ''))))
 
     def request(self) -> LabelRequest:
         """What it waits for; see :meth:`LabelRequest.open`."""

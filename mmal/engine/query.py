@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Callable, Optional
 
 import numpy as np
+from mmdet.models.detectors.base import BaseDetector
 from mmengine.dist import (
     all_gather_object,
     get_comm_device,
@@ -296,11 +297,13 @@ class Query:
 
     def _predict(self, model: nn.Module, data: ScoringData,
                  ids: list[ImageId], folder: RoundDir) -> None:
-        """Write what the detector finds on the chosen images, for people."""
-        ids_of = {c['name']: c['id'] for c in self.coco.categories}
-        classes = classes_of(data.splits[self._split].dataset)
-        rows = predict_chosen(model, data, self._split, ids,
-                              [ids_of.get(name) for name in classes])
+        """Write what a detector finds on the chosen images, for people."""
+        rows = None
+        if isinstance(model, BaseDetector):
+            ids_of = {c['name']: c['id'] for c in self.coco.categories}
+            classes = classes_of(data.splits[self._split].dataset)
+            rows = predict_chosen(model, data, self._split, ids,
+                                  [ids_of.get(name) for name in classes])
 
         def write() -> None:
             if rows is not None:

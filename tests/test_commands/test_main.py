@@ -16,8 +16,9 @@ ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
 ANALYSES = [
     osp.splitext(osp.basename(p))[0].replace('_', '-')
     for p in glob.glob(f'{ROOT}/mmal/commands/analysis/[a-z]*.py')]
-PATHS = [[c] for c in COMMANDS if c != 'analysis'] + [
-    ['analysis', a] for a in ANALYSES]
+PATHS = [[c] for c in COMMANDS if c not in ('analysis', 'labels')] + [
+    ['analysis', a] for a in ANALYSES] + [
+    ['labels', c] for c in ('export', 'import', 'status')]
 
 
 def stopped(*argv):

@@ -48,6 +48,10 @@ def test_scores_and_selection_equal_those_of_one_process(one, tmp_path):
     np.testing.assert_allclose(a.values, b.values, rtol=1e-6)
     assert selected_a['ids'] == selected_b['ids']
     assert selected_a['boxes'] == selected_b['boxes']
+    predicted_a, predicted_b = (
+        read_json(str(tmp_path / name / 'predictions.json'))
+        for name in ('one', 'two'))
+    assert predicted_a == predicted_b
 
 
 def test_a_run_of_two_processes(one, tmp_path):

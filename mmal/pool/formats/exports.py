@@ -90,27 +90,37 @@ def read_export(path: str,
         return _read_yolo(path, files, classes)
     if form == 'voc':
         return _read_voc(path, files, first_pixel)
-    exports = []
-    for file, content in files:
-        if form == 'label-studio':
-            exports.append(read_tasks(content, file))
-        elif form == 'cvat':
-            exports.append(read_cvat_xml(file))
-        elif form == 'fiftyone':
-            exports.append(read_fiftyone(content, file, attribute))
-        elif form == 'coco':
-            exports.append(_read_coco(content, file))
-        elif file.lower().endswith('.csv'):
-            exports.append(read_via_csv(file, classes, attribute))
-        else:
-            exports.append(read_via_json(content, file, classes, attribute))
     joined = LabelExport(form, [], [])
-    for export in exports:
+    for file, content in files:
+        try:
+            export = _read_file(form, file, content, classes, attribute)
+        except (AttributeError, IndexError, KeyError, TypeError) as e:
+            # a list where an object is due, a number where a text is: every
+            # value of a file may be of another kind than tools write
+            raise ValueError(
+                f'{file} is not as {form} writes it ({type(e).__name__}: {e}).'
+                ' Export the labels again.') from e
         joined.images += export.images
         joined.classes += export.classes
         joined.notes.merge(export.notes)
     joined.classes = list(dict.fromkeys(joined.classes))
     return joined
+
+
+def _read_file(form: str, file: str, content: Any, classes: Sequence[str],
+               attribute: Optional[str]) -> LabelExport:
+    """One file of a dialect; ``content`` is that of a json."""
+    if form == 'label-studio':
+        return read_tasks(content, file)
+    if form == 'cvat':
+        return read_cvat_xml(file)
+    if form == 'fiftyone':
+        return read_fiftyone(content, file, attribute)
+    if form == 'coco':
+        return _read_coco(content, file)
+    if file.lower().endswith('.csv'):
+        return read_via_csv(file, classes, attribute)
+    return read_via_json(content, file, classes, attribute)
 
 
 def _unpack_texts(path: str, folder: str) -> None:

@@ -31,7 +31,7 @@ def predict_chosen(model: nn.Module, data: ScoringData, split: str,
     a run whose images are chosen.
 
     Args:
-        model (nn.Module): The trained model.
+        model (nn.Module): The trained detector.
         data (ScoringData): The images.
         split (str): The split that they are in.
         ids (sequence[int | str]): Which images, in the order of the results.
@@ -42,12 +42,9 @@ def predict_chosen(model: nn.Module, data: ScoringData, split: str,
         list[dict]: ``image_id``, ``category_id``, ``bbox`` ([x, y, width,
         height] in pixels of the photo), ``score``; and where the head gives
         them ``bbox_std``, the standard deviations of x1, y1, x2, y2. The best
-        of an image come first. The same in every process; None if the model
-        is no detector, or an error came up.
+        of an image come first. The same in every process; None if an error
+        came up.
     """
-    from mmdet.models.detectors.base import BaseDetector
-    if not isinstance(model, BaseDetector):
-        return None
     of_image: dict[ImageId, list[dict]] = {}
     problem = None
     try:
@@ -82,7 +79,7 @@ def results_of(detections: InstanceData, image_id: ImageId,
         image_id (int | str): The image.
         category_ids (sequence[int | str]): The category of each label.
     """
-    boxes = detections.bboxes.detach().double().cpu()
+    boxes = detections.bboxes.detach().cpu().double().clone()
     boxes[:, 2:] -= boxes[:, :2]
     scores, labels = detections.scores.tolist(), detections.labels.tolist()
     stds = detections.get('box_std')
