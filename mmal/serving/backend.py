@@ -22,6 +22,7 @@ from mmengine.structures import InstanceData
 
 from mmal.pool.formats.exchange import LabelBox, LabelImage
 from mmal.pool.formats.label_studio import OUR_NAME, LabelConfig, prediction
+from mmal.scoring.detections.predictions import results_of
 from mmal.types import ImageId
 from .refusal import Refusal
 from .run_detector import RunDetector
@@ -173,17 +174,14 @@ class LabelStudioBackend:
         return image
 
     def _boxes(self, detections: InstanceData) -> list[LabelBox]:
-        detections = detections[detections.scores >= self.score_thr]
-        stds = detections.get('box_std')
-        stds = [None] * len(detections) if stds is None else map(
-            tuple, stds.tolist())
+        """As the file of a round's predictions has them, so that a request
+        and the backend give the same boxes."""
+        rows = results_of(detections, '', self.detector.classes)
         return [
-            LabelBox(self.detector.classes[label],
-                     (x1, y1, x2 - x1, y2 - y1), score, std)
-            for (x1, y1, x2, y2), score, label, std in zip(
-                detections.bboxes.tolist(), detections.scores.tolist(),
-                detections.labels.tolist(), stds)
-            if x2 > x1 and y2 > y1
+            LabelBox(row['category_id'], tuple(row['bbox']), row['score'],
+                     tuple(row['bbox_std']) if 'bbox_std' in row else None)
+            for row in rows
+            if row['score'] >= self.score_thr and min(row['bbox'][2:]) > 0
         ]
 
 

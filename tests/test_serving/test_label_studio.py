@@ -299,6 +299,5 @@ def test_the_backend(studio, waiting, run):
         name = address.rpartition('-')[2]
         (prediction, ) = task['predictions']
         assert prediction['model_version'] == 'round_00'
-        # the file has hundredths of a pixel
         np.testing.assert_allclose(drawn(prediction['result']),
-                                   expected[name], atol=0.006)
+                                   expected[name], atol=1e-6)

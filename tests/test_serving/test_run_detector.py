@@ -75,7 +75,7 @@ def test_boxes_are_those_of_mmdet(run, batch_size):
                               truth.labels[:, None]], 1).numpy()
         np.testing.assert_allclose(
             np.array([corners(r) for r in answer['result']]).reshape(-1, 6),
-            expected, atol=1e-3)
+            expected, atol=0.011)  # hundredths of a pixel
         number += len(expected)
     assert number > 10
 
