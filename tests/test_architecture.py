@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # its own storey only what is listed.
 STOREYS = (
     ('commands', ),
+    ('serving', ),
     ('analysis', ),
     ('engine', ),
     ('scoring', 'reporting', 'visualization'),

@@ -14,7 +14,7 @@ from typing import Callable, Optional
 from mmal.version import __version__
 from .errors import run_or_explain
 
-COMMANDS = ('check', 'train', 'select', 'labels', 'report', 'pool',
+COMMANDS = ('check', 'train', 'select', 'report', 'pool', 'labels', 'serve',
             'transfer', 'ab', 'analysis')
 
 

@@ -28,7 +28,7 @@ from .exchange import (
 #: Where the server answers for photos under LOCAL_FILES_DOCUMENT_ROOT.
 LOCAL_FILES = '/data/local-files/?d='
 # the key of a task's data that holds our name of the photo
-_OUR_NAME = 'file_name'
+OUR_NAME = 'file_name'
 _SHAPES = ('rectangle', 'polygon', 'ellipse', 'brush', 'bitmask')
 
 
@@ -151,7 +151,7 @@ def to_tasks(images: Iterable[LabelImage], config: LabelConfig,
         ``predictions``, which are there for photos without boxes too.
     """
     return [
-        dict(data={config.value: address(image.name), _OUR_NAME: image.name},
+        dict(data={config.value: address(image.name), OUR_NAME: image.name},
              predictions=[prediction(image, config, model_version)])
         for image in images
     ]
@@ -223,7 +223,7 @@ def _names(data: Mapping) -> list[str]:
     texts = [v for k, v in data.items()
              if isinstance(v, str) and not v.startswith('data:') and v
              and k not in ('created_at', 'updated_at')]
-    ours = data.get(_OUR_NAME)
+    ours = data.get(OUR_NAME)
     if isinstance(ours, str) and ours:
         texts.insert(0, ours)
     return list(dict.fromkeys(texts))

@@ -1,0 +1,1 @@
+"""A run's newest detector behind the protocol of Label Studio's backends."""
