@@ -362,7 +362,9 @@ class Query:
         if self.expects_boxes(oracle.knows_counts):
             expected = ExpectedBoxes(
                 model, data, self._split,
-                classes_of(data.splits[self._split].dataset))
+                classes_of(data.splits[self._split].dataset),
+                next((s for s in ('val', 'labelled') if s in data.splits),
+                     None))
             order = expected.look_ahead(order, labelled)
         if self.budget.targets:
             targets = ClassTargets(self.budget.targets, expected)
