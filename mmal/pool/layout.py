@@ -73,6 +73,12 @@ class RoundDir:
         return osp.join(self.path, 'selected.json')
 
     @property
+    def predictions(self) -> str:
+        """What the round's detector finds on the chosen images, as COCO
+        results; there is no file where a model predicts no boxes."""
+        return osp.join(self.path, 'predictions.json')
+
+    @property
     def selected_names(self) -> str:
         """File names of the images to label, best first; of a single
         query."""
