@@ -8,7 +8,7 @@ import math
 import os
 import os.path as osp
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Callable, Optional
@@ -362,7 +362,9 @@ class Query:
         if self.expects_boxes(oracle.knows_counts):
             expected = ExpectedBoxes(
                 model, data, self._split,
-                classes_of(data.splits[self._split].dataset))
+                classes_of(data.splits[self._split].dataset),
+                next((s for s in ('val', 'labelled') if s in data.splits),
+                     None))
             order = expected.look_ahead(order, labelled)
         if self.budget.targets:
             targets = ClassTargets(self.budget.targets, expected)
@@ -384,8 +386,16 @@ class Query:
         new = [i for i in acquired.ids if i not in labelled]
         values = scores.of(acquired.ids)
         notes = [acquired.note] if acquired.note else []
-        if targets is not None:
-            notes += _missed(self.budget.targets, targets)
+        expected_boxes = expected and dict(zip(
+            expected.class_names,
+            expected.count_by_class(new).sum(0).tolist()))
+        # of those chosen: one that was too dear has come too
+        missed = [f'{expected_boxes[name]:,.1f} of {number:,g} {name}'
+                  for name, number in self.budget.targets.items()
+                  if expected_boxes[name] < number - 1e-9]
+        if missed:
+            notes.append('fewer boxes are expected than budget.targets asks '
+                         f'for: {", ".join(missed)}')
         if walk.near:
             too_near = len(set(walk.near).intersection(new))
             notes.append(
@@ -411,9 +421,7 @@ class Query:
             unreadable=[u for u in unreadable if u.id not in labelled],
             reselected=reselected,
             by_score=by_score,
-            expected_boxes=expected and dict(zip(
-                expected.class_names,
-                expected.count_by_class(new).sum(0).tolist())),
+            expected_boxes=expected_boxes,
             file_names=[self.coco.images[i]['file_name']
                         for i in acquired.ids])
 
@@ -452,13 +460,3 @@ class Query:
                             reason)
             for i, reason in scores.unreadable.items()
         ]
-
-
-def _missed(wanted: Mapping[str, float], targets: ClassTargets) -> list[str]:
-    """A sentence on the class targets that a round does not expect to reach;
-    none where it does."""
-    missed = [f'{n - left:,.1f} of {n:,g} {name}'
-              for (name, n), left in zip(wanted.items(), targets.left)
-              if left > 1e-9]
-    return [f'fewer boxes are expected than budget.targets asks for: '
-            f'{", ".join(missed)}'] if missed else []

@@ -1,4 +1,4 @@
 """The papers' analyses of runs and detectors."""
 COMMANDS = ('draw-uncertainties', 'uncertainty-map', 'score-map',
             'uncertainty-overlap', 'uncertainty-shift', 'reliability',
-            'calibrate', 'selected-boxes')
+            'calibrate', 'selected-boxes', 'forecast', 'label-errors')

@@ -1,0 +1,68 @@
+"""Rank the labels of a run that its detectors contradict."""
+from __future__ import annotations
+
+import argparse
+
+from ..options import whole
+
+# as in mmal.analysis.label_errors, which is imported later
+SPLITS = ('labelled', 'val')
+DETECTORS = ('earlier', 'last')
+
+EXAMPLES = """examples:
+  mmal analysis label-errors work_dirs/my_run
+  mmal analysis label-errors work_dirs/my_run --top 50 --out suspects.csv
+  mmal analysis label-errors work_dirs/my_run --split val --kind class
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments to ``parser``."""
+    parser.add_argument('run', metavar='RUN', help='work folder of the run')
+    parser.add_argument(
+        '--split', choices=SPLITS, default='labelled',
+        help='which labels (default: labelled)')
+    parser.add_argument(
+        '--detector', choices=DETECTORS, default='earlier',
+        help='the last one that was not trained on the image, or that of the '
+        'last round for all (default: earlier)')
+    parser.add_argument(
+        '--kind', choices=('overlooked', 'class', 'badly-placed'),
+        help='show and write this kind only (default: all)')
+    parser.add_argument(
+        '--top', type=whole(1), default=20, metavar='N',
+        help='how many to show (default: 20)')
+    parser.add_argument('--out', help='write all of them, .csv or .json')
+    parser.add_argument(
+        '--coco', metavar='FILE.json',
+        help='write them as a COCO file with the boxes that the detector '
+        'would draw')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the most suspicious, and write what was asked for."""
+    from mmal.analysis.label_errors import (
+        check_suffix,
+        find_label_errors,
+        save_suspects,
+        save_suspects_coco,
+        suspects_table,
+    )
+    from mmal.engine.cli import prepare_process
+    if args.out:
+        check_suffix(args.out)
+    prepare_process()
+    suspects, note = find_label_errors(args.run, args.split, args.detector)
+    if args.kind:
+        kind = args.kind.replace('-', ' ')
+        suspects = [s for s in suspects if s.kind == kind]
+    print(suspects_table(suspects[:args.top]))
+    print(f'\n{min(args.top, len(suspects)):,} of {len(suspects):,} labels '
+          f'that a detector contradicts. {note}')
+    if any(s.seen for s in suspects[:args.top]):
+        print('* judged by a detector that was trained on the image, which '
+              'may repeat its errors.')
+    if args.out:
+        save_suspects(suspects, args.out)
+    if args.coco:
+        save_suspects_coco(suspects, args.run, args.split, args.coco)
