@@ -184,7 +184,7 @@ def _for_fiftyone(images: Sequence[LabelImage], classes: Sequence[str],
     kind = 'fo.types.FiftyOneImageDetectionDataset'
     return ExportedRequest(out, [
         f'import fiftyone as fo; dataset = fo.Dataset.from_dir({out!r}, '
-        f'dataset_type={kind})',
+        f'data_path="data.json", dataset_type={kind})',
         f'label, and dataset.export("exported", dataset_type={kind})'])
 
 

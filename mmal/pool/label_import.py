@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import os.path as osp
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
+from urllib.parse import unquote
 
 from mmal.fileio import write_json
 from .coco import CocoData, group_by_image, load_coco, some, spelled_otherwise
@@ -245,6 +247,11 @@ def match_images(images: Sequence[LabelImage], ours: Sequence[str]
     by_stem = {stem_of(name): name for name in ours
                if stems[stem_of(name)] == 1}
     stem_index = NameIndex(by_stem, other_folders=True)
+    # a server that stores uploads keeps no blanks and signs in their names
+    stored = Counter(map(_stored_name, by_stem))
+    by_stored = {_stored_name(stem): name for stem, name in by_stem.items()
+                 if stored[_stored_name(stem)] == 1}
+    stored_index = NameIndex(by_stored, other_folders=True)
     exact = set(ours)
 
     def find(image: LabelImage) -> Optional[str]:
@@ -262,6 +269,10 @@ def match_images(images: Sequence[LabelImage], ours: Sequence[str]
             stem = stem_index.find(stem_of(name))
             if stem is not None:
                 return by_stem[stem]
+        for name in names:
+            stem = stored_index.find(_stored_name(stem_of(name)))
+            if stem is not None:
+                return by_stored[stem]
         return None
 
     matched: dict[str, list[LabelImage]] = {}
@@ -285,6 +296,12 @@ def match_images(images: Sequence[LabelImage], ours: Sequence[str]
             f'{some(doubtful)}. Keep one of each; photos that were augmented '
             'are no labels, so export without augmentation.')
     return chosen, unknown
+
+
+def _stored_name(name: str) -> str:
+    """A path as a web server stores it: blanks become underscores, and other
+    signs than letters, digits, dots, dashes and underscores go."""
+    return re.sub(r'[^-\w./]', '', unquote(name).replace(' ', '_'))
 
 
 def _confirmed_names(given: Collection[str], sizes: Mapping[str, tuple],

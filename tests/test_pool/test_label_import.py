@@ -171,6 +171,15 @@ def test_names_that_tools_make(name, tmp_path):
     assert len(result.missing) == 2
 
 
+def test_names_as_a_server_stores_them():
+    """Without blanks and signs, as Label Studio's uploads are."""
+    ours = ["it's (1) photo.jpg", 'b c.jpg', 'b_c d.jpg', 'b c_d.jpg']
+    matched, unknown = match_images(
+        [image('/data/upload/1/0a1b2c3d-its_1_photo.jpg'), image('b_c.jpg'),
+         image('b_c_d.jpg')], ours)
+    assert list(matched) == ours[:2] and unknown == ['b_c_d.jpg']
+
+
 def test_a_name_that_several_photos_have_is_none(tmp_path):
     photos = {'x/a.jpg': ((9, 9), []), 'y/a.jpg': ((9, 9), []),
               'b.jpg': ((9, 9), [])}

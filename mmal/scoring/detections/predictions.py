@@ -83,7 +83,7 @@ def results_of(detections: InstanceData, image_id: ImageId,
     boxes[:, 2:] -= boxes[:, :2]
     scores, labels = detections.scores.tolist(), detections.labels.tolist()
     stds = detections.get('box_std')
-    stds = None if stds is None else stds.double().tolist()
+    stds = None if stds is None else stds.cpu().double().tolist()
     rows = []
     for n, bbox in enumerate(boxes.tolist()):
         row = dict(image_id=image_id, category_id=category_ids[labels[n]],

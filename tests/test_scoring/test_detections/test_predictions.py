@@ -5,11 +5,13 @@ import pytest
 import torch
 from helpers.pools import pool
 from helpers.tiny import tiny_coco, tiny_config, tiny_fcos
+from helpers.tiny_mdn_fcos import tiny_mdn_fcos
 from mmdet.registry import DATASETS
 from mmengine.structures import InstanceData
 
 from mmal.scoring import data as data_module
 from mmal.scoring.detections import predictions
+from mmal.scoring.detections.predict import detect
 from mmal.scoring.detections.predictions import predict_chosen, results_of
 
 pytestmark = pytest.mark.usefixtures('mmdet_scope')
@@ -78,6 +80,23 @@ def test_two_processes_find_what_one_finds(root, model, monkeypatch):
                               CATEGORIES)
     assert all(of_image for of_image, _ in parts)
     assert rows == alone
+
+
+def test_mixtures_give_deviations_in_pixels_of_the_photo(root):
+    model, data = tiny_mdn_fcos(), pool(root)
+    chosen = data.ids('unlabelled')[:4]
+    rows = predict_chosen(model, data, 'unlabelled', chosen, CATEGORIES)
+    scales = set()
+    for batch in data.batches('unlabelled', model, chosen):
+        for i, sample, found in zip(batch.ids, batch.samples,
+                                    detect(model, batch)):
+            scale = torch.tensor(sample.scale_factor * 2)
+            scales.update(sample.scale_factor)
+            theirs = sorted((found.box_std / scale).sum(1).tolist())
+            ours = sorted(sum(r['bbox_std']) for r in rows
+                          if r['image_id'] == i)
+            assert ours == pytest.approx(theirs, abs=.03) and ours
+    assert scales != {1}
 
 
 def test_deviations_are_kept():
