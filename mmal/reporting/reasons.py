@@ -26,17 +26,22 @@ def score_name(scorer: str) -> str:
                     for w in words) or 'score'
 
 
-def how_chosen(image: ChosenImage, chosen: Chosen, scorer: str) -> str:
-    """'first', 'reselected', 'random', or 'method': by its score, or by
-    what the selector looks at instead."""
+def how_chosen(image: ChosenImage, chosen: Chosen, scorer: str,
+               selector: str) -> str:
+    """'first', 'reselected', 'random' or 'method': by its score, or by what
+    the selector looks at instead."""
     if chosen.round == FIRST_SET:
         return 'first'
     if image.reselected:
         return 'reselected'
-    looks_at_scores = chosen.by_score is not None
-    is_random = (image.score is None and looks_at_scores) or \
-        scorer == 'RandomScorer'
+    is_random = _looks_at_scores(chosen, selector) and (
+        image.score is None or scorer == 'RandomScorer')
     return 'random' if is_random else 'method'
+
+
+def _looks_at_scores(chosen: Chosen, selector: str) -> bool:
+    # a query says so; those of old runs do not
+    return chosen.by_score is not None or selector in ('', 'TopN')
 
 
 def reason(image: ChosenImage, position: int, chosen: Chosen, scorer: str,
@@ -54,16 +59,16 @@ def reason(image: ChosenImage, position: int, chosen: Chosen, scorer: str,
         return 'Part of the first set, which is labelled before any round.'
     again = 'Labelled already and chosen once more. ' if image.reselected \
         else ''
-    if scorer == 'RandomScorer' and selector in ('TopN', ''):
+    if scorer == 'RandomScorer' and _looks_at_scores(chosen, selector):
         return again + 'Drawn at random: every candidate had the same chance.'
     scores = chosen.scores
     place = scores.places.get(image.id) if scores else None
     of = f' of {scores.candidates:,} candidates' if scores else ''
     name = score_name(scorer)
     pick = f'{_ordinal(position)} pick of {selector or "the query"}'
+    if not _looks_at_scores(chosen, selector):
+        return f'{again}{pick}, among embeddings.'
     if image.score is None:
-        if chosen.by_score is None:  # the selector does not look at scores
-            return f'{again}{pick}, among embeddings.'
         return (f'{again}Drawn at random: its {name} is the least there is '
                 '(nothing was detected, for most scorers).')
     if place is None:

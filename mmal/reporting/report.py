@@ -253,7 +253,8 @@ def _queries(contents: Contents) -> list[dict[str, Any]]:
     """What each query chose, as rows of a table."""
     rows = []
     for query in contents.chosen:
-        kinds = Counter(how_chosen(image, query, contents.scorer)
+        kinds = Counter(how_chosen(image, query, contents.scorer,
+                                   contents.selector)
                         for image in query.images)
         rows.append(dict(
             round=query.round, is_first=query.round == FIRST_SET,
@@ -288,7 +289,8 @@ def _gallery(contents: Contents) -> list[dict[str, Any]]:
         for n, image in enumerate(query.images, 1):
             entry = dict(
                 id=image.id, name=image.file_name, round=query.round, pick=n,
-                how=how_chosen(image, query, contents.scorer),
+                how=how_chosen(image, query, contents.scorer,
+                               contents.selector),
                 why=reason(image, n, query, contents.scorer,
                            contents.selector))
             if image.score is not None:
@@ -382,7 +384,8 @@ def _charts(contents: Contents, images: Sequence[dict],
     charts['scores'] = {
         f'round {query.round}': score_chart(query.scores,
                                             score_name(contents.scorer))
-        for query in reversed(contents.chosen) if query.scores}
+        for query in reversed(contents.chosen)
+        if query.scores and contents.scorer != 'RandomScorer'}
     charts['map'] = {'': _map(contents, images)}
     charts['time'] = {'': time_chart(curve)}
     # nothing to show, nothing to choose

@@ -12,7 +12,7 @@ def why(place=1, cut=1.0, score=2.0, reselected=False, by_score=1.0,
     chosen = Chosen(round, [image], by_score=by_score, scores=ScoreSummary(
         1812, cut=cut, places=places))
     return (reason(image, position, chosen, scorer, selector),
-            how_chosen(image, chosen, scorer))
+            how_chosen(image, chosen, scorer, selector))
 
 
 @pytest.mark.parametrize('more, sentence, how', [
@@ -28,6 +28,9 @@ def why(place=1, cut=1.0, score=2.0, reselected=False, by_score=1.0,
      'detected, for most scorers).', 'random'),
     (dict(place=None, score=None, by_score=None, selector='KMeansPlusPlus'),
      '1st pick of KMeansPlusPlus, among embeddings.', 'method'),
+    (dict(place=9, by_score=None, selector='CoreSet', cut=None,
+          scorer='RandomScorer'),
+     '1st pick of CoreSet, among embeddings.', 'method'),
     (dict(scorer='RandomScorer'),
      'Drawn at random: every candidate had the same chance.', 'random'),
     (dict(reselected=True),
