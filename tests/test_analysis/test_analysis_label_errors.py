@@ -69,7 +69,7 @@ def test_written_predictions_are_taken_and_files_written(
         assert main(['analysis', 'label-errors', str(work), '--out', path,
                      '--coco', files[2], '--top', '5']) == 0
     shown = capsys.readouterr().out
-    assert 'labels that a detector contradicts' in shown
+    assert 'contradictions between labels and detectors' in shown
     rows = json.loads((tmp_path / 's.json').read_text())
     of_round_0 = [r for r in rows if r['detector'] == 0]
     wrong, = [r for r in of_round_0 if r['kind'] == 'class']

@@ -57,8 +57,9 @@ def run(args: argparse.Namespace) -> None:
         kind = args.kind.replace('-', ' ')
         suspects = [s for s in suspects if s.kind == kind]
     print(suspects_table(suspects[:args.top]))
-    print(f'\n{min(args.top, len(suspects)):,} of {len(suspects):,} labels '
-          f'that a detector contradicts. {note}')
+    print(f'\n{min(args.top, len(suspects)):,} of {len(suspects):,} '
+          'contradictions between labels and detectors, the strongest first. '
+          f'{note}')
     if any(s.seen for s in suspects[:args.top]):
         print('* judged by a detector that was trained on the image, which '
               'may repeat its errors.')
