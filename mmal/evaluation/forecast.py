@@ -1,12 +1,15 @@
 """What a learning curve will reach: a power law, and how sure that is.
 
-    f(n) = a − b · n^(−c)
+    f(n) = a − b · (n + d)^(−c)
 
 is what a metric does as labelled data grow (Hestness et al., "Deep Learning
-Scaling is Predictable, Empirically", 2017; Mahmood et al., "How Much More Data
-Do I Need?", CVPR 2022). A handful of rounds leave a, b and c open, above all
-the value a that no data can pass, so that one best fit says too much. Here all
-curves that the rounds allow are kept, each with its probability.
+Scaling is Predictable, Empirically", 2017; Mahmood et al., "How Much More
+Data Do I Need?", CVPR 2022). d is what weights from a pre-training are worth
+in data (Hernandez et al., "Scaling Laws for Transfer", 2021); with d = 0
+curves of few images are bent more than those of detectors. A handful of
+rounds leave all four open, above all the value a that no data can pass, so
+that one best fit says too much. Here all curves that the rounds allow are
+kept, each with its probability.
 """
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ MIN_ROUNDS = 3
 # Where the exponent may lie. Against images, detectors have 0.2 to 1; at 3
 # half as much data again leaves less than a third of what is missing.
 _EXPONENTS = (0.1, 3.0)
+# d, as multiples of the least cost of the rounds.
+_OFFSETS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 # Standard deviation of a round around its curve: at most what is known of
 # repeated trainings, half-normal around 0, and never nothing.
 _NOISE, _NOISE_SCALE = (0.003, 0.15), 0.03
@@ -29,25 +34,28 @@ _DRAWS = 4000
 
 @dataclass(frozen=True)
 class Forecast:
-    """Curves ``a − (a − start) · (cost / origin)^(−c)`` that fit the rounds.
+    """Curves ``a − (a − start) · ((cost + d) / (origin + d))^(−c)`` that fit
+    the rounds.
 
     Args:
         origin (float): The least cost of the rounds.
         limits (np.ndarray): a of D curves, in (0, 1].
         starts (np.ndarray): Their values at ``origin``, in [0, a].
         exponents (np.ndarray): Their c.
+        offsets (np.ndarray): Their d, in units of ``origin``.
         noise (np.ndarray): Standard deviations of a round around them.
     """
     origin: float
     limits: np.ndarray
     starts: np.ndarray
     exponents: np.ndarray
+    offsets: np.ndarray
     noise: np.ndarray
 
     def values(self, at: Sequence[float]) -> np.ndarray:
         """The curves at M costs, [D, M]."""
-        cost = np.asarray(at, float) / self.origin
-        left = cost**-self.exponents[:, None]
+        left = _left(_costs(at) / self.origin, self.offsets,
+                     self.exponents)
         limit = self.limits[:, None]
         return limit - (limit - self.starts[:, None]) * left
 
@@ -70,7 +78,9 @@ class Forecast:
         share = np.divide(self.limits - self.starts, self.limits - target,
                           out=np.ones_like(self.limits), where=above)
         with np.errstate(over='ignore'):  # of more costs than numbers reach
-            costs = self.origin * share.clip(1)**(1 / self.exponents)
+            costs = self.origin * (
+                share.clip(1)**(1 / self.exponents) *
+                (1 + self.offsets) - self.offsets)
         return np.where(above, costs, np.inf)
 
 
@@ -80,11 +90,12 @@ def fit_forecast(costs: Sequence[float],
     """All power laws that rounds allow, by Bayes' rule.
 
     Before any round is seen a is uniform in (0, 1], the value at the least
-    cost uniform in [0, a], log c uniform from 0.1 to 3, and the noise of a
-    round half-normal with scale 0.03, at least 0.003. With a and c fixed the
-    curve is linear in its start, which is integrated in closed form; the
-    others are a grid of 400 · 36 · 16 points. The costs are O(grid · N), 50 ms
-    for ten rounds; the draws are the same each time.
+    cost uniform in [0, a], log c uniform from 0.1 to 3, d one of 0, 0.5, 1, 2,
+    4 and 8 times the least cost, and the noise of a round half-normal with
+    scale 0.03, at least 0.003. With a, c and d fixed the curve is linear in
+    its start, which is integrated in closed form; the others are a grid of
+    200 · 24 · 6 · 12 points. Time and memory are O(grid · N); the draws are
+    the same each time.
 
     Args:
         costs (Sequence[float]): Images, boxes or hours of N rounds, > 0, in
@@ -109,24 +120,26 @@ def fit_forecast(costs: Sequence[float],
     x, y, w = _check(costs, values, weights)
     origin = x.min()
 
-    def start_of(a: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, ...]:
+    def start_of(a: np.ndarray, c: np.ndarray,
+                 d: np.ndarray) -> tuple[np.ndarray, ...]:
         """The best start of curves, its precision for noise 1, and what the
         squares of the residuals come to."""
-        z = (x / origin)**-c[..., None]
+        z = _left(x / origin, d, c)
         residual = y - a[..., None] * (1 - z)
         precision = (w * z**2).sum(-1)
         best = (w * residual * z).sum(-1) / precision
         squares = (w * (residual - best[..., None] * z)**2).sum(-1)
         return best, precision, squares
 
-    a = (np.arange(400) + 0.5) / 400
-    log_c = np.linspace(*np.log(_EXPONENTS), 36)
-    sigma = np.geomspace(*_NOISE, 16)
+    a = (np.arange(200) + 0.5) / 200
+    log_c = np.linspace(*np.log(_EXPONENTS), 24)
+    offsets = np.array(_OFFSETS)
+    sigma = np.geomspace(*_NOISE, 12)
     best, precision, squares = start_of(*np.meshgrid(
-        a, np.exp(log_c), indexing='ij'))
+        a, np.exp(log_c), offsets, indexing='ij'))
     width = sigma / np.sqrt(precision)[..., None]
     low = -best[..., None] / width
-    high = (a[:, None] - best)[..., None] / width
+    high = (a[:, None, None] - best)[..., None] / width
     # log of the normal mass between them; far out in the upper tail it is
     # taken in the lower one, where it does not round to nothing
     flip = low > 0
@@ -135,7 +148,7 @@ def fit_forecast(costs: Sequence[float],
     mass = log_high + np.log(-np.expm1(
         np.minimum(log_ndtr(low) - log_high, -1e-300)))
     # sigma is spaced evenly in its logarithm, hence its own factor
-    log_p = (mass + np.log(width) - np.log(a)[:, None, None] -
+    log_p = (mass + np.log(width) - np.log(a)[:, None, None, None] -
              len(x) * np.log(sigma) - squares[..., None] / (2 * sigma**2) -
              sigma**2 / (2 * _NOISE_SCALE**2) + np.log(sigma))
 
@@ -143,19 +156,19 @@ def fit_forecast(costs: Sequence[float],
     p = np.exp(log_p - log_p.max()).ravel()
     cumulated = np.cumsum(p / p.sum())
     at = np.searchsorted(cumulated, (np.arange(_DRAWS) + 0.5) / _DRAWS)
-    i, j, k = np.unravel_index(np.minimum(at, len(p) - 1), log_p.shape)
+    i, j, m, k = np.unravel_index(np.minimum(at, len(p) - 1), log_p.shape)
     generator = np.random.default_rng(0)
     shift = generator.uniform(-0.5, 0.5, (3, _DRAWS))
     limits = a[i] + shift[0] / len(a)
     exponents = np.exp(np.clip(
         log_c[j] + shift[1] * (log_c[1] - log_c[0]), log_c[0], log_c[-1]))
     noise = (sigma[k] * (sigma[1] / sigma[0])**shift[2]).clip(*_NOISE)
-    best, precision, _ = start_of(limits, exponents)
+    best, precision, _ = start_of(limits, exponents, offsets[m])
     width = noise / np.sqrt(precision)
     starts = truncnorm.ppf(generator.random(_DRAWS), -best / width,
                            (limits - best) / width, best, width)
     return Forecast(float(origin), limits, np.clip(starts, 0, limits),
-                    exponents, noise)
+                    exponents, offsets[m], noise)
 
 
 def forecast_curve(costs: Sequence[float],
@@ -235,6 +248,14 @@ def cost_of_target(forecast: Forecast, target: float,
         method='inverted_cdf').tolist()
     return CostOfTarget(target, float(np.isfinite(costs).mean()), median,
                         low, high, level)
+
+
+def _left(cost: np.ndarray, offset: np.ndarray,
+          exponent: np.ndarray) -> np.ndarray:
+    """Which part of what is missing at the cost 1 is still missing at M
+    costs, [..., M]."""
+    offset = np.asarray(offset)[..., None]
+    return ((cost + offset) / (1 + offset))**-exponent[..., None]
 
 
 def _check(costs: Sequence[float], values: Sequence[float],

@@ -99,18 +99,19 @@ def find_suspects(given: BoxTable, predicted: BoxTable) -> Suspects:
 
     A prediction is believed with the probability t that predictions of its
     class and score are right by these very labels, most of which are right.
-    Predictions and boxes of one class are paired one to one, the largest
-    overlap first; from an IoU of 0.5 on they are the same object.
+    Predictions and boxes of one class that overlap by 0.5 are the same object,
+    and paired one to one, the surest prediction first. A box is doubted with
+    the probability that the prediction it is paired with is wrong; with 1 if
+    it has none.
 
     - *Overlooked*: a prediction that is no duplicate, and overlaps no given
       box by 0.5 nor explains one that is badly placed: t · (1 − the largest
       IoU with a given box). Inside a crowd region nothing is overlooked.
     - *Class*: predictions of another class that overlap the box by 0.5:
-      t · IoU · (1 − t of the prediction of its own class that it is paired
-      with).
+      t · IoU · doubt.
     - *Badly placed*: t · (1 − IoU) with the prediction the box is paired
-      with; one that has none at 0.5 is paired with one that overlaps by 0.1
-      and is free.
+      with. One that is doubted by 0.5 is paired with a prediction instead
+      that is free and overlaps by 0.1: t · (1 − IoU) · doubt.
 
     Time and memory are O(pairs of a given and a predicted box of one image).
 
@@ -128,9 +129,10 @@ def find_suspects(given: BoxTable, predicted: BoxTable) -> Suspects:
     g, p, iou = g[~crowd], p[~crowd], iou[~crowd]
     same_class = given.classes[g] == predicted.classes[p]
 
-    paired = _one_to_one(g, p, iou, same_class & (iou >= SAME))
-    partner = np.full(len(given), -1)
-    partner[g[paired]] = p[paired]
+    # the surest prediction first, as AP pairs them: by overlap alone a box
+    # would be confirmed by whatever noise lies on it
+    paired = _one_to_one(g, p, predicted.scores[p] + 1e-6 * iou,
+                         same_class & (iou >= SAME))
     is_right = np.zeros(len(predicted), bool)
     is_right[p[paired]] = True
     trust = _trust(predicted, is_right, ~ignored)
@@ -147,9 +149,12 @@ def find_suspects(given: BoxTable, predicted: BoxTable) -> Suspects:
     largest = np.zeros(len(predicted))
     np.maximum.at(largest, p, iou)
     is_free = (largest < SAME) & ~ignored
-    near = _one_to_one(g, p, trust[p] * iou, same_class & is_free[p] &
-                       (partner[g] < 0) & (iou >= NEAR))
-    placed = np.concatenate([paired, near])
+    near = _one_to_one(g, p, trust[p] * iou * doubt[g], same_class &
+                       is_free[p] & (doubt[g] >= 0.5) & (iou >= NEAR))
+    certain = np.ones(len(g))
+    certain[near] = doubt[g[near]]
+    placed = np.concatenate([near, paired])
+    placed = placed[np.unique(g[placed], return_index=True)[1]]
     is_free[p[near]] = False
     free = np.flatnonzero(is_free)
 
@@ -158,7 +163,8 @@ def find_suspects(given: BoxTable, predicted: BoxTable) -> Suspects:
          trust[free] * (1 - largest[free]), largest[free]),
         ('class', g[wrong], p[wrong], value[wrong], iou[wrong]),
         ('badly placed', g[placed], p[placed],
-         trust[p[placed]] * (1 - iou[placed]), iou[placed]))
+         trust[p[placed]] * (1 - iou[placed]) * certain[placed],
+         iou[placed]))
     kinds = np.repeat(KINDS, [len(part[1]) for part in parts])
     columns = [np.concatenate([part[i] for part in parts])
                for i in range(1, 5)]

@@ -15,20 +15,21 @@ COSTS, VALUES = [50, 100, 200, 400], [0.21, 0.38, 0.49, 0.56]
 
 
 def prior(count, generator):
-    """a, start, c and noise as the docstring of fit_forecast says."""
+    """a, start, c, d and noise as the docstring of fit_forecast says."""
     a = generator.random(count)
     noise = np.exp(generator.uniform(*np.log([0.003, 0.15]), count))
     # uniform in its logarithm so far: made half-normal by its weight
     weight = noise * np.exp(-noise**2 / (2 * 0.03**2))
     c = np.exp(generator.uniform(*np.log([0.1, 3]), count))
-    return a, a * generator.random(count), c, noise, weight
+    d = generator.choice([0, 0.5, 1, 2, 4, 8], count)
+    return a, a * generator.random(count), c, d, noise, weight
 
 
 def test_the_curves_are_those_of_bayes_rule():
     costs, values = [50, 100, 200], [0.25, 0.29, 0.45]
-    a, start, c, noise, p = prior(3_000_000, np.random.default_rng(0))
+    a, start, c, d, noise, p = prior(3_000_000, np.random.default_rng(0))
     for cost, value in zip(costs, values):
-        curve = a - (a - start) * (cost / 50)**-c
+        curve = a - (a - start) * ((cost / 50 + d) / (1 + d))**-c
         p = p / noise * np.exp(-(value - curve)**2 / (2 * noise**2))
     p /= p.sum()
     assert 1 / (p**2).sum() > 2000  # draws that count
@@ -44,7 +45,8 @@ def test_the_curves_are_those_of_bayes_rule():
     compare(a, forecast.limits, 0.02)
     compare(np.log(c), np.log(forecast.exponents), 0.1)
     compare(np.log(noise), np.log(forecast.noise), 0.1)
-    compare(a - (a - start) * 16**-c, forecast.values([800])[:, 0], 0.006)
+    compare(a - (a - start) * ((16 + d) / (1 + d))**-c,
+            forecast.values([800])[:, 0], 0.008)
 
 
 def test_intervals_hold_as_often_as_they_say():

@@ -54,7 +54,8 @@ def slow(labels, predictions, trust):
                 max(a[2][1], box[1])) > box[2] * box[3] / 2 for a in labels)
 
     same = {k for k in overlap if labels[k[0]][1] == predictions[k[1]][1]}
-    paired = greedy([(overlap[k], *k) for k in same if overlap[k] >= .5])
+    paired = greedy([(predictions[k[1]][4] + 1e-6 * overlap[k], *k)
+                     for k in same if overlap[k] >= .5])
     t = trust(dict.fromkeys((p for _, p in paired), True),
               [p for p in range(len(predictions)) if not inside(p)])
     doubt = {g: 1 - t[p] for g, p in paired}
@@ -72,10 +73,12 @@ def slow(labels, predictions, trust):
     free = [p for p in range(len(predictions))
             if largest[p] < .5 and not inside(p)]
     near = greedy([
-        (t[k[1]] * overlap[k], *k) for k in same
-        if k[1] in free and k[0] not in doubt and overlap[k] >= .1])
-    for g, p in [*paired, *near]:
-        found.append(('badly placed', g, p, t[p] * (1 - overlap[g, p])))
+        (t[k[1]] * overlap[k] * doubt.get(k[0], 1), *k) for k in same
+        if k[1] in free and doubt.get(k[0], 1) >= .5 and overlap[k] >= .1])
+    moved = {g for g, _ in near}
+    for g, p in [*(k for k in paired if k[0] not in moved), *near]:
+        found.append(('badly placed', g, p, t[p] * (1 - overlap[g, p]) *
+                      (doubt.get(g, 1) if g in moved else 1)))
     for p in set(free) - {p for _, p in near}:
         found.append(('overlooked', -1, p, t[p] * (1 - largest[p])))
     return {(k, g, p): v for k, g, p, v in found if v > 0}
@@ -128,7 +131,8 @@ def test_suspects_are_those_of_the_slow_way(labels, predictions, seed):
     fast = {(k, g, p): v for k, g, p, v in zip(
         found.kinds.tolist(), found.given.tolist(), found.predicted.tolist(),
         found.values.tolist())}
-    expected = slow(labels, predictions, trust)
+    expected = slow(labels, [(*b, s) for b, s in zip(predictions, scores)],
+                    trust)
     assert fast.keys() == expected.keys()
     for key, value in expected.items():
         assert fast[key] == pytest.approx(value, abs=1e-9)
