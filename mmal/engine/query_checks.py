@@ -79,14 +79,15 @@ def check_query(settings: Settings, scorer: BaseScorer,
                         'which is no class of the training data. '
                         f'{nearest(name, names)}')
     if expects_boxes:
-        try:
-            check_detections(model)
-        except ValueError as e:
-            raise ValueError(
-                'active_learning.budget asks for the boxes that are expected '
-                f'on an image, but a {_name(model)} detects none ({e}). Set '
-                "budget.unit='images', and leave budget.targets out."
-            ) from e
+        with _trying('active_learning.budget', budget, model):
+            try:
+                check_detections(model)
+            except ValueError as e:
+                raise ValueError(
+                    'active_learning.budget asks for the boxes that are '
+                    f'expected on an image, but a {_name(model)} detects none '
+                    f"({e}). Set budget.unit='images', and leave "
+                    'budget.targets out.') from e
     with _trying('active_learning.scorer', scorer, model):
         scorer.check(model, data)
     with _trying('active_learning.selector', selector, model):

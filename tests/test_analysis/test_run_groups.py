@@ -128,7 +128,7 @@ def test_the_tool_writes_and_prints_the_same(make, report, tmp_path):
     paths = [make(f'isal_{s}', s, 'isal', (.1, .4)) for s in (0, 1)]
     paths += [make(f'random_{s}', s) for s in (0, 1)]
     out = str(tmp_path / 'out')
-    status, printed, _ = report(*paths, '--out', out)
+    status, printed, _ = report(*paths, '--out', out, '--no-page')
     assert status == 0 and printed.endswith(f'{out}/merged.md\n')
     with open(os.path.join(out, 'boxes_needed.csv'), encoding='utf-8') as f:
         line = f.read().splitlines()[1]

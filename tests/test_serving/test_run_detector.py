@@ -1,10 +1,11 @@
 """The detector of a run, and the command that serves it."""
-import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
-import threading
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -12,7 +13,7 @@ import urllib.request
 import numpy as np
 import pytest
 import torch
-from helpers.forks import ROOT, Kill, fork_run
+from helpers.forks import ROOT
 from helpers.served_runs import (
     CLASSES,
     pool_names,
@@ -143,37 +144,30 @@ def test_the_command(run):
         port = s.getsockname()[1]
     address = f'http://127.0.0.1:{port}'
     content = json.dumps(prediction_request(*pool_names(run))).encode()
-    answers = []
-
-    def ask():
-        # asleep while the process forks, it holds no lock that the fork
-        # would never get
-        time.sleep(1)
-        answers.append(when_it_is_up(urllib.request.Request(
+    # no fork: the client would be a thread of the process that forks
+    server = subprocess.Popen(
+        [sys.executable, '-u', '-m', 'mmal', 'serve', run, '--port',
+         str(port), '--score-thr', '0.1'], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        answer = when_it_is_up(server, urllib.request.Request(
             f'{address}/predict', content,
-            {'Content-Type': 'application/json'})))
-        with contextlib.suppress(OSError):  # it ends with this one
-            urllib.request.urlopen(f'{address}/health').close()
-
-    client = threading.Thread(target=ask)
-    client.start()
-    done = fork_run(
-        os.path.join(ROOT, 'mmal', '__main__.py'), 'serve', run, '--port',
-        port, '--score-thr', '0.1', kill=Kill(
-            'mmal.serving.backend', 'LabelStudioBackend.answer', 2,
-            signal='SIGINT'))
-    client.join()
-    assert done.returncode == 130, done.stderr
-    assert done.stderr.endswith('mmal serve: stopped.\n')
-    lines = done.stdout.splitlines()
+            {'Content-Type': 'application/json'}))
+        server.send_signal(signal.SIGINT)
+        printed, errors = server.communicate(timeout=300)
+    finally:
+        server.kill()
+    assert server.returncode == 130, errors
+    assert errors.endswith('mmal serve: stopped.\n')
+    lines = printed.splitlines()
     assert f'round_00 of {run} is served at {address} (Ctrl-C ends it)' \
         in lines
-    number = sum(len(r['result']) for r in answers[0]['results'])
+    number = sum(len(r['result']) for r in answer['results'])
     assert number > 10
     assert f'round_00: {number} boxes on 12 images' in lines
 
 
-def when_it_is_up(request):
+def when_it_is_up(server, request):
     """The json of an answer, waited for as long as nobody listens."""
     deadline = time.monotonic() + 240
     while True:
@@ -182,6 +176,6 @@ def when_it_is_up(request):
                 return json.load(answer)
         except urllib.error.URLError as e:
             if not isinstance(e.reason, ConnectionRefusedError) or \
-                    time.monotonic() > deadline:
+                    server.poll() is not None or time.monotonic() > deadline:
                 raise
         time.sleep(.05)

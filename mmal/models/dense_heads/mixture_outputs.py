@@ -57,8 +57,9 @@ class MixtureOutputsMixin:
       gives their differences and weights. The head goes on with the logit of
       the class's probability sum_k pi_k sigmoid(z_k).
 
-    So weights of the plain head load, and with the new layers zero losses,
-    their gradients and predictions are those of the plain head, bit by bit.
+    So weights of the plain head load, and with the new layers zero losses and
+    predictions are those of the plain head, bit by bit, and the gradients up
+    to the order in which a processor sums them.
     With the same seed the plain layers start alike.
 
     A detection's ``InstanceData`` carries ``box_aleatoric`` and

@@ -93,8 +93,11 @@ def test_with_its_own_layers_zero_it_is_the_plain_head(
     assert a.keys() == b.keys() and grads.keys() == ours.keys()
     for key in a:
         assert torch.equal(a[key], b[key]), key
-    for key in grads:
-        assert torch.equal(grads[key], ours[key]), key
+    for key, grad in grads.items():
+        # up to the order of a sum, which some processors choose by the layout
+        # of what arrives
+        error = (grad - ours[key]).abs().max()
+        assert error <= 1e-6 * grad.abs().max(), key
     assert (nll is not None) == (k > 0)
 
 
