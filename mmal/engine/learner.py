@@ -153,8 +153,8 @@ class ActiveLearner:
         """Show who labels what was chosen, and why."""
         try:
             path = write_report(self.work.path)
-        except OSError as e:  # the request itself is written, and comes first
-            self.logger.warning(f'There is no report: {e}')
+        except Exception as e:  # the request is written, and comes first
+            self.logger.warning(f'There is no report: {type(e).__name__}: {e}')
         else:
             self.logger.info(f'Report: {path}')
 
