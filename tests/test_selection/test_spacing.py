@@ -93,7 +93,8 @@ def pools(draw):
                       draw(st.sampled_from(['f4', 'f2']))),
         labelled=np.array(draw(st.lists(row, max_size=4)), 'f4').reshape(
             -1, 3),
-        least=draw(st.none() | st.sampled_from([.3, .8, 1.2, 2.])),
+        # none that rows of this grid keep exactly
+        least=draw(st.none() | st.sampled_from([.3, .8, 1.2, 1.99])),
         k=draw(st.none() | st.integers(1, 3)),
         groups=draw(st.lists(st.sampled_from(['a', 'b', None]), min_size=n,
                              max_size=n)),

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -249,7 +250,9 @@ def served(studio, run, *options):
     process = subprocess.Popen(
         [sys.executable, '-m', 'mmal', 'serve', str(run), '--port', '0',
          '--score-thr', str(SCORE_THR), *options],
-        text=True, cwd=ROOT, stdout=subprocess.PIPE)
+        text=True, cwd=ROOT, stdout=subprocess.PIPE,
+        # a shell starts what runs in its background deaf to Ctrl-C
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
     try:
         line = process.stdout.readline()
         assert ' is served at ' in line

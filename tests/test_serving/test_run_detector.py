@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from functools import partial
 
 import numpy as np
 import pytest
@@ -148,7 +149,9 @@ def test_the_command(run):
     server = subprocess.Popen(
         [sys.executable, '-u', '-m', 'mmal', 'serve', run, '--port',
          str(port), '--score-thr', '0.1'], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # a shell starts what runs in its background deaf to Ctrl-C
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
     try:
         answer = when_it_is_up(server, urllib.request.Request(
             f'{address}/predict', content,
