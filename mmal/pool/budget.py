@@ -51,8 +51,7 @@ class Acquisition:
 class BaseBudget(ABC):
     """How much a round may label. It has no state; the pool has.
 
-    A subclass says what an image costs and what a reader should know of what
-    was spent.
+    A subclass says what an image costs, in its unit.
 
     Args:
         size (int): What a round may spend, at least 1.
@@ -110,15 +109,22 @@ class BaseBudget(ABC):
     def cost(self, counts: BoxCounts, image: ImageId) -> float:
         """What labelling an image costs, at least ``least_cost``."""
 
-    @abstractmethod
     def note(self, spent: float, images: int, all_taken: bool) -> str:
         """What a reader should know of a round.
 
         Args:
-            spent (int): What its images cost.
+            spent (float): What its images cost.
             images (int): How many of them cost something.
             all_taken (bool): Whether there was no other image to take.
         """
+        if spent > self.size:
+            return (f'the first image alone costs {spent:g} {self.unit}, more '
+                    f'than the {self.size} a round may label')
+        if all_taken and spent < self.size:
+            return (f'only {images} images for {spent:g} {self.unit} were '
+                    f'left of the {self.size} {self.unit} a round may label: '
+                    'all were taken')
+        return ''
 
     def acquire(self,
                 order: Iterable[ImageId],
@@ -263,17 +269,6 @@ class BoxBudget(BaseBudget):
         """See :meth:`BaseBudget.cost`."""
         return counts.count_boxes([image])[0].item() + self.per_image
 
-    def note(self, spent: float, images: int, all_taken: bool) -> str:
-        """See :meth:`BaseBudget.note`."""
-        if spent > self.size:
-            return (f'the first image alone costs {spent:g} boxes, more than '
-                    f'the {self.size} a round may label')
-        if all_taken and spent < self.size:
-            return (f'only {images} images for {spent:g} boxes were left '
-                    f'of the {self.size} boxes a round may label: all were '
-                    'taken')
-        return ''
-
 
 @BUDGETS.register_module(name='seconds')
 class SecondsBudget(BaseBudget):
@@ -319,17 +314,6 @@ class SecondsBudget(BaseBudget):
         """See :meth:`BaseBudget.cost`."""
         return self.cost_model.seconds(
             counts.count_by_class([image]), counts.class_names)[0].item()
-
-    def note(self, spent: float, images: int, all_taken: bool) -> str:
-        """See :meth:`BaseBudget.note`."""
-        if spent > self.size:
-            return (f'the first image alone costs {spent:g} seconds, more '
-                    f'than the {self.size} a round may spend')
-        if all_taken and spent < self.size:
-            return (f'only {images} images for {spent:g} seconds were left '
-                    f'of the {self.size} seconds a round may spend: all were '
-                    'taken')
-        return ''
 
 
 def _check_left(pool_size: int, initial_size: int) -> None:
