@@ -123,7 +123,7 @@ def prepare(name: str, args: argparse.Namespace) -> tuple:
         tuple: The labels with errors, the errors, all predictions, and the
         images that were trained on.
     """
-    folder = osp.join(args.work_dir, name)
+    folder = osp.join(args.work_dir, f'{name}_{args.rate:g}_{args.seed}')
     noisy, planted, predicted = (osp.abspath(osp.join(folder, f'{n}.json'))
                                  for n in ('noisy', 'errors', 'predictions'))
     config, size, iterations = DATA[name]

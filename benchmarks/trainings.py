@@ -154,6 +154,12 @@ def parse_args() -> argparse.Namespace:
         args.against = MAIN_ROWS[args.table][-2]
     if args.table == 'retinanet' and args.data != 'bccd':
         parser.error('the RetinaNets are on bccd alone')
+    unmatched = [row for row in args.rows if args.data not in
+                 rows[row][1].get(WEIGHT, {args.data: 1.})]
+    if unmatched:
+        parser.error(f'nobody has looked for the weights of '
+                     f'{", ".join(map(repr, unmatched))} on {args.data}: '
+                     'leave these rows out')
     if args.shrink > 1 and args.table != 'convbayes':
         parser.error('--shrink is for YOLOv3: SSD300 has a size of its own')
     return args

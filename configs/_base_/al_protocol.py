@@ -11,7 +11,8 @@ custom_imports = dict(imports=['mmal'], allow_failed_imports=False)
 active_learning = dict(
     # Trainings. The last one makes no query.
     rounds=10,
-    # What one query may label; unit is 'images' or 'boxes'.
+    # What one query may label; unit is 'images', 'boxes' or
+    # 'seconds'.
     budget=dict(size=500, unit='images'),
     # Gives the annotations: from the pool's json, as if people had labelled.
     oracle=dict(type='mmal.CocoOracle'),

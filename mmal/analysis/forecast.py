@@ -79,16 +79,13 @@ def forecast_tables(paths: Sequence[str],
         last = max(costs)
         digits = 0 if by != 'hours' else 1
         points = np.array(at or [1.5 * last, 2 * last, 4 * last])
-        curves, rounds = forecast.values(points), forecast.rounds(points)
-        rows = []
-        for n, point in enumerate(points):
-            row = [number(point, digits),
-                   f'{np.median(curves[:, n]):.3f}']
-            for level in LEVELS:
-                low, high = np.quantile(
-                    rounds[:, n], [(1 - level) / 2, (1 + level) / 2])
-                row.append(f'{low:.3f} to {high:.3f}')
-            rows.append(row)
+        bands = forecast.bands(points)
+        percents = [f'{level * 100:.0f}' for level in LEVELS]
+        rows = [[
+            number(point, digits), f'{bands["median"][n]:.3f}',
+            *(f'{bands["low" + p][n]:.3f} to {bands["high" + p][n]:.3f}'
+              for p in percents)
+        ] for n, point in enumerate(points)]
         limit = np.quantile(forecast.limits, [.1, .5, .9])
         tables.append(render(
             (by, metric, *(f'{level:.0%} of rounds' for level in LEVELS)),

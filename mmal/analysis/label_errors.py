@@ -23,6 +23,7 @@ from mmal.pool.pool import State
 from mmal.pool.verified_images import VerifiedImages
 from mmal.reporting.tables import render
 from mmal.scoring import ScoringData, Split
+from mmal.scoring.detections.predictions import results_of
 from mmal.types import ImageId
 from .finished_round import FinishedRound, find_round, trained_rounds
 
@@ -93,8 +94,13 @@ def find_label_errors(run: str,
 
     Raises:
         FileNotFoundError, ValueError: If there is no such run, no trained
-            round, or a file is missing or damaged.
+            round, ``split`` or ``detector`` is another word, or a file is
+            missing or damaged.
     """
+    for name, value, known in (('split', split, SPLITS),
+                               ('detector', detector, DETECTORS)):
+        if value not in known:
+            raise ValueError(f'{name} is {value!r}: give one of {known}.')
     last = find_round(run)
     dataset, coco = _labels(last, split)
     groups = [(last, coco.ids, False)] if split == 'val' else _groups(
@@ -199,15 +205,7 @@ def predict_boxes(this: FinishedRound, dataset: dict, coco: CocoData,
                                   desc=f'detector of round {this.number}'):
             for image, sample in zip(batch.ids, model.predict(
                     batch.inputs, batch.samples, rescale=True)):
-                detections = sample.pred_instances
-                boxes = detections.bboxes.double().cpu()
-                boxes[:, 2:] -= boxes[:, :2]
-                rows += [
-                    dict(image_id=image, category_id=categories[label],
-                         bbox=box, score=score)
-                    for box, label, score in zip(
-                        boxes.tolist(), detections.labels.tolist(),
-                        detections.scores.tolist())]
+                rows += results_of(sample.pred_instances, image, categories)
     return rows
 
 

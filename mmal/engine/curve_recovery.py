@@ -64,6 +64,28 @@ def load_curve(work: WorkDir, rounds: int, pool: Pool,
     return curve
 
 
+def recount_hours(curve: Curve, work: WorkDir, pool: Pool,
+                  inputs: RunInputs) -> None:
+    """Count hours of labelling by the cost model of now.
+
+    A run may be older than hours, or people may take another time than was
+    thought, and hours of two cost models in one curve would mean nothing. The
+    last round tells whether they agree; otherwise the labels of each round
+    are read.
+
+    Args:
+        curve (Curve): Rounds that are done; changed in place.
+        work (WorkDir): The work folder.
+        pool (Pool): Which images each round has.
+        inputs (RunInputs): What the run reads.
+    """
+    for record in reversed(curve.records):
+        hours = _record(work, record.round, pool, inputs, {}).hours
+        if record is curve.records[-1] and record.hours == hours:
+            return
+        record.hours = hours
+
+
 def _record(work: WorkDir, number: int, pool: Pool, inputs: RunInputs,
             metrics: dict) -> Record:
     """What a round that is done cost and brought, by its files."""

@@ -59,6 +59,13 @@ def fingerprint(cfg: Config) -> dict[str, Any]:
     budget = block.get('budget') or {}
     if budget.get('per_image') == 0 and budget.get('unit') == 'boxes':
         del budget['per_image']
+    # seconds count hours alone where something else is spent, and are no
+    # choice of images then
+    hours_alone = dict(
+        images=('per_image', 'per_box', 'per_class'),
+        boxes=('per_box', 'per_class'))
+    for key in hours_alone.get(budget.get('unit', 'images'), ()):
+        budget.pop(key, None)
     flat = {}
     _flatten(content, '', flat)
     return flat

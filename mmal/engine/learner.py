@@ -34,7 +34,7 @@ from mmal.reporting import (
 )
 from mmal.types import ImageId
 from .build import build_from
-from .curve_recovery import load_curve
+from .curve_recovery import load_curve, recount_hours
 from .drawn_boxes import compare_expected
 from .environment import environment, environment_changes
 from .fingerprint import digest, fingerprint
@@ -336,7 +336,10 @@ class ActiveLearner:
             reason = on_main(lambda: self._reason_of_rules(record))
             if reason:
                 self.state.add_notes([reason])
-                self.logger.warning(f'Round {self.state.round}: {reason}')
+                self.logger.warning(
+                    f'Round {self.state.round}: {reason}. To go on, change '
+                    'active_learning.stop or leave it out, and run again with '
+                    '--resume.')
                 return 'rule'
         return None
 
@@ -346,9 +349,6 @@ class ActiveLearner:
         curve = load_curve(self.work, done, self.state.pool, self.inputs)
         if record is not None:
             curve.add(record)
-        # the curve is written before the state, and may be a round ahead
-        curve.records = [r for r in curve.records
-                         if r.round <= self.state.round]
         return next(filter(None, (r.reason(curve) for r in self.rules)), None)
 
     def _report_query(self, number: int, result: QueryResult) -> None:
@@ -383,6 +383,7 @@ class ActiveLearner:
         if not done:
             return
         curve = load_curve(self.work, done, self.state.pool, self.inputs)
+        recount_hours(curve, self.work, self.state.pool, self.inputs)
         curve.stopped = self.state.stopped
         curve.note = '; '.join(self.state.notes)
         curve.img_prefix = self.inputs.img_prefix

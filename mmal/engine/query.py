@@ -8,7 +8,7 @@ import math
 import os
 import os.path as osp
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Callable, Optional
@@ -270,7 +270,7 @@ class Query:
                 scores = score_pool(model, self.scorer, data, self._split,
                                     known=scores, embeddings=file)
             on_main(lambda: scores.save(folder.scores))
-        self._refuse(self._unreadable(scores))
+        self._refuse(self._unreadable(scores.unreadable))
         return scores
 
     def _embed_labelled(self, model: nn.Module, data: ScoringData,
@@ -355,7 +355,7 @@ class Query:
         A labelled image that can no longer be read is not reselected, and
         never counted among the unreadable images of the pool.
         """
-        unreadable = self._unreadable(scores)
+        unreadable = self._unreadable(scores.unreadable)
         if not (self.scorer.needs_images or self.needs_embeddings):
             order = self._readable(order, unreadable)  # nobody has looked yet
         expected = targets = neighbours = None
@@ -376,10 +376,10 @@ class Query:
         walk = Walk(order, neighbours, targets, labelled)
         acquired = self.budget.acquire(walk, oracle, labelled, expected)
         # whole when the scores were made, and broken since
-        lost = set(data.unreadable[self._split]).difference(
-            i.id for i in unreadable)
-        unreadable += self._unreadable(Scores([], [], unreadable={
-            i: data.unreadable[self._split][i] for i in lost}))
+        known = {i.id for i in unreadable}
+        unreadable += self._unreadable({
+            i: reason for i, reason in data.unreadable[self._split].items()
+            if i not in known})
         self._refuse(unreadable)
 
         reselected = [i for i in acquired.ids if i in labelled]
@@ -450,13 +450,10 @@ class Query:
         if unreadable and not self._may_skip:
             raise UnreadableImagesError(unreadable)
 
-    def _unreadable(self, scores: Scores) -> list[UnreadableImage]:
-        names = {
-            i: self.coco.images[i]['file_name']
-            for i in scores.unreadable
-        }
+    def _unreadable(self, reasons: Mapping[ImageId, str]
+                    ) -> list[UnreadableImage]:
+        names = {i: self.coco.images[i]['file_name'] for i in reasons}
         return [
             UnreadableImage(i, names[i], osp.join(self.img_prefix, names[i]),
-                            reason)
-            for i, reason in scores.unreadable.items()
+                            reason) for i, reason in reasons.items()
         ]

@@ -8,12 +8,8 @@ from typing import Optional
 from mmal.evaluation.forecast import MIN_ROUNDS, fit_forecast
 from mmal.registry import TASK_UTILS
 from mmal.reporting import Curve
-from mmal.reporting.curve import METRIC_KEYS
+from mmal.reporting.curve import AXES, METRIC_KEYS
 from mmal.reporting.tables import amount
-
-UNITS = ('images', 'boxes', 'hours')
-_GO_ON = ('To go on, {how}, or take the rule out of active_learning.stop, and '
-          'run again with --resume.')
 
 
 class BaseStopRule(ABC):
@@ -32,8 +28,7 @@ class BaseStopRule(ABC):
 
     @abstractmethod
     def reason(self, curve: Curve) -> Optional[str]:
-        """Why no round is to follow, in words, and how to go on all the
-        same; None if one is.
+        """Why no round is to follow, in words; None if one is.
 
         Args:
             curve (Curve): The rounds, the one that has just been validated
@@ -115,8 +110,7 @@ class Plateau(BaseStopRule):
                 'did not rise')
         return (f'{self.metric} {what} in the last '
                 f'{amount(self.rounds, "round")}, from {before:.3f} to '
-                f'{after:.3f}, less than {self.min_gain:g} (mmal.Plateau). ' +
-                _GO_ON.format(how='lower min_gain'))
+                f'{after:.3f}, less than {self.min_gain:g} (mmal.Plateau)')
 
 
 @TASK_UTILS.register_module()
@@ -145,8 +139,8 @@ class ExpectedGain(BaseStopRule):
         for name, value in (('min_gain', min_gain), ('amount', amount)):
             if not (value > 0 and math.isfinite(value)):
                 raise ValueError(f'{name} is {value}: give a number above 0.')
-        if unit not in UNITS:
-            raise ValueError(f'unit is {unit!r}: give one of {UNITS}.')
+        if unit not in AXES:
+            raise ValueError(f'unit is {unit!r}: give one of {AXES}.')
         if min_rounds < MIN_ROUNDS:
             raise ValueError(f'min_rounds is {min_rounds}: give at least '
                              f'{MIN_ROUNDS}.')
@@ -167,5 +161,4 @@ class ExpectedGain(BaseStopRule):
             return None
         return (f'{self.metric} is expected to rise by {gain:.2g} with '
                 f'{self.amount:g} {self.unit} more, less than '
-                f'{self.min_gain:g} (mmal.ExpectedGain). ' +
-                _GO_ON.format(how='lower min_gain'))
+                f'{self.min_gain:g} (mmal.ExpectedGain)')

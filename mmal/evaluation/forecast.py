@@ -66,6 +66,19 @@ class Forecast:
         normal = np.random.default_rng(1).standard_normal(curves.shape)
         return (curves + normal * self.noise[:, None]).clip(0, 1)
 
+    def bands(self, at: Sequence[float]) -> dict[str, list[float]]:
+        """What rounds at M costs are expected to measure, as
+        :func:`forecast_curve` returns it."""
+        rounds = self.rounds(at)
+        out = dict(x=list(map(float, at)),
+                   median=np.median(self.values(at), 0).tolist())
+        for level in LEVELS:
+            low, high = np.quantile(
+                rounds, [(1 - level) / 2, (1 + level) / 2], axis=0)
+            out[f'low{level * 100:.0f}'] = low.tolist()
+            out[f'high{level * 100:.0f}'] = high.tolist()
+        return out
+
     def gain(self, start: float, end: float) -> float:
         """By how much the curve is expected to rise from a cost to another."""
         first, last = self.values([start, end]).mean(0)
@@ -191,17 +204,7 @@ def forecast_curve(costs: Sequence[float],
     Raises:
         ValueError: See :func:`fit_forecast`.
     """
-    at = _costs(at)
-    forecast = fit_forecast(costs, values, weights)
-    rounds = forecast.rounds(at)
-    out = dict(x=at.tolist(),
-               median=np.median(forecast.values(at), 0).tolist())
-    for level in LEVELS:
-        low, high = np.quantile(
-            rounds, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        out[f'low{level * 100:.0f}'] = low.tolist()
-        out[f'high{level * 100:.0f}'] = high.tolist()
-    return out
+    return fit_forecast(costs, values, weights).bands(_costs(at))
 
 
 @dataclass(frozen=True)
@@ -281,6 +284,8 @@ def _check(costs: Sequence[float], values: Sequence[float],
 def _costs(costs: Sequence[float]) -> np.ndarray:
     x = np.asarray(costs, float)
     if x.ndim != 1 or not ((x > 0) & np.isfinite(x)).all():
-        raise ValueError('costs of a forecast must be a list of numbers '
-                         f'above 0, got {x.tolist()}')
+        raise ValueError(
+            'costs of a forecast must be a list of numbers above 0, got '
+            f'{x.tolist()}. If they are hours, give a cost model that is not '
+            '0, or forecast by images.')
     return x

@@ -171,7 +171,8 @@ class BaseBudget(ABC):
                 # kept back: if no new image follows, it was preferred to none
                 reselected.append(image)
                 continue
-            cost = self.cost(counts, image)
+            # labelled images have their boxes, whoever drew them
+            cost = self.cost(oracle if image in labelled else counts, image)
             if paid and spent + cost > self.size:
                 # not passed over for a cheaper one: that would prefer images
                 # with few boxes, whatever the selector says
@@ -373,8 +374,10 @@ def build_budget(cfg: Mapping) -> BaseBudget:
     per_box = PER_BOX if per_box is None else per_box
     seconds = PER_IMAGE if per_image is None else per_image
     options = {}
-    if unit == 'boxes' and per_image is not None:
-        seconds, options = per_image * per_box, dict(per_image=per_image)
+    if unit == 'boxes':
+        # in boxes; 0, the default, says nothing of the seconds
+        seconds = per_image * per_box if per_image else PER_IMAGE
+        options = dict(per_image=per_image or 0)
     return BUDGETS.get(unit)(
         number,
         repeats,

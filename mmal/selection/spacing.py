@@ -142,6 +142,7 @@ class Neighbours:
                     f'{shape or None}.')
             self._chosen = np.empty((16, shape[1]), np.float32)
             self._number = 0  # of its rows that are in use, of length 1 or 0
+            self._chosen_lengths = np.zeros(len(self._chosen))
             if labelled is not None and len(labelled):
                 if labelled.shape[1] != shape[1]:
                     raise ValueError(
@@ -162,7 +163,7 @@ class Neighbours:
             return False
         row = self._embedding(image)
         chosen = self._chosen[:self._number]
-        if self._any_near(row, chosen, _lengths(chosen)):
+        if self._any_near(row, chosen, self._chosen_lengths[:self._number]):
             return True
         blocks = () if self._labelled is None else (
             slice(start, start + _BLOCK)
@@ -181,7 +182,11 @@ class Neighbours:
             if self._number == len(self._chosen):
                 self._chosen = np.concatenate(
                     [self._chosen, np.empty_like(self._chosen)])
-            self._chosen[self._number] = self._embedding(image)
+                self._chosen_lengths = np.concatenate(
+                    [self._chosen_lengths, np.zeros(self._number)])
+            row = self._embedding(image)
+            self._chosen[self._number] = row
+            self._chosen_lengths[self._number] = row.any()
             self._number += 1
 
     def _group(self, image: ImageId) -> Optional[str]:

@@ -59,7 +59,7 @@ def test_expected_gain_follows_the_curve():
     # from 800 to 1,600 images the true curve gains 0.0107
     reason = ExpectedGain(.02, 800, 'images').reason(curve(values, images))
     assert 'AP is expected to rise by 0.01' in reason
-    assert 'run again with --resume' in reason
+    assert reason.endswith('less than 0.02 (mmal.ExpectedGain)')
     for less in (dict(min_gain=.005, amount=800, unit='images'),
                  dict(min_gain=.005, amount=8000, unit='boxes'),
                  dict(min_gain=.02, amount=800, unit='images', min_rounds=6)):
@@ -120,11 +120,11 @@ def test_a_rule_ends_a_run_which_goes_on_without_it(tmp_path, monkeypatch):
     monkeypatch.setattr(CocoMetric, 'compute_metrics',
                         lambda self, results: dict(bbox_mAP=.3))
 
-    def run(rounds, stop, resume):
+    def run(rounds, stop, resume, **costs):
         cfg = tiny_config(str(tmp_path / 'data'))
         cfg.work_dir = str(tmp_path / 'work')
         cfg.active_learning = dict(tiny_active_learning(), rounds=rounds)
-        cfg.active_learning.budget.size = 1
+        cfg.active_learning.budget.update(size=1, **costs)
         if stop:
             cfg.active_learning.stop = stop
         with DefaultScope.overwrite_default_scope('mmdet'):
@@ -139,8 +139,13 @@ def test_a_rule_ends_a_run_which_goes_on_without_it(tmp_path, monkeypatch):
         assert len(state['rounds']) == len(made['rounds']) == 2
         (note, ) = state['meta']['notes']
         assert note.startswith('round 1: AP did not rise in the last 1 round')
-        assert 'active_learning.stop' in made['note']
+        assert 'mmal.Plateau' in made['note']
     report = (tmp_path / 'work' / 'report.html').read_text()
     assert 'a rule of active_learning.stop ended it' in report
-    state, made = run(3, None, True)
+    before = [r['hours'] for r in made['rounds']]
+    state, made = run(3, None, True, per_image=7.8 + 3600)
     assert state['stopped'] == 'rounds' and len(made['rounds']) == 3
+    # people take an hour more for an image than was thought, in all rounds
+    assert [r['hours'] - r['images'] for r in made['rounds']][:2] == \
+        pytest.approx(before)
+    assert made['rounds'][2]['hours'] > made['rounds'][1]['hours']

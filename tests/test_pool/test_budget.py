@@ -286,6 +286,18 @@ def test_boxes_may_be_expected():
         SecondsBudget(3).acquire(range(4), Blind())
 
 
+def test_boxes_that_people_have_drawn_are_not_expected():
+    class People(ByClass):
+        knows_counts = False
+
+    drawn = People([[1, 1], [2, 2], [9, 9], [9, 9]])
+    expected = ByClass([[50., 50], [50, 50], [.5, 0], [0, .5]])
+    for cls in (BoxBudget, SecondsBudget):
+        acquired = cls(7, 'counted', cost_model=CostModel(0, 1)).acquire(
+            range(4), drawn, {0, 1}, expected)
+        assert acquired.ids == [0, 1, 2, 3]
+
+
 def test_check_of_seconds():
     budget = build_budget(dict(size=100, unit='seconds', per_image=2,
                                per_box=5, per_class=dict(cat=10)))
@@ -307,6 +319,7 @@ def test_check_of_seconds():
     # an image costs two boxes
     (dict(unit='boxes', per_image=2, per_box=7), CostModel(14, 7)),
     (dict(unit='boxes', per_box=7), CostModel(PER_IMAGE, 7)),
+    (dict(unit='boxes', per_image=0), CostModel(PER_IMAGE, PER_BOX)),
 ])
 def test_cost_model_of_a_budget(cfg, model):
     assert build_budget(dict(size=3, **cfg)).cost_model == model

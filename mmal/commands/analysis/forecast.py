@@ -9,7 +9,7 @@ import argparse
 
 from ..options import add_runs, real
 
-# as in mmal.analysis.forecast, which is imported later
+# as AXES of mmal.reporting.curve, which is imported later
 COSTS = ('images', 'boxes', 'hours')
 
 EXAMPLES = """examples:
