@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from inspect import signature
 
 from mmal.registry import TASK_UTILS
-from .components import KINDS, spacing_of
+from .components import KINDS
 from .schema import short
 from .settings import Settings
 
@@ -29,7 +29,7 @@ def build(settings: Settings, name: str, **kwargs):
     if cfg is None:
         return None
     if name == 'selector':
-        cfg = _with_run_seed(spacing_of(cfg)[0], settings.seed)
+        cfg = _with_run_seed(cfg, settings.seed)
     return build_from(name, cfg, **kwargs)
 
 

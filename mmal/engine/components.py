@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.registry import FUNCTIONS, Registry
 
@@ -13,7 +13,7 @@ from mmal.pool import BaseOracle
 from mmal.registry import SCOPE, TASK_UTILS
 from mmal.scoring import BaseScorer
 from mmal.scoring.embeddings import BaseEmbedder
-from mmal.selection import BaseSelector, Spacing
+from mmal.selection import BaseSelector
 from .pure_python import type_name
 from .schema import Problems, join_key, nearest, short
 from .stopping import BaseStopRule
@@ -29,8 +29,6 @@ KINDS = dict(
     stop=BaseStopRule)
 # the arguments of a component that are configs of another one
 _NESTED = ('scorer', 'selector', 'solver')
-# the arguments that any selector of a query takes, whatever its class
-_SPACING = ('min_distance', 'max_per_group')
 # the arguments that a run gives
 _GIVEN = dict(oracle=('pool', 'work_dir'))
 _EXAMPLES = dict(
@@ -67,23 +65,6 @@ def checked_component(cfg: Any, kind: str) -> dict:
     return checked
 
 
-def spacing_of(cfg: Mapping) -> tuple[dict, Optional[Spacing]]:
-    """What a query's selector config says to its class, and the distance
-    that images shall keep, if it says so.
-
-    Raises:
-        ValueError: If that makes no sense; the message begins with the key
-            below the selector's.
-    """
-    cfg = dict(cfg)
-    own = _parameters(TASK_UTILS.get(cfg['type'])) or {}
-    given = {name: cfg.pop(name) for name in _SPACING
-             if name in cfg and name not in own}
-    if all(value is None for value in given.values()):
-        return cfg, None
-    return cfg, Spacing(**given)
-
-
 def checked_function(cfg: Any) -> dict:
     """The config of a registered function, see :func:`checked_component`."""
     problems: list[tuple[str, str]] = []
@@ -108,25 +89,8 @@ def _check(cfg: Any, kind: str, key: str,
                          f'which is no {kind}: give the name of a registered '
                          f'{kind}.'))
         return cfg
-    spacing = {}
-    if kind == 'selector' and not key:
-        spacing = {name: cfg[name] for name in _SPACING if name in cfg}
-        try:
-            cfg = spacing_of(cfg)[0]
-        except ValueError as e:
-            where, _, text = str(e).partition(' ')
-            problems.append((where, text))
-            cfg = {k: v for k, v in cfg.items() if k not in _SPACING}
     _check_arguments(cls, cfg, kind, key, problems)
-    return {**cfg, **spacing}
-
-
-def _parameters(target: Callable) -> Optional[dict]:
-    """Those of a class or function; None of some not written in python."""
-    try:
-        return dict(inspect.signature(target).parameters)
-    except (TypeError, ValueError):
-        return None
+    return cfg
 
 
 def _typed(cfg: Any, kind: str, registry: Registry, key: str,
@@ -166,8 +130,9 @@ def _typed(cfg: Any, kind: str, registry: Registry, key: str,
 
 def _check_arguments(target: Callable, cfg: dict, kind: str, key: str,
                      problems: list[tuple[str, str]]) -> None:
-    parameters = _parameters(target)
-    if parameters is None:
+    try:
+        parameters = dict(inspect.signature(target).parameters)
+    except (TypeError, ValueError):  # some that are not written in python
         return
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     given = _GIVEN.get(kind, ()) if not key else ()
@@ -188,9 +153,7 @@ def _check_arguments(target: Callable, cfg: dict, kind: str, key: str,
         if name in given:
             problems.append((where, 'is given by the run: leave it out.'))
         elif name not in known and not open_ended:
-            more = _SPACING if kind == 'selector' and not key else ()
-            problems.append(
-                (where, f'is not known. {nearest(name, (*known, *more))}'))
+            problems.append((where, f'is not known. {nearest(name, known)}'))
         elif name in _NESTED and not isinstance(value, KINDS[name]):
             if value is not None:
                 cfg[name] = _check(value, name, where, problems)

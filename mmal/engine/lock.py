@@ -16,7 +16,8 @@ from .lease import take_lease
 
 # Keys of what comes after the scores; what a box and an image cost comes
 # before those of PerCostScorer.
-_AFTER_SCORES = ('active_learning.selector.', 'active_learning.budget.size',
+_AFTER_SCORES = ('active_learning.selector.', 'active_learning.spacing',
+                 'active_learning.budget.size',
                  'active_learning.budget.repeats',
                  'active_learning.budget.targets', 'active_learning.oracle.')
 

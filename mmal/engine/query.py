@@ -49,11 +49,11 @@ from mmal.selection import (
     ClassTargets,
     Neighbours,
     SharedSelection,
+    Spacing,
     Walk,
 )
 from mmal.types import ImageId
 from .build import build
-from .components import spacing_of
 from .query_checks import check_query
 from .query_result import QueryResult
 from .round_config import classes_of
@@ -85,7 +85,8 @@ class Query:
         self.loader = loader or ImageLoader()
         self.scorer = build(settings, 'scorer')
         self.selector = build(settings, 'selector')
-        self.spacing = spacing_of(settings.selector)[1]
+        self.spacing = settings.spacing and Spacing(
+            **settings.spacing.to_dict())
         self.committee = build(settings, 'committee')
         self.embedder = build(settings, 'embedder')
         self.budget = build_budget(settings.budget.to_dict())

@@ -149,7 +149,7 @@ def _check_embeddings(scorer: BaseScorer, selector: BaseSelector,
     elif compares:
         raise ValueError(
             f'{_name(scorer)} gives embeddings of its own kind, but only of '
-            'the unlabelled images, and active_learning.selector.min_distance '
+            'the unlabelled images, and active_learning.spacing.min_distance '
             'is kept to the labelled ones too: leave it out, or use '
             'max_per_group.')
     elif selector.needs_labelled:

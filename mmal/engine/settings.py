@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from mmal.pool.budget import BUDGETS
+from mmal.selection import Spacing
 from .components import checked_component, checked_function
 from .dataset_config import innermost_dataset
 from .schema import (
@@ -107,6 +108,22 @@ class BudgetSettings(Block):
         return unit
 
 
+class SpacingSettings(Block):
+    """How far the images of a round keep from others."""
+    min_distance: Optional[Number] = _field('a number above 0 and up to 2',
+                                            None)
+    max_per_group: Optional[dict] = _field(
+        "a dict with k and by, e.g. dict(k=2, by='folder')", None)
+
+    @model_validator(mode='after')
+    def _makes_sense(self) -> SpacingSettings:
+        try:
+            Spacing(**self.to_dict())
+        except ValueError as e:
+            raise ValueError(f'makes no sense: {e}') from e
+        return self
+
+
 class TargetSettings(Block):
     """A validation metric, and the value that ends a run."""
     metric: Text = _field("the name of a metric, e.g. 'coco/bbox_mAP'")
@@ -141,9 +158,9 @@ class Settings(Block):
             drawn at random, or those of a COCO file ``ann_file``. A single
             query needs none.
         scorer (dict): Config of a scorer.
-        selector (dict): Config of a selector; any of them also takes
-            ``min_distance`` and ``max_per_group``, see
-            :class:`~mmal.selection.Spacing`.
+        selector (dict): Config of a selector.
+        spacing (dict, optional): ``min_distance`` and ``max_per_group``,
+            whatever the selector, see :class:`~mmal.selection.Spacing`.
         oracle (dict): Config of an oracle.
         committee (dict, optional): Config of a committee, for scorers that
             compare several opinions.
@@ -175,6 +192,8 @@ class Settings(Block):
         'a dict, e.g. dict(size=500)', None)
     scorer: dict = _field('a dict', dict(type='mmal.RandomScorer'))
     selector: dict = _field('a dict', dict(type='mmal.TopN'))
+    spacing: Optional[SpacingSettings] = _field(
+        'a dict, e.g. dict(min_distance=0.2)', None)
     oracle: dict = _field('a dict', dict(type='mmal.CocoOracle'))
     rounds: Count = _field(
         'the number of trainings, a whole number of at least 1', 10)

@@ -45,8 +45,8 @@ BLOCKS = (
          on_new_environment='refuse', score_precision='bf16'),
     dict(budget=dict(size=9, unit='seconds', per_image=1., per_box=2,
                      per_class=dict(class_1=.5), targets=dict(class_0=2)),
-         selector=dict(type='mmal.TopN', min_distance=.1,
-                       max_per_group=dict(k=2, by='folder')),
+         spacing=dict(min_distance=.1,
+                      max_per_group=dict(k=2, by='folder')),
          scorer=dict(type='mmal.PerCostScorer',
                      scorer=dict(type='mmal.EntropyScorer'))),
 )

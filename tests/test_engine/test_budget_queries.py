@@ -210,7 +210,7 @@ def test_a_distance_is_kept(data, tmp_path, selector, labelled):
                 budget=dict(size=99), selector=selector)
     least = .11
     chosen = ask(data, tmp_path / 'b', labelled=labelled, budget=dict(size=99),
-                 selector=dict(selector, min_distance=least))
+                 selector=selector, spacing=dict(min_distance=least))
     scores = Scores.load(f'{tmp_path}/b/scores.npz')
     unit = {i: e / np.linalg.norm(e) for i, e in zip(
         scores.ids, np.asarray(scores.embeddings, float))}
@@ -230,8 +230,8 @@ def test_a_distance_is_kept(data, tmp_path, selector, labelled):
 
 def test_at_most_k_of_a_sequence(data, tmp_path):
     plain = ask(data, tmp_path / 'a', budget=dict(size=99))
-    chosen = ask(data, tmp_path / 'b', budget=dict(size=5), selector=dict(
-        type='mmal.TopN', max_per_group=dict(k=2, by=r'pool_0(\d)')))
+    chosen = ask(data, tmp_path / 'b', budget=dict(size=5), spacing=dict(
+        max_per_group=dict(k=2, by=r'pool_0(\d)')))
     # of pool_003 to pool_011 nine are left: seven and two
     first, late, number = [], [], {}
     for i, name in zip(plain.ids, plain.file_names):
@@ -275,8 +275,9 @@ def test_an_image_that_breaks_after_its_score(data, tmp_path, monkeypatch,
 BLOCKS = dict(
     seconds=dict(budget=dict(size=150, unit='seconds', per_image=2, per_box=10,
                              targets=dict(class_1=2.5))),
-    core_set=dict(budget=dict(size=15, unit='boxes'), selector=dict(
-        type='mmal.CoreSet', min_distance=.11)))
+    core_set=dict(budget=dict(size=15, unit='boxes'),
+                  selector=dict(type='mmal.CoreSet'),
+                  spacing=dict(min_distance=.11)))
 
 
 def test_two_processes_choose_what_one_chooses(data, tmp_path):
@@ -308,15 +309,13 @@ def test_two_processes_choose_what_one_chooses(data, tmp_path):
     (dict(budget=dict(size=1, per_class=dict(class_1=-1.))),
      r'budget\.per_class\.class_1 is -1'),
     (dict(budget=dict(size=1, unit='second')), 'Did you mean seconds'),
-    (dict(selector=dict(type='mmal.TopN', min_distance=3)),
-     r'selector\.min_distance is 3: give a number above 0'),
-    (dict(selector=dict(type='mmal.TopN', min_distanc=1.)),
-     r'selector\.min_distanc is not known. Did you mean min_distance'),
-    (dict(selector=dict(type='mmal.TopN', max_per_group=dict(k=1, by='('))),
-     r"selector\.max_per_group\.by is '\('"),
-    (dict(selector=dict(type='mmal.RoundRobin', selector=dict(
-        type='mmal.TopN', min_distance=.1))),
-     r'selector\.selector\.min_distance is not known'),
+    (dict(spacing=dict(min_distance=3)),
+     r'spacing makes no sense: min_distance is 3\S* give a number above 0'),
+    (dict(spacing=dict(min_distanc=1.)),
+     r'spacing\.min_distanc is not known. Did you mean min_distance'),
+    (dict(spacing={}), 'spacing makes no sense: .*give at least one of them'),
+    (dict(spacing=dict(max_per_group=dict(k=1, by='('))),
+     r"spacing makes no sense: max_per_group\.by is '\('"),
 ])
 def test_mistakes_are_named(data, tmp_path, block, message):
     with pytest.raises(ValueError, match=message):
@@ -342,7 +341,7 @@ def test_a_run_in_which_people_label_for_seconds(data, tmp_path):
         oracle=dict(type='mmal.ManualOracle'),
         budget=dict(size=200, unit='seconds', per_image=5, per_box=7,
                     per_class=dict(class_2=3), targets=dict(class_0=1)),
-        selector=dict(type='mmal.TopN', min_distance=.01))
+        spacing=dict(min_distance=.01))
     full = dict(read_json(f'{data}/pool.json'), confirm_empty=True)
     for _ in range(2):
         with pytest.raises(LabelsPending):

@@ -25,6 +25,9 @@ def test_what_does_not_matter_may_change():
                     {'active_learning.on_new_environment': 'refuse'},
                     {'active_learning.candidates': 'unlabelled'},
                     {'active_learning.budget.repeats': 'free'},
+                    # what people take, where images are counted
+                    {'active_learning.budget.per_image': 5,
+                     'active_learning.budget.per_class': {'cat': 3}},
                     {'active_learning.score_precision': 'fp32'},
                     {'active_learning.selector.device': 'cuda'},
                     {'launcher': 'pytorch'}, {'resume': True}):
@@ -44,6 +47,16 @@ def test_what_matters_is_named():
         'active_learning.score_precision: (none) -> bf16',
         'train_dataloader.batch_size: 8 -> 4'
     ]
+
+
+def test_what_people_take_matters_where_it_is_spent():
+    for unit, keys in (('boxes', ['per_image']),
+                       ('seconds', ['per_image', 'per_box', 'per_class'])):
+        spends = {'active_learning.budget.unit': unit}
+        for key in ('per_image', 'per_box', 'per_class'):
+            given = {f'active_learning.budget.{key}': 5}
+            differs = changed(**spends, **given) != changed(**spends)
+            assert differs == (key in keys), (unit, key)
 
 
 def test_an_added_key_is_a_difference():
