@@ -232,6 +232,7 @@ def _trust(predicted: BoxTable, is_right: np.ndarray,
     regression), of each class on its own, with a prior of one right and one
     wrong prediction in each step. O(P log P) of P predictions.
     """
+    from scipy.optimize import isotonic_regression  # imported when needed
     trust = predicted.scores.copy()
     for label in np.unique(predicted.classes):
         own = np.flatnonzero((predicted.classes == label) & counts)
@@ -239,18 +240,11 @@ def _trust(predicted: BoxTable, is_right: np.ndarray,
             continue
         _, step, count = np.unique(
             predicted.scores[own], return_inverse=True, return_counts=True)
-        sums, sizes, widths = [], [], []
-        for right, size in zip(np.bincount(step, is_right[own]), count):
-            sums.append(right)
-            sizes.append(size)
-            widths.append(1)
-            while len(sums) > 1 and \
-                    sums[-2] * sizes[-1] >= sums[-1] * sizes[-2]:
-                for column in (sums, sizes, widths):
-                    last = column.pop()
-                    column[-1] += last
-        sums, sizes = np.array(sums), np.array(sizes)
-        level = (sums + _PRIOR) / (sizes + 2 * _PRIOR)
-        level = np.repeat(np.maximum.accumulate(level), widths)
+        right = np.bincount(step, is_right[own])
+        blocks = isotonic_regression(right / count, weights=count).blocks
+        level = (np.add.reduceat(right, blocks[:-1]) + _PRIOR) / (
+            np.add.reduceat(count, blocks[:-1]) + 2 * _PRIOR)
+        # the prior pulls small steps down or up, out of order
+        level = np.repeat(np.maximum.accumulate(level), np.diff(blocks))
         trust[own] = _SLOPE * trust[own] + (1 - _SLOPE) * level[step]
     return trust

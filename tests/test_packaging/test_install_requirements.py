@@ -94,7 +94,7 @@ def test_a_complete_environment_lacks_nothing(tool, environment):
 
 
 def test_exact_wants_the_pin_and_ranges_take_what_works(tool, environment):
-    fill(tool, environment, scipy='1.11.0', **{'scikit-learn': '1.2.0'})
+    fill(tool, environment, scipy='1.12.0', **{'scikit-learn': '1.2.0'})
     assert missing(tool, True) == ['scikit-learn', 'scipy']
     assert missing(tool, False) == []
     environment['scikit-learn'] = '0.24.0'
