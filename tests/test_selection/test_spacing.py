@@ -164,15 +164,19 @@ def test_distances_near_the_least_one_are_exact(seed, least, factor, scale):
         assert near.too_near('b') == (truth < least)
 
 
-def test_many_labelled_images_are_compared_in_blocks(monkeypatch):
-    monkeypatch.setattr('mmal.selection.spacing._BLOCK', 3)
+def test_more_labelled_images_than_are_compared_at_a_time():
     rng = np.random.default_rng(0)
     rows, labelled = (rng.standard_normal((n, 4)).astype('f4')
-                      for n in (30, 10))
-    near = Neighbours(Spacing(.6), range(30), None, rows, labelled)
-    truth = [min(distance(r, x) for x in labelled) < .6 for r in rows]
+                      for n in (30, 9000))
+    near = Neighbours(Spacing(.1), range(30), None, rows, labelled)
+    unit = labelled / np.linalg.norm(labelled, axis=1, keepdims=True)
+    truth = [bool((np.linalg.norm(unit - r / np.linalg.norm(r), axis=1)
+                   < .1).any()) for r in rows]
     assert [near.too_near(i) for i in range(30)] == truth
     assert 0 < sum(truth) < 30
+    # some of them by images of the last block alone
+    late = Neighbours(Spacing(.1), range(30), None, rows, labelled[:8192])
+    assert truth != [late.too_near(i) for i in range(30)]
 
 
 @pytest.mark.parametrize('by, name, group', [
