@@ -122,6 +122,30 @@ def test_what_export_refuses(run, options, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('tool, out, beside', [
+    ('coco', 'a.json', 'a.json'), ('label-studio', 'a.json', 'a.xml'),
+    ('cvat', 'a.xml', 'a_labels.json'), ('fiftyone', 'a', 'a/labels.json'),
+    ('yolo', 'a', 'a/labels/1.txt')])
+def test_export_overwrites_nothing_that_is_named(tool, out, beside, run,
+                                                 tmp_path, capsys):
+    path = exports.write(f'{tmp_path}/{beside}', 'drawn')
+    assert main(['labels', 'export', run.path, '--to', tool, '--out',
+                 f'{tmp_path}/{out}']) == 1
+    assert 'people have drawn' in capsys.readouterr().err
+    assert open(path).read() == 'drawn'
+    assert not os.path.exists(run.labels.starting_boxes)
+
+
+def test_each_round_has_a_folder_of_yolo(run, capsys):
+    command = ['labels', 'export', run.path, '--to', 'yolo']
+    assert main(command) == 0
+    assert os.path.isdir(run.labels.exported('yolo_round_00'))
+    assert main(command) == 1
+    os.makedirs(run.round(1).path)
+    assert main(command) == 0
+    assert os.path.isdir(run.labels.exported('yolo_round_01/labels'))
+
+
 def test_photos_inside_the_file(run, data):
     assert main(['labels', 'export', run.path, '--to', 'label-studio',
                  '--images', 'upload', '--out', f'{run.path}/a.json']) == 0

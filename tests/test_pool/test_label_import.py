@@ -139,6 +139,84 @@ def test_what_goes_out_comes_back(tool, tmp_path):
     same(result.content, photos, 1e-5)
 
 
+def request_of(folder, *names):
+    """Photos without boxes, in a request and in a folder, where it can hold
+    them."""
+    photos = {name: ((50, 40), []) for name in names}
+    request, _ = ask(folder / 'labels', photos, {})
+    (folder / 'photos').mkdir()
+    for name in names:
+        if '/' not in name:
+            (folder / 'photos' / name).write_bytes(b'photo')
+    return request
+
+
+def exported(folder, request, tool, out='out', **options):
+    return export_request(tool, request.to_label({}), request.images,
+                          str(folder / 'photos'), str(folder / out),
+                          **options)
+
+
+def test_yolo_keeps_what_people_have_drawn(tmp_path):
+    request = request_of(tmp_path, 'a.jpg')
+    (tmp_path / 'out').mkdir()
+    exported(tmp_path, request, 'yolo')
+    drawn = tmp_path / 'out' / 'labels' / 'a.txt'
+    drawn.write_text('0 0.5 0.5 0.1 0.1')
+    with pytest.raises(ValueError, match='people have drawn.*Import.*--out'):
+        exported(tmp_path, request, 'yolo')
+    assert drawn.read_text() == '0 0.5 0.5 0.1 0.1'
+
+
+@pytest.mark.parametrize('tool, options', [
+    ('yolo', {}), ('fiftyone', {}), ('label-studio', dict(how='upload')),
+    ('label-studio', {})])
+@pytest.mark.parametrize('name', ['../secret.jpg', 'ABSOLUTE'])
+def test_names_that_lead_out(tool, options, name, tmp_path):
+    name = name.replace('ABSOLUTE', f'{tmp_path}/secret.jpg')
+    (tmp_path / 'secret.jpg').write_bytes(b'secret')
+    request = request_of(tmp_path, 'a.jpg', name)
+    with pytest.raises(ValueError, match='leads out of.*--to coco'):
+        exported(tmp_path, request, tool, **options)
+    assert not (tmp_path / 'out').exists()
+    assert not (tmp_path / 'secret.txt').exists()
+    # where the name alone is passed on, it may be any
+    exported(tmp_path, request, 'coco', 'out.json')
+
+
+def test_label_files_stay_in_their_folder(tmp_path):
+    """An absolute name of a photo that is in the folder."""
+    request = request_of(tmp_path, f'{tmp_path}/photos/a.jpg')
+    with pytest.raises(ValueError, match='leads out of .*out'):
+        exported(tmp_path, request, 'yolo')
+    assert not (tmp_path / 'photos' / 'a.txt').exists()
+
+
+@pytest.mark.parametrize('tool', ['yolo', 'fiftyone'])
+def test_photos_of_one_stem_are_refused(tool, tmp_path):
+    request = request_of(tmp_path, 'a.jpg', 'a.png', 'b.jpg')
+    with pytest.raises(ValueError, match="'a.jpg', 'a.png' apart.*--to"):
+        exported(tmp_path, request, tool)
+    exported(tmp_path, request, 'cvat', 'out.xml')
+
+
+def test_tasks_and_interface_are_two_files(tmp_path):
+    request = request_of(tmp_path, 'a.jpg')
+    with pytest.raises(ValueError, match='interface.*json'):
+        exported(tmp_path, request, 'label-studio', 'req.xml')
+    assert not (tmp_path / 'req.xml').exists()
+
+
+def test_a_printed_command_can_be_pasted(tmp_path):
+    request = request_of(tmp_path, 'a.jpg')
+    (tmp_path / 'my photos').mkdir()
+    (tmp_path / 'photos').rename(tmp_path / 'my photos' / 'a')
+    written = export_request(
+        'label-studio', request.to_label({}), request.images,
+        str(tmp_path / 'my photos' / 'a'), str(tmp_path / 'e.json'))
+    assert f"DOCUMENT_ROOT='{tmp_path}/my photos' " in written.steps[0]
+
+
 def test_one_moved_box_is_a_change(tmp_path):
     request, pool = ask(tmp_path / 'labels')
     images = request.to_label({request.open_ids[0]: [

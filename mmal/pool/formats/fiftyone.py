@@ -25,7 +25,8 @@ def to_fiftyone(images: Iterable[LabelImage],
     labels = {}
     for image in images:
         width, height = image.size
-        rows = labels[key_of(image.name)] = []
+        # it calls a photo by its path without the extension
+        rows = labels[stem_of(image.name)] = []
         for box in image.boxes:
             x, y, w, h = box.bbox
             row: dict[str, Any] = dict(
@@ -37,11 +38,6 @@ def to_fiftyone(images: Iterable[LabelImage],
                 row['attributes'] = dict(bbox_std=list(box.std))
             rows.append(row)
     return dict(classes=list(classes), labels=labels)
-
-
-def key_of(name: str) -> str:
-    """What FiftyOne calls a photo: its path without the extension."""
-    return stem_of(name)
 
 
 def is_fiftyone(content: Any) -> bool:
