@@ -58,6 +58,8 @@ class LabelImage:
         is_share (bool): Whether boxes are shares of width and height, from
             0 to 1, instead.
         other_names (list[str]): Further names that may be ours.
+        is_our_name (bool): Whether ``name`` is what a request of ours calls
+            it, whatever the others say.
         is_finished (bool, optional): Whether a person has handed it in; None
             where the tool does not say so.
         problem (str): Why its boxes cannot be taken; '' if they can.
@@ -67,6 +69,7 @@ class LabelImage:
     boxes: list[LabelBox] = field(default_factory=list)
     is_share: bool = False
     other_names: list[str] = field(default_factory=list)
+    is_our_name: bool = False
     is_finished: Optional[bool] = None
     problem: str = ''
 

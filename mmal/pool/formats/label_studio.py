@@ -24,6 +24,7 @@ from .exchange import (
     numbers,
     turned_box,
 )
+from .photos import is_photo
 
 #: Where the server answers for photos under LOCAL_FILES_DOCUMENT_ROOT.
 LOCAL_FILES = '/data/local-files/?d='
@@ -199,19 +200,23 @@ def read_tasks(tasks: Sequence[Mapping], path: str) -> LabelExport:
         if not isinstance(task, Mapping):
             raise ValueError(f'{where} is no object. Export the project as '
                              'JSON.')
-        if isinstance(task.get('data'), Mapping):
-            names = _names(task['data'])
+        # JSON-MIN has the data of a task beside its answers
+        is_minimal = not isinstance(task.get('data'), Mapping)
+        data = task if is_minimal else task['data']
+        names = _names(data)
+        if is_minimal:
+            regions = _minimal_regions(task)
+        else:
             # 0a1b2c3d-photo.jpg
             if isinstance(task.get('file_upload'), str):
                 names.append(task['file_upload'])
             regions = _chosen_annotation(task, where, notes)
-        else:
-            regions, names = _minimal_regions(task), _names(task)
         if not names:
             raise ValueError(f'{where} names no photo. Export the project as '
                              'JSON.')
         image = LabelImage(names[0], other_names=names[1:], is_share=True,
-                           is_finished=regions is not None)
+                           is_finished=regions is not None,
+                           is_our_name=names[0] == data.get(OUR_NAME))
         _read_regions(image, regions or (), where, notes)
         images.append(image)
     classes = dict.fromkeys(b.label for i in images for b in i.boxes)
@@ -219,10 +224,11 @@ def read_tasks(tasks: Sequence[Mapping], path: str) -> LabelExport:
 
 
 def _names(data: Mapping) -> list[str]:
-    """Texts that may name the photo of a task, ours first."""
-    texts = [v for k, v in data.items()
-             if isinstance(v, str) and not v.startswith('data:') and v
-             and k not in ('created_at', 'updated_at')]
+    """Texts that may name the photo of a task, ours first: addresses and
+    names of photos. An answer, such as "night", may be called like one."""
+    texts = [v for v in data.values()
+             if isinstance(v, str) and not v.startswith('data:')
+             and (is_photo(v) or v.startswith('/') or '://' in v)]
     ours = data.get(OUR_NAME)
     if isinstance(ours, str) and ours:
         texts.insert(0, ours)
