@@ -442,6 +442,117 @@ def test_boxes_outside(tmp_path):
     assert 'night 1/b.c.jpg' in result.waiting
 
 
+def accept(request, pool, *names):
+    """The request, some of whose photos the run has taken over with a box
+    on each."""
+    write_json(request.files.accepted, exports.coco({
+        n: (PHOTOS[n][0], [('car', (1, 1, 9, 9))]) for n in names}))
+    return LabelRequest.open(request.files)
+
+
+def test_boxes_outside_leave_the_labels_of_before(tmp_path):
+    names = list(PHOTOS)
+    request, pool = ask(tmp_path / 'labels')
+    outside = [('car', (5000, 0, 9, 9))]
+
+    def read(request, *images):
+        return import_labels(LabelExport('x', list(images), []), request,
+                             pool)
+
+    save_labels(read(request, image()), request)
+    result = read(request, image(boxes=outside), image(names[1]))
+    assert boxes_of(result.content)['a.jpg'] == [('car', [1, 2, 30, 40])]
+    assert result.labelled == names[1:2] and result.missing == names[2:]
+    assert any('stay' in line and 'a.jpg' in line for line in result.lines())
+
+    # the same of a photo that the run has accepted: no correction
+    request = accept(request, pool, 'a.jpg')
+    result = read(request, image(boxes=outside), image(names[1]))
+    assert not result.corrected and 'a.jpg' not in result.waiting
+    assert boxes_of(result.content)['a.jpg'] == [('car', [1, 2, 30, 40])]
+
+
+def test_accepted_photos_are_emptied_by_name_alone(tmp_path):
+    names = list(PHOTOS)
+    request, pool = ask(tmp_path / 'labels')
+    request = accept(request, pool, 'a.jpg')
+
+    def emptied(finished=None, **options):
+        result = import_labels(LabelExport('x', [
+            image(boxes=(), is_finished=finished), image(names[1], boxes=())
+        ], []), request, pool, ImportOptions(**options))
+        return result.corrected, result.empty
+
+    assert emptied(confirm_empty=True) == ([], names[1:2])
+    assert emptied(empty=['a.jpg']) == (['a.jpg'], [])
+    assert emptied(finished=True) == (['a.jpg'], [])
+
+
+def test_photos_with_an_ignored_class_alone_can_be_empty(tmp_path):
+    odd = image(boxes=[('unclear', (1, 1, 9, 9))])
+    ignored = dict(ignored=['unclear'])
+    assert imported(tmp_path, odd, **ignored).may_be_empty == ['a.jpg']
+    assert imported(tmp_path, odd, empty=['a.jpg'], **ignored).empty == [
+        'a.jpg']
+
+
+@pytest.mark.parametrize('scale', [1, .5])
+def test_predictions_that_come_back_in_whole_pixels(scale, tmp_path):
+    """As VOC of most tools has them, also of a photo that was resized."""
+    request, pool = ask(tmp_path / 'labels')
+    save_starting_boxes(request, request.to_label({request.open_ids[0]: [
+        LabelBox('car', (10.7, 20.9, 100.6, 50.4)),
+        LabelBox('person', (300.2, 200.5, 31.9, 77.1))]}))
+    size = tuple(round(side * scale) for side in (640, 480))
+
+    def result(*boxes):
+        boxes = [(label, tuple(v * scale for v in b)) for label, b in boxes]
+        path = exports.write(f'{tmp_path}/voc/a.xml', exports.voc_text(
+            'a.jpg', size, boxes, int))
+        return import_labels(read_export(path), request, pool)
+
+    car = ('car', (10.7, 20.9, 100.6, 50.4))
+    person = ('person', (300.2, 200.5, 31.9, 77.1))
+    assert result(person, car).unchanged == ['a.jpg']
+    assert result(car, ('person', (305.2, 200.5, 31.9, 77.1))).labelled == [
+        'a.jpg']
+
+
+def test_the_header_of_labels_saved_by_hand_stays(tmp_path):
+    request, pool = ask(tmp_path / 'labels')
+    mine = dict(info=dict(contributor='us'), licenses=[dict(id=1, name='x')])
+    write_json(request.files.labels, dict(exports.coco(PHOTOS), **mine))
+    result = import_labels(LabelExport('x', [image()], []), request, pool)
+    assert {k: result.content[k] for k in mine} == mine
+    assert result.content['confirm_empty'] is True
+
+
+@pytest.mark.parametrize('data, found, unknown', [
+    # another text of the task is the name of another photo
+    (dict(image='s3://bucket/a.jpg', previous='b.jpg'), [],
+     ["s3://bucket/a.jpg ('a.jpg', 'b.jpg' by its names)"]),
+    (dict(previous='b.jpg', image='s3://bucket/a.jpg', file_name='a.jpg'),
+     ['a.jpg'], []),
+    # an answer is called like a photo
+    (dict(image='s3://bucket/a.jpg', time='night'), ['a.jpg'], []),
+    (dict(image='s3://bucket/other.jpg', time='night'), [],
+     ['s3://bucket/other.jpg']),
+    (dict(image='https://bucket/a.jpg?X-Signature=b.jpg', time='night'),
+     ['a.jpg'], []),
+    # ours, of a pool that has changed since
+    (dict(image='/data/upload/1/0a1b2c3d-a.jpg', file_name='x/a.jpg'),
+     ['a.jpg'], []),
+])
+@pytest.mark.parametrize('is_minimal', [True, False])
+def test_which_texts_of_a_task_name_its_photo(data, found, unknown,
+                                              is_minimal, tmp_path):
+    tasks = [dict(data, annotation_id=1) if is_minimal else
+             dict(data=data, annotations=[dict(result=[])])]
+    matched, left = match_images(read_json_export(tmp_path, tasks).images, [
+        'a.jpg', 'b.jpg', 'night.jpg'])
+    assert (list(matched), left) == (found, unknown)
+
+
 def test_augmented_copies(tmp_path):
     copies = [image(f'a_jpg.rf.{exports.digest(n)}.jpg', boxes=[
         ('car', (int(n), 2, 30, 40))]) for n in '12']

@@ -35,8 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='default: what the export looks like')
     parser.add_argument(
         '--confirm-empty', nargs='*', metavar='NAME',
-        help='nothing is on the photos that the export lists without boxes; '
-        'or on the photos named here, listed or not')
+        help='nothing is on the photos asked for that the export lists '
+        'without boxes; or on the photos named here, listed or not, also '
+        'where the run has labels of them')
     parser.add_argument(
         '--confirm-unchanged', action='store_true',
         help='photos that come back with just the predicted boxes were looked '
