@@ -1,5 +1,9 @@
 """What labelling tools export becomes the labels that a run waits for."""
+import csv
+import io
 import json
+import os
+import zipfile
 
 import pytest
 from helpers import exports
@@ -669,7 +673,6 @@ def test_other_shapes_of_cvat(shape, bbox, tmp_path):
 @given(st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1,
                 max_size=5).filter(lambda m: any(map(any, m))))
 def test_masks_of_cvat(tmp_path, mask):
-    from mmal.pool.formats.cvat import read_cvat_xml
     flat = [on for row in mask for on in row]
     runs, current = [0], False
     for on in flat:
@@ -680,7 +683,7 @@ def test_masks_of_cvat(tmp_path, mask):
     text = CVAT.format(
         f'<mask label="car" rle="{", ".join(map(str, runs))}" left="7" '
         f'top="9" width="3" height="{len(mask)}"/>')
-    (box, ) = read_cvat_xml(
+    (box, ) = read_export(
         exports.write(f'{tmp_path}/m.xml', text)).images[0].boxes
     xs = [x for row in mask for x, on in enumerate(row) if on]
     ys = [y for y, row in enumerate(mask) for on in row if on]
@@ -839,6 +842,107 @@ def test_any_mistake_in_a_json_is_read_or_refused(tmp_path, data):
         assert isinstance(i.name, str)
         assert all(isinstance(b.label, str) and len(b.bbox) == 4
                    for b in i.boxes)
+    try:
+        import_labels(export, LabelRequest(LabelDir('nowhere'), pool_of(
+            PHOTOS), frozenset()), pool_of(PHOTOS))
+    except ValueError:
+        pass
+
+
+@pytest.mark.parametrize('size', ['0', '-5', '', '0.2'])
+def test_a_size_that_the_tool_does_not_know(size, tmp_path):
+    box = '<box label="car" xtl="1" ytl="2" xbr="31" ybr="42"/>'
+    xml = CVAT.replace('640', size).format(box)
+    export = read_export(exports.write(f'{tmp_path}/e.xml', xml))
+    assert export.images[0].size is None
+    result = imported(tmp_path, *export.images)
+    assert boxes_of(result.content)['a.jpg'] == [('car', [1, 2, 30, 40])]
+
+
+def test_a_size_that_is_text(tmp_path):
+    path = exports.fiftyone_samples(str(tmp_path)) + '/samples.json'
+    content = read_json(path)
+    for sample in content['samples']:
+        meta = sample['metadata']
+        meta.update({k: str(meta[k]) for k in ('width', 'height')})
+    export = read_export(exports.write(path, content))
+    assert export.images[0].size == (640, 480)
+    same(imported(tmp_path, *export.images).content)
+    content['samples'][0]['metadata']['width'] = 'wide'
+    with pytest.raises(ValueError, match="sample 'data/a.jpg'.*'wide'"):
+        read_export(exports.write(path, content))
+
+
+@pytest.mark.parametrize('name', ['obj.names', 'classes.txt', 'names.txt',
+                                  'classes.names', 'data.yaml', 'data.yml'])
+def test_where_yolo_names_its_classes(name, tmp_path):
+    """Their order is not that of the pool."""
+    theirs = CLASSES[::-1]
+    exports.write(f'{tmp_path}/y/{name}', f'names: {json.dumps(theirs)}'
+                  if '.y' in name else '\n'.join(theirs))
+    exports.write(f'{tmp_path}/y/labels/a.txt', '0 0.5 0.5 0.5 0.5')
+    export = read_export(f'{tmp_path}/y', classes=CLASSES)
+    assert [i.name for i in export.images] == ['a']
+    assert export.images[0].boxes[0].label == 'traffic light'
+
+
+def test_damaged_zips(tmp_path):
+    """Whatever byte is wrong, it is read, or said to be no export."""
+    folder = str(tmp_path / 'whole')
+    os.makedirs(folder)
+    with zipfile.ZipFile(f'{folder}/e.zip', 'w', zipfile.ZIP_DEFLATED) as f:
+        f.writestr('annotations.xml', CVAT.format('<tag/>' * 50))
+    with open(f'{folder}/e.zip', 'rb') as f:
+        content = f.read()
+    path, messages = tmp_path / 'e.zip', set()
+    for at in range(len(content)):
+        for value in (0, 255, content[at] ^ 1):
+            path.write_bytes(content[:at] + bytes([value]) + content[at + 1:])
+            try:
+                read_export(str(path))
+            except ValueError as e:
+                messages.add(str(e))
+    assert any('cannot be unpacked' in m and 'Download' in m
+               for m in messages)
+
+
+def test_csv_of_via_with_many_points(tmp_path):
+    points = list(range(40_000))
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(['filename', 'region_shape_attributes',
+                   'region_attributes'])
+    rows.writerow(['a.jpg', json.dumps(dict(
+        name='polygon', all_points_x=points, all_points_y=points)),
+        '{"object": "car"}'])
+    limit = csv.field_size_limit()
+    export = read_export(exports.write(f'{tmp_path}/e.csv', text.getvalue()),
+                         classes=CLASSES)
+    assert export.images[0].boxes[0].bbox == (0, 0, 39_999, 39_999)
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
+def test_csv_of_via_with_any_ends_of_lines(end, tmp_path):
+    path = exports.via_csv(str(tmp_path))
+    with open(path, encoding='utf-8') as f:
+        text = f.read()
+    with open(path, 'w', encoding='utf-8', newline='') as f:
+        f.write(text.replace('\n', end))
+    same(imported(tmp_path, *read_export(
+        path, classes=CLASSES).images).content)
+
+
+def test_csv_that_is_none(tmp_path, monkeypatch):
+    class Damaged(csv.DictReader):
+        def __next__(self):
+            self.line_num = 3
+            raise csv.Error('line contains NUL')
+
+    monkeypatch.setattr(csv, 'DictReader', Damaged)
+    path = exports.via_csv(str(tmp_path))
+    with pytest.raises(ValueError, match='csv, line 3: .*NUL.*again'):
+        read_export(path, classes=CLASSES)
 
 
 def test_a_request_that_nobody_made(tmp_path):

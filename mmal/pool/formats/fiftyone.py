@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 from .conversion import Notes
-from .exchange import LabelBox, LabelExport, LabelImage, numbers
+from .exchange import LabelBox, LabelExport, LabelImage, numbers, size_of
 from .photos import stem_of
 
 
@@ -70,11 +70,11 @@ def read_fiftyone(content: Mapping, path: str,
         field = field or _box_field(samples, path)
         for sample in samples:
             meta = sample.get('metadata') or {}
-            size = meta.get('width'), meta.get('height')
+            name = str(sample.get('filepath') or '')
+            size = size_of(meta.get('width'), meta.get('height'),
+                           f'{path}, sample {name!r}')
             boxes = sample.get(field)
-            photos.append((str(sample.get('filepath') or ''),
-                           size if all(size) else None,
-                           boxes.get('detections')
+            photos.append((name, size, boxes.get('detections')
                            if isinstance(boxes, Mapping) else None))
     else:
         photos = [(str(key), None, rows)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 from urllib.parse import quote
-from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from .conversion import Notes
@@ -22,6 +21,8 @@ from .exchange import (
     box_around,
     ellipse_box,
     numbers,
+    parse_xml_text,
+    size_of,
     turned_box,
 )
 from .photos import is_photo
@@ -73,14 +74,8 @@ class LabelConfig:
             ValueError: If it is not xml, or has no photo and no
                 ``RectangleLabels`` for it.
         """
-        if '<!' in xml.replace('<!--', ''):
-            raise ValueError('the labelling interface declares a document '
-                             'type, which is not read.')
-        try:
-            root = ElementTree.fromstring(xml)
-        except (ElementTree.ParseError, ValueError) as e:
-            raise ValueError(f'the labelling interface is not valid XML '
-                             f'({e}).') from e
+        root = parse_xml_text(xml, 'the labelling interface',
+                              'Save it in the project again.')
         values = {e.get('name'): (e.get('value') or '').lstrip('$')
                   for e in root.iter('Image')}
         for control in root.iter('RectangleLabels'):
@@ -288,9 +283,9 @@ def _read_regions(image: LabelImage, regions: Iterable[Mapping], where: str,
             notes.add('answers that are no boxes (points, choices, texts), '
                       'left out', where)
             continue
-        size = [region.get(f'original_{side}') for side in ('width', 'height')]
-        if all(isinstance(s, (int, float)) and s > 0 for s in size):
-            image.size = (round(size[0]), round(size[1]))
+        image.size = size_of(
+            region.get('original_width'), region.get('original_height'),
+            where) or image.size
         labels = value.get(kind) or value.get('labels') or named.get(
             region.get('id')) or []
         if not labels:
