@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mmal.fileio import read_json, write_json
 from mmal.pool import CocoData, ManualOracle, load_coco
+from mmal.pool.formats import exchange
 from mmal.pool.formats.exchange import (
     LabelBox,
     LabelExport,
@@ -20,6 +21,7 @@ from mmal.pool.formats.exchange import (
     turned_box,
 )
 from mmal.pool.formats.exports import read_export
+from mmal.pool.formats.label_studio import LabelConfig
 from mmal.pool.label_export import TOOLS, export_request
 from mmal.pool.label_import import (
     ImportOptions,
@@ -780,6 +782,28 @@ def test_xml_that_is_no_export(text, message, tmp_path):
     path = exports.write(f'{tmp_path}/e.xml', text)
     with pytest.raises(ValueError, match=message):
         read_export(path)
+
+
+def test_an_interface_may_have_text_of_any_signs():
+    """CDATA and comments are no document type."""
+    xml = LabelConfig(CLASSES).xml().replace('</View>', (
+        '<Style><![CDATA[a > b {}]]></Style><!-- <!DOCTYPE --></View>'))
+    assert LabelConfig.parse(xml) == LabelConfig(CLASSES)
+
+
+def test_xml_is_parsed_once(tmp_path, monkeypatch):
+    parsed = []
+    whole = exchange.expat.ParserCreate
+
+    def counted(*args):
+        parsed.append(1)
+        return whole(*args)
+
+    monkeypatch.setattr(exchange.expat, 'ParserCreate', counted)
+    read_export(exports.cvat(str(tmp_path)))
+    assert len(parsed) == 1
+    read_export(exports.voc(str(tmp_path)))
+    assert len(parsed) == 1 + len(PHOTOS)
 
 
 def test_a_zip_keeps_its_name_in_messages_and_its_files_in_place(tmp_path):
