@@ -26,8 +26,8 @@ mmal pool photos -o photos.json --classes known/val.json
 # 10 at random, then 10 that the detector chooses, with the boxes it predicts
 train "$@"
 for request in 1 2; do
-    mmal labels export run --to label-studio --score-thr 0.1 --out tasks.json
-    "${PYTHON:-python}" "$HERE/people.py" tasks.json known/pool.json export.json
+    mmal labels export run --to label-studio --score-thr 0.1 --out "tasks_$request.json"
+    "${PYTHON:-python}" "$HERE/people.py" "tasks_$request.json" known/pool.json export.json
     mmal labels import run export.json
     train "$@"
 done

@@ -9,8 +9,10 @@ EXAMPLES = """examples:
   mmal serve work_dirs/my_config
   mmal serve work_dirs/my_config --score-thr 0.5 --port 9091
 
-In Label Studio: Settings, Model, Connect Model, http://localhost:9090. Label
-Studio must be started with ML_BLOCK_LOCAL_IP=false to ask its own machine.
+In Label Studio: Settings, Model, Connect Model, http://localhost:9090. To ask
+its own machine, Label Studio must be started with
+USE_DEFAULT_BANNED_SUBNETS=false and the other addresses banned by
+USER_ADDITIONAL_BANNED_SUBNETS: docs/labelling_label_studio.md has both lines.
 """
 
 

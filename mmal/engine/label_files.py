@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os.path as osp
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmengine.config import Config
@@ -21,11 +22,13 @@ class LabelFiles:
         files (LabelDir): Where its files for labelling are.
         pool_file (str): The COCO file of its pool.
         img_prefix (str): The folder of the pool's images.
+        pipeline (Sequence[dict]): The steps that load these images.
     """
     work: WorkDir
     files: LabelDir
     pool_file: str
     img_prefix: str
+    pipeline: Sequence[dict]
 
     @classmethod
     def of_run(cls, run: str) -> LabelFiles:
@@ -49,12 +52,14 @@ class LabelFiles:
         cfg = Config.fromfile(work.config, import_custom_modules=False)
         block = cfg.get('active_learning') or {}
         oracle = block.get('oracle') or {}
-        if 'ManualOracle' not in str(oracle.get('type')):
+        # one of your own may ask people too, and has then written a request
+        kind = str(oracle.get('type', 'mmal.CocoOracle'))
+        if kind.split('.')[-1] == 'CocoOracle':
             raise ValueError(
-                f'{run} looks labels up, with the oracle '
-                f'{oracle.get("type", "mmal.CocoOracle")}: it waits for '
-                'nobody. People are asked with '
-                "oracle=dict(type='mmal.ManualOracle').")
+                f'{run} looks labels up, with the oracle {kind}: it waits for '
+                'nobody. To ask people, set '
+                "active_learning.oracle=dict(type='mmal.ManualOracle') in "
+                'its config and start a run in another work folder.')
         folder = oracle.get('folder')
         dataset = cfg.train_dataloader.dataset
         while 'dataset' in dataset:
@@ -64,7 +69,8 @@ class LabelFiles:
         prefix = dataset.get('data_prefix') or {}
         return cls(work, LabelDir(folder) if folder else work.labels,
                    osp.join(root, dataset['ann_file']), osp.join(
-                       root, prefix.get('img', prefix.get('img_path', ''))))
+                       root, prefix.get('img', prefix.get('img_path', ''))),
+                   dataset.get('pipeline') or ())
 
     def request(self) -> LabelRequest:
         """What it waits for; see :meth:`LabelRequest.open`."""
@@ -72,5 +78,12 @@ class LabelFiles:
 
     def pool(self) -> CocoData:
         """The images of its pool, as the run reads them."""
+        # here, for the sake of commands that do not need the detector library
+        from .dataset_config import image_loader
+        if any(step.get('imdecode_backend') == 'turbojpeg'
+               for step in self.pipeline):
+            # a module of its custom_imports has to start this decoder
+            Config.fromfile(self.work.config)
         return load_with_images(self.pool_file, self.img_prefix,
-                                need_annotations=False)
+                                need_annotations=False,
+                                loader=image_loader(self.pipeline))

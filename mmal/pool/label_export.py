@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import os.path as osp
+import shlex
 import shutil
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mmal.fileio import write_bytes, write_json, write_text
-from .coco import CocoData
+from .coco import CocoData, some
 from .formats.cvat import label_constructor, to_cvat_xml
 from .formats.exchange import LabelImage
-from .formats.fiftyone import key_of, to_fiftyone
+from .formats.fiftyone import to_fiftyone
 from .formats.label_studio import (
     LabelConfig,
     data_url,
@@ -21,6 +23,7 @@ from .formats.label_studio import (
     to_tasks,
 )
 from .formats.photos import stem_of
+from .names import is_inside
 
 #: The tools that requests are written for, and the default name for each.
 TOOLS = {
@@ -30,6 +33,8 @@ TOOLS = {
     'coco': 'coco.json',
     'yolo': 'yolo',
 }
+# what is written beside the file for a tool
+_BESIDE = {'label-studio': '.xml', 'cvat': '_labels.json'}
 #: How a tool finds the photos.
 IMAGES = ('path', 'local-files', 'upload')
 
@@ -44,6 +49,39 @@ class ExportedRequest:
     """
     path: str
     steps: list[str]
+
+
+def written_files(tool: str, out: str) -> list[str]:
+    """What :func:`export_request` writes.
+
+    Args:
+        tool (str): One of :data:`TOOLS`.
+        out (str): The file or folder for the tool.
+
+    Returns:
+        list[str]: ``out``, and the file beside it that some tools need.
+    """
+    beside = _BESIDE.get(tool)
+    return [out] if beside is None else [out, osp.splitext(out)[0] + beside]
+
+
+def refuse_to_overwrite(paths: Iterable[str]) -> None:
+    """Keep what people may have drawn.
+
+    Args:
+        paths (iterable[str]): Files, and folders, which may be empty.
+
+    Raises:
+        ValueError: If one is there already; naming it.
+    """
+    for path in paths:
+        if osp.isdir(path) and not os.listdir(path):
+            continue
+        if osp.lexists(path):
+            raise ValueError(
+                f'{path} exists and may hold labels that people have drawn. '
+                'Import them first, then remove it, or name another place '
+                'with --out.')
 
 
 def export_request(tool: str,
@@ -76,7 +114,9 @@ def export_request(tool: str,
         ExportedRequest: The path, and what to do next.
 
     Raises:
-        ValueError: If the tool cannot find photos that way.
+        ValueError: If the tool cannot find photos that way or cannot tell
+            two of them apart, a name leads out of ``img_prefix``, or ``out``
+            is a folder for 'yolo' that is not empty.
         OSError: If a file cannot be read or written.
     """
     how = how or ('local-files' if tool == 'label-studio' else 'path')
@@ -88,8 +128,37 @@ def export_request(tool: str,
     if prefix and tool in ('fiftyone', 'yolo'):
         raise ValueError(f'--prefix makes no sense for {tool}, which reads '
                          'the photos where they are: leave it out.')
+    if len({path.lower() for path in written_files(tool, out)}) < len(
+            written_files(tool, out)):
+        raise ValueError(f'{out} would hold the tasks, and the labelling '
+                         'interface as well, which goes into a file of the '
+                         'same name with .xml: end --out in .json.')
     classes = list(pool.class_names)
     folder = osp.abspath(img_prefix)
+    # Names come with the pool, which others may have made. With the other
+    # ways nothing is read or written by them.
+    places = [folder] if how != 'path' or tool in ('fiftyone', 'yolo') else []
+    if tool == 'yolo':
+        places.append(osp.abspath(out))
+    for place in places:
+        for image in images:
+            if not is_inside(osp.join(place, image.name), place):
+                raise ValueError(
+                    f'the file name {image.name!r} leads out of {place}: '
+                    'nothing is read or written there. Give the pool names '
+                    'below the folder of its photos, or send the names alone, '
+                    'e.g. with --to coco.')
+    if tool in ('fiftyone', 'yolo'):
+        by_stem = defaultdict(list)
+        for image in images:
+            by_stem[stem_of(image.name)].append(image.name)
+        alike = [n for names in by_stem.values() if len(names) > 1
+                 for n in names]
+        if alike:
+            raise ValueError(
+                f'{tool} knows photos by their names without the extension, '
+                f'so it cannot tell {some(alike)} apart. Choose another tool '
+                'with --to.')
     if tool == 'label-studio':
         root = osp.abspath(root) if root else osp.dirname(folder)
         if how == 'local-files' and osp.commonpath([root, folder]) != root:
@@ -122,7 +191,8 @@ def _for_label_studio(images: Sequence[LabelImage], classes: Sequence[str],
             return local_files_url(path.replace('\\', '/'))
         return prefix + name
 
-    config, config_path = LabelConfig(tuple(classes)), _beside(out, '.xml')
+    config = LabelConfig(tuple(classes))
+    _, config_path = written_files('label-studio', out)
     write_json(out, to_tasks(images, config, address))
     write_text(config_path, config.xml())
     steps = [f'in a new project, paste {config_path} under Labeling Setup, '
@@ -131,7 +201,8 @@ def _for_label_studio(images: Sequence[LabelImage], classes: Sequence[str],
     if how == 'local-files':
         steps = [
             'start it with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true '
-            f'LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root} label-studio',
+            f'LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={shlex.quote(root)} '
+            'label-studio',
             *steps, f'add the folder {folder} to the project as a storage '
             'of local files, without a sync']
     return ExportedRequest(out, [*steps, 'label, and export as JSON'])
@@ -139,7 +210,7 @@ def _for_label_studio(images: Sequence[LabelImage], classes: Sequence[str],
 
 def _for_cvat(images: Sequence[LabelImage], classes: Sequence[str],
               folder: str, out: str) -> ExportedRequest:
-    labels = _beside(out, '_labels.json')
+    _, labels = written_files('cvat', out)
     write_bytes(out, to_cvat_xml(images, classes))
     write_json(labels, label_constructor(classes), indent=1)
     return ExportedRequest(out, [
@@ -180,7 +251,7 @@ def _for_fiftyone(images: Sequence[LabelImage], classes: Sequence[str],
                   folder: str, out: str) -> ExportedRequest:
     write_json(osp.join(out, 'labels.json'), to_fiftyone(images, classes))
     write_json(osp.join(out, 'data.json'), {
-        key_of(i.name): osp.join(folder, i.name) for i in images})
+        stem_of(i.name): osp.join(folder, i.name) for i in images})
     kind = 'fo.types.FiftyOneImageDetectionDataset'
     return ExportedRequest(out, [
         f'import fiftyone as fo; dataset = fo.Dataset.from_dir({out!r}, '
@@ -190,6 +261,8 @@ def _for_fiftyone(images: Sequence[LabelImage], classes: Sequence[str],
 
 def _as_yolo(images: Sequence[LabelImage], classes: Sequence[str],
              folder: str, out: str) -> ExportedRequest:
+    # tools save where the request is, and old photos would stay
+    refuse_to_overwrite([out])
     numbers = {name: n for n, name in enumerate(classes)}
     # the yaml is a json too, so that every class name is quoted right
     write_text(osp.join(out, 'data.yaml'), json.dumps(dict(
@@ -218,7 +291,3 @@ def _as_yolo(images: Sequence[LabelImage], classes: Sequence[str],
     return ExportedRequest(out, [
         f'open {out} in the tool', 'label, and export as YOLO, or save '
         'there; YOLO files know no scores'])
-
-
-def _beside(out: str, ending: str) -> str:
-    return osp.splitext(out)[0] + ending

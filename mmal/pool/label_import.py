@@ -11,14 +11,11 @@ from urllib.parse import unquote
 
 from mmal.fileio import write_json
 from .coco import CocoData, group_by_image, load_coco, some, spelled_otherwise
-from .formats.conversion import CocoBuilder, Notes
+from .formats.conversion import CocoBuilder, Notes, box_inside
 from .formats.exchange import LabelBox, LabelExport, LabelImage
-from .formats.photos import stem_of
+from .formats.photos import is_photo, stem_of
 from .label_request import LabelRequest, load_starting_boxes
 from .names import NameIndex
-
-# Boxes travel as text of two decimals at least, or six of a share.
-_SAME = 0.02  # pixels
 
 
 @dataclass(frozen=True)
@@ -26,8 +23,8 @@ class ImportOptions:
     """What people decide about an export.
 
     Args:
-        confirm_empty (bool): Photos listed without boxes have nothing on
-            them.
+        confirm_empty (bool): Photos of the request listed without boxes have
+            nothing on them. Those that the run has labels of keep these.
         empty (collection[str]): Photos that have nothing on them, listed or
             not, by file name.
         confirm_unchanged (bool): Photos whose boxes came back as the detector
@@ -163,6 +160,12 @@ def import_labels(export: LabelExport, request: LabelRequest, pool: CocoData,
     result.notes.merge(export.notes)
     _check_classes(export, matched, request.images.class_names, options)
 
+    # Boxes travel as text of two decimals at least, or six of a share; some
+    # forms of some tools have whole pixels alone.
+    is_whole = not any(image.is_share for image in matched.values()) and all(
+        float(v).is_integer() for image in matched.values()
+        for box in image.boxes for v in box.bbox)
+    precision = 1. if is_whole else 0.02  # pixels of the tool's photo
     given = load_starting_boxes(request.files)
     new: dict[str, list[LabelBox]] = {}
     wanted = {*asked, *request.accepted}
@@ -175,36 +178,53 @@ def import_labels(export: LabelExport, request: LabelRequest, pool: CocoData,
             result.unfinished.append(ours)
         else:
             boxes, is_scaled = _our_boxes(image, ours, sizes[ours], options)
+            exact = precision
             if is_scaled:
                 result.rescaled.append(ours)
+                if not image.is_share:
+                    exact *= max(a / b for a, b in zip(sizes[ours],
+                                                       image.size))
             if not boxes:
-                is_empty = image.is_finished or options.confirm_empty or \
-                    ours in confirmed
+                is_empty = image.is_finished or ours in confirmed or (
+                    options.confirm_empty and ours not in request.accepted)
                 (result.empty if is_empty else result.may_be_empty).append(
                     ours)
                 if not is_empty:
                     continue
+            elif all(box_inside((x, y, x + w, y + h), *sizes[ours]) is None
+                     for x, y, w, h in (box.bbox for box in boxes)):
+                # it would pass for an empty one
+                result.problems[ours] = 'none of its boxes is inside the photo'
+                continue
             elif not (image.is_finished or options.confirm_unchanged) and any(
-                    _are_same(boxes, start) for start in given.get(ours, ())):
+                    _are_same(boxes, start, exact)
+                    for start in given.get(ours, ())):
                 result.unchanged.append(ours)
                 continue
             else:
                 result.labelled.append(ours)
             new[ours] = boxes
     for ours in confirmed:
-        image = matched.get(ours)
-        if image is not None and image.boxes:
+        drawn = [box for box in matched[ours].boxes
+                 if box.label not in options.ignored] \
+            if ours in matched else []
+        if drawn:
             raise ValueError(f'{ours} is said to be empty, but the export has '
-                             f'{len(image.boxes)} boxes on it: correct one of '
-                             'the two.')
+                             f'{len(drawn)} boxes on it: correct one of the '
+                             'two.')
         if ours in wanted and ours not in new:
             new[ours] = []
             result.empty.append(ours)
             result.problems.pop(ours, None)
 
-    before = _labels_before(request, set(new), sizes)
-    result.content = _join(request, new, before, sizes, result)
+    header, before = _labels_before(request, set(new), sizes)
+    result.content = {**header,
+                      **_join(request, new, before, sizes, result)}
     listed = {image['file_name'] for image in result.content['images']}
+    for name, why in result.problems.items():
+        if name in listed or name in request.accepted:
+            result.notes.add(f'photos whose labels of before stay, for {why}',
+                             name)
     for names in (result.may_be_empty, result.unchanged, result.unfinished):
         names[:] = [n for n in names if n not in listed]
     result.problems = {n: why for n, why in result.problems.items()
@@ -237,7 +257,7 @@ def match_images(images: Sequence[LabelImage], ours: Sequence[str]
 
     Returns:
         tuple[dict[str, LabelImage], list[str]]: Photos by our name; and the
-        names of those that are not known.
+        names of those that are not known, or whose names are several of ours.
 
     Raises:
         ValueError: If two photos with boxes are one image of ours.
@@ -254,35 +274,33 @@ def match_images(images: Sequence[LabelImage], ours: Sequence[str]
     stored_index = NameIndex(by_stored, other_folders=True)
     exact = set(ours)
 
-    def find(image: LabelImage) -> Optional[str]:
-        names = [image.name, *image.other_names]
-        for name in names:
-            if name in exact:
-                return name
-        # an address may have a signature behind the name
-        names += [n.partition('?')[0] for n in names
-                  if '://' in n and '?d=' not in n]
-        for name in names:
-            if index.find(name) is not None:
-                return index.find(name)
-        for name in names:
-            stem = stem_index.find(stem_of(name))
-            if stem is not None:
-                return by_stem[stem]
-        for name in names:
-            stem = stored_index.find(_stored_name(stem_of(name)))
-            if stem is not None:
-                return by_stored[stem]
-        return None
+    def find(name: str) -> Optional[str]:
+        image = index.find(name)
+        if image is None:
+            image = by_stem.get(stem_index.find(stem_of(name)))
+        if image is None:
+            image = by_stored.get(stored_index.find(
+                _stored_name(stem_of(name))))
+        return image
 
     matched: dict[str, list[LabelImage]] = {}
     unknown = []
     for image in images:
-        name = find(image)
-        if name is None:
-            unknown.append(image.name)
+        if image.is_our_name and image.name in exact:
+            matched.setdefault(image.name, []).append(image)
+            continue
+        # an address may have a signature behind the name
+        names = [n.partition('?')[0] if '://' in n and '?d=' not in n else n
+                 for n in (image.name, *image.other_names)]
+        # a name without an ending says least, and counts if no other does
+        meant = {find(n) for n in names if is_photo(n)} - {None} or {
+            find(n) for n in names} - {None}
+        if len(meant) == 1:
+            matched.setdefault(meant.pop(), []).append(image)
         else:
-            matched.setdefault(name, []).append(image)
+            unknown.append(image.name if not meant else
+                           f'{image.name} ({some(sorted(meant))} by its '
+                           'names)')
     chosen, doubtful = {}, []
     for name, alike in matched.items():
         # a task that was imported twice and labelled once
@@ -372,14 +390,15 @@ def _our_boxes(image: LabelImage, name: str, size: tuple[int, int],
     return boxes, is_scaled
 
 
-def _are_same(boxes: Sequence[LabelBox], start: Sequence[LabelBox]) -> bool:
-    """Whether two sets have the same boxes, as far as files are exact."""
+def _are_same(boxes: Sequence[LabelBox], start: Sequence[LabelBox],
+              exact: float) -> bool:
+    """Whether two sets have the same boxes, each side to ``exact`` pixels."""
     if len(boxes) != len(start):
         return False
     left = list(start)
     for box in boxes:
         match = next((other for other in left if other.label == box.label
-                      and all(abs(a - b) <= _SAME
+                      and all(abs(a - b) <= exact
                               for a, b in zip(box.bbox, other.bbox))), None)
         if match is None:
             return False
@@ -400,24 +419,24 @@ def labelled_so_far(request: LabelRequest, pool: CocoData) -> dict[str, int]:
     index = NameIndex(list(sizes), other_folders=True)
     return {
         index.find(entry['file_name']): len(rows)
-        for entry, rows, _ in _labels_before(request, set(), sizes)
+        for entry, rows, _ in _labels_before(request, set(), sizes)[1]
     }
 
 
 def _labels_before(request: LabelRequest, replaced: Collection[str],
                    sizes: Mapping[str, tuple[int, int]]
-                   ) -> list[tuple[dict, list[dict], list[dict]]]:
-    """What the file of labels says of other photos: the entry of each, its
-    annotations, and the categories that their numbers mean."""
+                   ) -> tuple[dict, list[tuple[dict, list[dict], list[dict]]]]:
+    """What the file of labels says: its header; and of each other photo the
+    entry, its annotations, and the categories that their numbers mean."""
     path = request.files.labels
     if not osp.exists(path):
-        return []
+        return {}, []
     index = NameIndex(list(sizes), other_folders=True)
     coco = load_coco(path, read_size=lambda name: sizes.get(
         index.find(name), 'no image of the pool has this name'))
     may_be_empty = coco.header.get('confirm_empty') is True
     by_image = group_by_image(coco.annotations_of(coco.ids))
-    return [
+    return coco.header, [
         (entry, by_image.get(i, []), coco.categories)
         for i, entry in coco.images.items()
         if index.find(entry['file_name']) not in replaced
@@ -433,28 +452,19 @@ def _join(request: LabelRequest, new: Mapping[str, Iterable[LabelBox]],
     builder = CocoBuilder('the export', result.notes)
     categories = [dict(c) for c in request.images.categories]
     ids = {c['name']: c['id'] for c in categories}
-    outside = set()
     for name, boxes in new.items():
-        entry, first = builder.add_image(name, *sizes[name]), len(
-            builder.annotations)
+        entry = builder.add_image(name, *sizes[name])
         for box in boxes:
             x, y, w, h = box.bbox
             builder.add_box(entry, ids[box.label], (x, y, x + w, y + h), name,
                             int(box.is_crowd))
             result.crowd += box.is_crowd
-        if boxes and len(builder.annotations) == first:
-            # it would pass for an empty one
-            outside.add(entry['id'])
-            result.problems[name] = 'none of its boxes is inside the photo'
-    result.labelled = [n for n in result.labelled if n not in result.problems]
     for a in builder.annotations:
         # what comes of percents and shares is not exact to the last digit
         a['bbox'] = [round(v, 6) for v in a['bbox']]
         a['area'] = round(a['area'], 6)
     content = builder.finish(categories)
     content['confirm_empty'] = True  # whatever is listed was confirmed
-    content['images'] = [i for i in content['images'] if i['id'] not in
-                         outside]
     free = max((c['id'] for c in categories if isinstance(c['id'], int)),
                default=0) + 1
     for number, (image, rows, theirs) in enumerate(

@@ -1,6 +1,7 @@
 """File names that labelling tools have changed, found again."""
 from __future__ import annotations
 
+import os.path as osp
 import re
 import unicodedata
 from collections import Counter
@@ -83,6 +84,25 @@ class NameIndex:
                 'several names mean the same image of the pool: '
                 f'{some(doubtful)}. Keep one entry for each image.')
         return matched
+
+
+def is_inside(path: str, folder: str) -> bool:
+    """Whether a path leads into a folder, by its words.
+
+    Links are followed, for data sets are often made of them: who can put a
+    link into the folder could put the image there as well. Where that must
+    not be, resolve both with :func:`os.path.realpath` first.
+
+    Args:
+        path (str): A name joined to the folder.
+        folder (str): The folder.
+    """
+    # behind a link, .. leads elsewhere than the words say
+    below = path.removeprefix(folder)
+    if '..' in below.replace(osp.sep, '/').split('/'):
+        return False
+    folder = osp.join(osp.abspath(folder), '')
+    return osp.abspath(path).startswith(folder)
 
 
 def _candidates(name: str) -> Iterator[str]:

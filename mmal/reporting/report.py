@@ -18,6 +18,7 @@ from mmal.colours import class_colours, hexadecimal
 from mmal.evaluation.forecast import MIN_ROUNDS, forecast_curve
 from mmal.fileio import write_text
 from mmal.pool.layout import WorkDir
+from mmal.pool.names import is_inside
 from .charts import (
     balance_chart,
     boxes_chart,
@@ -332,7 +333,7 @@ def _add_pictures(images: list[dict], work: WorkDir,
         if not image['name']:
             continue
         path = osp.join(img_prefix, image['name'])
-        if outside_images or _is_inside(path, img_prefix):
+        if outside_images or is_inside(path, img_prefix):
             paths[n] = path
         else:
             outside += 1
@@ -352,20 +353,6 @@ def _add_pictures(images: list[dict], work: WorkDir,
             continue
         images[n]['full'] = quote(way, errors='surrogateescape')
     return outside
-
-
-def _is_inside(path: str, folder: str) -> bool:
-    """Whether a path leads into a folder, by its words.
-
-    Links are followed, for data sets are often made of them: who can put a
-    link into the folder could put the image there as well.
-    """
-    # behind a link, .. leads elsewhere than the words say
-    below = path.removeprefix(folder)
-    if '..' in below.replace(osp.sep, '/').split('/'):
-        return False
-    folder = osp.join(osp.abspath(folder), '')
-    return osp.abspath(path).startswith(folder)
 
 
 def _charts(contents: Contents, images: Sequence[dict],

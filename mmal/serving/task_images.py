@@ -12,7 +12,7 @@ from typing import Optional
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from mmal.pool import CocoData
-from mmal.pool.names import NameIndex
+from mmal.pool.names import NameIndex, is_inside
 from mmal.types import ImageId
 from .refusal import Refusal
 
@@ -90,7 +90,7 @@ class TaskImages:
         """
         name = self.pool.images[image]['file_name']
         path = osp.realpath(osp.join(self.folder, name))
-        if osp.commonpath([self.folder, path]) != self.folder:
+        if not is_inside(path, self.folder):
             raise Refusal(
                 f'{name} leads out of {self.folder}, the folder of the '
                 'images of the run: mmal serve reads nothing elsewhere.')

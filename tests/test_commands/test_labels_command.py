@@ -71,7 +71,8 @@ def test_a_session(run, data, tmp_path, capsys):
     photos = truth(data)
     half = dict(list(photos.items())[:2])
     path = exports.label_studio(str(tmp_path), half, lambda n: n)
-    assert main(['labels', 'import', run.path, path, '--dry-run']) == 0
+    assert main(['labels', 'import', run.path, path, '--dry-run']) == 3
+    assert '2 of 4 images still wait' in capsys.readouterr().err
     assert not os.path.exists(run.labels.labels)
     assert main(['labels', 'import', run.path, path]) == 3
     said = capsys.readouterr()
@@ -81,6 +82,8 @@ def test_a_session(run, data, tmp_path, capsys):
     assert 'missing: 2' in capsys.readouterr().out
 
     path = exports.label_studio(str(tmp_path), photos, lambda n: n)
+    assert main(['labels', 'import', run.path, path, '--dry-run']) == 0
+    assert '--resume' not in capsys.readouterr().out
     assert main(['labels', 'import', run.path, path]) == 0
     said = capsys.readouterr().out
     assert '4 labelled' in said and '--resume' in said
@@ -122,6 +125,30 @@ def test_what_export_refuses(run, options, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('tool, out, beside', [
+    ('coco', 'a.json', 'a.json'), ('label-studio', 'a.json', 'a.xml'),
+    ('cvat', 'a.xml', 'a_labels.json'), ('fiftyone', 'a', 'a/labels.json'),
+    ('yolo', 'a', 'a/labels/1.txt')])
+def test_export_overwrites_nothing_that_is_named(tool, out, beside, run,
+                                                 tmp_path, capsys):
+    path = exports.write(f'{tmp_path}/{beside}', 'drawn')
+    assert main(['labels', 'export', run.path, '--to', tool, '--out',
+                 f'{tmp_path}/{out}']) == 1
+    assert 'people have drawn' in capsys.readouterr().err
+    assert open(path).read() == 'drawn'
+    assert not os.path.exists(run.labels.starting_boxes)
+
+
+def test_each_round_has_a_folder_of_yolo(run, capsys):
+    command = ['labels', 'export', run.path, '--to', 'yolo']
+    assert main(command) == 0
+    assert os.path.isdir(run.labels.exported('yolo_round_00'))
+    assert main(command) == 1
+    os.makedirs(run.round(1).path)
+    assert main(command) == 0
+    assert os.path.isdir(run.labels.exported('yolo_round_01/labels'))
+
+
 def test_photos_inside_the_file(run, data):
     assert main(['labels', 'export', run.path, '--to', 'label-studio',
                  '--images', 'upload', '--out', f'{run.path}/a.json']) == 0
@@ -133,6 +160,72 @@ def test_photos_inside_the_file(run, data):
         assert base64.b64decode(content) == f.read()
 
 
+def change_config(run, old, new):
+    with open(run.config, encoding='utf-8') as f:
+        text = f.read()
+    assert old in text
+    with open(run.config, 'w', encoding='utf-8') as f:
+        f.write(text.replace(old, new))
+
+
+def test_an_oracle_of_ones_own_asks_people(run, capsys):
+    change_config(run, 'mmal.ManualOracle', 'mine.AskMyColleagues')
+    assert main(['labels', 'status', run.path]) == 0
+    assert 'waits for 4 images' in capsys.readouterr().out
+    os.unlink(run.labels.request)
+    assert main(['labels', 'status', run.path]) == 1
+    assert 'asks nobody for labels' in capsys.readouterr().err
+
+
+def test_images_are_read_as_the_run_reads_them(run, data, capsys):
+    """A pool whose images are fetched."""
+    pool = read_json(f'{data}/unlabelled.json')
+    for image in pool['images']:
+        image['file_name'] = f'https://images.example.org/{image["id"]}.png'
+    write_json(f'{data}/fetched.json', pool)
+    change_config(run, 'unlabelled.json', 'fetched.json')
+    assert main(['labels', 'status', run.path]) == 1
+    assert 'backend_args' in capsys.readouterr().err
+    change_config(run, "type='LoadImageFromFile'",
+                  "backend_args=dict(backend='http'), "
+                  "type='LoadImageFromFile'")
+    assert main(['labels', 'status', run.path]) == 0
+    assert 'waits for 4 images' in capsys.readouterr().out
+
+
+def test_a_decoder_that_a_module_of_the_config_starts(run, tmp_path,
+                                                      monkeypatch, capsys):
+    from mmcv.image import io
+    exports.write(f'{tmp_path}/starts_a_decoder.py',
+                  'from mmcv.image import io\nio.jpeg = object()\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(io, 'TurboJPEG', object)
+    monkeypatch.setattr(io, 'jpeg', None)
+    change_config(run, "type='LoadImageFromFile'",
+                  "imdecode_backend='turbojpeg', type='LoadImageFromFile'")
+    with open(run.config, 'a', encoding='utf-8') as f:
+        f.write("\ncustom_imports = dict(imports=['starts_a_decoder'])\n")
+    assert main(['labels', 'status', run.path]) == 0
+    assert 'waits for 4 images' in capsys.readouterr().out
+
+
+def test_serve_says_how_label_studio_must_be_started(capsys):
+    with pytest.raises(SystemExit):
+        main(['serve', '--help'])
+    said = capsys.readouterr().out
+    assert 'USE_DEFAULT_BANNED_SUBNETS=false' in said
+    assert 'ML_BLOCK_LOCAL_IP' not in said
+
+
+def test_commands_to_paste_are_quoted(run, tmp_path, capsys):
+    folder = tmp_path / 'my run'
+    os.rename(run.path, folder)
+    assert main(['labels', 'status', str(folder)]) == 0
+    assert f"mmal labels export '{folder}'" in capsys.readouterr().out
+    assert main(['labels', 'export', str(folder), '--to', 'cvat']) == 0
+    assert f"mmal labels import '{folder}' EXPORT" in capsys.readouterr().out
+
+
 def test_other_folders(run, tmp_path, capsys):
     assert main(['labels', 'status', str(tmp_path / 'nowhere')]) == 1
     assert 'there is no run in' in capsys.readouterr().err
@@ -140,7 +233,8 @@ def test_other_folders(run, tmp_path, capsys):
     with open(run.config, 'w') as f:
         f.write(text.replace('mmal.ManualOracle', 'mmal.CocoOracle'))
     assert main(['labels', 'status', run.path]) == 1
-    assert 'waits for nobody' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert 'waits for nobody' in said and 'another work folder' in said
     with open(run.config, 'w') as f:
         f.write(text)
     os.unlink(run.labels.request)

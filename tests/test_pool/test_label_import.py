@@ -1,5 +1,9 @@
 """What labelling tools export becomes the labels that a run waits for."""
+import csv
+import io
 import json
+import os
+import zipfile
 
 import pytest
 from helpers import exports
@@ -9,6 +13,7 @@ from hypothesis import strategies as st
 
 from mmal.fileio import read_json, write_json
 from mmal.pool import CocoData, ManualOracle, load_coco
+from mmal.pool.formats import exchange
 from mmal.pool.formats.exchange import (
     LabelBox,
     LabelExport,
@@ -16,6 +21,7 @@ from mmal.pool.formats.exchange import (
     turned_box,
 )
 from mmal.pool.formats.exports import read_export
+from mmal.pool.formats.label_studio import LabelConfig
 from mmal.pool.label_export import TOOLS, export_request
 from mmal.pool.label_import import (
     ImportOptions,
@@ -137,6 +143,84 @@ def test_what_goes_out_comes_back(tool, tmp_path):
     result = import_labels(export, request, pool,
                            ImportOptions(confirm_unchanged=True))
     same(result.content, photos, 1e-5)
+
+
+def request_of(folder, *names):
+    """Photos without boxes, in a request and in a folder, where it can hold
+    them."""
+    photos = {name: ((50, 40), []) for name in names}
+    request, _ = ask(folder / 'labels', photos, {})
+    (folder / 'photos').mkdir()
+    for name in names:
+        if '/' not in name:
+            (folder / 'photos' / name).write_bytes(b'photo')
+    return request
+
+
+def exported(folder, request, tool, out='out', **options):
+    return export_request(tool, request.to_label({}), request.images,
+                          str(folder / 'photos'), str(folder / out),
+                          **options)
+
+
+def test_yolo_keeps_what_people_have_drawn(tmp_path):
+    request = request_of(tmp_path, 'a.jpg')
+    (tmp_path / 'out').mkdir()
+    exported(tmp_path, request, 'yolo')
+    drawn = tmp_path / 'out' / 'labels' / 'a.txt'
+    drawn.write_text('0 0.5 0.5 0.1 0.1')
+    with pytest.raises(ValueError, match='people have drawn.*Import.*--out'):
+        exported(tmp_path, request, 'yolo')
+    assert drawn.read_text() == '0 0.5 0.5 0.1 0.1'
+
+
+@pytest.mark.parametrize('tool, options', [
+    ('yolo', {}), ('fiftyone', {}), ('label-studio', dict(how='upload')),
+    ('label-studio', {})])
+@pytest.mark.parametrize('name', ['../secret.jpg', 'ABSOLUTE'])
+def test_names_that_lead_out(tool, options, name, tmp_path):
+    name = name.replace('ABSOLUTE', f'{tmp_path}/secret.jpg')
+    (tmp_path / 'secret.jpg').write_bytes(b'secret')
+    request = request_of(tmp_path, 'a.jpg', name)
+    with pytest.raises(ValueError, match='leads out of.*--to coco'):
+        exported(tmp_path, request, tool, **options)
+    assert not (tmp_path / 'out').exists()
+    assert not (tmp_path / 'secret.txt').exists()
+    # where the name alone is passed on, it may be any
+    exported(tmp_path, request, 'coco', 'out.json')
+
+
+def test_label_files_stay_in_their_folder(tmp_path):
+    """An absolute name of a photo that is in the folder."""
+    request = request_of(tmp_path, f'{tmp_path}/photos/a.jpg')
+    with pytest.raises(ValueError, match='leads out of .*out'):
+        exported(tmp_path, request, 'yolo')
+    assert not (tmp_path / 'photos' / 'a.txt').exists()
+
+
+@pytest.mark.parametrize('tool', ['yolo', 'fiftyone'])
+def test_photos_of_one_stem_are_refused(tool, tmp_path):
+    request = request_of(tmp_path, 'a.jpg', 'a.png', 'b.jpg')
+    with pytest.raises(ValueError, match="'a.jpg', 'a.png' apart.*--to"):
+        exported(tmp_path, request, tool)
+    exported(tmp_path, request, 'cvat', 'out.xml')
+
+
+def test_tasks_and_interface_are_two_files(tmp_path):
+    request = request_of(tmp_path, 'a.jpg')
+    with pytest.raises(ValueError, match='interface.*json'):
+        exported(tmp_path, request, 'label-studio', 'req.xml')
+    assert not (tmp_path / 'req.xml').exists()
+
+
+def test_a_printed_command_can_be_pasted(tmp_path):
+    request = request_of(tmp_path, 'a.jpg')
+    (tmp_path / 'my photos').mkdir()
+    (tmp_path / 'photos').rename(tmp_path / 'my photos' / 'a')
+    written = export_request(
+        'label-studio', request.to_label({}), request.images,
+        str(tmp_path / 'my photos' / 'a'), str(tmp_path / 'e.json'))
+    assert f"DOCUMENT_ROOT='{tmp_path}/my photos' " in written.steps[0]
 
 
 def test_one_moved_box_is_a_change(tmp_path):
@@ -364,6 +448,117 @@ def test_boxes_outside(tmp_path):
     assert 'night 1/b.c.jpg' in result.waiting
 
 
+def accept(request, pool, *names):
+    """The request, some of whose photos the run has taken over with a box
+    on each."""
+    write_json(request.files.accepted, exports.coco({
+        n: (PHOTOS[n][0], [('car', (1, 1, 9, 9))]) for n in names}))
+    return LabelRequest.open(request.files)
+
+
+def test_boxes_outside_leave_the_labels_of_before(tmp_path):
+    names = list(PHOTOS)
+    request, pool = ask(tmp_path / 'labels')
+    outside = [('car', (5000, 0, 9, 9))]
+
+    def read(request, *images):
+        return import_labels(LabelExport('x', list(images), []), request,
+                             pool)
+
+    save_labels(read(request, image()), request)
+    result = read(request, image(boxes=outside), image(names[1]))
+    assert boxes_of(result.content)['a.jpg'] == [('car', [1, 2, 30, 40])]
+    assert result.labelled == names[1:2] and result.missing == names[2:]
+    assert any('stay' in line and 'a.jpg' in line for line in result.lines())
+
+    # the same of a photo that the run has accepted: no correction
+    request = accept(request, pool, 'a.jpg')
+    result = read(request, image(boxes=outside), image(names[1]))
+    assert not result.corrected and 'a.jpg' not in result.waiting
+    assert boxes_of(result.content)['a.jpg'] == [('car', [1, 2, 30, 40])]
+
+
+def test_accepted_photos_are_emptied_by_name_alone(tmp_path):
+    names = list(PHOTOS)
+    request, pool = ask(tmp_path / 'labels')
+    request = accept(request, pool, 'a.jpg')
+
+    def emptied(finished=None, **options):
+        result = import_labels(LabelExport('x', [
+            image(boxes=(), is_finished=finished), image(names[1], boxes=())
+        ], []), request, pool, ImportOptions(**options))
+        return result.corrected, result.empty
+
+    assert emptied(confirm_empty=True) == ([], names[1:2])
+    assert emptied(empty=['a.jpg']) == (['a.jpg'], [])
+    assert emptied(finished=True) == (['a.jpg'], [])
+
+
+def test_photos_with_an_ignored_class_alone_can_be_empty(tmp_path):
+    odd = image(boxes=[('unclear', (1, 1, 9, 9))])
+    ignored = dict(ignored=['unclear'])
+    assert imported(tmp_path, odd, **ignored).may_be_empty == ['a.jpg']
+    assert imported(tmp_path, odd, empty=['a.jpg'], **ignored).empty == [
+        'a.jpg']
+
+
+@pytest.mark.parametrize('scale', [1, .5])
+def test_predictions_that_come_back_in_whole_pixels(scale, tmp_path):
+    """As VOC of most tools has them, also of a photo that was resized."""
+    request, pool = ask(tmp_path / 'labels')
+    save_starting_boxes(request, request.to_label({request.open_ids[0]: [
+        LabelBox('car', (10.7, 20.9, 100.6, 50.4)),
+        LabelBox('person', (300.2, 200.5, 31.9, 77.1))]}))
+    size = tuple(round(side * scale) for side in (640, 480))
+
+    def result(*boxes):
+        boxes = [(label, tuple(v * scale for v in b)) for label, b in boxes]
+        path = exports.write(f'{tmp_path}/voc/a.xml', exports.voc_text(
+            'a.jpg', size, boxes, int))
+        return import_labels(read_export(path), request, pool)
+
+    car = ('car', (10.7, 20.9, 100.6, 50.4))
+    person = ('person', (300.2, 200.5, 31.9, 77.1))
+    assert result(person, car).unchanged == ['a.jpg']
+    assert result(car, ('person', (305.2, 200.5, 31.9, 77.1))).labelled == [
+        'a.jpg']
+
+
+def test_the_header_of_labels_saved_by_hand_stays(tmp_path):
+    request, pool = ask(tmp_path / 'labels')
+    mine = dict(info=dict(contributor='us'), licenses=[dict(id=1, name='x')])
+    write_json(request.files.labels, dict(exports.coco(PHOTOS), **mine))
+    result = import_labels(LabelExport('x', [image()], []), request, pool)
+    assert {k: result.content[k] for k in mine} == mine
+    assert result.content['confirm_empty'] is True
+
+
+@pytest.mark.parametrize('data, found, unknown', [
+    # another text of the task is the name of another photo
+    (dict(image='s3://bucket/a.jpg', previous='b.jpg'), [],
+     ["s3://bucket/a.jpg ('a.jpg', 'b.jpg' by its names)"]),
+    (dict(previous='b.jpg', image='s3://bucket/a.jpg', file_name='a.jpg'),
+     ['a.jpg'], []),
+    # an answer is called like a photo
+    (dict(image='s3://bucket/a.jpg', time='night'), ['a.jpg'], []),
+    (dict(image='s3://bucket/other.jpg', time='night'), [],
+     ['s3://bucket/other.jpg']),
+    (dict(image='https://bucket/a.jpg?X-Signature=b.jpg', time='night'),
+     ['a.jpg'], []),
+    # ours, of a pool that has changed since
+    (dict(image='/data/upload/1/0a1b2c3d-a.jpg', file_name='x/a.jpg'),
+     ['a.jpg'], []),
+])
+@pytest.mark.parametrize('is_minimal', [True, False])
+def test_which_texts_of_a_task_name_its_photo(data, found, unknown,
+                                              is_minimal, tmp_path):
+    tasks = [dict(data, annotation_id=1) if is_minimal else
+             dict(data=data, annotations=[dict(result=[])])]
+    matched, left = match_images(read_json_export(tmp_path, tasks).images, [
+        'a.jpg', 'b.jpg', 'night.jpg'])
+    assert (list(matched), left) == (found, unknown)
+
+
 def test_augmented_copies(tmp_path):
     copies = [image(f'a_jpg.rf.{exports.digest(n)}.jpg', boxes=[
         ('car', (int(n), 2, 30, 40))]) for n in '12']
@@ -480,7 +675,6 @@ def test_other_shapes_of_cvat(shape, bbox, tmp_path):
 @given(st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1,
                 max_size=5).filter(lambda m: any(map(any, m))))
 def test_masks_of_cvat(tmp_path, mask):
-    from mmal.pool.formats.cvat import read_cvat_xml
     flat = [on for row in mask for on in row]
     runs, current = [0], False
     for on in flat:
@@ -491,7 +685,7 @@ def test_masks_of_cvat(tmp_path, mask):
     text = CVAT.format(
         f'<mask label="car" rle="{", ".join(map(str, runs))}" left="7" '
         f'top="9" width="3" height="{len(mask)}"/>')
-    (box, ) = read_cvat_xml(
+    (box, ) = read_export(
         exports.write(f'{tmp_path}/m.xml', text)).images[0].boxes
     xs = [x for row in mask for x, on in enumerate(row) if on]
     ys = [y for y, row in enumerate(mask) for on in row if on]
@@ -590,6 +784,28 @@ def test_xml_that_is_no_export(text, message, tmp_path):
         read_export(path)
 
 
+def test_an_interface_may_have_text_of_any_signs():
+    """CDATA and comments are no document type."""
+    xml = LabelConfig(CLASSES).xml().replace('</View>', (
+        '<Style><![CDATA[a > b {}]]></Style><!-- <!DOCTYPE --></View>'))
+    assert LabelConfig.parse(xml) == LabelConfig(CLASSES)
+
+
+def test_xml_is_parsed_once(tmp_path, monkeypatch):
+    parsed = []
+    whole = exchange.expat.ParserCreate
+
+    def counted(*args):
+        parsed.append(1)
+        return whole(*args)
+
+    monkeypatch.setattr(exchange.expat, 'ParserCreate', counted)
+    read_export(exports.cvat(str(tmp_path)))
+    assert len(parsed) == 1
+    read_export(exports.voc(str(tmp_path)))
+    assert len(parsed) == 1 + len(PHOTOS)
+
+
 def test_a_zip_keeps_its_name_in_messages_and_its_files_in_place(tmp_path):
     path = exports.zipped(f'{tmp_path}/e.zip', {'../../evil.json': '{'})
     with pytest.raises(ValueError, match=r'e\.zip.*not valid JSON'):
@@ -650,6 +866,107 @@ def test_any_mistake_in_a_json_is_read_or_refused(tmp_path, data):
         assert isinstance(i.name, str)
         assert all(isinstance(b.label, str) and len(b.bbox) == 4
                    for b in i.boxes)
+    try:
+        import_labels(export, LabelRequest(LabelDir('nowhere'), pool_of(
+            PHOTOS), frozenset()), pool_of(PHOTOS))
+    except ValueError:
+        pass
+
+
+@pytest.mark.parametrize('size', ['0', '-5', '', '0.2'])
+def test_a_size_that_the_tool_does_not_know(size, tmp_path):
+    box = '<box label="car" xtl="1" ytl="2" xbr="31" ybr="42"/>'
+    xml = CVAT.replace('640', size).format(box)
+    export = read_export(exports.write(f'{tmp_path}/e.xml', xml))
+    assert export.images[0].size is None
+    result = imported(tmp_path, *export.images)
+    assert boxes_of(result.content)['a.jpg'] == [('car', [1, 2, 30, 40])]
+
+
+def test_a_size_that_is_text(tmp_path):
+    path = exports.fiftyone_samples(str(tmp_path)) + '/samples.json'
+    content = read_json(path)
+    for sample in content['samples']:
+        meta = sample['metadata']
+        meta.update({k: str(meta[k]) for k in ('width', 'height')})
+    export = read_export(exports.write(path, content))
+    assert export.images[0].size == (640, 480)
+    same(imported(tmp_path, *export.images).content)
+    content['samples'][0]['metadata']['width'] = 'wide'
+    with pytest.raises(ValueError, match="sample 'data/a.jpg'.*'wide'"):
+        read_export(exports.write(path, content))
+
+
+@pytest.mark.parametrize('name', ['obj.names', 'classes.txt', 'names.txt',
+                                  'classes.names', 'data.yaml', 'data.yml'])
+def test_where_yolo_names_its_classes(name, tmp_path):
+    """Their order is not that of the pool."""
+    theirs = CLASSES[::-1]
+    exports.write(f'{tmp_path}/y/{name}', f'names: {json.dumps(theirs)}'
+                  if '.y' in name else '\n'.join(theirs))
+    exports.write(f'{tmp_path}/y/labels/a.txt', '0 0.5 0.5 0.5 0.5')
+    export = read_export(f'{tmp_path}/y', classes=CLASSES)
+    assert [i.name for i in export.images] == ['a']
+    assert export.images[0].boxes[0].label == 'traffic light'
+
+
+def test_damaged_zips(tmp_path):
+    """Whatever byte is wrong, it is read, or said to be no export."""
+    folder = str(tmp_path / 'whole')
+    os.makedirs(folder)
+    with zipfile.ZipFile(f'{folder}/e.zip', 'w', zipfile.ZIP_DEFLATED) as f:
+        f.writestr('annotations.xml', CVAT.format('<tag/>' * 50))
+    with open(f'{folder}/e.zip', 'rb') as f:
+        content = f.read()
+    path, messages = tmp_path / 'e.zip', set()
+    for at in range(len(content)):
+        for value in (0, 255, content[at] ^ 1):
+            path.write_bytes(content[:at] + bytes([value]) + content[at + 1:])
+            try:
+                read_export(str(path))
+            except ValueError as e:
+                messages.add(str(e))
+    assert any('cannot be unpacked' in m and 'Download' in m
+               for m in messages)
+
+
+def test_csv_of_via_with_many_points(tmp_path):
+    points = list(range(40_000))
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(['filename', 'region_shape_attributes',
+                   'region_attributes'])
+    rows.writerow(['a.jpg', json.dumps(dict(
+        name='polygon', all_points_x=points, all_points_y=points)),
+        '{"object": "car"}'])
+    limit = csv.field_size_limit()
+    export = read_export(exports.write(f'{tmp_path}/e.csv', text.getvalue()),
+                         classes=CLASSES)
+    assert export.images[0].boxes[0].bbox == (0, 0, 39_999, 39_999)
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
+def test_csv_of_via_with_any_ends_of_lines(end, tmp_path):
+    path = exports.via_csv(str(tmp_path))
+    with open(path, encoding='utf-8') as f:
+        text = f.read()
+    with open(path, 'w', encoding='utf-8', newline='') as f:
+        f.write(text.replace('\n', end))
+    same(imported(tmp_path, *read_export(
+        path, classes=CLASSES).images).content)
+
+
+def test_csv_that_is_none(tmp_path, monkeypatch):
+    class Damaged(csv.DictReader):
+        def __next__(self):
+            self.line_num = 3
+            raise csv.Error('line contains NUL')
+
+    monkeypatch.setattr(csv, 'DictReader', Damaged)
+    path = exports.via_csv(str(tmp_path))
+    with pytest.raises(ValueError, match='csv, line 3: .*NUL.*again'):
+        read_export(path, classes=CLASSES)
 
 
 def test_a_request_that_nobody_made(tmp_path):

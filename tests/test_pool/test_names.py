@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmal.pool.names import NameIndex
+from mmal.pool.names import NameIndex, is_inside
+
+
+@pytest.mark.parametrize('path, inside', [
+    ('/p/a.jpg', True), ('/p/x/a.jpg', True), ('/p/../a.jpg', False),
+    ('/p/x/../a.jpg', False), ('/pool/a.jpg', False), ('/p', False),
+    ('/p/a..b.jpg', True)])
+def test_which_paths_are_inside_a_folder(path, inside):
+    assert is_inside(path, '/p') is inside
 
 
 def match_names(theirs, ours, other_folders=False):

@@ -5,6 +5,7 @@ One file (a folder for fiftyone and yolo) that the tool imports as it is.
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from ..options import real
 
@@ -53,7 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the request and say what to do with it."""
     from mmal.engine.label_files import LabelFiles
-    from mmal.pool.label_export import TOOLS, export_request
+    from mmal.pool.label_export import (
+        TOOLS,
+        export_request,
+        refuse_to_overwrite,
+        written_files,
+    )
     from mmal.pool.label_request import predicted_boxes, save_starting_boxes
     files = LabelFiles.of_run(args.run)
     request = files.request()
@@ -66,9 +72,15 @@ def run(args: argparse.Namespace) -> None:
                             args.classes)
     images = request.to_label({} if args.no_predictions else boxes)
     seen = sum(i in boxes for i in request.open_ids)
+    name = TOOLS[args.to]
+    if args.to == 'yolo' and files.work.round_numbers():
+        # people save in this folder, so no request gets that of another
+        name = f'{name}_round_{max(files.work.round_numbers()):02}'
+    out = args.out or request.files.exported(name)
+    if args.out:
+        refuse_to_overwrite(written_files(args.to, out))
     # before the tool gets them: what comes back is compared with these
     save_starting_boxes(request, images)
-    out = args.out or request.files.exported(TOOLS[args.to])
     written = export_request(args.to, images, request.images,
                              files.img_prefix, out, args.images or '',
                              args.root, args.prefix)
@@ -82,4 +94,5 @@ def run(args: argparse.Namespace) -> None:
               'these come without boxes')
     for n, step in enumerate(written.steps, 1):
         print(f'  {n}. {step}')
-    print(f'  {len(written.steps) + 1}. mmal labels import {args.run} EXPORT')
+    print(f'  {len(written.steps) + 1}. mmal labels import '
+          f'{shlex.quote(args.run)} EXPORT')

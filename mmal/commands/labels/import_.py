@@ -21,7 +21,8 @@ EXAMPLES = """examples:
       --rename Car=car --ignore-class unclear
 
 An export of a part of the photos may be read first and the rest later. The
-exit status is 0 when nothing is missing, and 3 when photos still wait.
+exit status is 0 when nothing is missing, and 3 when photos still wait, with
+--dry-run as well.
 """
 
 
@@ -35,8 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='default: what the export looks like')
     parser.add_argument(
         '--confirm-empty', nargs='*', metavar='NAME',
-        help='nothing is on the photos that the export lists without boxes; '
-        'or on the photos named here, listed or not')
+        help='nothing is on the photos asked for that the export lists '
+        'without boxes; or on the photos named here, listed or not, also '
+        'where the run has labels of them')
     parser.add_argument(
         '--confirm-unchanged', action='store_true',
         help='photos that come back with just the predicted boxes were looked '
@@ -106,8 +108,7 @@ def run(args: argparse.Namespace) -> None:
     print('\n'.join(result.lines()))
     if args.dry_run:
         print('nothing is written (--dry-run)')
-        return
-    if result.content['images']:
+    elif result.content['images']:
         print(f'written: {save_labels(result, request)}')
     else:
         print('nothing is written: no photo has labels that can be taken')
@@ -116,5 +117,6 @@ def run(args: argparse.Namespace) -> None:
             f'{len(result.waiting)} of {len(request.open_ids)} images still '
             'wait for labels. Import them as well, then go on with mmal train '
             '… --resume.', [])
-    print('all images that were asked for are labelled: go on with mmal train '
-          '… --resume')
+    print('all images that were asked for are labelled: ' + (
+        'import them without --dry-run' if args.dry_run else
+        'go on with mmal train … --resume'))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 EXAMPLES = """examples:
   mmal labels status work_dirs/my_run
@@ -18,7 +19,7 @@ def run(args: argparse.Namespace) -> None:
     from mmal.engine.label_files import LabelFiles
     from mmal.pool.label_import import labelled_so_far
     from mmal.pool.label_request import predicted_boxes
-    files = LabelFiles.of_run(args.run)
+    files, run_folder = LabelFiles.of_run(args.run), shlex.quote(args.run)
     request = files.request()
     waiting = [request.images.images[i]['file_name']
                for i in request.open_ids]
@@ -43,8 +44,8 @@ def run(args: argparse.Namespace) -> None:
     if not missing:
         print('next: mmal train … --resume')
     elif done:
-        print(f'next: mmal labels import {args.run} EXPORT, of the missing '
+        print(f'next: mmal labels import {run_folder} EXPORT, of the missing '
               'ones')
     else:
-        print(f'next: mmal labels export {args.run} --to label-studio (or '
+        print(f'next: mmal labels export {run_folder} --to label-studio (or '
               'cvat, fiftyone, coco, yolo), label, and mmal labels import')

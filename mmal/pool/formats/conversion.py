@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Optional
 
 _EXAMPLES = 3
 
@@ -130,16 +131,14 @@ class CocoBuilder:
             iscrowd (int): 1 if training and evaluation ignore it.
         """
         left, top, right, bottom = corners
-        x, y = max(left, 0), max(top, 0)
-        w = min(right, image['width']) - x
-        h = min(bottom, image['height']) - y
-        # mmdet's own bound, see CocoDataset.parse_data_info.
-        if w < 1 or h < 1:
+        bbox = box_inside(corners, image['width'], image['height'])
+        if bbox is None:
             self.notes.add('boxes of less than a pixel inside the image, '
                            'left out', where)
             self._left_out.append(f'{where}: {list(corners)} in an image of '
                                   f'{image["width"]}x{image["height"]}')
             return
+        x, y, w, h = bbox
         if [x, y, w, h] != [left, top, right - left, bottom - top]:
             self.notes.add('boxes that reach outside the image, cut at its '
                            'border', where)
@@ -165,6 +164,25 @@ class CocoBuilder:
                 'or order than the format says.')
         return dict(images=self.images, annotations=self.annotations,
                     categories=[dict(c) for c in categories])
+
+
+def box_inside(corners: Sequence[float], width: int,
+               height: int) -> Optional[tuple]:
+    """The part of a box that is inside an image.
+
+    Args:
+        corners (Sequence[float]): Left, top, right and bottom in pixels.
+        width, height (int): Of the image.
+
+    Returns:
+        tuple[float, float, float, float]: x, y, width and height; None if it
+        has less than a pixel, where mmdet would drop it
+        (``CocoDataset.parse_data_info``).
+    """
+    left, top, right, bottom = corners
+    x, y = max(left, 0), max(top, 0)
+    w, h = min(right, width) - x, min(bottom, height) - y
+    return None if w < 1 or h < 1 else (x, y, w, h)
 
 
 def categories_of(names: Sequence[str]) -> list[dict]:

@@ -16,7 +16,7 @@ from .exchange import (
     box_around,
     ellipse_box,
     numbers,
-    parse_xml,
+    size_of,
     turned_box,
 )
 
@@ -85,14 +85,17 @@ def to_cvat_xml(images: Sequence[LabelImage], classes: Sequence[str]) -> bytes:
     return ElementTree.tostring(root, 'utf-8', xml_declaration=True)
 
 
-def read_cvat_xml(path: str) -> LabelExport:
+def read_cvat_xml(root: ElementTree.Element, path: str) -> LabelExport:
     """What people have drawn, from an export as "CVAT for images 1.1".
+
+    Args:
+        root (ElementTree.Element): The first element of the file.
+        path (str): The file, for messages.
 
     Raises:
         ValueError: If it is another xml file, or a shape in it is wrong; the
             message names the photo.
     """
-    root = parse_xml(path)
     if root.tag != 'annotations':
         raise ValueError(f'{path} is no file of CVAT: its first element is '
                          f'<{root.tag}>, not <annotations>.')
@@ -107,10 +110,8 @@ def read_cvat_xml(path: str) -> LabelExport:
         where = f'{path}, image {name!r}'
         if not name:
             raise ValueError(f'{path} has an <image> without a name.')
-        image = LabelImage(name, other_names=[])
-        size = [entry.get(side) for side in ('width', 'height')]
-        if None not in size:
-            image.size = tuple(map(round, numbers(size, where)))
+        image = LabelImage(name, size_of(
+            entry.get('width'), entry.get('height'), where))
         for shape in entry:
             _read_shape(image, shape, where, notes)
         images.append(image)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Optional, Union
 from xml.etree import ElementTree
 from xml.parsers import expat
 
@@ -58,6 +58,8 @@ class LabelImage:
         is_share (bool): Whether boxes are shares of width and height, from
             0 to 1, instead.
         other_names (list[str]): Further names that may be ours.
+        is_our_name (bool): Whether ``name`` is what a request of ours calls
+            it, whatever the others say.
         is_finished (bool, optional): Whether a person has handed it in; None
             where the tool does not say so.
         problem (str): Why its boxes cannot be taken; '' if they can.
@@ -67,6 +69,7 @@ class LabelImage:
     boxes: list[LabelBox] = field(default_factory=list)
     is_share: bool = False
     other_names: list[str] = field(default_factory=list)
+    is_our_name: bool = False
     is_finished: Optional[bool] = None
     problem: str = ''
 
@@ -154,7 +157,7 @@ def numbers(values: Iterable[Any], where: str) -> list[float]:
     values = list(values)
     try:
         found = [float(v) for v in values if not isinstance(v, bool)]
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         found = []
     if len(found) != len(values) or not all(map(math.isfinite, found)):
         raise ValueError(f'{where}: {values!r} are no numbers. Export the '
@@ -162,14 +165,60 @@ def numbers(values: Iterable[Any], where: str) -> list[float]:
     return found
 
 
-def parse_xml(path: str) -> ElementTree.Element:
-    """An xml file that declares no types and entities of its own.
+def size_of(width: Any, height: Any,
+            where: str) -> Optional[tuple[int, int]]:
+    """The size of a photo as an export has it, which may be text.
+
+    Args:
+        width, height (object): Of the export.
+        where (str): For the message.
+
+    Returns:
+        tuple[int, int]: Width and height; None if one is missing, or 0 as
+        tools write that cannot read a photo.
+
+    Raises:
+        ValueError: If one is no number; naming ``where``.
+
+    Examples:
+        >>> size_of('640', 480.0, 'a.jpg'), size_of('0', '0', 'a.jpg')
+        ((640, 480), None)
+    """
+    if width in (None, '') or height in (None, ''):
+        return None
+    size = tuple(map(round, numbers([width, height], where)))
+    return size if min(size) > 0 else None
+
+
+def parse_xml(path: str,
+              advice: str = 'Export it again.') -> ElementTree.Element:
+    """An xml file, see :func:`parse_xml_text`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: See :func:`parse_xml_text`.
+    """
+    with open(path, 'rb') as f:
+        return parse_xml_text(f.read(), path, advice)
+
+
+class _DocumentType(ValueError):
+    """Xml has one."""
+
+
+def parse_xml_text(content: Union[bytes, str], where: str,
+                   advice: str) -> ElementTree.Element:
+    """Xml that declares no types and entities of its own.
 
     Entities may refer to other files, or to each other until the memory is
     full; no labelling tool writes any.
 
+    Args:
+        content (bytes | str): The xml.
+        where (str): What it is, for messages.
+        advice (str): What to do if it is not xml.
+
     Raises:
-        FileNotFoundError: If there is no such file.
         ValueError: If it is not xml, or has a document type.
     """
     builder, parser = ElementTree.TreeBuilder(), expat.ParserCreate()
@@ -179,20 +228,17 @@ def parse_xml(path: str) -> ElementTree.Element:
     parser.CharacterDataHandler = builder.data
 
     def refuse(*_) -> None:
-        raise ValueError(f'{path} declares a document type, which no tool '
-                         'for labelling does: it is not read.')
+        raise _DocumentType(f'{where} declares a document type, which no tool '
+                            'for labelling does: it is not read.')
 
     parser.StartDoctypeDeclHandler = refuse
-    with open(path, 'rb') as f:
-        content = f.read()
     try:
         parser.Parse(content, True)
         return builder.close()
-    except expat.ExpatError as e:
-        raise ValueError(f'{path} is not valid XML ({e}). Export it '
-                         'again.') from e
-    except LookupError as e:
-        raise ValueError(f'{path} has an unknown encoding ({e}). Save it as '
-                         'UTF-8.') from e
+    except _DocumentType:
+        raise
+    # of encodings that are unknown, or of several bytes
+    except (expat.ExpatError, LookupError, ValueError) as e:
+        raise ValueError(f'{where} is not valid XML ({e}). {advice}') from e
 
 

@@ -1,9 +1,12 @@
 """Whatever a labelling tool has exported, read: a file, a zip or a folder."""
 from __future__ import annotations
 
+import errno
 import os.path as osp
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
@@ -18,6 +21,7 @@ from .exchange import (
     LabelImage,
     numbers,
     parse_xml,
+    size_of,
     turned_box,
 )
 from .fiftyone import is_fiftyone, read_fiftyone
@@ -25,13 +29,12 @@ from .label_studio import read_tasks
 from .photos import list_files
 from .via import is_via, read_via_csv, read_via_json
 from .voc import is_difficult
-from .yolo import read_label_file
+from .yolo import NAME_FILES, YAML_FILES, read_label_file
 
 #: The dialects that are read.
 DIALECTS = ('label-studio', 'coco', 'cvat', 'fiftyone', 'via', 'yolo', 'voc')
-_YOLO_NAMES = ('data.yaml', 'data.yml', 'dataset.yaml', 'dataset.yml',
-               'obj.names', 'classes.txt')
-_NO_LABELS = ('train.txt', 'val.txt', 'valid.txt', 'test.txt', 'names.txt',
+_YOLO_NAMES = (*YAML_FILES, *NAME_FILES)
+_NO_LABELS = ('train.txt', 'val.txt', 'valid.txt', 'test.txt',
               'labelmap.txt')
 _TEXTS = ('.json', '.xml', '.csv', '.txt', '.yaml', '.yml', '.names')
 # of all texts in a zip, unpacked
@@ -109,11 +112,11 @@ def read_export(path: str,
 
 def _read_file(form: str, file: str, content: Any, classes: Sequence[str],
                attribute: Optional[str]) -> LabelExport:
-    """One file of a dialect; ``content`` is that of a json."""
+    """One file of a dialect; ``content`` is that of a json or xml."""
     if form == 'label-studio':
         return read_tasks(content, file)
     if form == 'cvat':
-        return read_cvat_xml(file)
+        return read_cvat_xml(content, file)
     if form == 'fiftyone':
         return read_fiftyone(content, file, attribute)
     if form == 'coco':
@@ -125,24 +128,32 @@ def _read_file(form: str, file: str, content: Any, classes: Sequence[str],
 
 def _unpack_texts(path: str, folder: str) -> None:
     """The texts of a zip; photos, which may be gigabytes, stay in it."""
-    with zipfile.ZipFile(path) as archive:
-        texts = [m for m in archive.infolist()
-                 if m.filename.lower().endswith(_TEXTS)]
-        if sum(m.file_size for m in texts) > _LARGEST_ZIP:
-            raise ValueError(f'{path} holds more than 4 GB of labels: unpack '
-                             'it, and give the folder.')
-        for member in texts:
-            try:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            texts = [m for m in archive.infolist()
+                     if m.filename.lower().endswith(_TEXTS)]
+            if sum(m.file_size for m in texts) > _LARGEST_ZIP:
+                raise ValueError(f'{path} holds more than 4 GB of labels: '
+                                 'unpack it, and give the folder.')
+            for member in texts:
                 # keeps every name inside the folder
                 archive.extract(member, folder)
-            except (zipfile.BadZipFile, RuntimeError, NotImplementedError) \
-                    as e:
-                raise ValueError(f'{path} cannot be unpacked ({e}). Download '
-                                 'it again.') from e
+    # RuntimeError is that of a zip with a password
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
+            RuntimeError, struct.error) as e:
+        raise ValueError(f'{path} cannot be unpacked ({e}). Download it '
+                         'again.') from e
+    except OSError as e:
+        # of a position before the file, or of bz2; others are of the disk
+        if e.errno not in (None, errno.EINVAL):
+            raise
+        raise ValueError(f'{path} cannot be unpacked ({e}). Download it '
+                         'again.') from e
 
 
 def _files_by_form(path: str) -> dict[str, list[tuple[str, Any]]]:
-    """The files of each dialect, with the content of those of json."""
+    """The files of each dialect, with the content of those of json and the
+    first element of those of xml."""
     if osp.isfile(path):
         paths = [path]
     else:
@@ -157,10 +168,10 @@ def _files_by_form(path: str) -> dict[str, list[tuple[str, Any]]]:
             if form:
                 found[form].append((file, content))
         elif name.endswith('.xml'):
-            tag = parse_xml(file).tag
-            if tag in ('annotations', 'annotation'):
-                found['cvat' if tag == 'annotations' else 'voc'].append(
-                    (file, None))
+            root = parse_xml(file)
+            if root.tag in ('annotations', 'annotation'):
+                found['cvat' if root.tag == 'annotations' else 'voc'].append(
+                    (file, root))
         elif name.endswith('.csv'):
             found['via'].append((file, None))
     texts = [p for p in paths if p.lower().endswith('.txt')]
@@ -207,7 +218,7 @@ def _read_coco(content: Mapping, path: str) -> LabelExport:
         name = entry['file_name']
         image = LabelImage(
             name, None if name in sizeless else
-            (round(entry['width']), round(entry['height'])))
+            size_of(entry['width'], entry['height'], f'{path}, {name}'))
         # Roboflow keeps the name that was uploaded
         extra = entry.get('extra')
         for other in (extra.get('name') if isinstance(extra, Mapping)
@@ -299,17 +310,15 @@ def _read_voc(folder: str, files: Sequence[tuple[str, Any]],
     """Xml files of VOC as labelling tools write them: with decimals, and
     counted from 0."""
     notes, images = Notes(), []
-    for path, _ in files:
-        root = parse_xml(path)
-        size = [root.findtext(f'size/{side}') for side in ('width', 'height')]
-        if all(size):
-            size = tuple(map(round, numbers(size, path)))
+    for path, root in files:
+        size = size_of(root.findtext('size/width'),
+                       root.findtext('size/height'), path)
         stem = osp.relpath(path, folder) if osp.isdir(folder) else \
             osp.basename(path)
         stem = osp.splitext(stem)[0].replace('\\', '/').removeprefix(
             'Annotations/')
         name = (root.findtext('filename') or '').strip()
-        image = LabelImage(name or stem, size if all(size) else None,
+        image = LabelImage(name or stem, size,
                            other_names=[stem] if name else [])
         # "parts" of objects have boxes too, but are no objects
         for n, element in enumerate(root.iterfind('object'), 1):

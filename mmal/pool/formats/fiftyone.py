@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 from .conversion import Notes
-from .exchange import LabelBox, LabelExport, LabelImage, numbers
+from .exchange import LabelBox, LabelExport, LabelImage, numbers, size_of
 from .photos import stem_of
 
 
@@ -25,7 +25,8 @@ def to_fiftyone(images: Iterable[LabelImage],
     labels = {}
     for image in images:
         width, height = image.size
-        rows = labels[key_of(image.name)] = []
+        # it calls a photo by its path without the extension
+        rows = labels[stem_of(image.name)] = []
         for box in image.boxes:
             x, y, w, h = box.bbox
             row: dict[str, Any] = dict(
@@ -37,11 +38,6 @@ def to_fiftyone(images: Iterable[LabelImage],
                 row['attributes'] = dict(bbox_std=list(box.std))
             rows.append(row)
     return dict(classes=list(classes), labels=labels)
-
-
-def key_of(name: str) -> str:
-    """What FiftyOne calls a photo: its path without the extension."""
-    return stem_of(name)
 
 
 def is_fiftyone(content: Any) -> bool:
@@ -74,11 +70,11 @@ def read_fiftyone(content: Mapping, path: str,
         field = field or _box_field(samples, path)
         for sample in samples:
             meta = sample.get('metadata') or {}
-            size = meta.get('width'), meta.get('height')
+            name = str(sample.get('filepath') or '')
+            size = size_of(meta.get('width'), meta.get('height'),
+                           f'{path}, sample {name!r}')
             boxes = sample.get(field)
-            photos.append((str(sample.get('filepath') or ''),
-                           size if all(size) else None,
-                           boxes.get('detections')
+            photos.append((name, size, boxes.get('detections')
                            if isinstance(boxes, Mapping) else None))
     else:
         photos = [(str(key), None, rows)

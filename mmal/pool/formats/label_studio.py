@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 from urllib.parse import quote
-from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from .conversion import Notes
@@ -22,8 +21,11 @@ from .exchange import (
     box_around,
     ellipse_box,
     numbers,
+    parse_xml_text,
+    size_of,
     turned_box,
 )
+from .photos import is_photo
 
 #: Where the server answers for photos under LOCAL_FILES_DOCUMENT_ROOT.
 LOCAL_FILES = '/data/local-files/?d='
@@ -72,14 +74,8 @@ class LabelConfig:
             ValueError: If it is not xml, or has no photo and no
                 ``RectangleLabels`` for it.
         """
-        if '<!' in xml.replace('<!--', ''):
-            raise ValueError('the labelling interface declares a document '
-                             'type, which is not read.')
-        try:
-            root = ElementTree.fromstring(xml)
-        except (ElementTree.ParseError, ValueError) as e:
-            raise ValueError(f'the labelling interface is not valid XML '
-                             f'({e}).') from e
+        root = parse_xml_text(xml, 'the labelling interface',
+                              'Save it in the project again.')
         values = {e.get('name'): (e.get('value') or '').lstrip('$')
                   for e in root.iter('Image')}
         for control in root.iter('RectangleLabels'):
@@ -199,19 +195,23 @@ def read_tasks(tasks: Sequence[Mapping], path: str) -> LabelExport:
         if not isinstance(task, Mapping):
             raise ValueError(f'{where} is no object. Export the project as '
                              'JSON.')
-        if isinstance(task.get('data'), Mapping):
-            names = _names(task['data'])
+        # JSON-MIN has the data of a task beside its answers
+        is_minimal = not isinstance(task.get('data'), Mapping)
+        data = task if is_minimal else task['data']
+        names = _names(data)
+        if is_minimal:
+            regions = _minimal_regions(task)
+        else:
             # 0a1b2c3d-photo.jpg
             if isinstance(task.get('file_upload'), str):
                 names.append(task['file_upload'])
             regions = _chosen_annotation(task, where, notes)
-        else:
-            regions, names = _minimal_regions(task), _names(task)
         if not names:
             raise ValueError(f'{where} names no photo. Export the project as '
                              'JSON.')
         image = LabelImage(names[0], other_names=names[1:], is_share=True,
-                           is_finished=regions is not None)
+                           is_finished=regions is not None,
+                           is_our_name=names[0] == data.get(OUR_NAME))
         _read_regions(image, regions or (), where, notes)
         images.append(image)
     classes = dict.fromkeys(b.label for i in images for b in i.boxes)
@@ -219,10 +219,11 @@ def read_tasks(tasks: Sequence[Mapping], path: str) -> LabelExport:
 
 
 def _names(data: Mapping) -> list[str]:
-    """Texts that may name the photo of a task, ours first."""
-    texts = [v for k, v in data.items()
-             if isinstance(v, str) and not v.startswith('data:') and v
-             and k not in ('created_at', 'updated_at')]
+    """Texts that may name the photo of a task, ours first: addresses and
+    names of photos. An answer, such as "night", may be called like one."""
+    texts = [v for v in data.values()
+             if isinstance(v, str) and not v.startswith('data:')
+             and (is_photo(v) or v.startswith('/') or '://' in v)]
     ours = data.get(OUR_NAME)
     if isinstance(ours, str) and ours:
         texts.insert(0, ours)
@@ -282,9 +283,9 @@ def _read_regions(image: LabelImage, regions: Iterable[Mapping], where: str,
             notes.add('answers that are no boxes (points, choices, texts), '
                       'left out', where)
             continue
-        size = [region.get(f'original_{side}') for side in ('width', 'height')]
-        if all(isinstance(s, (int, float)) and s > 0 for s in size):
-            image.size = (round(size[0]), round(size[1]))
+        image.size = size_of(
+            region.get('original_width'), region.get('original_height'),
+            where) or image.size
         labels = value.get(kind) or value.get('labels') or named.get(
             region.get('id')) or []
         if not labels:

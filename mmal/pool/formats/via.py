@@ -65,15 +65,24 @@ def read_via_json(content: Mapping, path: str, classes: Sequence[str],
 def read_via_csv(path: str, classes: Sequence[str],
                  attribute: Optional[str] = None) -> LabelExport:
     """:func:`read_via_json` for a csv file."""
-    rows = csv.DictReader(io.StringIO(read_text(path)))
-    # the first column is '#filename' in early versions
-    rows.fieldnames = [
-        name.strip().lstrip('#') for name in rows.fieldnames or ()]
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=''))
+    # a region with many points is longer than what csv takes by default
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        # the first column is '#filename' in early versions
+        rows.fieldnames = [
+            name.strip().lstrip('#') for name in rows.fieldnames or ()]
+        content = list(rows)
+    except csv.Error as e:
+        raise ValueError(f'{path}, line {rows.line_num}: it is no csv ({e}). '
+                         'Export the csv again.') from e
+    finally:
+        csv.field_size_limit(limit)
     if not set(_COLUMNS) <= set(rows.fieldnames):
         raise ValueError(f'{path} is no csv file of VIA: it needs the columns '
                          f'{", ".join(_COLUMNS)}.')
     photos: dict[str, list] = {}
-    for line, row in enumerate(rows, 2):
+    for line, row in enumerate(content, 2):
         regions = photos.setdefault(row['filename'] or '', [])
         try:
             shape, values = (json.loads(row[name] or '{}')

@@ -23,6 +23,7 @@ from .classes import (
     read_classes,
 )
 from .conversion import CocoBuilder, Conversion, Notes, categories_of
+from .exchange import parse_xml
 from .photos import PhotoSize, photo_sizes
 from .voc_folder import VocFolder
 
@@ -180,14 +181,11 @@ def read_voc_xml(path: str, notes: Optional[Notes] = None) -> VocImage:
     """
     notes = Notes() if notes is None else notes
     try:
-        root = ElementTree.parse(path).getroot()
+        root = parse_xml(path, 'Unpack the data set again, or save the file '
+                         'as UTF-8.')
     except OSError as e:
         raise ValueError(f'{path}: {e.strerror}. Unpack the data set again, '
                          'or correct the list that names it.') from e
-    # Unknown encodings are LookupError or ValueError.
-    except (ElementTree.ParseError, LookupError, ValueError) as e:
-        raise ValueError(f'{path} is not valid XML ({e}). Unpack the data '
-                         'set again, or save the file as UTF-8.') from e
     if root.tag != 'annotation':
         raise ValueError(f'{path} is no annotation of VOC: its first element '
                          f'is <{root.tag}>, not <annotation>. Move it '

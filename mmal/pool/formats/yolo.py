@@ -27,8 +27,9 @@ from .photos import (
 
 SPLITS = ('train', 'val', 'valid', 'validation', 'test')
 _IMAGE_FOLDERS = ('images', 'jpegimages', 'imgs', 'img')
-_YAML = ('data.yaml', 'data.yml', 'dataset.yaml', 'dataset.yml')
-_NAMES = ('classes.txt', 'obj.names', 'classes.names', 'names.txt')
+#: Files that name the classes; those of data.yaml go before all.
+YAML_FILES = ('data.yaml', 'data.yml', 'dataset.yaml', 'dataset.yml')
+NAME_FILES = ('classes.txt', 'obj.names', 'classes.names', 'names.txt')
 # Shares beyond these are no rounding and no box that reaches outside.
 _LOWEST, _HIGHEST = -0.5, 1.5
 
@@ -147,12 +148,12 @@ class YoloFolder:
         # Other text files, such as notes, are no labels that got lost.
         used = set(labels.values())
         folders = {osp.dirname(n) for n in used}
-        lists = {*_NAMES, *(f'{s}.txt' for s in SPLITS)}
+        lists = {*NAME_FILES, *(f'{s}.txt' for s in SPLITS)}
         unused = [n for n in texts.values()
                   if n not in used and osp.dirname(n) in folders
                   and osp.basename(n).lower() not in lists]
         path = path or next(
-            (osp.join(folder, n) for n in _YAML if n in names), '')
+            (osp.join(folder, n) for n in YAML_FILES if n in names), '')
         config = read_yaml(path) if path else {}
         return cls(folder, photos, labels, unused, config, path)
 
@@ -253,7 +254,7 @@ class YoloFolder:
                                 for n in self.labels.values()})]
         for folder in dict.fromkeys(
                 f for below in folders for f in (below, osp.dirname(below))):
-            for name in _NAMES:
+            for name in NAME_FILES:
                 path = osp.join(self.folder, folder, name)
                 if osp.isfile(path):
                     return dict(enumerate(read_classes(path)))

@@ -377,6 +377,8 @@ BOX = voc_object('dog', (1, 1, 9, 9))
     ('', 'not valid XML'),
     ('<annotation>', 'not valid XML'),
     ('<?xml version="1.0" encoding="none"?><annotation/>', 'not valid XML'),
+    ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>',
+     'document type'),
     ('<html/>', 'first element is <html>'),
     (voc_xml(BOX, BOX.replace('dog', ' ')), 'number 2 has no <name>'),
     (voc_xml(BOX, '<object><name>dog</name></object>'),
