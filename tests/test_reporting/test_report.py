@@ -69,6 +69,8 @@ def run(tmp_path):
             'note': 'the pool is exhausted: took the 1 image left'
         })
     pool = Pool(range(1, 7))
+    pool.commit([1, 2])
+    pool.commit([4, 3])
     pool.set_unreadable(
         [UnreadableImage(6, '6<b>.png', 'images/6<b>.png', 'truncated')])
     pool.save(f'{work}/state.json', config_hash='', seed=3)
@@ -275,6 +277,40 @@ def test_summary_with_and_without_reselected_images():
     assert ', 1 reselected;' in summarise(some)
 
 
+def test_boxes_of_a_labelled_image_that_became_unreadable_are_counted(run):
+    """Round 0 was trained on image 2, round 1 no more."""
+    assert read_work_folder(run).boxes_of_rounds == [[2, 0], [3, 0]]
+    path = f'{run}/round_01/labelled.json'
+    coco = read_json(path)
+    for key, name in (('images', 'id'), ('annotations', 'image_id')):
+        coco[key] = [entry for entry in coco[key] if entry[name] != 2]
+    write_json(path, coco)
+    pool = Pool(range(1, 7))
+    pool.commit([1, 2])
+    pool.commit([4, 3])
+    pool.save(f'{run}/state.json', config_hash='', seed=3)
+    state = read_json(f'{run}/state.json')
+    state['unreadable'] = [dict(id=2, file_name='2.png', path='2.png',
+                                reason='truncated', from_round=1)]
+    write_json(f'{run}/state.json', state)
+    assert read_work_folder(run).boxes_of_rounds == [[2, 0], [2, 0]]
+
+
+def test_a_class_whose_name_is_a_number_keeps_its_boxes(run):
+    for r in (0, 1):
+        path = f'{run}/round_0{r}/labelled.json'
+        coco = read_json(path)
+        coco['categories'][0]['name'] = 7
+        write_json(path, coco)
+    write_json(f'{run}/round_00/predictions.json', [
+        dict(image_id=3, category_id=7, bbox=[1, 2, 3, 4], score=0.5)])
+    data = data_of(page(run))
+    assert [entry['name'] for entry in data['classes']] == ['7', 'hen']
+    image = data['images'][1]
+    assert image['truth'] == [[0, 10, 10, 20, 20]]
+    assert image['seen'] == [[0, 1, 2, 3, 4, 0.5]]
+
+
 def test_a_state_of_another_version_is_named(run):
     write_json(f'{run}/state.json', dict(version=1, bad_images=[], rounds=[]))
     text = page(run)
@@ -436,6 +472,21 @@ def test_a_run_that_waits_shows_its_request(tmp_path):
     write_json(f'{work}/round_03/labelled.json', dict(
         images=[], annotations=[], categories=[]))
     assert 'Waits for' not in page(work)
+
+
+def test_the_request_of_an_earlier_round_is_not_shown(tmp_path):
+    work = make_work_folder(str(tmp_path), images=30, waiting=True)
+    earlier = read_json(f'{work}/round_00/selected.json')['ids']
+    write_json(f'{work}/labels/to_label.json', dict(
+        images=[info(i) for i in earlier], annotations=[],
+        categories=CATEGORIES))
+    assert 'Waits for' not in page(work)
+    pending = read_json(f'{work}/state.json')['rounds'][-1]['ids']
+    # two of this round, and one that is no longer asked for
+    write_json(f'{work}/labels/to_label.json', dict(
+        images=[info(i) for i in (*pending[:2], earlier[0])], annotations=[],
+        categories=CATEGORIES))
+    assert read_work_folder(work).waits_for == pending[:2]
 
 
 def test_a_run_that_waits_for_its_first_labels(tmp_path):
