@@ -350,7 +350,9 @@ def test_images_outside_of_the_folder_are_shown_by_name(
     assert [i for i, image in images.items() if 'small' in image] == [4, 5]
     assert not any('full' in images[i] for i in (1, 2, 3))
     text = page(run_with_outside_images)
-    assert '../secret.png' in text and '3 images not shown' in text
+    assert '../secret.png' in text
+    assert '3 images not shown: by name they are outside of the image folder '\
+        in text and 'mmal report --outside-images shows them.' in text
     everything = images_of(run_with_outside_images, outside_images=True)
     assert all('small' in image for image in everything.values())
     assert 'not shown' not in page(run_with_outside_images,
@@ -518,6 +520,69 @@ def test_a_page_of_a_thousand_images_is_under_5_mb(tmp_path, monkeypatch):
     assert len(images) == 1000
     assert all(image['small'].startswith('data:') for image in images)
     assert not os.path.exists(f'{work}/report_files')
+
+
+def test_boxes_that_do_not_fit_are_left_out_and_the_page_says_so(tmp_path):
+    """As many predictions as a detector gives, of thousands of images."""
+    work = make_work_folder(
+        str(tmp_path), images=3100, first=50, per_round=3000, rounds=2,
+        real_photos=False, embeddings=False)
+    path = f'{work}/round_00/predictions.json'
+    ids = read_json(f'{work}/round_00/selected.json')['ids']
+    write_json(path, [
+        dict(image_id=i, category_id=1, score=(n + 10) / 100,
+             bbox=[n + 0.5, 7.5, 20.25, 30.5])
+        for i in ids for n in range(80)])
+    text = page(work)
+    assert len(text.encode()) < 5e6
+    data = data_of(text)
+    shown = sum(len(image['truth']) + len(image['seen'])
+                for image in data['images'])
+    cut = sum(image.get('cut', 0) for image in data['images'])
+    assert len(data['images']) == 3000 and shown > 0 and cut > 0
+    assert (f'The gallery has {shown:,} of {shown + cut:,} boxes'
+            in words_of(text))
+    for image in data['images'][:50]:
+        # labelled boxes stay, and the surest predictions
+        assert [box[5] for box in image['seen']] == [
+            (89 - n) / 100 for n in range(len(image['seen']))]
+        assert len(image['truth']) + len(image['seen']) + image.get(
+            'cut', 0) == len(image['truth']) + 80
+    # what is counted does not depend on what is shown
+    balance = data['charts']['balance']['']['data']['values']
+    sums = {group: sum(v['count'] for v in balance if v['group'] == group)
+            for group in ('chosen, as predicted', 'chosen, as labelled')}
+    predicted = 3000 * sum(n + 10 for n in range(80)) / 100
+    assert sums['chosen, as predicted'] == pytest.approx(predicted)
+    chosen = dict.fromkeys(ids, 0)
+    for annotation in read_json(f'{work}/round_01/labelled.json')[
+            'annotations']:
+        if annotation['image_id'] in chosen:
+            chosen[annotation['image_id']] += 1
+    assert sums['chosen, as labelled'] == sum(chosen.values())
+
+
+def test_images_that_cannot_be_read_are_counted(run, tmp_path):
+    assert 'could not be read' not in words_of(page(run))
+    (tmp_path / 'images' / '4.png').unlink()
+    assert (f'1 image could not be read in {tmp_path}/images: say where they '
+            'are with mmal report --img-prefix.') in words_of(page(run))
+    assert 'No image could be read in /nowhere: ' in words_of(
+        page(run, img_prefix='/nowhere'))
+
+
+@pytest.mark.parametrize('values, is_drawn', [
+    ((.1, .2, .3), True), ((.1, .2), False),
+    # no metric in [0, 1]: no power law of it
+    ((10., 20., 30.), False)])
+def test_the_forecast_is_explained_where_it_is_drawn(
+        run, values, is_drawn):
+    Curve([Record(r, 10 * r + 10, 30 * r + 30, {'coco/bbox_mAP': v})
+           for r, v in enumerate(values)]).save(run)
+    text = page(run)
+    assert ('The dashed line is' in text) == is_drawn
+    layers = data_of(text)['charts']['curve']['boxes']['layer']
+    assert (len(layers) > 1) == is_drawn
 
 
 def test_pictures_that_do_not_fit_lie_beside_the_page(tmp_path, monkeypatch):
