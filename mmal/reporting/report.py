@@ -79,11 +79,11 @@ def write_report(work_dir: str,
 
     The page is one file that works offline, and is kept at 5 MB: boxes of the
     chosen images that do not fit are left out, the least sure predictions
-    first, and small pictures that do not fit are files in ``report_files``
-    beside it. The names, scores and reasons of the images and the charts are
-    always there; where some ten thousand images were chosen, these alone can
-    take more. The page depends on the files of the folder and on the images
-    alone. Whatever is missing is left out.
+    first, then the parts of their scores; small pictures that do not fit are
+    files in ``report_files`` beside it. Names, scores and reasons of the
+    images and the charts are always there: where tens of thousands of images
+    were chosen, these alone take more. The page depends on the files of the
+    folder and on the images alone. Whatever is missing is left out.
 
     Args:
         work_dir (str): The work folder of a run, finished, waiting or not.
@@ -130,7 +130,7 @@ def render(contents: Contents,
         else {}
     budget = LARGEST_PAGE - len(scripts or '') - len(_json(charts)) - \
         _FRAME - _ADDRESSES * len(images)
-    cut, boxes = _fit_boxes(images, gallery, budget)
+    left_out = _leave_out(images, gallery, budget)
     img_prefix = img_prefix or curve.img_prefix or contents.img_prefix
     outside = _add_pictures(images, work, img_prefix, outside_images,
                             budget - len(_json(gallery)))
@@ -142,11 +142,7 @@ def render(contents: Contents,
               for query in contents.chosen
               if query.note and query.note not in curve.note]
     notes += [f'Could not be read: {p}' for p in contents.problems]
-    if cut:
-        notes.append(f'The gallery has {boxes - cut:,} of '
-                     f'{amount(boxes, "box")}, or this page would be too '
-                     'large: of an image the least sure predictions are left '
-                     'out first.')
+    notes += left_out
     if outside:
         notes.append(f'{amount(outside, "image")} not shown: by name they are '
                      f'outside of the image folder {img_prefix}. '
@@ -332,10 +328,10 @@ def _gallery(contents: Contents) -> list[dict[str, Any]]:
     return images
 
 
-def _fit_boxes(images: list[dict], gallery: dict,
-               budget: int) -> tuple[int, int]:
+def _leave_out(images: list[dict], gallery: dict, budget: int) -> list[str]:
     """Leave out boxes that make the page too large: all images keep equally
-    many, labelled ones before predictions, the surest of these.
+    many, labelled ones before predictions, the surest of these. Where no box
+    fits the parts of the scores are left out too.
 
     Args:
         images (list[dict]): Those of the gallery; one that loses boxes says
@@ -344,7 +340,7 @@ def _fit_boxes(images: list[dict], gallery: dict,
         budget (int): Characters that the gallery and the pictures may take.
 
     Returns:
-        tuple[int, int]: How many boxes are left out, and how many there were.
+        list[str]: Sentences on what is left out.
     """
     boxes = [[*image.get('truth', ()), *image.get('seen', ())]
              for image in images]
@@ -364,8 +360,20 @@ def _fit_boxes(images: list[dict], gallery: dict,
                     :max(0, most - len(image.get('truth', ())))]
             if 'truth' in image:
                 image['truth'] = image['truth'][:most]
-    return (sum(image.get('cut', 0) for image in images),
-            sum(map(len, boxes)))
+    notes = []
+    before = sum(map(len, boxes))
+    cut = sum(image.get('cut', 0) for image in images)
+    if cut:
+        notes.append(f'The gallery has {before - cut:,} of '
+                     f'{amount(before, "box")}, or this page would be too '
+                     'large: of an image the least sure predictions are left '
+                     'out first.')
+    if others > budget and any('parts' in image for image in images):
+        for image in images:
+            image.pop('parts', None)
+        notes.append('The parts of the scores are left out, or this page '
+                     'would be too large.')
+    return notes
 
 
 def _add_pictures(images: list[dict], work: WorkDir,

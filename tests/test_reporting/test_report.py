@@ -562,6 +562,20 @@ def test_boxes_that_do_not_fit_are_left_out_and_the_page_says_so(tmp_path):
     assert sums['chosen, as labelled'] == sum(chosen.values())
 
 
+def test_parts_of_scores_are_left_out_where_no_box_fits(
+        tmp_path, monkeypatch):
+    monkeypatch.setattr(report, 'LARGEST_PAGE', 100_000)
+    work = make_work_folder(str(tmp_path), images=200, per_round=90, rounds=3,
+                            real_photos=False, embeddings=False)
+    text = page(work)
+    images = data_of(text)['images']
+    assert len(images) == 181
+    assert not any('parts' in image or image['seen'] for image in images)
+    words = words_of(text)
+    assert 'The gallery has 0 of ' in words
+    assert 'The parts of the scores are left out' in words
+
+
 def test_images_that_cannot_be_read_are_counted(run, tmp_path):
     assert 'could not be read' not in words_of(page(run))
     (tmp_path / 'images' / '4.png').unlink()
