@@ -124,7 +124,7 @@ def render(contents: Contents,
     gallery = dict(classes=[
         dict(name=name, colour=hexadecimal(colour)) for name, colour in zip(
             contents.classes, class_colours(len(contents.classes)))],
-        scoreName=score_name(contents.scorer), images=images)
+        scoreName=score_name(contents.method), images=images)
     forecasts = _forecasts(curve) if scripts else {}
     charts = _charts(contents, images, forecasts, comparison) if scripts \
         else {}
@@ -187,7 +187,7 @@ def render(contents: Contents,
         chart_names={name: list(by) for name, by in charts.items()},
         unreadable=contents.unreadable,
         settings=contents.settings,
-        score_name=score_name(contents.scorer),
+        score_name=score_name(contents.method),
         images=len(images),
         comparison=comparison,
         amount=amount,
@@ -267,8 +267,7 @@ def _queries(contents: Contents) -> list[dict[str, Any]]:
     """What each query chose, as rows of a table."""
     rows = []
     for query in contents.chosen:
-        kinds = Counter(how_chosen(image, query, contents.scorer,
-                                   contents.selector)
+        kinds = Counter(how_chosen(image, query, contents.method)
                         for image in query.images)
         rows.append(dict(
             round=query.round, is_first=query.round == FIRST_SET,
@@ -301,10 +300,8 @@ def _gallery(contents: Contents) -> list[dict[str, Any]]:
         for n, image in enumerate(query.images, 1):
             entry = dict(
                 id=image.id, name=image.file_name, round=query.round, pick=n,
-                how=how_chosen(image, query, contents.scorer,
-                               contents.selector),
-                why=reason(image, n, query, contents.scorer,
-                           contents.selector))
+                how=how_chosen(image, query, contents.method),
+                why=reason(image, n, query, contents.method))
             if image.score is not None:
                 entry['score'] = float(f'{image.score:.5g}')
             if image.id in waits:
@@ -442,9 +439,9 @@ def _charts(contents: Contents, images: Sequence[dict],
     charts['balance'] = {'': balance_chart(_class_counts(contents), classes)}
     charts['scores'] = {
         f'round {query.round}': score_chart(query.scores,
-                                            score_name(contents.scorer))
+                                            score_name(contents.method))
         for query in reversed(contents.chosen)
-        if query.scores and contents.scorer != 'RandomScorer'}
+        if query.scores and contents.method.scorer != 'RandomScorer'}
     charts['map'] = {'': _map(contents, images)}
     charts['time'] = {'': time_chart(curve)}
     # nothing to show, nothing to choose
@@ -502,23 +499,23 @@ def _map(contents: Contents, images: Sequence[dict]) -> Optional[dict]:
         return None
     in_gallery = {image['id']: n for n, image in enumerate(images)
                   if image['how'] != 'reselected'}
+    # in the words of the gallery; round n is trained on what n - 1 chose
     names = {None: 'not chosen', 0: 'first labelled set'}
+    names.update((n, f'chosen after round {n - 1}')
+                 for n in sorted(filter(None, set(pool_map.rounds))))
     points = []
     for image, round, (x, y) in zip(pool_map.ids, pool_map.rounds,
                                     pool_map.points.points.tolist()):
         point = dict(x=float(f'{x:.4g}'), y=float(f'{y:.4g}'),
-                     group=names.get(round) or f'chosen in round {round - 1}',
-                     name=str(image))
+                     group=names[round], name=str(image))
         if image in in_gallery:
             point['image'] = in_gallery[image]
             point['name'] = images[in_gallery[image]]['name'] or str(image)
         points.append(point)
     used = {point['group'] for point in points}
-    groups = ['not chosen', *(
-        names.get(n) or f'chosen in round {n - 1}'
-        for n in sorted({r for r in pool_map.rounds if r is not None}))]
     return map_chart(points, pool_map.points.explained,
-                     [g for g in groups if g in used or g == 'not chosen'])
+                     [g for g in names.values()
+                      if g in used or g == 'not chosen'])
 
 
 def _json(value: Any) -> str:

@@ -95,6 +95,24 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Method:
+    """How the queries of a run choose, by its config.
+
+    Args:
+        scorer (str): Its type, e.g. ``InfluenceScorer``; '' if unknown. Of a
+            ``PerCostScorer`` that of the scorer inside.
+        selector (str): Its type.
+        per_cost (bool): Scores are divided by what an image costs.
+        is_bounded (bool): Targets of classes, or a distance or a number by
+            group that the selector keeps, say as well who is chosen.
+    """
+    scorer: str = ''
+    selector: str = ''
+    per_cost: bool = False
+    is_bounded: bool = False
+
+
+@dataclass(frozen=True)
 class PoolMap:
     """Embeddings of the last query that left any, on a plane.
 
@@ -130,8 +148,7 @@ class Contents:
         labels (str, optional): The file in which the run expects the labels.
         unreadable (list[dict]): Unreadable images: id, file_name and reason.
         settings (list[tuple[str, str]]): Facts of the config.
-        scorer (str): Its type, e.g. ``InfluenceScorer``; '' if unknown.
-        selector (str): Its type.
+        method (Method): How queries choose.
         img_prefix (str, optional): Folder of the images, by the config.
         problems (list[str]): Files that could not be read.
     """
@@ -146,8 +163,7 @@ class Contents:
     labels: Optional[str] = None
     unreadable: list[dict] = field(default_factory=list)
     settings: list[tuple[str, str]] = field(default_factory=list)
-    scorer: str = ''
-    selector: str = ''
+    method: Method = Method()
     img_prefix: Optional[str] = None
     problems: list[str] = field(default_factory=list)
 
@@ -184,8 +200,13 @@ def read_work_folder(work_dir: str) -> Contents:
         facts.update(pool=f'{state.num_images:,} images', seed=str(state.seed))
     contents.settings = list(facts.items())
     block = _dict_at(cfg, 'active_learning')
-    contents.scorer, contents.selector = (
-        _type_of(block.get(key)) for key in ('scorer', 'selector'))
+    scorer, selector = _dict_at(block, 'scorer'), _dict_at(block, 'selector')
+    per_cost = _type_of(scorer) == 'PerCostScorer'
+    contents.method = Method(
+        _type_of(scorer.get('scorer') if per_cost else scorer),
+        _type_of(selector), per_cost, bool(
+            _dict_at(block, 'budget').get('targets')
+            or selector.get('min_distance') or selector.get('max_per_group')))
     contents.img_prefix = _image_folder(cfg)
 
     # The newest file that can be read has the images of all rounds before.

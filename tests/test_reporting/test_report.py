@@ -419,6 +419,23 @@ def test_settings_are_those_of_the_user(made):
     assert 'scorer mmal.InfluenceScorer' in text and '_scope_' not in text
 
 
+@pytest.mark.parametrize('settings, sentence', [
+    ("scorer=dict(type='mmal.RandomScorer')",
+     'Drawn at random: every candidate had the same chance.'),
+    ("scorer=dict(type='mmal.RandomScorer'), "
+     "budget=dict(size=2, targets=dict(hen=5))", 'Drawn at random.'),
+    ("scorer=dict(type='mmal.RandomScorer'), "
+     "selector=dict(type='mmal.TopN', min_distance=.5)", 'Drawn at random.'),
+    ("scorer=dict(type='mmal.RandomScorer'), selector=dict(type='mmal.TopN', "
+     "max_per_group=dict(k=1, by='folder'))", 'Drawn at random.'),
+    ("scorer=dict(type='mmal.PerCostScorer', scorer=dict("
+     "type='mmal.EntropyScorer'))", '1st pick of the query; entropy per cost '
+     '2.5.')])
+def test_the_reason_is_that_of_the_config(run, settings, sentence):
+    write_text(f'{run}/config.py', f'active_learning = dict({settings})\n')
+    assert images_of(run)[4]['why'] == sentence
+
+
 def test_a_config_is_read_and_never_executed(run, tmp_path):
     write_text(f'{run}/config.py', f'''
 import os
@@ -442,6 +459,8 @@ def test_charts_are_there_for_what_is_known(made):
                            'scores', 'map', 'time'}
     assert list(charts['curve']) == ['images', 'boxes']
     assert list(charts['scores']) == ['round 1', 'round 0']
+    groups = {p['group'] for p in charts['map']['']['data']['values']}
+    assert groups == {'not chosen', 'chosen after round 1'}
     # of each round what the queries before it labelled
     boxes = charts['class_boxes']['']['data']['values']
     curve = Curve.load(made)

@@ -268,7 +268,7 @@
     if (!filters) return;
     const rounds = [...new Set(data.images.map((image) => image.round))].sort((a, b) => a - b);
     const select = filters.elements.round;
-    for (const [name, label] of [['', 'in any round'], ...rounds.map((r) => [r, roundName(r)])]) {
+    for (const [name, label] of [['', 'after any round'], ...rounds.map((r) => [r, roundName(r)])]) {
       const option = make('option', '', label);
       option.value = name;
       select.append(option);
