@@ -233,6 +233,19 @@ def test_pictures_beside_a_page_move_with_it(visit, tmp_path, monkeypatch):
     assert are_shown(visit(moved / page.name, '#images')) == 17
 
 
+def test_an_image_whose_boxes_are_left_out_counts_no_mistakes(
+        visit, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_module, 'LARGEST_PAGE', 250_000)
+    page = visit(write_report(make_work_folder(str(tmp_path))), '#images')
+    page.locator('.shot').first.wait_for()
+    badges = page.locator('.shot').first.locator('.badge').all_inner_texts()
+    assert badges == ['boxes left out']
+    page.locator('.shot').first.click()
+    page.locator('dialog[open]').wait_for()
+    facts = page.inner_text('#facts')
+    assert 'of its boxes are left out' in facts and 'verlooked' not in facts
+
+
 def test_a_run_that_waits_shows_its_request(visit, waiting):
     page = visit(waiting)
     page.get_by_text('Show the images').click()
