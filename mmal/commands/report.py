@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import os.path as osp
 import sys
 
@@ -104,6 +105,9 @@ def run(args: argparse.Namespace) -> None:
     print('\n' + '\n'.join(notes))
     if args.out and comparison:
         print(write_merged(curves, tables, notes, args.out, args.by))
+    elif args.out:
+        print(f'nothing is written to {args.out}: no run has a finished round '
+              'to make tables of.', file=sys.stderr)
     if args.no_page:
         return
     for path in given:
@@ -113,5 +117,10 @@ def run(args: argparse.Namespace) -> None:
             print(write_report(
                 path, args.img_prefix, args.outside_images,
                 comparison if len(merged) > 1 and path in merged else None))
-        except PermissionError as e:  # the tables of others' runs are as good
-            print(f'no page for {path}: {e.strerror}.', file=sys.stderr)
+        except OSError as e:  # the other pages can be made all the same
+            # its own words advise --resume, which this command has not
+            reason = os.strerror(e.errno) if e.errno else str(e)
+            print(f'no page for {path}: {reason} '
+                  f'({e.filename or WorkDir(path).report}). See that this '
+                  'place can be written to and has space, or give --no-page '
+                  'for the tables alone.', file=sys.stderr)

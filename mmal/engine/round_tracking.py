@@ -1,9 +1,11 @@
 """What each round brought, sent to the experiment trackers of the config."""
 from __future__ import annotations
 
+import copy
 import logging
 import os.path as osp
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -15,6 +17,7 @@ from mmal.fileio import read_json, write_json
 from mmal.pool.layout import WorkDir
 from mmal.reporting import Curve, draw_curves
 from mmal.reporting.tables import round_rows
+from mmal.reporting.uncertainty_tables import PlainTable
 
 
 def track_round(cfg: Config, work: WorkDir, curve: Curve, number: int,
@@ -35,60 +38,98 @@ def track_round(cfg: Config, work: WorkDir, curve: Curve, number: int,
         number (int): The round to send.
         logger (Logger): Gets the warnings.
     """
+    # backends write into their settings, and the config is the user's
+    backends = [copy.deepcopy(dict(settings)) for settings in
+                (cfg.get('visualizer') or {}).get('vis_backends') or ()]
+    kinds = [getattr(settings['type'], '__name__', str(settings['type']))
+             .rpartition('.')[2] for settings in backends]
+    if set(kinds) <= {'LocalVisBackend'}:
+        return
+
     (record, ) = [r for r in curve.records if r.round == number]
-    values = {**record.metrics, **{
+    metrics = {**record.metrics, **{
         name: getattr(record, name) for name in (
             'round', 'images', 'boxes', 'hours', 'efficiency',
             'train_seconds', 'query_seconds', 'reselected', 'by_score')}}
     # MLflow knows letters, digits and these characters alone
-    values = {re.sub(r'[^\w\-. /]', '_', name): float(value)
-              for name, value in values.items() if value is not None}
+    metrics = {re.sub(r'[^\w\-. /]', '_', name): float(value)
+               for name, value in metrics.items() if value is not None}
+    points = [(f'by_{by}/{name}', value, getattr(record, by))
+              for by in ('images', 'boxes') for name, value in metrics.items()]
+    picture = np.frombuffer(draw_curves(curve), np.uint8)
+    picture = np.ascontiguousarray(
+        cv2.imdecode(picture, cv2.IMREAD_COLOR)[..., ::-1])
     header, rows = round_rows(curve)
-    lines = [header, ['---'] * len(header), *rows]
-    table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    table = PlainTable('Rounds', tuple(header), tuple(map(tuple, rows)))
 
-    for settings in (cfg.get('visualizer') or {}).get('vis_backends') or ():
-        settings = dict(settings)
-        kind = str(settings['type']).rpartition('.')[2]
+    for kind, settings in zip(kinds, backends):
         if kind == 'LocalVisBackend':
             continue
-        name = settings.pop('run_name', None) or osp.basename(work.path)
+        settings['save_dir'] = work.tracking
         try:
-            backend = VISBACKENDS.build(dict(settings, save_dir=work.tracking))
-            tracker = backend.experiment
-            is_mlflow = hasattr(tracker, 'start_run')
-            if is_mlflow:
-                _continue_run(tracker, work, name)
-            for by in ('images', 'boxes'):
-                for key, value in values.items():
-                    backend.add_scalar(f'by_{by}/{key}', value,
-                                       step=getattr(record, by))
-            picture = np.frombuffer(draw_curves(curve), np.uint8)
-            picture = cv2.imdecode(picture, cv2.IMREAD_COLOR)[..., ::-1]
-            backend.add_image('learning_curve.png',
-                              np.ascontiguousarray(picture), step=number)
-            if is_mlflow:
-                tracker.log_text(table, 'rounds.md')
-                # its close() would upload the whole work folder
-                tracker.end_run()
+            if kind == 'MLflowVisBackend':
+                _send_to_mlflow(settings, work, points, picture, table)
                 continue
-            if hasattr(tracker, 'add_text'):
-                tracker.add_text('rounds', table, number)
-            elif hasattr(tracker, 'Table'):
-                tracker.log({'rounds': tracker.Table(header, rows)})
-            backend.close()
+            backend = VISBACKENDS.build(settings)
+            try:
+                tracker = backend.experiment
+                for name, value, step in points:
+                    backend.add_scalar(name, value, step=step)
+                backend.add_image('learning_curve.png', picture, step=number)
+                if hasattr(tracker, 'add_text'):
+                    tracker.add_text('rounds', table.markdown(), number)
+                elif hasattr(tracker, 'Table'):
+                    tracker.log({'rounds': tracker.Table(header, rows)})
+            finally:  # or the next training would go on with this run
+                backend.close()
         except Exception as e:
             logger.warning(f'Round {number} was not sent to {kind}: '
                            f'{type(e).__name__}: {e}')
 
 
-def _continue_run(mlflow: Any, work: WorkDir, name: str) -> None:
-    """Open the run of this work folder, which each round goes on with: the
-    training of a round opens and ends one of its own."""
-    if mlflow.active_run():
-        mlflow.end_run()
+def _send_to_mlflow(settings: dict[str, Any], work: WorkDir,
+                    points: list[tuple[str, float, int]],
+                    picture: np.ndarray, table: PlainTable) -> None:
+    """Add a round to the one run of MLflow that a work folder has.
+
+    The run is written to by its id and is never the active one: a run that
+    the user has open stays open and gets nothing of this, and the training
+    of the next round cannot log into ours.
+    """
+    name = settings.pop('run_name', None) or osp.basename(
+        osp.abspath(work.path))
+    # given to the backend, these would open a run of their own
+    tags: Mapping = settings.pop('tags', None) or {}
+    params: Mapping = settings.pop('params', None) or {}
+    mlflow = VISBACKENDS.build(settings).experiment  # where, and under what
+    client = mlflow.MlflowClient()
     if osp.exists(work.tracked_run):
-        mlflow.start_run(run_id=read_json(work.tracked_run)['run_id'])
+        run_id = read_json(work.tracked_run)['run_id']
+        try:
+            is_gone = client.get_run(run_id).info.lifecycle_stage == 'deleted'
+        except mlflow.exceptions.MlflowException as e:
+            if e.error_code != 'RESOURCE_DOES_NOT_EXIST':
+                raise
+            is_gone = True
+        if is_gone:
+            raise LookupError(
+                f'the run {run_id} of {work.tracked_run} is not at '
+                f'{mlflow.get_tracking_uri()} any more. Delete that file to '
+                'begin a new run.')
     else:
-        run = mlflow.start_run(run_name=name)
-        write_json(work.tracked_run, dict(run_id=run.info.run_id))
+        experiment = client.get_experiment_by_name(
+            settings.get('exp_name') or 'Default')
+        run_id = client.create_run(experiment.experiment_id,
+                                   run_name=name).info.run_id
+        write_json(work.tracked_run, dict(run_id=run_id))
+        for key, value in tags.items():
+            client.set_tag(run_id, key, value)
+        for key, value in params.items():
+            client.log_param(run_id, key, value)
+    try:
+        for key, value, step in points:
+            client.log_metric(run_id, key, value, step=step)
+        client.log_image(run_id, picture, 'learning_curve.png')
+        client.log_text(run_id, table.markdown(), 'rounds.md')
+    finally:
+        client.set_terminated(run_id)

@@ -89,7 +89,15 @@ def curve_charts(curve: Curve,
 
 def merged_charts(curves: Sequence[MergedCurve]) -> dict[str, Spec]:
     """Mean curves of methods; a band is one standard deviation over seeds to
-    either side."""
+    either side.
+
+    Args:
+        curves (sequence[MergedCurve]): At least one, all of one metric.
+
+    Returns:
+        dict[str, dict]: Specifications by what is to the right ('images',
+        'boxes', 'hours'), as far as a method knows it.
+    """
     charts = {}
     metric = curves[0].metric
     for by in AXES:
@@ -130,6 +138,14 @@ def class_metric_chart(curve: Curve, classes: Sequence[str]
     """AP of each class by round; None where validation does not tell.
 
     mmdet's ``CocoMetric`` tells with ``classwise=True``.
+
+    Args:
+        curve (Curve): The rounds.
+        classes (sequence[str]): C names, as in the keys of the metrics.
+
+    Returns:
+        dict | None: Lines; of more than ``FEW_CLASSES`` classes a field of
+        colours.
     """
     values = [
         dict(round=record.round, y=value, name=name)
@@ -142,7 +158,17 @@ def class_metric_chart(curve: Curve, classes: Sequence[str]
 
 def boxes_chart(boxes_of_rounds: Sequence[Sequence[int]],
                 classes: Sequence[str]) -> Optional[Spec]:
-    """Labelled boxes of each class by round; None without any."""
+    """Labelled boxes of each class by round.
+
+    Args:
+        boxes_of_rounds (sequence[sequence[int]]): Of each round the counts of
+            the C classes that are labelled by then.
+        classes (sequence[str]): C names.
+
+    Returns:
+        dict | None: Stacked bars; of more than ``FEW_CLASSES`` classes a
+        field of colours; None without any box.
+    """
     values = [dict(round=number, y=count, name=name)
               for number, counts in enumerate(boxes_of_rounds)
               for name, count in zip(classes, counts)]

@@ -191,8 +191,21 @@ class Curve:
 
     def cost_to_reach(self, value: float, by: str = 'boxes',
                       metric: str = 'AP') -> Optional[float]:
-        """The cost, interpolated, at which a value is reached; None if
-        never."""
+        """The cost, interpolated, at which a value is reached.
+
+        Args:
+            value (float): Of the metric.
+            by (str): 'images', 'boxes' or 'hours'.
+            metric (str): 'AP', 'AP50', 'AP75', 'accuracy' or a key of the
+                metrics.
+
+        Returns:
+            float | None: None if it is never reached, or no round has both
+            the cost and the metric.
+
+        Raises:
+            ValueError: If ``by`` is something else.
+        """
         costs, values = self.series(by, metric)
         return cost_needed(costs, values, value) if costs else None
 

@@ -243,16 +243,18 @@ def runs_table(curves: Sequence[MergedCurve]) -> NumberTable:
 
 
 def draw_merged(curves: Sequence[MergedCurve], by: str = 'boxes') -> bytes:
-    """Mean curves against images and against boxes, as PNG.
+    """Mean curves against images, boxes and, if asked for, hours, as PNG.
 
     A band is one standard deviation of the metric to either side.
 
     Args:
         curves (sequence[MergedCurve]): The methods, of one metric.
-        by (str): 'hours' adds a picture against them.
+        by (str): 'hours' adds a panel of the curves against the hours of
+            labelling; with 'images' or 'boxes' there are the two panels of
+            these.
 
     Returns:
-        bytes: A PNG of 1500 x 630 pixels; with hours 2250 wide.
+        bytes: A PNG of two or three panels side by side.
     """
     axes = tuple(dict.fromkeys((*COSTS, by)))
     figure = new_figure(5 * len(axes), 4.2)
@@ -305,7 +307,8 @@ def write_merged(curves: Sequence[MergedCurve],
         write_text(osp.join(folder, f'{name}.csv'), table.csv())
     write_bytes(osp.join(folder, PICTURE_NAME), draw_merged(curves, by))
     parts = ['# ' + ', '.join(c.name for c in curves) + '\n',
-             f'![{curves[0].metric} by labelled images and boxes]'
+             f'![{curves[0].metric} by labelled images and boxes'
+             f'{", and by hours of labelling" if by == "hours" else ""}]'
              f'({PICTURE_NAME})\n',
              *(t.markdown() for t in tables.values())]
     if notes:

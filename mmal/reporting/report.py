@@ -39,10 +39,12 @@ from .thumbnails import make_thumbnails
 from .vega import MISSING, vega_scripts
 from .work_folder import FIRST_SET, Contents, read_work_folder
 
-# Characters of a page: pictures that do not fit go beside it.
+# Characters of a page: boxes that do not fit are left out, and pictures go
+# beside it.
 LARGEST_PAGE = 4_900_000
+# Those of the page's own texts and tables, and of the addresses of an image.
+_FRAME, _ADDRESSES = 60_000, 150
 # Predictions are many and mostly unsure.
-_MOST_PREDICTIONS = 20_000
 _LEAST_SCORE = 0.05
 
 _TEMPLATES = osp.join(osp.dirname(osp.abspath(__file__)), 'templates')
@@ -76,10 +78,13 @@ def write_report(work_dir: str,
                  comparison: Optional[Comparison] = None) -> str:
     """Write ``report.html`` and ``curve.png`` into a work folder.
 
-    The page is one file that works offline, of at most 5 MB: where the small
-    pictures of the chosen images do not fit, they are files in
-    ``report_files`` beside it. It depends on the files of the folder and on
-    the images alone. Whatever is missing is left out.
+    The page is one file that works offline, and is kept at 5 MB: boxes of the
+    chosen images that do not fit are left out, the least sure predictions
+    first, then the parts of their scores; small pictures that do not fit are
+    files in ``report_files`` beside it. Names, scores and reasons of the
+    images and the charts are always there: where tens of thousands of images
+    were chosen, these alone take more. The page depends on the files of the
+    folder and on the images alone. Whatever is missing is left out.
 
     Args:
         work_dir (str): The work folder of a run, finished, waiting or not.
@@ -120,12 +125,16 @@ def render(contents: Contents,
     gallery = dict(classes=[
         dict(name=name, colour=hexadecimal(colour)) for name, colour in zip(
             contents.classes, class_colours(len(contents.classes)))],
-        scoreName=score_name(contents.scorer), images=images)
-    charts = _charts(contents, images, comparison) if scripts else {}
-    budget = LARGEST_PAGE - len(scripts or '') - 60_000 - sum(
-        len(_json(part)) for part in (gallery, charts))
+        scoreName=score_name(contents.method), images=images)
+    forecasts = _forecasts(curve) if scripts else {}
+    charts = _charts(contents, images, forecasts, comparison) if scripts \
+        else {}
+    budget = LARGEST_PAGE - len(scripts or '') - len(_json(charts)) - \
+        _FRAME - _ADDRESSES * len(images)
+    left_out = _leave_out(images, gallery, budget)
     img_prefix = img_prefix or curve.img_prefix or contents.img_prefix
-    outside = _add_pictures(images, work, img_prefix, outside_images, budget)
+    outside = _add_pictures(images, work, img_prefix, outside_images,
+                            budget - len(_json(gallery)))
 
     # The learner collects the notes of the queries in the curve; a note is
     # shown from its query where the curve was lost.
@@ -134,12 +143,17 @@ def render(contents: Contents,
               for query in contents.chosen
               if query.note and query.note not in curve.note]
     notes += [f'Could not be read: {p}' for p in contents.problems]
+    notes += left_out
     if outside:
         notes.append(f'{amount(outside, "image")} not shown: by name they are '
-                     'outside of the image folder.')
-    elif images and not any('small' in image for image in images):
-        notes.append('No image was found' + (
-            f' in {img_prefix}' if img_prefix else '') +
+                     f'outside of the image folder {img_prefix}. '
+                     'mmal report --outside-images shows them.')
+    missing = sum('small' not in image for image in images) - outside
+    if missing:
+        notes.append(
+            ('No image could' if missing == len(images) else
+             f'{amount(missing, "image")} could not') + ' be read' +
+            (f' in {img_prefix}' if img_prefix else '') +
             ': say where they are with mmal report --img-prefix.')
     if not scripts:
         notes.append(MISSING)
@@ -163,7 +177,7 @@ def render(contents: Contents,
         summary=summarise(curve),
         tiles=_tiles(contents),
         notes=notes,
-        forecast=len(curve) >= MIN_ROUNDS,
+        forecast=bool(forecasts),
         waits_for=len(contents.waits_for),
         request=contents.request,
         labels=contents.labels,
@@ -174,7 +188,7 @@ def render(contents: Contents,
         chart_names={name: list(by) for name, by in charts.items()},
         unreadable=contents.unreadable,
         settings=contents.settings,
-        score_name=score_name(contents.scorer),
+        score_name=score_name(contents.method),
         images=len(images),
         comparison=comparison,
         amount=amount,
@@ -254,8 +268,7 @@ def _queries(contents: Contents) -> list[dict[str, Any]]:
     """What each query chose, as rows of a table."""
     rows = []
     for query in contents.chosen:
-        kinds = Counter(how_chosen(image, query, contents.scorer,
-                                   contents.selector)
+        kinds = Counter(how_chosen(image, query, contents.method)
                         for image in query.images)
         rows.append(dict(
             round=query.round, is_first=query.round == FIRST_SET,
@@ -271,8 +284,6 @@ def _gallery(contents: Contents) -> list[dict[str, Any]]:
     """Every chosen image as the page shows it; boxes are lists of the class'
     number and ``x, y, w, h``, predictions with a score after these."""
     position = {name: i for i, name in enumerate(contents.classes)}
-    number_of = sum(len(query.images) for query in contents.chosen)
-    most = max(8, min(100, _MOST_PREDICTIONS // max(1, number_of)))
 
     def box_of(name: str, box: Any) -> Optional[list]:
         try:
@@ -290,10 +301,8 @@ def _gallery(contents: Contents) -> list[dict[str, Any]]:
         for n, image in enumerate(query.images, 1):
             entry = dict(
                 id=image.id, name=image.file_name, round=query.round, pick=n,
-                how=how_chosen(image, query, contents.scorer,
-                               contents.selector),
-                why=reason(image, n, query, contents.scorer,
-                           contents.selector))
+                how=how_chosen(image, query, contents.method),
+                why=reason(image, n, query, contents.method))
             if image.score is not None:
                 entry['score'] = float(f'{image.score:.5g}')
             if image.id in waits:
@@ -308,14 +317,61 @@ def _gallery(contents: Contents) -> list[dict[str, Any]]:
                 entry['truth'] = [b for name, box in image.labels
                                   if (b := box_of(name, box))]
             if image.predictions is not None:
-                sure = [p for p in image.predictions
-                        if p.score >= _LEAST_SCORE][:most]
                 entry['seen'] = [
                     [*b, round(p.score, 3),
                      *([[float(f'{v:.3g}') for v in p.std]] if p.std else [])]
-                    for p in sure if (b := box_of(p.name, p.box))]
+                    for p in image.predictions if p.score >= _LEAST_SCORE
+                    and (b := box_of(p.name, p.box))]
             images.append(entry)
     return images
+
+
+def _leave_out(images: list[dict], gallery: dict, budget: int) -> list[str]:
+    """Leave out boxes that make the page too large: all images keep equally
+    many, labelled ones before predictions, the surest of these. Where no box
+    fits the parts of the scores are left out too.
+
+    Args:
+        images (list[dict]): Those of the gallery; one that loses boxes says
+            how many as ``cut``.
+        gallery (dict): What the page gets, with these images.
+        budget (int): Characters that the gallery and the pictures may take.
+
+    Returns:
+        list[str]: Sentences on what is left out.
+    """
+    boxes = [[*image.get('truth', ()), *image.get('seen', ())]
+             for image in images]
+    # lengths[n]: characters of the nth boxes of all images
+    lengths = np.zeros(max(map(len, boxes), default=0), dtype=np.int64)
+    for of_image in boxes:
+        lengths[:len(of_image)] += np.array(
+            [len(_json(box)) + 1 for box in of_image], dtype=np.int64)
+    # pictures need the larger part of what the list of the images leaves
+    others = len(_json(gallery)) - int(lengths.sum())
+    most = int((lengths.cumsum() <= (budget - others) // 3).sum())
+    for image, of_image in zip(images, boxes):
+        if len(of_image) > most:
+            image['cut'] = len(of_image) - most
+            if 'seen' in image:
+                image['seen'] = image['seen'][
+                    :max(0, most - len(image.get('truth', ())))]
+            if 'truth' in image:
+                image['truth'] = image['truth'][:most]
+    notes = []
+    before = sum(map(len, boxes))
+    cut = sum(image.get('cut', 0) for image in images)
+    if cut:
+        notes.append(f'The gallery has {before - cut:,} of '
+                     f'{amount(before, "box")}, or this page would be too '
+                     'large: of an image the least sure predictions are left '
+                     'out first.')
+    if others > budget and any('parts' in image for image in images):
+        for image in images:
+            image.pop('parts', None)
+        notes.append('The parts of the scores are left out, or this page '
+                     'would be too large.')
+    return notes
 
 
 def _add_pictures(images: list[dict], work: WorkDir,
@@ -356,23 +412,23 @@ def _add_pictures(images: list[dict], work: WorkDir,
 
 
 def _charts(contents: Contents, images: Sequence[dict],
+            forecasts: dict[str, dict[str, list[float]]],
             comparison: Optional[Comparison]) -> dict[str, dict[str, Any]]:
     """Specifications by place, and by what can be chosen there."""
     curve, classes = contents.curve, contents.classes
     charts: dict[str, dict[str, Any]] = dict(
-        curve=curve_charts(curve, _forecasts(curve)))
+        curve=curve_charts(curve, forecasts))
     if comparison:
         charts['compare'] = merged_charts(comparison.curves)
     charts['class_ap'] = {'': class_metric_chart(curve, classes)}
     charts['class_boxes'] = {'': boxes_chart(contents.boxes_of_rounds,
                                              classes)}
-    charts['balance'] = {'': balance_chart(_class_counts(contents, images),
-                                           classes)}
+    charts['balance'] = {'': balance_chart(_class_counts(contents), classes)}
     charts['scores'] = {
         f'round {query.round}': score_chart(query.scores,
-                                            score_name(contents.scorer))
+                                            score_name(contents.method))
         for query in reversed(contents.chosen)
-        if query.scores and contents.scorer != 'RandomScorer'}
+        if query.scores and contents.method.scorer != 'RandomScorer'}
     charts['map'] = {'': _map(contents, images)}
     charts['time'] = {'': time_chart(curve)}
     # nothing to show, nothing to choose
@@ -397,22 +453,28 @@ def _forecasts(curve: Curve) -> dict[str, dict[str, list[float]]]:
     return forecasts
 
 
-def _class_counts(contents: Contents,
-                  images: Sequence[dict]) -> dict[str, list[float]]:
+def _class_counts(contents: Contents) -> dict[str, list[float]]:
     """Boxes by class: labelled before the queries, chosen as predicted (the
-    sum of the scores) and as labelled, and labelled in all."""
+    sum of the scores) and as labelled, and labelled in all.
+
+    The two sums over chosen images are of the same images: those that have
+    predictions and labels by now.
+    """
+    predicted: Counter = Counter()
+    labelled: Counter = Counter()
+    for query in contents.chosen:
+        for image in query.images:
+            if image.reselected or image.predictions is None or \
+                    image.labels is None:
+                continue
+            for prediction in image.predictions:
+                predicted[prediction.name] += prediction.score
+            labelled.update(name for name, _ in image.labels)
     counts: dict[str, list[float]] = {}
     if contents.boxes_of_rounds:
         counts['first labelled set'] = contents.boxes_of_rounds[0]
-    for group, key in (('chosen, as predicted', 'seen'),
-                       ('chosen, as labelled', 'truth')):
-        values = [0.0] * len(contents.classes)
-        for image in images:
-            for box in image.get(key, ()) if image['how'] != 'reselected' \
-                    else ():
-                if box[0] >= 0:
-                    values[box[0]] += box[5] if key == 'seen' else 1
-        counts[group] = values
+    counts['chosen, as predicted'] = [predicted[c] for c in contents.classes]
+    counts['chosen, as labelled'] = [labelled[c] for c in contents.classes]
     if len(contents.boxes_of_rounds) > 1:
         counts['all labelled'] = contents.boxes_of_rounds[-1]
     return counts
@@ -424,23 +486,23 @@ def _map(contents: Contents, images: Sequence[dict]) -> Optional[dict]:
         return None
     in_gallery = {image['id']: n for n, image in enumerate(images)
                   if image['how'] != 'reselected'}
+    # in the words of the gallery; round n is trained on what n - 1 chose
     names = {None: 'not chosen', 0: 'first labelled set'}
+    names.update((n, f'chosen after round {n - 1}')
+                 for n in sorted(filter(None, set(pool_map.rounds))))
     points = []
     for image, round, (x, y) in zip(pool_map.ids, pool_map.rounds,
                                     pool_map.points.points.tolist()):
         point = dict(x=float(f'{x:.4g}'), y=float(f'{y:.4g}'),
-                     group=names.get(round) or f'chosen in round {round - 1}',
-                     name=str(image))
+                     group=names[round], name=str(image))
         if image in in_gallery:
             point['image'] = in_gallery[image]
             point['name'] = images[in_gallery[image]]['name'] or str(image)
         points.append(point)
     used = {point['group'] for point in points}
-    groups = ['not chosen', *(
-        names.get(n) or f'chosen in round {n - 1}'
-        for n in sorted({r for r in pool_map.rounds if r is not None}))]
     return map_chart(points, pool_map.points.explained,
-                     [g for g in groups if g in used or g == 'not chosen'])
+                     [g for g in names.values()
+                      if g in used or g == 'not chosen'])
 
 
 def _json(value: Any) -> str:

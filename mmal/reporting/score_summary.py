@@ -26,9 +26,9 @@ class ScoreSummary:
             without a finite score.
         chosen (list[int]): B counts of chosen images.
         others (list[int]): B counts of the others.
-        cut (float, optional): The lowest score chosen, where every image
-            above it was chosen and none below; None where the selector looked
-            at more than scores.
+        cut (float, optional): The lowest score chosen, where the chosen are
+            the highest scores; None where an image with a higher one was not
+            chosen.
         places (dict[int | str, int]): Of each chosen image with a finite
             score, 1 plus the number of higher scores.
         parts (dict[int | str, list[tuple[str, float]]]): What else the scorer

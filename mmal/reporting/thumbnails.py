@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import os
 import os.path as osp
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ Size = tuple[int, int]
 # Longest sides in pixels, from good to just enough.
 SIDES = (640, 480, 320, 256, 192, 160)
 STORED_SIDE = 480
+_PREFIX = 'data:image/webp;base64,'
 QUALITY = 55  # of WebP
 _SAMPLE = 12
 
@@ -64,7 +66,7 @@ def make_thumbnails(paths: Sequence[str],
     sample = [picture for path in paths[::step][:_SAMPLE]
               if (picture := _decode(path, SIDES[0], sizes.get(path)))]
     # with some room, for the sample may be simpler than all the others
-    per_image = 0.9 * budget * 3 / 4 / max(1, len(paths))
+    per_image = (0.9 * budget / max(1, len(paths)) - len(_PREFIX)) * 3 / 4
     fitting = [side for side in SIDES if sample and sum(
         len(_encode(picture, side)) for picture, _ in sample
     ) / len(sample) < per_image]
@@ -94,10 +96,12 @@ def make_thumbnails(paths: Sequence[str],
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for side in fitting:
             pictures = list(pool.map(partial(shrunk, side=side), paths))
-            if sum(len(p[0]) for p in pictures if p) * 4 / 3 <= budget:
+            # base64 writes 4 characters for 3 bytes, and fills up the last 4
+            if sum(len(_PREFIX) + 4 * math.ceil(len(p[0]) / 3)
+                   for p in pictures if p) <= budget:
                 return {
-                    path: Thumbnail('data:image/webp;base64,' +
-                                    base64.b64encode(p[0]).decode(), p[1])
+                    path: Thumbnail(
+                        _PREFIX + base64.b64encode(p[0]).decode(), p[1])
                     for path, p in zip(paths, pictures) if p}
         thumbnails = pool.map(stored, paths)
         return {path: t for path, t in zip(paths, thumbnails) if t}

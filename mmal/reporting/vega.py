@@ -29,14 +29,16 @@ def vega_scripts() -> Optional[str]:
         import vl_convert
     except ImportError:
         return None
-    cache = os.environ.get('XDG_CACHE_HOME') or osp.join(
+    folder = os.environ.get('XDG_CACHE_HOME') or osp.join(
         osp.expanduser('~'), '.cache')
-    path = osp.join(cache, 'mmal', f'vega-{vl_convert.__version__}.js')
+    path = osp.join(folder, 'mmal', f'vega-{vl_convert.__version__}.js')
     try:
         with open(path, encoding='utf-8') as f:
-            return f.read()
+            kept = f.read()
     except (OSError, UnicodeDecodeError):
-        pass
+        kept = ''
+    if kept:  # a disk that was full may have left an empty file
+        return kept
     bundle = vl_convert.javascript_bundle()
     # a text in it that would end the script: in a text both are the same
     bundle = bundle.replace('</script', r'<\/script')

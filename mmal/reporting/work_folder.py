@@ -14,7 +14,7 @@ import numpy as np
 
 from mmal.fileio import open_rows, read_json
 from mmal.pool import State, is_box
-from mmal.pool.layout import LabelDir, WorkDir
+from mmal.pool.layout import LabelDir, RoundDir, WorkDir
 from mmal.scores import Scores
 from mmal.types import ImageId
 from .curve import Curve
@@ -65,7 +65,7 @@ class ChosenImage:
     predictions: Optional[list[Prediction]] = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Chosen:
     """What the query at the end of one round chose.
 
@@ -92,6 +92,24 @@ class Chosen:
         names = [name for image in self.images if not image.reselected
                  for name, _ in image.labels or ()]
         return sorted(Counter(names).items(), key=lambda x: (-x[1], x[0]))
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the queries of a run choose, by its config.
+
+    Args:
+        scorer (str): Its type, e.g. ``InfluenceScorer``; '' if unknown. Of a
+            ``PerCostScorer`` that of the scorer inside.
+        selector (str): Its type.
+        per_cost (bool): Scores are divided by what an image costs.
+        is_bounded (bool): Targets of classes, or a distance or a number by
+            group that the selector keeps, say as well who is chosen.
+    """
+    scorer: str = ''
+    selector: str = ''
+    per_cost: bool = False
+    is_bounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,8 +148,7 @@ class Contents:
         labels (str, optional): The file in which the run expects the labels.
         unreadable (list[dict]): Unreadable images: id, file_name and reason.
         settings (list[tuple[str, str]]): Facts of the config.
-        scorer (str): Its type, e.g. ``InfluenceScorer``; '' if unknown.
-        selector (str): Its type.
+        method (Method): How queries choose.
         img_prefix (str, optional): Folder of the images, by the config.
         problems (list[str]): Files that could not be read.
     """
@@ -146,8 +163,7 @@ class Contents:
     labels: Optional[str] = None
     unreadable: list[dict] = field(default_factory=list)
     settings: list[tuple[str, str]] = field(default_factory=list)
-    scorer: str = ''
-    selector: str = ''
+    method: Method = Method()
     img_prefix: Optional[str] = None
     problems: list[str] = field(default_factory=list)
 
@@ -184,50 +200,65 @@ def read_work_folder(work_dir: str) -> Contents:
         facts.update(pool=f'{state.num_images:,} images', seed=str(state.seed))
     contents.settings = list(facts.items())
     block = _dict_at(cfg, 'active_learning')
-    contents.scorer, contents.selector = (
-        _type_of(block.get(key)) for key in ('scorer', 'selector'))
+    scorer, selector = _dict_at(block, 'scorer'), _dict_at(block, 'selector')
+    per_cost = _type_of(scorer) == 'PerCostScorer'
+    contents.method = Method(
+        _type_of(scorer.get('scorer') if per_cost else scorer),
+        _type_of(selector), per_cost, bool(
+            _dict_at(block, 'budget').get('targets')
+            or selector.get('min_distance') or selector.get('max_per_group')))
     contents.img_prefix = _image_folder(cfg)
 
     # The newest file that can be read has the images of all rounds before.
     numbers = work.round_numbers()
-    labelled = next(
-        filter(None, (files.read(work.round(n).labelled, _read_labelled)
-                      for n in reversed(numbers))), _Labelled({}, []))
-    images = labelled.images
+    newest, labelled = None, _Labelled({}, [])
+    for newest in reversed(numbers):
+        content = files.read(work.round(newest).labelled, _read_labelled)
+        if content is not None:
+            labelled = content
+            break
+    images, names = labelled.images, labelled.names
     contents.classes = labelled.classes
 
     folder = _dict_at(block, 'oracle').get('folder')
     asked = LabelDir(folder) if folder else work.labels
-    begun = state and len(state.rounds) and osp.exists(
-        work.round(len(state.rounds) - 1).labelled)
     # the request of a round stays where it is when it was answered
-    if state and state.stopped is None and not begun:
+    if state and state.rounds and state.stopped is None and not osp.exists(
+            work.round(len(state.rounds) - 1).labelled):
         request = files.read(asked.request, _read_labelled)
         if request is not None:
-            contents.waits_for = list(request.images)
+            contents.waits_for = [i for i in state.rounds[-1]['ids']
+                                  if i in request.images]
+        if contents.waits_for:  # else the file is an older request
             # of the folder, where that tells enough: it may move
             contents.request, contents.labels = (
                 path if folder else osp.relpath(path, work_dir)
                 for path in (asked.request, asked.labels))
             contents.classes = contents.classes or request.classes
+            names = names or request.names
             images = {**{i: replace(image, labels=None)
                          for i, image in request.images.items()}, **images}
 
+    embedded: Optional[tuple[int, Scores]] = None
     for n in numbers:
-        chosen = files.read(work.round(n).selected, partial(
+        paths = work.round(n)
+        query = files.read(paths.selected, partial(
             _read_chosen, number=n, images=images))
-        if chosen is None:
+        scores, summary = files.read(paths.scores, partial(
+            _read_scores, chosen=query, classes=contents.classes)) or (
+                None, None)
+        if scores is not None and len(scores) and \
+                scores.embeddings is not None:
+            embedded = n, scores
+        if query is None:
             continue
-        chosen.scores = files.read(work.round(n).scores, partial(
-            _read_scores, chosen=chosen, classes=contents.classes))
-        predictions = files.read(work.round(n).predictions, partial(
-            _read_predictions, names=labelled.names or (
-                request.names if contents.waits_for else {})))
+        predictions = files.read(paths.predictions, partial(
+            _read_predictions, names=names))
         if predictions is not None:
-            chosen.images = [
+            query = replace(query, images=[
                 replace(image, predictions=predictions.get(image.id, []))
-                for image in chosen.images]
-        contents.chosen.append(chosen)
+                for image in query.images])
+        contents.chosen.append(replace(query, scores=summary))
     known = {image.id for chosen in contents.chosen for image in chosen.images}
     first = [images[i] for i in contents.waits_for if i not in known]
     if first:
@@ -238,7 +269,21 @@ def read_work_folder(work_dir: str) -> Contents:
                   for i in entry['ids']}
         contents.boxes_of_rounds = _boxes_of_rounds(
             labelled, rounds, len(contents.curve))
-        contents.map = _read_map(files, work, numbers, rounds, labelled)
+        # An image that turned out to be unreadable was trained on before,
+        # and is not in the newest file: each round's own is counted.
+        if any('from_round' in image for image in state.unreadable):
+            for n, row in enumerate(contents.boxes_of_rounds):
+                own = labelled if n == newest else files.read(
+                    work.round(n).labelled, _read_labelled)
+                if own is not None:
+                    counts = Counter(name for image in own.images.values()
+                                     for name, _ in image.labels)
+                    row[:] = [counts[name] for name in labelled.classes]
+        if embedded is not None:
+            n, scores = embedded
+            contents.map = files.attempt(work.round(n).scores, partial(
+                _map_of, n, scores, work.round(n), rounds,
+                list(labelled.images) if n == newest else None))
     return contents
 
 
@@ -256,15 +301,20 @@ class _LenientReader:
 
     def read(self, path: str, load: Callable[[str], Any]) -> Any:
         """What ``load`` gives; None if the file is missing or broken."""
-        if not osp.isfile(path):
-            return None
+        return self.attempt(path, partial(load, path)) \
+            if osp.isfile(path) else None
+
+    def attempt(self, path: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives of the file; None if it is broken."""
         try:
-            return load(path)
+            return make()
         except Exception as e:  # files of any form raise all there is
             name = osp.relpath(path, self.folder)
             reason = e if isinstance(e, (ValueError, OSError)) else \
                 f'of another form ({type(e).__name__}: {e})'
-            self.problems.append(f'{name}: {reason}')
+            problem = f'{name}: {reason}'
+            if problem not in self.problems:  # it may be read for two ends
+                self.problems.append(problem)
             return None
 
 
@@ -329,10 +379,11 @@ def _read_chosen(path: str, number: int,
                   selected.get('note') or '', selected.get('by_score'))
 
 
-def _read_scores(path: str, chosen: Chosen,
-                 classes: list[str]) -> ScoreSummary:
-    return summarise_scores(
-        Scores.load(path), [image.id for image in chosen.images], classes)
+def _read_scores(path: str, chosen: Optional[Chosen],
+                 classes: list[str]) -> tuple[Scores, ScoreSummary]:
+    scores = Scores.load(path)
+    ids = [image.id for image in chosen.images] if chosen else []
+    return scores, summarise_scores(scores, ids, classes)
 
 
 def _read_predictions(path: str, names: Mapping[ImageId, str]
@@ -359,7 +410,8 @@ def _read_predictions(path: str, names: Mapping[ImageId, str]
 def _read_labelled(path: str) -> _Labelled:
     """A COCO file with its labels, by image."""
     coco = read_json(path)
-    names = {c['id']: c['name'] for c in coco.get('categories', [])}
+    # a name may be a number, and is a text everywhere else
+    names = {c['id']: str(c['name']) for c in coco.get('categories', [])}
     images = {
         i['id']: ChosenImage(i['id'], i.get('file_name'), [], size=_size_of(i))
         for i in coco.get('images', [])
@@ -370,7 +422,7 @@ def _read_labelled(path: str) -> _Labelled:
             category = annotation['category_id']
             label = names.get(category, str(category))
             image.labels.append((label, annotation['bbox']))
-    return _Labelled(images, [str(name) for name in names.values()], names)
+    return _Labelled(images, list(names.values()), names)
 
 
 def _size_of(image: Mapping) -> Optional[tuple[int, int]]:
@@ -397,32 +449,31 @@ def _boxes_of_rounds(labelled: _Labelled, rounds: Mapping[ImageId, int],
     return counts.cumsum(0).tolist()
 
 
-def _read_map(files: _LenientReader, work: WorkDir, numbers: list[int],
-              rounds: Mapping[ImageId, int],
-              labelled: _Labelled) -> Optional[PoolMap]:
-    """The embeddings of the last query that kept any; None without."""
+def _map_of(number: int, scores: Scores, folder: RoundDir,
+            rounds: Mapping[ImageId, int],
+            labelled: Optional[list[ImageId]]) -> PoolMap:
+    """Where the candidates of a query and the images labelled before it lie.
 
-    def place(path: str) -> Optional[PoolMap]:
-        scores = Scores.load(path)
-        if scores.embeddings is None or not len(scores):
-            return None
-        ids, rows = list(scores.ids), scores.embeddings
-        # in the order of the file that the round was trained on
-        known = open_rows(folder.embeddings_labelled)
-        if known is not None and known.shape[1] == rows.shape[1]:
-            own = list(_read_labelled(folder.labelled).images)
-            if len(own) == len(known):
-                ids, rows = ids + own, np.concatenate([rows, known])
-        is_labelled = np.array([i in rounds for i in ids], dtype=bool)
-        points = map_embeddings(rows, is_labelled)
-        shown = [ids[row] for row in points.rows.tolist()]
-        return PoolMap(number, points, shown, [rounds.get(i) for i in shown])
-
-    for number in reversed(numbers):
-        folder = work.round(number)
-        if osp.isfile(folder.embeddings) and osp.isfile(folder.scores):
-            return files.read(folder.scores, place)
-    return None
+    Args:
+        number (int): The round of the query.
+        scores (Scores): Of its candidates, with embeddings.
+        folder (RoundDir): Its files.
+        rounds (mapping[int | str, int]): When each image was labelled.
+        labelled (list[int | str], optional): The ids in the round's
+            ``labelled.json``, where they are known.
+    """
+    ids, rows = list(scores.ids), scores.embeddings
+    # in the order of the file that the round was trained on
+    known = open_rows(folder.embeddings_labelled)
+    if known is not None and known.shape[1] == rows.shape[1]:
+        if labelled is None:
+            labelled = [i['id'] for i in read_json(folder.labelled)['images']]
+        if len(labelled) == len(known):
+            ids, rows = ids + labelled, np.concatenate([rows, known])
+    is_labelled = np.array([i in rounds for i in ids], dtype=bool)
+    points = map_embeddings(rows, is_labelled)
+    shown = [ids[row] for row in points.rows.tolist()]
+    return PoolMap(number, points, shown, [rounds.get(i) for i in shown])
 
 
 def _image_folder(cfg: Mapping) -> Optional[str]:

@@ -1,4 +1,5 @@
 """``mmal report`` reads files: it needs neither torch nor a detector."""
+import errno
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import pytest
 from mmal.commands import main
 from mmal.fileio import write_json
 from mmal.pool import Pool
-from mmal.reporting import Curve, Record
+from mmal.reporting import Curve, Record, report
 
 WITHOUT = '''
 import sys
@@ -100,3 +101,40 @@ def test_a_classifier_needs_no_metric_named(tmp_path, capsys):
         os.path.join(run, 'curve.json'))
     assert main(['report', run, '--no-page']) == 0
     assert '0.700' in capsys.readouterr().out
+
+
+def test_a_page_that_cannot_be_written_does_not_stop_the_others(
+        runs, capsys, monkeypatch):
+    """A disk that fills up, as the writing of files words it, and a folder
+    in the place of the page."""
+    os.mkdir(os.path.join(runs[1], 'report.html'))
+    write_text = report.write_text
+
+    def full(path, text):
+        if path.startswith(runs[0]):
+            raise OSError(errno.ENOSPC, f'No space left while writing {path}. '
+                          'Run the same command with --resume')
+        write_text(path, text)
+
+    monkeypatch.setattr(report, 'write_text', full)
+    assert main(['report', *runs]) == 0
+    assert all(os.path.isfile(os.path.join(run, 'report.html'))
+               for run in runs[2:])
+    lines = [line for line in capsys.readouterr().err.splitlines()
+             if line.startswith('no page for')]
+    assert len(lines) == 2 and all('--no-page' in line for line in lines)
+    for run, line, reason in zip(runs, lines, ('No space left on device',
+                                               'Is a directory')):
+        assert line.startswith(f'no page for {run}: {reason} ({run}/')
+        assert '--resume' not in line
+
+
+def test_tables_that_nothing_can_be_made_of_are_said(tmp_path, capsys):
+    begun, out = str(tmp_path / 'begun'), tmp_path / 'out'
+    pool = Pool([1, 2])
+    pool.commit([1])
+    pool.save(os.path.join(begun, 'state.json'), config_hash='', seed=0)
+    assert main(['report', begun, '--out', str(out)]) == 0
+    assert not out.exists()
+    assert f'nothing is written to {out}: no run has a finished round' in (
+        capsys.readouterr().err)

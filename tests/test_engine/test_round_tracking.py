@@ -1,5 +1,7 @@
 """Real trackers on the disk; those that are not installed are left out."""
 import logging
+import os
+import shutil
 
 import pytest
 from mmengine.config import Config
@@ -56,19 +58,38 @@ def test_tensorboard_has_metrics_curve_and_table(rounds, tmp_path):
     assert '| round | images | boxes | AP |' in text and '| 160 |' in text
 
 
-def test_mlflow_has_one_run_of_all_rounds(rounds, tmp_path, monkeypatch):
+@pytest.fixture
+def mlflow(tmp_path, monkeypatch):
+    """MLflow with a store in ``tmp_path``."""
     mlflow = pytest.importorskip('mlflow')
     # newer versions ask not to keep runs in plain files
     monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'true')
     monkeypatch.chdir(tmp_path)
-    store = f'file://{tmp_path}/store'
-    backend = dict(type='MLflowVisBackend', exp_name='bccd', run_name='isal',
-                   tracking_uri=store)
-    rounds(config(backend), WorkDir(str(tmp_path / 'work')))
-    client = mlflow.MlflowClient(store)
+    yield mlflow
+    while mlflow.active_run():
+        mlflow.end_run()
+
+
+def mlflow_backend(tmp_path, **more):
+    return dict(type='mmengine.MLflowVisBackend', exp_name='bccd',
+                tracking_uri=f'file://{tmp_path}/store', **more)
+
+
+def runs_of(mlflow, tmp_path):
+    client = mlflow.MlflowClient(f'file://{tmp_path}/store')
     experiment = client.get_experiment_by_name('bccd')
-    (run, ) = client.search_runs([experiment.experiment_id])
+    return client, client.search_runs([experiment.experiment_id])
+
+
+def test_mlflow_has_one_run_of_all_rounds(rounds, tmp_path, mlflow):
+    cfg = config(mlflow_backend(tmp_path, run_name='isal', tags=dict(who='me'),
+                                params=dict(lr='0.1')))
+    before = cfg.to_dict()
+    rounds(cfg, WorkDir(str(tmp_path / 'work')))
+    assert cfg.to_dict() == before and mlflow.active_run() is None
+    client, (run, ) = runs_of(mlflow, tmp_path)
     assert run.info.run_name == 'isal' and run.info.status == 'FINISHED'
+    assert run.data.tags['who'] == 'me' and run.data.params == {'lr': '0.1'}
     for by, steps in (('images', [20, 30]), ('boxes', [70, 160])):
         points = client.get_metric_history(
             run.info.run_id, f'by_{by}/coco/bbox_mAP')
@@ -78,6 +99,59 @@ def test_mlflow_has_one_run_of_all_rounds(rounds, tmp_path, monkeypatch):
     assert run.data.metrics['by_images/coco/c _d__precision'] == 0.5
     artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
     assert artifacts == {'learning_curve.png', 'rounds.md'}
+
+
+def test_a_run_of_the_users_own_stays_open_and_as_it_is(
+        rounds, tmp_path, mlflow):
+    mlflow.set_tracking_uri(f'file://{tmp_path}/store')
+    mlflow.create_experiment('bccd')
+    mlflow.set_experiment('bccd')
+    own = mlflow.start_run(run_name='own').info.run_id
+    rounds(config(mlflow_backend(tmp_path, tags=dict(who='me'))),
+           WorkDir(str(tmp_path / 'work')))
+    assert mlflow.active_run().info.run_id == own
+    _, runs = runs_of(mlflow, tmp_path)
+    assert {run.info.run_name for run in runs} == {'own', 'work'}
+    (run, ) = [run for run in runs if run.info.run_id == own]
+    assert run.info.status == 'RUNNING' and not run.data.metrics
+    assert 'who' not in run.data.tags
+
+
+def test_after_a_failure_no_run_of_mlflow_is_left_open(
+        tmp_path, mlflow, monkeypatch, caplog):
+    def fail(*args, **kwargs):
+        raise OSError('the disk is full')
+    monkeypatch.setattr(mlflow.MlflowClient, 'log_image', fail)
+    track_round(config(mlflow_backend(tmp_path)),
+                WorkDir(str(tmp_path / 'work')),
+                Curve([Record(0, 1, 2, {'coco/bbox_mAP': 0.5})]), 0, LOGGER)
+    assert 'MLflowVisBackend: OSError: the disk is full' in caplog.text
+    assert mlflow.active_run() is None
+    _, (run, ) = runs_of(mlflow, tmp_path)
+    assert run.info.status == 'FINISHED'
+
+
+def test_a_run_of_mlflow_that_is_gone_is_not_replaced_unasked(
+        rounds, tmp_path, mlflow, caplog):
+    work, cfg = WorkDir(str(tmp_path / 'work')), config(
+        mlflow_backend(tmp_path))
+    rounds(cfg, work)
+    client, (run, ) = runs_of(mlflow, tmp_path)
+    client.delete_run(run.info.run_id)
+    curve = Curve([Record(2, 40, 200, {'coco/bbox_mAP': 0.5})])
+    track_round(cfg, work, curve, 2, LOGGER)
+    shutil.rmtree(tmp_path / 'store' / run.info.experiment_id /
+                  run.info.run_id)
+    track_round(cfg, work, curve, 2, LOGGER)
+    for record in caplog.records:
+        assert (f'the run {run.info.run_id} of {work.tracked_run} is not at '
+                in record.message)
+        assert 'Delete that file to begin a new run.' in record.message
+    assert len(caplog.records) == 2
+    os.remove(work.tracked_run)
+    track_round(cfg, work, curve, 2, LOGGER)
+    assert len(caplog.records) == 2
+    assert len(runs_of(mlflow, tmp_path)[1]) == 1
 
 
 def test_a_tracker_that_fails_stops_no_run(tmp_path, caplog):

@@ -111,6 +111,9 @@ def test_a_picture_against_hours(tmp_path):
         write_merged([SLOW, FAST], tables, [], str(tmp_path), by)
         picture = cv2.imread(str(tmp_path / 'curves.png'))
         widths.append(picture.shape[:2])
+        text = (tmp_path / 'merged.md').read_text(encoding='utf-8')
+        assert ('and by hours of labelling](curves.png)' in text) == (
+            by == 'hours')
     assert widths == [(630, 1500), (630, 2250)]
 
 

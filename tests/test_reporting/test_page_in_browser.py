@@ -15,6 +15,7 @@ from mmal.reporting import (
     merged_tables,
     write_report,
 )
+from mmal.reporting import report as report_module
 
 playwright = pytest.importorskip('playwright.sync_api')
 pytest.importorskip('vl_convert')
@@ -192,23 +193,57 @@ def test_tabs_and_gallery_by_keyboard_alone(visit, report):
 
 
 def test_light_and_dark(visit, report):
-    grounds = set()
-    for scheme in ('light', 'dark'):
-        page = visit(report, color_scheme=scheme)
-        grounds.add(page.evaluate(
-            'getComputedStyle(document.body).backgroundColor'))
-        page.click('#theme')
-        grounds.add(page.evaluate(
-            'getComputedStyle(document.body).backgroundColor'))
-    assert len(grounds) == 2
+    def ground(page):
+        return page.evaluate('getComputedStyle(document.body).backgroundColor')
+
+    light, dark = (visit(report, color_scheme=scheme)
+                   for scheme in ('light', 'dark'))
+    colours = ground(light), ground(dark)
+    assert colours[0] != colours[1]
+    # the button gives each the other's
+    light.click('#theme')
+    dark.click('#theme')
+    assert (ground(dark), ground(light)) == colours
+    light.click('#theme')
+    assert ground(light) == colours[0]
 
 
-def test_pictures_keep_working_when_the_folder_moves(visit, report, tmp_path):
-    moved = shutil.copy(report, tmp_path / 'elsewhere.html')
-    page = visit(moved, '#images')
+def are_shown(page):
     page.locator('.shot').first.wait_for()
     page.wait_for_function('[...document.querySelectorAll(".shot img")]'
                            '.every((img) => img.naturalWidth > 0)')
+    return page.locator('.shot img').count()
+
+
+def test_a_page_alone_keeps_its_pictures(visit, report, tmp_path):
+    moved = shutil.copy(report, tmp_path / 'elsewhere.html')
+    assert are_shown(visit(moved, '#images')) == 17
+
+
+def test_pictures_beside_a_page_move_with_it(visit, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_module, 'LARGEST_PAGE', 250_000)
+    work = make_work_folder(str(tmp_path / 'run'), images=40, per_round=8)
+    page = pathlib.Path(write_report(work))
+    assert (page.parent / 'report_files').is_dir()
+    moved = tmp_path / 'elsewhere'
+    moved.mkdir()
+    page.rename(moved / page.name)
+    (page.parent / 'report_files').rename(moved / 'report_files')
+    shutil.rmtree(tmp_path / 'run')
+    assert are_shown(visit(moved / page.name, '#images')) == 17
+
+
+def test_an_image_whose_boxes_are_left_out_counts_no_mistakes(
+        visit, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_module, 'LARGEST_PAGE', 250_000)
+    page = visit(write_report(make_work_folder(str(tmp_path))), '#images')
+    page.locator('.shot').first.wait_for()
+    badges = page.locator('.shot').first.locator('.badge').all_inner_texts()
+    assert badges == ['boxes left out']
+    page.locator('.shot').first.click()
+    page.locator('dialog[open]').wait_for()
+    facts = page.inner_text('#facts')
+    assert 'of its boxes are left out' in facts and 'verlooked' not in facts
 
 
 def test_a_run_that_waits_shows_its_request(visit, waiting):

@@ -2,17 +2,24 @@ import pytest
 
 from mmal.reporting.reasons import how_chosen, reason
 from mmal.reporting.score_summary import ScoreSummary
-from mmal.reporting.work_folder import FIRST_SET, Chosen, ChosenImage
+from mmal.reporting.work_folder import (
+    FIRST_SET,
+    Chosen,
+    ChosenImage,
+    Method,
+)
 
 
 def why(place=1, cut=1.0, score=2.0, reselected=False, by_score=1.0,
-        scorer='InfluenceScorer', selector='TopN', position=1, round=0):
+        scorer='InfluenceScorer', selector='TopN', position=1, round=0,
+        **method):
     image = ChosenImage(7, score=score, reselected=reselected)
     places = {7: place} if place else {}
     chosen = Chosen(round, [image], by_score=by_score, scores=ScoreSummary(
         1812, cut=cut, places=places))
-    return (reason(image, position, chosen, scorer, selector),
-            how_chosen(image, chosen, scorer, selector))
+    method = Method(scorer, selector, **method)
+    return (reason(image, position, chosen, method),
+            how_chosen(image, chosen, method))
 
 
 @pytest.mark.parametrize('more, sentence, how', [
@@ -33,6 +40,12 @@ def why(place=1, cut=1.0, score=2.0, reselected=False, by_score=1.0,
      '1st pick of CoreSet, among embeddings.', 'method'),
     (dict(scorer='RandomScorer'),
      'Drawn at random: every candidate had the same chance.', 'random'),
+    (dict(scorer='RandomScorer', is_bounded=True), 'Drawn at random.',
+     'random'),
+    (dict(scorer='RandomScorer', per_cost=True), 'Drawn at random.',
+     'random'),
+    (dict(per_cost=True),
+     'Highest influence per cost of 1,812 candidates.', 'method'),
     (dict(reselected=True),
      'Labelled already and chosen once more. Highest influence of 1,812 '
      'candidates.', 'reselected'),

@@ -69,6 +69,8 @@ def run(tmp_path):
             'note': 'the pool is exhausted: took the 1 image left'
         })
     pool = Pool(range(1, 7))
+    pool.commit([1, 2])
+    pool.commit([4, 3])
     pool.set_unreadable(
         [UnreadableImage(6, '6<b>.png', 'images/6<b>.png', 'truncated')])
     pool.save(f'{work}/state.json', config_hash='', seed=3)
@@ -275,6 +277,40 @@ def test_summary_with_and_without_reselected_images():
     assert ', 1 reselected;' in summarise(some)
 
 
+def test_boxes_of_a_labelled_image_that_became_unreadable_are_counted(run):
+    """Round 0 was trained on image 2, round 1 no more."""
+    assert read_work_folder(run).boxes_of_rounds == [[2, 0], [3, 0]]
+    path = f'{run}/round_01/labelled.json'
+    coco = read_json(path)
+    for key, name in (('images', 'id'), ('annotations', 'image_id')):
+        coco[key] = [entry for entry in coco[key] if entry[name] != 2]
+    write_json(path, coco)
+    pool = Pool(range(1, 7))
+    pool.commit([1, 2])
+    pool.commit([4, 3])
+    pool.save(f'{run}/state.json', config_hash='', seed=3)
+    state = read_json(f'{run}/state.json')
+    state['unreadable'] = [dict(id=2, file_name='2.png', path='2.png',
+                                reason='truncated', from_round=1)]
+    write_json(f'{run}/state.json', state)
+    assert read_work_folder(run).boxes_of_rounds == [[2, 0], [2, 0]]
+
+
+def test_a_class_whose_name_is_a_number_keeps_its_boxes(run):
+    for r in (0, 1):
+        path = f'{run}/round_0{r}/labelled.json'
+        coco = read_json(path)
+        coco['categories'][0]['name'] = 7
+        write_json(path, coco)
+    write_json(f'{run}/round_00/predictions.json', [
+        dict(image_id=3, category_id=7, bbox=[1, 2, 3, 4], score=0.5)])
+    data = data_of(page(run))
+    assert [entry['name'] for entry in data['classes']] == ['7', 'hen']
+    image = data['images'][1]
+    assert image['truth'] == [[0, 10, 10, 20, 20]]
+    assert image['seen'] == [[0, 1, 2, 3, 4, 0.5]]
+
+
 def test_a_state_of_another_version_is_named(run):
     write_json(f'{run}/state.json', dict(version=1, bad_images=[], rounds=[]))
     text = page(run)
@@ -314,7 +350,9 @@ def test_images_outside_of_the_folder_are_shown_by_name(
     assert [i for i, image in images.items() if 'small' in image] == [4, 5]
     assert not any('full' in images[i] for i in (1, 2, 3))
     text = page(run_with_outside_images)
-    assert '../secret.png' in text and '3 images not shown' in text
+    assert '../secret.png' in text
+    assert '3 images not shown: by name they are outside of the image folder '\
+        in text and 'mmal report --outside-images shows them.' in text
     everything = images_of(run_with_outside_images, outside_images=True)
     assert all('small' in image for image in everything.values())
     assert 'not shown' not in page(run_with_outside_images,
@@ -381,6 +419,23 @@ def test_settings_are_those_of_the_user(made):
     assert 'scorer mmal.InfluenceScorer' in text and '_scope_' not in text
 
 
+@pytest.mark.parametrize('settings, sentence', [
+    ("scorer=dict(type='mmal.RandomScorer')",
+     'Drawn at random: every candidate had the same chance.'),
+    ("scorer=dict(type='mmal.RandomScorer'), "
+     "budget=dict(size=2, targets=dict(hen=5))", 'Drawn at random.'),
+    ("scorer=dict(type='mmal.RandomScorer'), "
+     "selector=dict(type='mmal.TopN', min_distance=.5)", 'Drawn at random.'),
+    ("scorer=dict(type='mmal.RandomScorer'), selector=dict(type='mmal.TopN', "
+     "max_per_group=dict(k=1, by='folder'))", 'Drawn at random.'),
+    ("scorer=dict(type='mmal.PerCostScorer', scorer=dict("
+     "type='mmal.EntropyScorer'))", '1st pick of the query; entropy per cost '
+     '2.5.')])
+def test_the_reason_is_that_of_the_config(run, settings, sentence):
+    write_text(f'{run}/config.py', f'active_learning = dict({settings})\n')
+    assert images_of(run)[4]['why'] == sentence
+
+
 def test_a_config_is_read_and_never_executed(run, tmp_path):
     write_text(f'{run}/config.py', f'''
 import os
@@ -404,6 +459,8 @@ def test_charts_are_there_for_what_is_known(made):
                            'scores', 'map', 'time'}
     assert list(charts['curve']) == ['images', 'boxes']
     assert list(charts['scores']) == ['round 1', 'round 0']
+    groups = {p['group'] for p in charts['map']['']['data']['values']}
+    assert groups == {'not chosen', 'chosen after round 1'}
     # of each round what the queries before it labelled
     boxes = charts['class_boxes']['']['data']['values']
     curve = Curve.load(made)
@@ -438,6 +495,21 @@ def test_a_run_that_waits_shows_its_request(tmp_path):
     assert 'Waits for' not in page(work)
 
 
+def test_the_request_of_an_earlier_round_is_not_shown(tmp_path):
+    work = make_work_folder(str(tmp_path), images=30, waiting=True)
+    earlier = read_json(f'{work}/round_00/selected.json')['ids']
+    write_json(f'{work}/labels/to_label.json', dict(
+        images=[info(i) for i in earlier], annotations=[],
+        categories=CATEGORIES))
+    assert 'Waits for' not in page(work)
+    pending = read_json(f'{work}/state.json')['rounds'][-1]['ids']
+    # two of this round, and one that is no longer asked for
+    write_json(f'{work}/labels/to_label.json', dict(
+        images=[info(i) for i in (*pending[:2], earlier[0])], annotations=[],
+        categories=CATEGORIES))
+    assert read_work_folder(work).waits_for == pending[:2]
+
+
 def test_a_run_that_waits_for_its_first_labels(tmp_path):
     work = tmp_path / 'work'
     cv2.imwrite(str(tmp_path / '7.png'), np.full((40, 60, 3), 90, 'u1'))
@@ -467,6 +539,83 @@ def test_a_page_of_a_thousand_images_is_under_5_mb(tmp_path, monkeypatch):
     assert len(images) == 1000
     assert all(image['small'].startswith('data:') for image in images)
     assert not os.path.exists(f'{work}/report_files')
+
+
+def test_boxes_that_do_not_fit_are_left_out_and_the_page_says_so(tmp_path):
+    """As many predictions as a detector gives, of thousands of images."""
+    work = make_work_folder(
+        str(tmp_path), images=3100, first=50, per_round=3000, rounds=2,
+        real_photos=False, embeddings=False)
+    path = f'{work}/round_00/predictions.json'
+    ids = read_json(f'{work}/round_00/selected.json')['ids']
+    write_json(path, [
+        dict(image_id=i, category_id=1, score=(n + 10) / 100,
+             bbox=[n + 0.5, 7.5, 20.25, 30.5])
+        for i in ids for n in range(80)])
+    text = page(work)
+    assert len(text.encode()) < 5e6
+    data = data_of(text)
+    shown = sum(len(image['truth']) + len(image['seen'])
+                for image in data['images'])
+    cut = sum(image.get('cut', 0) for image in data['images'])
+    assert len(data['images']) == 3000 and shown > 0 and cut > 0
+    assert (f'The gallery has {shown:,} of {shown + cut:,} boxes'
+            in words_of(text))
+    for image in data['images'][:50]:
+        # labelled boxes stay, and the surest predictions
+        assert [box[5] for box in image['seen']] == [
+            (89 - n) / 100 for n in range(len(image['seen']))]
+        assert len(image['truth']) + len(image['seen']) + image.get(
+            'cut', 0) == len(image['truth']) + 80
+    # what is counted does not depend on what is shown
+    balance = data['charts']['balance']['']['data']['values']
+    sums = {group: sum(v['count'] for v in balance if v['group'] == group)
+            for group in ('chosen, as predicted', 'chosen, as labelled')}
+    predicted = 3000 * sum(n + 10 for n in range(80)) / 100
+    assert sums['chosen, as predicted'] == pytest.approx(predicted)
+    chosen = dict.fromkeys(ids, 0)
+    for annotation in read_json(f'{work}/round_01/labelled.json')[
+            'annotations']:
+        if annotation['image_id'] in chosen:
+            chosen[annotation['image_id']] += 1
+    assert sums['chosen, as labelled'] == sum(chosen.values())
+
+
+def test_parts_of_scores_are_left_out_where_no_box_fits(
+        tmp_path, monkeypatch):
+    monkeypatch.setattr(report, 'LARGEST_PAGE', 100_000)
+    work = make_work_folder(str(tmp_path), images=200, per_round=90, rounds=3,
+                            real_photos=False, embeddings=False)
+    text = page(work)
+    images = data_of(text)['images']
+    assert len(images) == 181
+    assert not any('parts' in image or image['seen'] for image in images)
+    words = words_of(text)
+    assert 'The gallery has 0 of ' in words
+    assert 'The parts of the scores are left out' in words
+
+
+def test_images_that_cannot_be_read_are_counted(run, tmp_path):
+    assert 'could not be read' not in words_of(page(run))
+    (tmp_path / 'images' / '4.png').unlink()
+    assert (f'1 image could not be read in {tmp_path}/images: say where they '
+            'are with mmal report --img-prefix.') in words_of(page(run))
+    assert 'No image could be read in /nowhere: ' in words_of(
+        page(run, img_prefix='/nowhere'))
+
+
+@pytest.mark.parametrize('values, is_drawn', [
+    ((.1, .2, .3), True), ((.1, .2), False),
+    # no metric in [0, 1]: no power law of it
+    ((10., 20., 30.), False)])
+def test_the_forecast_is_explained_where_it_is_drawn(
+        run, values, is_drawn):
+    Curve([Record(r, 10 * r + 10, 30 * r + 30, {'coco/bbox_mAP': v})
+           for r, v in enumerate(values)]).save(run)
+    text = page(run)
+    assert ('The dashed line is' in text) == is_drawn
+    layers = data_of(text)['charts']['curve']['boxes']['layer']
+    assert (len(layers) > 1) == is_drawn
 
 
 def test_pictures_that_do_not_fit_lie_beside_the_page(tmp_path, monkeypatch):

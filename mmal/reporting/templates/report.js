@@ -151,7 +151,8 @@
   function compare(image, least) {
     if (!image.seen) return null;
     const seen = image.seen.filter((box) => box[5] >= least);
-    if (!image.truth) return { seen: seen.map((box) => ({ box })), missed: [] };
+    // where boxes are left out of the page nobody can say which were missed
+    if (!image.truth || image.cut) return { seen: seen.map((box) => ({ box })), missed: [] };
     const free = new Set(image.truth);
     const out = seen.map((box) => {
       let best = null;
@@ -267,7 +268,7 @@
     if (!filters) return;
     const rounds = [...new Set(data.images.map((image) => image.round))].sort((a, b) => a - b);
     const select = filters.elements.round;
-    for (const [name, label] of [['', 'in any round'], ...rounds.map((r) => [r, roundName(r)])]) {
+    for (const [name, label] of [['', 'after any round'], ...rounds.map((r) => [r, roundName(r)])]) {
       const option = make('option', '', label);
       option.value = name;
       select.append(option);
@@ -350,7 +351,9 @@
     const badge = (cls, label) => words.append(make('em', 'badge ' + cls, label));
     if (image.waits) badge('', 'waits for labels');
     else if (image.how !== 'method') badge('', { random: 'at random', reselected: 'reselected', first: 'first set' }[image.how]);
-    if (image.truth && result) {
+    if (image.cut) {
+      badge('', 'boxes left out');
+    } else if (image.truth && result) {
       badge('good', `${result.seen.filter((s) => s.verdict === 'right').length} of ${image.truth.length} found`);
       if (mistakes(result)) badge('bad', `${mistakes(result)} mistake${mistakes(result) > 1 ? 's' : ''}`);
     } else if (image.truth) {
@@ -422,6 +425,9 @@
         return [named(entry.box[0]), entry.box[5].toFixed(2), cell];
       }));
       table('Overlooked', result.missed.map((box) => [named(box[0]), `${text(box[3])} × ${text(box[4])} px`]));
+    }
+    if (image.cut) {
+      facts.append(make('p', 'muted', `${text(image.cut)} of its boxes are left out, or the page would be too large.`));
     }
     if (image.truth && !result) {
       table('Labelled', image.truth.map((box) => [named(box[0]), `${text(box[3])} × ${text(box[4])} px`]));
