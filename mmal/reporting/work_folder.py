@@ -205,8 +205,7 @@ def read_work_folder(work_dir: str) -> Contents:
     contents.method = Method(
         _type_of(scorer.get('scorer') if per_cost else scorer),
         _type_of(selector), per_cost, bool(
-            _dict_at(block, 'budget').get('targets')
-            or selector.get('min_distance') or selector.get('max_per_group')))
+            _dict_at(block, 'budget').get('targets') or block.get('spacing')))
     contents.img_prefix = _image_folder(cfg)
 
     # The newest file that can be read has the images of all rounds before.

@@ -424,10 +424,8 @@ def test_settings_are_those_of_the_user(made):
      'Drawn at random: every candidate had the same chance.'),
     ("scorer=dict(type='mmal.RandomScorer'), "
      "budget=dict(size=2, targets=dict(hen=5))", 'Drawn at random.'),
-    ("scorer=dict(type='mmal.RandomScorer'), "
-     "selector=dict(type='mmal.TopN', min_distance=.5)", 'Drawn at random.'),
-    ("scorer=dict(type='mmal.RandomScorer'), selector=dict(type='mmal.TopN', "
-     "max_per_group=dict(k=1, by='folder'))", 'Drawn at random.'),
+    ("scorer=dict(type='mmal.RandomScorer'), spacing=dict(min_distance=.5)",
+     'Drawn at random.'),
     ("scorer=dict(type='mmal.PerCostScorer', scorer=dict("
      "type='mmal.EntropyScorer'))", '1st pick of the query; entropy per cost '
      '2.5.')])
