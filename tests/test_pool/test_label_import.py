@@ -244,6 +244,24 @@ def test_a_tag_of_fiftyone_says_that_a_photo_is_done(
     assert export.images[1].is_finished is None
 
 
+@pytest.mark.parametrize('names, is_taken', [
+    (['a', 'a-2'], False), (['data/a.jpg', 'data/a-2.jpg'], False),
+    (['a', 'day/a'], True), (['data/a.jpg', 'data/day/a.jpg'], True),
+    (['a.jpg'], True), (['day/a'], True)])
+def test_a_name_without_its_folder_may_be_of_another_photo(
+        names, is_taken, tmp_path):
+    """FiftyOne without rel_dir calls photos of two folders so."""
+    photos = {'a.jpg': ((50, 40), []), 'day/a.jpg': ((50, 40), [])}
+    request, pool = ask(tmp_path / 'labels', photos, {})
+    box = LabelBox('car', (1., 2., 3., 4.))
+    result = import_labels(
+        LabelExport('fiftyone', [LabelImage(n, boxes=[box]) for n in names],
+                    []), request, pool)
+    assert len(result.labelled) == (len(names) if is_taken else 0)
+    assert is_taken or 'rel_dir' in result.problems['a.jpg']
+    assert 'day/a.jpg' in result.waiting or 'day/a.jpg' in result.labelled
+
+
 def test_tasks_and_interface_are_two_files(tmp_path):
     request = request_of(tmp_path, 'a.jpg')
     with pytest.raises(ValueError, match='interface.*json'):
