@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from helpers.forks import ROOT
 from mmal.fileio import read_json, write_json
 
@@ -42,5 +44,9 @@ def fiftyone_session(venv: str, folder: Path, load: str, export: str,
         [os.path.join(venv, 'bin', 'python'), _SESSION, str(job)],
         capture_output=True, text=True, env=env, cwd=folder,
         timeout=_LONGEST)
+    # it gives its database a minute
+    if 'ServiceListenTimeout' in done.stderr:
+        pytest.skip("FiftyOne's database has not started within a minute on "
+                    'this machine')
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return read_json(str(out))
