@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import os.path as osp
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cv2
@@ -66,28 +67,64 @@ def track_round(cfg: Config, work: WorkDir, curve: Curve, number: int,
         if kind == 'LocalVisBackend':
             continue
         settings['save_dir'] = work.tracking
+        send = _SENDERS.get(kind, _send_to_backend)
         try:
-            if kind == 'MLflowVisBackend':
-                _send_to_mlflow(settings, work, points, picture, table)
-                continue
-            backend = VISBACKENDS.build(settings)
-            try:
-                tracker = backend.experiment
-                for name, value, step in points:
-                    backend.add_scalar(name, value, step=step)
-                backend.add_image('learning_curve.png', picture, step=number)
-                if hasattr(tracker, 'add_text'):
-                    tracker.add_text('rounds', table.markdown(), number)
-                elif hasattr(tracker, 'Table'):
-                    tracker.log({'rounds': tracker.Table(header, rows)})
-            finally:  # or the next training would go on with this run
-                backend.close()
+            send(settings, work, number, points, picture, table)
         except Exception as e:
             logger.warning(f'Round {number} was not sent to {kind}: '
                            f'{type(e).__name__}: {e}')
 
 
-def _send_to_mlflow(settings: dict[str, Any], work: WorkDir,
+def _send_to_backend(settings: dict[str, Any], work: WorkDir, number: int,
+                     points: list[tuple[str, float, int]],
+                     picture: np.ndarray, table: PlainTable) -> None:
+    """Open a backend, add a round, and close it."""
+    backend = VISBACKENDS.build(settings)
+    try:
+        tracker = backend.experiment
+        for name, value, step in points:
+            backend.add_scalar(name, value, step=step)
+        backend.add_image('learning_curve.png', picture, step=number)
+        if hasattr(tracker, 'add_text'):
+            tracker.add_text('rounds', table.markdown(), number)
+    finally:  # or the next training would go on with this run
+        backend.close()
+
+
+def _send_to_wandb(settings: dict[str, Any], work: WorkDir, number: int,
+                   points: list[tuple[str, float, int]],
+                   picture: np.ndarray, table: PlainTable) -> None:
+    """Add a round to the one run of Weights & Biases that a work folder has.
+
+    Not by mmengine's backend, which opens a new run for each round and drops
+    the steps of its metrics. The run is never the active one, see
+    :func:`_send_to_mlflow`.
+    """
+    import wandb
+    path = work.tracked_run('wandb')
+    run_id = read_json(path)['run_id'] if osp.exists(path) else None
+    os.makedirs(work.tracking, exist_ok=True)
+    with wandb.init(**{
+            'name': osp.basename(osp.abspath(work.path)),
+            'dir': work.tracking, **(settings.get('init_kwargs') or {}),
+            'id': run_id, 'resume': 'allow', 'reinit': 'create_new'}) as run:
+        write_json(path, dict(run_id=run.id))
+        row = {'learning_curve': wandb.Image(picture),
+               'rounds': wandb.Table(columns=list(table.header),
+                                     data=list(map(list, table.rows)))}
+        for name, value, step in points:
+            by = name.partition('/')[0]  # 'by_images' or 'by_boxes'
+            axis = by.removeprefix('by_')
+            if axis not in row:
+                row[axis] = step
+                run.define_metric(axis, hidden=True)
+                run.define_metric(f'{by}/*', step_metric=axis)
+            row[name] = value
+        # not counted by wandb, which begins at 0 again when it is offline
+        run.log(row, step=number)
+
+
+def _send_to_mlflow(settings: dict[str, Any], work: WorkDir, number: int,
                     points: list[tuple[str, float, int]],
                     picture: np.ndarray, table: PlainTable) -> None:
     """Add a round to the one run of MLflow that a work folder has.
@@ -103,8 +140,9 @@ def _send_to_mlflow(settings: dict[str, Any], work: WorkDir,
     params: Mapping = settings.pop('params', None) or {}
     mlflow = VISBACKENDS.build(settings).experiment  # where, and under what
     client = mlflow.MlflowClient()
-    if osp.exists(work.tracked_run):
-        run_id = read_json(work.tracked_run)['run_id']
+    path = work.tracked_run('mlflow')
+    if osp.exists(path):
+        run_id = read_json(path)['run_id']
         try:
             is_gone = client.get_run(run_id).info.lifecycle_stage == 'deleted'
         except mlflow.exceptions.MlflowException as e:
@@ -113,7 +151,7 @@ def _send_to_mlflow(settings: dict[str, Any], work: WorkDir,
             is_gone = True
         if is_gone:
             raise LookupError(
-                f'the run {run_id} of {work.tracked_run} is not at '
+                f'the run {run_id} of {path} is not at '
                 f'{mlflow.get_tracking_uri()} any more. Delete that file to '
                 'begin a new run.')
     else:
@@ -121,7 +159,7 @@ def _send_to_mlflow(settings: dict[str, Any], work: WorkDir,
             settings.get('exp_name') or 'Default')
         run_id = client.create_run(experiment.experiment_id,
                                    run_name=name).info.run_id
-        write_json(work.tracked_run, dict(run_id=run_id))
+        write_json(path, dict(run_id=run_id))
         for key, value in tags.items():
             client.set_tag(run_id, key, value)
         for key, value in params.items():
@@ -133,3 +171,10 @@ def _send_to_mlflow(settings: dict[str, Any], work: WorkDir,
         client.log_text(run_id, table.markdown(), 'rounds.md')
     finally:
         client.set_terminated(run_id)
+
+
+# trackers whose backend in mmengine cannot go on with a run of its own
+_SENDERS: dict[str, Callable[..., None]] = {
+    'MLflowVisBackend': _send_to_mlflow,
+    'WandbVisBackend': _send_to_wandb,
+}

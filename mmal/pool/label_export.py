@@ -15,7 +15,7 @@ from mmal.fileio import write_bytes, write_json, write_text
 from .coco import CocoData, some
 from .formats.cvat import label_constructor, to_cvat_xml
 from .formats.exchange import LabelImage
-from .formats.fiftyone import to_fiftyone
+from .formats.fiftyone import LABELLED_TAG, to_fiftyone
 from .formats.label_studio import (
     LabelConfig,
     data_url,
@@ -250,13 +250,19 @@ def _as_coco(images: Sequence[LabelImage], pool: CocoData, folder: str,
 def _for_fiftyone(images: Sequence[LabelImage], classes: Sequence[str],
                   folder: str, out: str) -> ExportedRequest:
     write_json(osp.join(out, 'labels.json'), to_fiftyone(images, classes))
+    # it takes what follows the last dot of these names for an extension, so
+    # each must have one: photo.1.jpg is photo.1 then
     write_json(osp.join(out, 'data.json'), {
-        stem_of(i.name): osp.join(folder, i.name) for i in images})
-    kind = 'fo.types.FiftyOneImageDetectionDataset'
+        stem_of(i.name) + osp.splitext(i.name)[1]: osp.join(folder, i.name)
+        for i in images})
+    # without rel_dir, photos of the same name in two folders get new names
     return ExportedRequest(out, [
         f'import fiftyone as fo; dataset = fo.Dataset.from_dir({out!r}, '
-        f'data_path="data.json", dataset_type={kind})',
-        f'label, and dataset.export("exported", dataset_type={kind})'])
+        'data_path="data.json", '
+        'dataset_type=fo.types.FiftyOneImageDetectionDataset)',
+        f'label; give the tag "{LABELLED_TAG}" to each sample that is done',
+        'dataset.export("exported", dataset_type=fo.types.FiftyOneDataset, '
+        f'export_media=False, rel_dir={folder!r})'])
 
 
 def _as_yolo(images: Sequence[LabelImage], classes: Sequence[str],
@@ -264,10 +270,11 @@ def _as_yolo(images: Sequence[LabelImage], classes: Sequence[str],
     # tools save where the request is, and old photos would stay
     refuse_to_overwrite([out])
     numbers = {name: n for n, name in enumerate(classes)}
-    # the yaml is a json too, so that every class name is quoted right
+    # the yaml is a json too, so that every class name is quoted right; the
+    # numbers of a json's keys would be texts, so classes are a list
     write_text(osp.join(out, 'data.yaml'), json.dumps(dict(
-        path=osp.abspath(out), train='images', val='images',
-        names=dict(enumerate(classes))), ensure_ascii=False, indent=1))
+        path=osp.abspath(out), train='images', val='images', nc=len(classes),
+        names=classes), ensure_ascii=False, indent=1))
     write_text(osp.join(out, 'classes.txt'),
                ''.join(f'{name}\n' for name in classes))
     for image in images:

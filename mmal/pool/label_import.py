@@ -169,11 +169,23 @@ def import_labels(export: LabelExport, request: LabelRequest, pool: CocoData,
     given = load_starting_boxes(request.files)
     new: dict[str, list[LabelBox]] = {}
     wanted = {*asked, *request.accepted}
+    # Where a tool has dropped the folders of names, "a" may be of any photo
+    # that is called so, not just of the one that lies in no folder.
+    has_folders = any('/' in ours and stem_of(image.name).endswith(
+        stem_of(ours)) for ours, image in matched.items())
+    namesakes = Counter(osp.basename(stem_of(name)) for name in asked)
     for ours, image in matched.items():
+        is_doubtful = not (has_folders or image.is_our_name
+                           or image.name == ours) and namesakes[
+                               osp.basename(stem_of(ours))] > 1
         if ours not in wanted:
             result.not_asked.append(ours)
         elif image.problem:
             result.problems[ours] = image.problem
+        elif is_doubtful:
+            result.problems[ours] = 'photos of several folders have this ' \
+                'name, and the export has no folders: export them as well ' \
+                '(rel_dir of FiftyOne)'
         elif image.is_finished is False:
             result.unfinished.append(ours)
         else:

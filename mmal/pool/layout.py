@@ -274,10 +274,10 @@ class WorkDir:
         """Where experiment trackers write what rounds brought."""
         return osp.join(self.path, 'tracking')
 
-    @property
-    def tracked_run(self) -> str:
-        """Which run of MLflow the rounds belong to."""
-        return osp.join(self.tracking, 'mlflow_run.json')
+    def tracked_run(self, tracker: str) -> str:
+        """Which run of a tracker, 'mlflow' or 'wandb', the rounds belong
+        to."""
+        return osp.join(self.tracking, f'{tracker}_run.json')
 
     @property
     def labels(self) -> LabelDir:

@@ -6,6 +6,7 @@ import os
 import zipfile
 
 import pytest
+import yaml
 from helpers import exports
 from helpers.exports import CLASSES, DIALECTS, PHOTOS
 from hypothesis import HealthCheck, given, settings
@@ -204,6 +205,61 @@ def test_photos_of_one_stem_are_refused(tool, tmp_path):
     with pytest.raises(ValueError, match="'a.jpg', 'a.png' apart.*--to"):
         exported(tmp_path, request, tool)
     exported(tmp_path, request, 'cvat', 'out.xml')
+
+
+def test_fiftyone_finds_photos_whatever_they_are_called(tmp_path):
+    """It cuts off what follows the last dot of a name in data.json."""
+    request = request_of(tmp_path, 'a.1.jpg', 'day/b.png', 'day/no_ending',
+                         'no.photo')
+    exported(tmp_path, request, 'fiftyone')
+    photos = {os.path.splitext(name)[0]: path for name, path in read_json(
+        f'{tmp_path}/out/data.json').items()}
+    labels = read_json(f'{tmp_path}/out/labels.json')['labels']
+    assert {key: os.path.relpath(photos[key], tmp_path / 'photos')
+            for key in labels} == {
+        'a.1': 'a.1.jpg', 'day/b': 'day/b.png',
+        'day/no_ending': 'day/no_ending', 'no.photo': 'no.photo'}
+
+
+def test_yolo_lists_its_classes_in_their_order(tmp_path):
+    """As texts of a json, their numbers would be none."""
+    request = request_of(tmp_path, 'a.jpg')
+    exported(tmp_path, request, 'yolo')
+    with open(f'{tmp_path}/out/data.yaml', encoding='utf-8') as f:
+        config = yaml.safe_load(f)
+    assert config['names'] == list(CLASSES) and config['nc'] == len(CLASSES)
+
+
+@pytest.mark.parametrize('changes, is_finished', [
+    (dict(tags=['labelled']), True), (dict(tags=['night']), None),
+    (dict(tags=None), None), ({}, None),
+    (dict(tags=['labelled'], ground_truth=None), True)])
+def test_a_tag_of_fiftyone_says_that_a_photo_is_done(
+        changes, is_finished, tmp_path):
+    path = exports.fiftyone_samples(str(tmp_path)) + '/samples.json'
+    content = read_json(path)
+    content['samples'][0].update(changes)
+    export = read_export(exports.write(path, content))
+    assert export.images[0].is_finished is is_finished
+    assert export.images[1].is_finished is None
+
+
+@pytest.mark.parametrize('names, is_taken', [
+    (['a', 'a-2'], False), (['data/a.jpg', 'data/a-2.jpg'], False),
+    (['a', 'day/a'], True), (['data/a.jpg', 'data/day/a.jpg'], True),
+    (['a.jpg'], True), (['day/a'], True)])
+def test_a_name_without_its_folder_may_be_of_another_photo(
+        names, is_taken, tmp_path):
+    """FiftyOne without rel_dir calls photos of two folders so."""
+    photos = {'a.jpg': ((50, 40), []), 'day/a.jpg': ((50, 40), [])}
+    request, pool = ask(tmp_path / 'labels', photos, {})
+    box = LabelBox('car', (1., 2., 3., 4.))
+    result = import_labels(
+        LabelExport('fiftyone', [LabelImage(n, boxes=[box]) for n in names],
+                    []), request, pool)
+    assert len(result.labelled) == (len(names) if is_taken else 0)
+    assert is_taken or 'rel_dir' in result.problems['a.jpg']
+    assert 'day/a.jpg' in result.waiting or 'day/a.jpg' in result.labelled
 
 
 def test_tasks_and_interface_are_two_files(tmp_path):

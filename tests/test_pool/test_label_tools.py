@@ -95,7 +95,8 @@ def test_what_datumaro_writes_is_read(form, exact, folder):
 
 @pytest.mark.parametrize('tool, form, path', [
     ('cvat', 'cvat', 'request/cvat.xml'),
-    ('coco', 'coco_instances', 'request/annotations/instances_default.json')])
+    ('coco', 'coco_instances', 'request/annotations/instances_default.json'),
+    ('yolo', 'yolo', 'request')])
 def test_what_we_write_is_read_by_datumaro(tool, form, path, folder):
     content = exports.coco(PHOTOS)
     pool = CocoData('', {i['id']: i for i in content['images']}, {},
@@ -105,7 +106,8 @@ def test_what_we_write_is_read_by_datumaro(tool, form, path, folder):
         for name, (size, boxes) in PHOTOS.items()]
     out = f'{folder}/{path}'
     export_request(tool, images, pool, f'{folder}/photos', out)
-    os.symlink(f'{folder}/photos', f'{folder}/request/images')
+    if tool != 'yolo':  # which has links of its own
+        os.symlink(f'{folder}/photos', f'{folder}/request/images')
     found = json.loads(ask(
         READ, out if tool == 'cvat' else f'{folder}/request', form))
     check([LabelImage(name, boxes=[LabelBox(label, tuple(box))

@@ -20,13 +20,16 @@ import numpy as np
 import pytest
 from helpers.forks import ROOT
 from helpers.label_studio import label_studio
-from helpers.tiny import tiny_config
-from mmengine.registry import DefaultScope
+from helpers.waiting_run import (
+    SCORE_THR,
+    labelled,
+    predicted,
+    table,
+    waiting_run,
+)
 
 from mmal.commands import main
-from mmal.engine import ActiveLearner
-from mmal.fileio import read_json, write_json
-from mmal.pool import LabelsPending
+from mmal.fileio import read_json
 from mmal.pool.layout import WorkDir
 
 VENV = os.environ.get('MMAL_LABEL_STUDIO')
@@ -37,36 +40,13 @@ pytestmark = [
         not VENV, reason='MMAL_LABEL_STUDIO names no environment with Label '
         'Studio: bash tools/dev/label_studio.sh'),
 ]
-SCORE_THR = 0.1
 
 
 @pytest.fixture(scope='module')
 def waiting(tmp_path_factory):
     """A run that has trained on six images and waits for five more."""
     root = tmp_path_factory.mktemp('waiting')
-    cfg = tiny_config(str(root / 'data'), epochs=20)
-    cfg.train_cfg.val_interval = 20
-    pool = read_json(str(root / 'data' / 'pool.json'))
-    write_json(str(root / 'full.json'), pool)
-    write_json(str(root / 'data' / 'pool.json'), dict(pool, annotations=[]))
-    cfg.active_learning = dict(
-        data=dict(ann_file='pool.json'), initial=dict(size=6), rounds=2,
-        budget=dict(size=5), oracle=dict(type='mmal.ManualOracle'),
-        score_dataloader=dict(batch_size=2, num_workers=0))
-    cfg.work_dir = str(root / 'work')
-    cfg.dump(str(root / 'tiny.py'))
-    labels = WorkDir(cfg.work_dir).labels
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        for answered in (False, True):
-            if answered:
-                names = {i['id'] for i in read_json(labels.request)['images']}
-                write_json(labels.labels, dict(
-                    pool, confirm_empty=True,
-                    images=[i for i in pool['images'] if i['id'] in names],
-                    annotations=[a for a in pool['annotations']
-                                 if a['image_id'] in names]))
-            with pytest.raises(LabelsPending):
-                ActiveLearner(copy.deepcopy(cfg), resume=answered).run()
+    waiting_run(root)
     return root
 
 
@@ -95,21 +75,8 @@ def mmal(studio, capsys, *argv, ends=0):
     return out
 
 
-def predicted(run):
-    """Boxes [n, 6] of each requested image by its name: x, y, w, h, score,
-    class, from the file that the query has written."""
-    work = WorkDir(str(run))
-    names = {i['id']: i['file_name']
-             for i in read_json(work.labels.request)['images']}
-    rows = read_json(work.round(0).predictions)
-    return {name: table(
-        [*r['bbox'], r['score'], r['category_id'] - 1] for r in rows
-        if r['image_id'] == i and r['score'] >= SCORE_THR)
-        for i, name in names.items()}
-
-
 def drawn(regions):
-    """The same of regions of Label Studio, computed by hand."""
+    """Boxes of regions of Label Studio as table has them, computed by hand."""
     return table([
         r['value']['x'] / 100 * r['original_width'],
         r['value']['y'] / 100 * r['original_height'],
@@ -117,11 +84,6 @@ def drawn(regions):
         r['value']['height'] / 100 * r['original_height'], r.get('score', 0),
         int(r['value']['rectanglelabels'][0].removeprefix('class_'))]
         for r in regions)
-
-
-def table(rows):
-    rows = sorted(map(list, rows))
-    return np.array(rows, float).reshape(len(rows), 6)
 
 
 def region(n, width, height, *box):
@@ -222,26 +184,18 @@ def test_the_whole_loop(studio, waiting, run, capsys, images, kind):
     export.write_bytes(studio.export(project, kind))
     mmal(studio, capsys, 'labels', 'import', run, export, *extra)
 
-    labels = read_json(WorkDir(str(run)).labels.labels)
-    of_image = {i['file_name']: i['id'] for i in labels['images']}
-    categories = {c['id']: int(c['name'].removeprefix('class_'))
-                  for c in labels['categories']}
+    found = labelled(WorkDir(str(run)).labels.labels)
     for task, regions in results.items():
-        found = table([*a['bbox'], 0, categories[a['category_id']]]
-                      for a in labels['annotations']
-                      if a['image_id'] == of_image[names[task]])
-        np.testing.assert_allclose(found, drawn(regions), atol=1e-6)
+        np.testing.assert_allclose(found[names[task]], drawn(regions),
+                                   atol=1e-6)
 
     mmal(studio, capsys, 'train', waiting / 'tiny.py', '--work-dir', run,
          '--resume')
-    labelled = read_json(WorkDir(str(run)).round(1).labelled)
-    by_name = {i['file_name']: i['id'] for i in labelled['images']}
-    assert len(by_name) == 11
+    found = labelled(WorkDir(str(run)).round(1).labelled)
+    assert len(found) == 11
     for task, regions in results.items():
-        found = table([*a['bbox'], 0, a['category_id'] - 1]
-                      for a in labelled['annotations']
-                      if a['image_id'] == by_name[names[task]])
-        np.testing.assert_allclose(found, drawn(regions), atol=1e-6)
+        np.testing.assert_allclose(found[names[task]], drawn(regions),
+                                   atol=1e-6)
 
 
 @contextlib.contextmanager

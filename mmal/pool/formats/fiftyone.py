@@ -12,6 +12,9 @@ from .conversion import Notes
 from .exchange import LabelBox, LabelExport, LabelImage, numbers, size_of
 from .photos import stem_of
 
+#: The tag of a sample that says that a person is done with it.
+LABELLED_TAG = 'labelled'
+
 
 def to_fiftyone(images: Iterable[LabelImage],
                 classes: Sequence[str]) -> dict:
@@ -52,6 +55,9 @@ def read_fiftyone(content: Mapping, path: str,
                   field: Optional[str] = None) -> LabelExport:
     """What people have drawn.
 
+    A sample of ``samples.json`` with the tag :data:`LABELLED_TAG` was handed
+    in; of one without it, nothing is known.
+
     Args:
         content (Mapping): The content of the file, see :func:`is_fiftyone`.
         path (str): The file, for messages.
@@ -64,7 +70,7 @@ def read_fiftyone(content: Mapping, path: str,
     classes = content.get('classes') or []
     if not isinstance(classes, list):
         classes = []
-    photos: list[tuple[str, Optional[tuple], Any]] = []
+    photos: list[tuple[str, Optional[tuple], Any, bool]] = []
     if isinstance(content.get('samples'), list):
         samples = [s for s in content['samples'] if isinstance(s, Mapping)]
         field = field or _box_field(samples, path)
@@ -75,16 +81,18 @@ def read_fiftyone(content: Mapping, path: str,
                            f'{path}, sample {name!r}')
             boxes = sample.get(field)
             photos.append((name, size, boxes.get('detections')
-                           if isinstance(boxes, Mapping) else None))
+                           if isinstance(boxes, Mapping) else None,
+                           LABELLED_TAG in (sample.get('tags') or ())))
     else:
-        photos = [(str(key), None, rows)
+        photos = [(str(key), None, rows, False)
                   for key, rows in content['labels'].items()]
     images = []
-    for name, size, rows in photos:
+    for name, size, rows, is_done in photos:
         where = f'{path}, sample {name!r}'
         image = LabelImage(name, size=size, is_share=True)
         # null is a sample that nobody has given any labels
-        image.is_finished = False if rows is None else None
+        image.is_finished = True if is_done else \
+            False if rows is None else None
         for row in rows or ():
             label = row.get('label') if isinstance(row, Mapping) else None
             if isinstance(label, int) and 0 <= label < len(classes):
