@@ -6,6 +6,7 @@ theme. Names of files and classes are data alone, never field names.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any, Optional
 
 from mmal.colours import class_colours, hexadecimal
@@ -209,13 +210,19 @@ def _by_class_and_round(values: list[dict], classes: Sequence[str],
 
 
 def balance_chart(shares: Mapping[str, Sequence[float]],
-                  classes: Sequence[str]) -> Optional[Spec]:
+                  classes: Sequence[str],
+                  grey: Optional[str] = None) -> Optional[Spec]:
     """Which share of the boxes is of each class, in several sets of images.
 
     Args:
         shares (mapping[str, sequence[float]]): Set -> counts of the C
             classes; sets without boxes are left out.
         classes (sequence[str]): C names.
+        grey (str, optional): The set to draw in grey; the colours of the
+            others are as if it were not there.
+
+    Returns:
+        dict | None: Bars; None without any box.
     """
     values = [
         dict(name=name, group=group, y=count / sum(counts), count=count)
@@ -225,6 +232,8 @@ def balance_chart(shares: Mapping[str, Sequence[float]],
     if not values:
         return None
     groups = list(dict.fromkeys(v['group'] for v in values))
+    # a set that is left out gives its colour to no other
+    colours = dict(zip((g for g in shares if g != grey), cycle(COLOURS)))
     return dict(
         width='container',
         height=len(classes) * (8 + len(groups) * (5 if len(classes) > 20
@@ -236,7 +245,8 @@ def balance_chart(shares: Mapping[str, Sequence[float]],
             yOffset=dict(field='group', sort=groups),
             x=_quantity('y', 'share of the boxes',
                         axis=dict(format='.0%', tickCount=6)),
-            color=_colour('group', groups, COLOURS),
+            color=_colour('group', groups,
+                          [colours.get(g, _GREY) for g in groups]),
             tooltip=[_tip('name', 'class'), _tip('group', 'images'),
                      _tip('y', 'share', '.1%'), _tip('count', 'boxes',
                                                      ',.5~r')]))

@@ -37,7 +37,7 @@ from .reasons import how_chosen, reason, score_name
 from .tables import amount, drawn_at_random, duration, number, round_rows
 from .thumbnails import make_thumbnails
 from .vega import MISSING, vega_scripts
-from .work_folder import FIRST_SET, Contents, read_work_folder
+from .work_folder import FIRST_SET, Chosen, Contents, read_work_folder
 
 # Characters of a page: boxes that do not fit are left out, and pictures go
 # beside it.
@@ -189,6 +189,7 @@ def render(contents: Contents,
         unreadable=contents.unreadable,
         settings=contents.settings,
         score_name=score_name(contents.method),
+        pool_is_counted=any(query.pool for query in contents.chosen),
         images=len(images),
         comparison=comparison,
         amount=amount,
@@ -423,7 +424,7 @@ def _charts(contents: Contents, images: Sequence[dict],
     charts['class_ap'] = {'': class_metric_chart(curve, classes)}
     charts['class_boxes'] = {'': boxes_chart(contents.boxes_of_rounds,
                                              classes)}
-    charts['balance'] = {'': balance_chart(_class_counts(contents), classes)}
+    charts['balance'] = _balance_charts(contents)
     charts['scores'] = {
         f'round {query.round}': score_chart(query.scores,
                                             score_name(contents.method))
@@ -453,31 +454,50 @@ def _forecasts(curve: Curve) -> dict[str, dict[str, list[float]]]:
     return forecasts
 
 
-def _class_counts(contents: Contents) -> dict[str, list[float]]:
-    """Boxes by class: labelled before the queries, chosen as predicted (the
-    sum of the scores) and as labelled, and labelled in all.
+def _balance_charts(contents: Contents) -> dict[str, Optional[dict]]:
+    """Boxes by class, of each query that counted those of the pool, the
+    newest first, and of all queries."""
+    classes, boxes = contents.classes, contents.boxes_of_rounds
+    charts = {}
+    for query in reversed(contents.chosen):
+        if query.pool is None:
+            continue
+        predicted, labelled = _chosen_counts([query], classes)
+        pool = f'{amount(query.pool.images, "candidate")}, as predicted'
+        charts[f'round {query.round}'] = balance_chart({
+            **({'labelled before': boxes[query.round]}
+               if query.round < len(boxes) else {}),
+            pool: [query.pool.boxes.get(c, 0.0) for c in classes],
+            'chosen, as predicted': predicted,
+            'chosen, as labelled': labelled}, classes, grey=pool)
+    predicted, labelled = _chosen_counts(contents.chosen, classes)
+    charts['all rounds' if charts else ''] = balance_chart({
+        **({'first labelled set': boxes[0]} if boxes else {}),
+        'chosen, as predicted': predicted,
+        'chosen, as labelled': labelled,
+        **({'all labelled': boxes[-1]} if len(boxes) > 1 else {})}, classes)
+    return charts
 
-    The two sums over chosen images are of the same images: those that have
-    predictions and labels by now.
+
+def _chosen_counts(queries: Sequence[Chosen], classes: Sequence[str]
+                   ) -> tuple[list[float], list[int]]:
+    """Boxes by class on chosen images, as predicted (the sums of the scores)
+    and as labelled.
+
+    Both are of the same images: those that have predictions and labels by
+    now. While none of them is labelled the first is of all that have
+    predictions.
     """
+    images = [image for query in queries for image in query.images
+              if not image.reselected and image.predictions is not None]
+    images = [i for i in images if i.labels is not None] or images
     predicted: Counter = Counter()
     labelled: Counter = Counter()
-    for query in contents.chosen:
-        for image in query.images:
-            if image.reselected or image.predictions is None or \
-                    image.labels is None:
-                continue
-            for prediction in image.predictions:
-                predicted[prediction.name] += prediction.score
-            labelled.update(name for name, _ in image.labels)
-    counts: dict[str, list[float]] = {}
-    if contents.boxes_of_rounds:
-        counts['first labelled set'] = contents.boxes_of_rounds[0]
-    counts['chosen, as predicted'] = [predicted[c] for c in contents.classes]
-    counts['chosen, as labelled'] = [labelled[c] for c in contents.classes]
-    if len(contents.boxes_of_rounds) > 1:
-        counts['all labelled'] = contents.boxes_of_rounds[-1]
-    return counts
+    for image in images:
+        for prediction in image.predictions:
+            predicted[prediction.name] += prediction.score
+        labelled.update(name for name, _ in image.labels or ())
+    return ([predicted[c] for c in classes], [labelled[c] for c in classes])
 
 
 def _map(contents: Contents, images: Sequence[dict]) -> Optional[dict]:

@@ -42,6 +42,18 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class PoolClasses:
+    """The boxes that a detector expects on the unlabelled images.
+
+    Args:
+        images (int): How many images these are.
+        boxes (dict[str, float]): Class -> the sum of its scores over them.
+    """
+    images: int
+    boxes: dict[str, float]
+
+
+@dataclass(frozen=True)
 class ChosenImage:
     """An image that a query chose.
 
@@ -77,6 +89,8 @@ class Chosen:
         note (str): A remark of the query.
         by_score (float, optional): The share that a score chose, in [0, 1].
         scores (ScoreSummary, optional): What ``scores.npz`` says of them.
+        pool (PoolClasses, optional): What the detector expected on the
+            candidates; None where nobody counted it.
     """
     round: int
     images: list[ChosenImage]
@@ -84,6 +98,7 @@ class Chosen:
     note: str = ''
     by_score: Optional[float] = None
     scores: Optional[ScoreSummary] = None
+    pool: Optional[PoolClasses] = None
 
     @property
     def classes(self) -> list[tuple[str, int]]:
@@ -257,7 +272,9 @@ def read_work_folder(work_dir: str) -> Contents:
             query = replace(query, images=[
                 replace(image, predictions=predictions.get(image.id, []))
                 for image in query.images])
-        contents.chosen.append(replace(query, scores=summary))
+        contents.chosen.append(replace(
+            query, scores=summary,
+            pool=files.read(paths.class_boxes, _read_class_boxes)))
     known = {image.id for chosen in contents.chosen for image in chosen.images}
     first = [images[i] for i in contents.waits_for if i not in known]
     if first:
@@ -404,6 +421,14 @@ def _read_predictions(path: str, names: Mapping[ImageId, str]
                        [float(v) for v in box], float(entry['score']), std))
     return {image: sorted(predictions, key=lambda p: -p.score)
             for image, predictions in found.items()}
+
+
+def _read_class_boxes(path: str) -> PoolClasses:
+    content = read_json(path)
+    boxes = {str(name): float(v) for name, v in content['boxes'].items()}
+    if not all(math.isfinite(v) and v >= 0 for v in boxes.values()):
+        raise ValueError('boxes are no numbers of at least 0.')
+    return PoolClasses(int(content['images']), boxes)
 
 
 def _read_labelled(path: str) -> _Labelled:
