@@ -270,6 +270,11 @@ class WorkDir:
         return osp.join(self.path, 'report.html')
 
     @property
+    def report_options(self) -> str:
+        """How the page was asked for; there is none where it is as usual."""
+        return osp.join(self.path, 'report.json')
+
+    @property
     def report_pictures(self) -> str:
         """Folder of small pictures of the page, where they do not fit into
         it."""

@@ -26,7 +26,8 @@ _HEIGHT = 280
 
 
 def curve_charts(curve: Curve,
-                 forecasts: Optional[Mapping[str, Mapping]] = None
+                 forecasts: Optional[Mapping[str, Mapping]] = None,
+                 baseline: Optional[Mapping[str, MergedCurve]] = None
                  ) -> dict[str, Spec]:
     """The metrics of a run against images, boxes and hours.
 
@@ -35,6 +36,9 @@ def curve_charts(curve: Curve,
         forecasts (mapping[str, mapping], optional): By axis, what is to come
             of the first metric, see
             :func:`mmal.evaluation.forecast.forecast_curve`.
+        baseline (mapping[str, MergedCurve], optional): Metric -> the mean
+            curve of other runs, drawn dotted with a band of one standard
+            deviation to either side.
 
     Returns:
         dict[str, dict]: By what is to the right, as far as it is known.
@@ -84,8 +88,48 @@ def curve_charts(curve: Curve,
                              _tip('high80', 'to', '.3f'),
                              _tip('low95', '95%: from', '.3f'),
                              _tip('high95', 'to', '.3f')]))]
+        layers[:0] = _baseline_layers(
+            {name: baseline[name] for name in shown if name in baseline}
+            if baseline else {}, by, x, y['title'], colour)
         charts[by] = dict(width='container', height=_HEIGHT, layer=layers)
     return charts
+
+
+def _baseline_layers(curves: Mapping[str, MergedCurve], by: str, x: dict,
+                     title: str, colour: dict) -> list[dict]:
+    """Band and dotted line of each metric, behind the run's own curve."""
+    rows = [dict(row, series=name) for name, curve in curves.items()
+            for row in _rows_of(curve, by)]
+    if not rows:
+        return []
+    common = dict(data=dict(values=rows))
+    return [
+        dict(common, mark=dict(type='area', opacity=0.14),
+             encoding=dict(x=x, y=_quantity('low', title),
+                           y2=dict(field='high'), color=colour)),
+        dict(common, mark=dict(type='line', strokeDash=[2, 4],
+                               point=dict(size=40, filled=False)),
+             encoding=dict(x=x, y=_quantity('y', title), color=colour,
+                           tooltip=[
+                               _tip('series', 'baseline'), _tip('round'),
+                               _tip('runs'), _tip('x', _TITLES[by], ',.5~r'),
+                               _tip('y', 'mean', '.3f'),
+                               _tip('low', '− 1 std', '.3f'),
+                               _tip('high', '+ 1 std', '.3f')]))]
+
+
+def _rows_of(curve: MergedCurve, by: str) -> list[dict]:
+    """The rounds of a mean curve whose cost is known, with what is one
+    standard deviation lower and higher; one run has none."""
+    rows = []
+    for merged in curve.rounds:
+        cost, value = getattr(merged, by).mean, merged.value
+        if cost is not None:
+            std = value.std or 0.0
+            rows.append(dict(
+                x=cost, y=value.mean, low=value.mean - std,
+                high=value.mean + std, round=merged.round, runs=value.count))
+    return rows
 
 
 def merged_charts(curves: Sequence[MergedCurve]) -> dict[str, Spec]:
@@ -102,17 +146,8 @@ def merged_charts(curves: Sequence[MergedCurve]) -> dict[str, Spec]:
     charts = {}
     metric = curves[0].metric
     for by in AXES:
-        values = []
-        for curve in curves:
-            for merged in curve.rounds:
-                cost = getattr(merged, by)
-                if cost.mean is None:
-                    continue
-                mean, std = merged.value.mean, merged.value.std or 0.0
-                values.append(dict(
-                    x=cost.mean, y=mean, low=mean - std, high=mean + std,
-                    method=curve.name, round=merged.round,
-                    runs=merged.value.count))
+        values = [dict(row, method=curve.name) for curve in curves
+                  for row in _rows_of(curve, by)]
         if not values:
             continue
         x = _cost(_TITLES[by])
@@ -303,22 +338,22 @@ def score_chart(scores: ScoreSummary, name: str) -> Optional[Spec]:
     return dict(width='container', height=220, layer=layers)
 
 
-def map_chart(points: Sequence[Mapping], explained: tuple[float, float],
+def map_chart(points: Sequence[Mapping], axes: tuple[str, str],
               groups: Sequence[str]) -> Spec:
-    """Embeddings on their first two principal components.
+    """Embeddings on a plane.
 
     Args:
         points (sequence[mapping]): ``x``, ``y``, ``group``, ``name``, and
             ``image`` of those in the gallery.
-        explained (tuple[float, float]): The variance along the axes.
+        axes (tuple[str, str]): What stands along the axes.
         groups (sequence[str]): In the order of the legend; the first one is
             that of images not chosen.
     """
     x, y = (dict(field=axis, type='quantitative',
-                 title=f'component {i + 1} ({share:.0%} of the variance)',
+                 title=title,
                  scale=dict(zero=False),
                  axis=dict(labels=False, ticks=False, grid=False))
-            for i, (axis, share) in enumerate(zip('xy', explained)))
+            for axis, title in zip('xy', axes))
     colours = [_GREY, *map(hexadecimal, class_colours(len(groups) - 1))]
     is_other = f'datum.group === {groups[0]!r}'
     common = dict(x=x, y=y, color=_colour('group', groups, colours),

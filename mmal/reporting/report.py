@@ -7,7 +7,7 @@ import os
 import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from mmal.evaluation.forecast import MIN_ROUNDS, forecast_curve
 from mmal.fileio import write_text
 from mmal.pool.layout import WorkDir
 from mmal.pool.names import is_inside
+from .baseline import Baseline, read_baseline
 from .charts import (
     balance_chart,
     boxes_chart,
@@ -32,6 +33,7 @@ from .charts import (
 from .curve import AXES, Curve
 from .merged import MergedCurve
 from .number_table import NumberTable
+from .page_options import PageOptions, from_work_dir
 from .plots import draw_curves, plot_curves
 from .reasons import how_chosen, reason, score_name
 from .tables import amount, drawn_at_random, duration, number, round_rows
@@ -75,7 +77,9 @@ class Comparison:
 def write_report(work_dir: str,
                  img_prefix: Optional[str] = None,
                  outside_images: bool = False,
-                 comparison: Optional[Comparison] = None) -> str:
+                 comparison: Optional[Comparison] = None,
+                 baseline: Optional[Sequence[str]] = None,
+                 map_kind: Optional[str] = None) -> str:
     """Write ``report.html`` and ``curve.png`` into a work folder.
 
     The page is one file that works offline, and is kept at 5 MB: boxes of the
@@ -96,20 +100,42 @@ def write_report(work_dir: str,
             file, which may be another person's, and the page may be sent to
             others: by default such an image is listed by its name alone.
         comparison (Comparison, optional): This run and others.
+        baseline (sequence[str], optional): Work folders of runs whose mean
+            curve is drawn beside the run's own; empty for none. It is kept
+            in ``report.json``, by which the run makes its page again.
+            Default: what is kept there.
+        map_kind (str, optional): How embeddings are laid out, 'pca' or
+            'umap'; kept and found likewise.
 
     Returns:
         str: The path of the page.
 
     Raises:
         FileNotFoundError: If there is no such folder.
+        ValueError: If there is no such map.
         OSError: If the page cannot be written.
     """
     work = WorkDir(work_dir)
-    contents = read_work_folder(work_dir)
+    problems = []
+    try:
+        options = kept = PageOptions.load(work)
+    except (OSError, ValueError) as e:  # whoever asks anew puts it right
+        options, kept = PageOptions(), None
+        problems = [f'{osp.basename(work.report_options)}: {e}']
+    if baseline is not None:
+        options = replace(options, baseline=from_work_dir(baseline, work))
+    if map_kind is not None:
+        options = replace(options, map=map_kind)
+    contents = read_work_folder(work_dir, options.map)
+    if options != kept and (baseline is not None or map_kind is not None):
+        options.save(work)
+    else:
+        contents.problems += problems
     if len(contents.curve):
         plot_curves(contents.curve, work.curve_picture)
-    write_text(work.report, render(contents, work, img_prefix,
-                                   outside_images, comparison))
+    write_text(work.report, render(
+        contents, work, img_prefix, outside_images, comparison,
+        read_baseline(work, options.folders(work), contents.curve.shown)))
     return work.report
 
 
@@ -117,8 +143,10 @@ def render(contents: Contents,
            work: WorkDir,
            img_prefix: Optional[str] = None,
            outside_images: bool = False,
-           comparison: Optional[Comparison] = None) -> str:
+           comparison: Optional[Comparison] = None,
+           baseline: Optional[Baseline] = None) -> str:
     """The page as text; see :func:`write_report`."""
+    baseline = baseline or Baseline((), {})
     curve = contents.curve
     scripts = vega_scripts()
     images = _gallery(contents)
@@ -127,8 +155,8 @@ def render(contents: Contents,
             contents.classes, class_colours(len(contents.classes)))],
         scoreName=score_name(contents.method), images=images)
     forecasts = _forecasts(curve) if scripts else {}
-    charts = _charts(contents, images, forecasts, comparison) if scripts \
-        else {}
+    charts = _charts(contents, images, forecasts, comparison,
+                     baseline) if scripts else {}
     budget = LARGEST_PAGE - len(scripts or '') - len(_json(charts)) - \
         _FRAME - _ADDRESSES * len(images)
     left_out = _leave_out(images, gallery, budget)
@@ -143,6 +171,10 @@ def render(contents: Contents,
               for query in contents.chosen
               if query.note and query.note not in curve.note]
     notes += [f'Could not be read: {p}' for p in contents.problems]
+    notes += baseline.notes
+    if contents.map and contents.map.points.note:
+        notes.append('The map is of principal components: '
+                     f'{contents.map.points.note}')
     notes += left_out
     if outside:
         notes.append(f'{amount(outside, "image")} not shown: by name they are '
@@ -178,6 +210,9 @@ def render(contents: Contents,
         tiles=_tiles(contents),
         notes=notes,
         forecast=bool(forecasts),
+        baseline=[run.name for run in baseline.runs] if baseline.curves
+        else [],
+        map_text=contents.map.points.text if contents.map else '',
         waits_for=len(contents.waits_for),
         request=contents.request,
         labels=contents.labels,
@@ -414,11 +449,12 @@ def _add_pictures(images: list[dict], work: WorkDir,
 
 def _charts(contents: Contents, images: Sequence[dict],
             forecasts: dict[str, dict[str, list[float]]],
-            comparison: Optional[Comparison]) -> dict[str, dict[str, Any]]:
+            comparison: Optional[Comparison],
+            baseline: Baseline) -> dict[str, dict[str, Any]]:
     """Specifications by place, and by what can be chosen there."""
     curve, classes = contents.curve, contents.classes
     charts: dict[str, dict[str, Any]] = dict(
-        curve=curve_charts(curve, forecasts))
+        curve=curve_charts(curve, forecasts, baseline.curves))
     if comparison:
         charts['compare'] = merged_charts(comparison.curves)
     charts['class_ap'] = {'': class_metric_chart(curve, classes)}
@@ -520,7 +556,7 @@ def _map(contents: Contents, images: Sequence[dict]) -> Optional[dict]:
             point['name'] = images[in_gallery[image]]['name'] or str(image)
         points.append(point)
     used = {point['group'] for point in points}
-    return map_chart(points, pool_map.points.explained,
+    return map_chart(points, pool_map.points.axes,
                      [g for g in names.values()
                       if g in used or g == 'not chosen'])
 

@@ -18,7 +18,7 @@ from mmal.pool.layout import LabelDir, RoundDir, WorkDir
 from mmal.scores import Scores
 from mmal.types import ImageId
 from .curve import Curve
-from .embedding_map import EmbeddingMap, map_embeddings
+from .embedding_map import MAPS, EmbeddingMap
 from .score_summary import ScoreSummary, summarise_scores
 
 FIRST_SET = -1
@@ -183,11 +183,14 @@ class Contents:
     problems: list[str] = field(default_factory=list)
 
 
-def read_work_folder(work_dir: str) -> Contents:
+def read_work_folder(work_dir: str, map_kind: str = 'pca') -> Contents:
     """Read what is there of a work folder.
 
     Args:
         work_dir (str): The folder.
+        map_kind (str): How embeddings are laid out, a key of
+            :data:`~mmal.reporting.embedding_map.MAPS`. Where that needs what
+            is not installed there are principal components, and a note.
 
     Returns:
         Contents: With gaps where files are missing; a broken file is named
@@ -299,7 +302,7 @@ def read_work_folder(work_dir: str) -> Contents:
             n, scores = embedded
             contents.map = files.attempt(work.round(n).scores, partial(
                 _map_of, n, scores, work.round(n), rounds,
-                list(labelled.images) if n == newest else None))
+                list(labelled.images) if n == newest else None, map_kind))
     return contents
 
 
@@ -475,7 +478,7 @@ def _boxes_of_rounds(labelled: _Labelled, rounds: Mapping[ImageId, int],
 
 def _map_of(number: int, scores: Scores, folder: RoundDir,
             rounds: Mapping[ImageId, int],
-            labelled: Optional[list[ImageId]]) -> PoolMap:
+            labelled: Optional[list[ImageId]], kind: str) -> PoolMap:
     """Where the candidates of a query and the images labelled before it lie.
 
     Args:
@@ -485,6 +488,7 @@ def _map_of(number: int, scores: Scores, folder: RoundDir,
         rounds (mapping[int | str, int]): When each image was labelled.
         labelled (list[int | str], optional): The ids in the round's
             ``labelled.json``, where they are known.
+        kind (str): A key of ``MAPS``.
     """
     ids, rows = list(scores.ids), scores.embeddings
     # in the order of the file that the round was trained on
@@ -495,7 +499,10 @@ def _map_of(number: int, scores: Scores, folder: RoundDir,
         if len(labelled) == len(known):
             ids, rows = ids + labelled, np.concatenate([rows, known])
     is_labelled = np.array([i in rounds for i in ids], dtype=bool)
-    points = map_embeddings(rows, is_labelled)
+    try:
+        points = MAPS[kind](rows, is_labelled)
+    except ModuleNotFoundError as e:
+        points = replace(MAPS['pca'](rows, is_labelled), note=str(e))
     shown = [ids[row] for row in points.rows.tolist()]
     return PoolMap(number, points, shown, [rounds.get(i) for i in shown])
 
