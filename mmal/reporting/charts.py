@@ -269,22 +269,32 @@ def balance_chart(shares: Mapping[str, Sequence[float]],
     groups = list(dict.fromkeys(v['group'] for v in values))
     # a set that is left out gives its colour to no other
     colours = dict(zip((g for g in shares if g != grey), cycle(COLOURS)))
-    return dict(
-        width='container',
-        height=len(classes) * (8 + len(groups) * (5 if len(classes) > 20
-                                                  else 12)),
-        data=dict(values=values), mark=dict(type='bar'),
+    is_roomy = len(classes) <= 20
+    place = dict(
+        y=dict(field='name', type='nominal', title=None, sort=list(classes),
+               axis=dict(labelLimit=160)),
+        yOffset=dict(field='group', sort=groups),
+        x=_quantity('y', 'share of the boxes',
+                    axis=dict(format='.0%', tickCount=6)))
+    layers = [dict(
+        mark=dict(type='bar'),
         encoding=dict(
-            y=dict(field='name', type='nominal', title=None,
-                   sort=list(classes), axis=dict(labelLimit=160)),
-            yOffset=dict(field='group', sort=groups),
-            x=_quantity('y', 'share of the boxes',
-                        axis=dict(format='.0%', tickCount=6)),
+            place,
             color=_colour('group', groups,
                           [colours.get(g, _GREY) for g in groups]),
             tooltip=[_tip('name', 'class'), _tip('group', 'images'),
                      _tip('y', 'share', '.1%'), _tip('count', 'boxes',
-                                                     ',.5~r')]))
+                                                     ',.5~r')]))]
+    if is_roomy:  # a rare class has bars that look alike
+        layers.append(dict(
+            mark=dict(type='text', align='left', baseline='middle', dx=4,
+                      fontSize=10),
+            encoding=dict(place, text=dict(field='y', type='quantitative',
+                                           format='.1%'))))
+    return dict(
+        width='container',
+        height=len(classes) * (8 + len(groups) * (12 if is_roomy else 5)),
+        data=dict(values=values), layer=layers)
 
 
 def score_chart(scores: ScoreSummary, name: str) -> Optional[Spec]:

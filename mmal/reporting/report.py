@@ -209,6 +209,7 @@ def render(contents: Contents,
         summary=summarise(curve),
         tiles=_tiles(contents),
         notes=notes,
+        untimed=[r.round for r in curve.records if r.train_seconds is None],
         forecast=bool(forecasts),
         baseline=[run.name for run in baseline.runs] if baseline.curves
         else [],
@@ -296,7 +297,11 @@ def _tiles(contents: Contents) -> list[tuple[str, str, str]]:
     seconds = [s for r in records for s in (r.train_seconds, r.query_seconds)
                if s is not None]
     if seconds:
-        tiles.append(('computing', duration(sum(seconds)), ''))
+        # a training that was interrupted and resumed has no time
+        unknown = sum(r.train_seconds is None for r in records)
+        tiles.append(('computing', duration(sum(seconds)),
+                      f'without {amount(unknown, "training")} of unknown time'
+                      if unknown else ''))
     return tiles
 
 
@@ -511,7 +516,8 @@ def _balance_charts(contents: Contents) -> dict[str, Optional[dict]]:
         **({'first labelled set': boxes[0]} if boxes else {}),
         'chosen, as predicted': predicted,
         'chosen, as labelled': labelled,
-        **({'all labelled': boxes[-1]} if len(boxes) > 1 else {})}, classes)
+        **({'all labelled': contents.boxes} if any(labelled) else {})},
+        classes)
     return charts
 
 

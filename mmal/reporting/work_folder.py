@@ -156,6 +156,8 @@ class Contents:
         classes (list[str]): In the order of the labels.
         boxes_of_rounds (list[list[int]]): Of each round and class the boxes
             that are labelled by then.
+        boxes (list[int]): Of each class all that are labelled by now; a
+            round that is still trained has those of its images too.
         map (PoolMap, optional): Where the images lie.
         waits_for (list[int | str]): The images that people must label
             before the run can go on.
@@ -172,6 +174,7 @@ class Contents:
     chosen: list[Chosen] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     boxes_of_rounds: list[list[int]] = field(default_factory=list)
+    boxes: list[int] = field(default_factory=list)
     map: Optional[PoolMap] = None
     waits_for: list[ImageId] = field(default_factory=list)
     request: Optional[str] = None
@@ -236,6 +239,9 @@ def read_work_folder(work_dir: str, map_kind: str = 'pca') -> Contents:
             break
     images, names = labelled.images, labelled.names
     contents.classes = labelled.classes
+    counts = Counter(name for image in images.values()
+                     for name, _ in image.labels)
+    contents.boxes = [counts[name] for name in labelled.classes]
 
     folder = _dict_at(block, 'oracle').get('folder')
     asked = LabelDir(folder) if folder else work.labels

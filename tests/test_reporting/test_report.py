@@ -667,6 +667,36 @@ def test_all_candidates_as_predicted_stand_beside_the_chosen(made):
     assert 'no query counted them' not in page(made)
 
 
+def test_all_that_is_labelled_includes_what_is_being_trained_on(tmp_path):
+    """The last round has its labels, and no metrics yet."""
+    work = make_work_folder(str(tmp_path), real_photos=False)
+    curve = Curve.load(work)
+    curve.records, curve.stopped = curve.records[:2], None
+    curve.save(work)
+    counts = balance_of(work, 'all rounds')
+    truth = dict.fromkeys(counts['all labelled'], 0)
+    coco = read_json(f'{work}/round_02/labelled.json')
+    names = {c['id']: c['name'] for c in coco['categories']}
+    for annotation in coco['annotations']:
+        truth[names[annotation['category_id']]] += 1
+    assert counts['all labelled'] == truth
+    for name, number in truth.items():
+        assert number == counts['first labelled set'][name] + \
+            counts['chosen, as labelled'][name]
+
+
+def test_a_training_of_unknown_time_is_not_counted_as_none(made, run):
+    assert 'unknown time' not in page(made) and '2:00:03' not in page(made)
+    curve = Curve.load(run)
+    curve.records[0].train_seconds = 7200.0
+    curve.records[0].query_seconds = 3.0
+    curve.records[1].train_seconds = None
+    curve.save(run)
+    text = words_of(page(run))
+    assert '2:00:03 computing without 1 training of unknown time' in text
+    assert 'training of round 1 took is not known' in text
+
+
 def test_while_people_label_the_chosen_are_counted_as_predicted(tmp_path):
     work = make_work_folder(str(tmp_path), rounds=2, waiting=True)
     counts = balance_of(work, 'round 1')
