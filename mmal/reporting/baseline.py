@@ -79,7 +79,8 @@ def read_baseline(work: WorkDir, paths: Sequence[str],
             problems.append(f'Baseline without {metric}: {e}')
     if merged:
         # of the other metrics they are the same
-        problems += [n for n in next(iter(merged.values())).notes
+        problems += [f'Baseline: {n}'
+                     for n in next(iter(merged.values())).notes
                      if 'single run' not in n]
     return Baseline(runs, merged, notes + problems)
 

@@ -288,7 +288,7 @@ def balance_chart(shares: Mapping[str, Sequence[float]],
     if is_roomy:  # a rare class has bars that look alike
         layers.append(dict(
             mark=dict(type='text', align='left', baseline='middle', dx=4,
-                      fontSize=10),
+                      fontSize=9),
             encoding=dict(place, text=dict(field='y', type='quantitative',
                                            format='.1%'))))
     return dict(

@@ -133,9 +133,11 @@ def write_report(work_dir: str,
         contents.problems += problems
     if len(contents.curve):
         plot_curves(contents.curve, work.curve_picture)
+    metrics = [name for name in contents.curve.shown
+               if contents.curve.series(metric=name)[1]]
     write_text(work.report, render(
         contents, work, img_prefix, outside_images, comparison,
-        read_baseline(work, options.folders(work), contents.curve.shown)))
+        read_baseline(work, options.folders(work), metrics)))
     return work.report
 
 

@@ -1,6 +1,7 @@
 """The runs of a baseline on the page of another run."""
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -182,7 +183,7 @@ def test_options_that_cannot_be_read_are_named(runs, content):
 
 def test_the_map_is_remembered_and_never_missing(tmp_path, monkeypatch):
     """Without umap-learn the page has principal components, and says so."""
-    monkeypatch.setitem(__import__('sys').modules, 'umap', None)
+    monkeypatch.setitem(sys.modules, 'umap', None)
     work = make_work_folder(str(tmp_path), real_photos=False)
     write_report(work, map_kind='umap')
     assert read_json(WorkDir(work).report_options) == dict(
@@ -199,6 +200,6 @@ def test_the_map_is_remembered_and_never_missing(tmp_path, monkeypatch):
 
 def test_the_map_is_by_umap_where_that_is_asked_for(tmp_path):
     pytest.importorskip('umap')
-    work = make_work_folder(str(tmp_path), real_photos=False)
+    work = make_work_folder(str(tmp_path), images=40, real_photos=False)
     assert main(['report', work, '--map', 'umap']) == 0
     assert 'by UMAP' in page_of(work) and '"UMAP 1"' in page_of(work)
