@@ -217,6 +217,7 @@ def render(contents: Contents,
         else [],
         map_text=contents.map.points.text if contents.map else '',
         waits_for=len(contents.waits_for),
+        waits_with_boxes=any('seen' in i and 'waits' in i for i in images),
         request=contents.request,
         labels=contents.labels,
         picture=picture,
@@ -284,7 +285,8 @@ def _tiles(contents: Contents) -> list[tuple[str, str, str]]:
     if not records:
         return []
     first, last = records[0], records[-1]
-    tiles = [('rounds', f'{len(records):,}', '')]
+    tiles = [('round' if len(records) == 1 else 'rounds',
+              f'{len(records):,}', '')]
     for name, before, now in (('labelled images', first.images, last.images),
                               ('labelled boxes', first.boxes, last.boxes)):
         tiles.append((name, f'{now:,}', f'from {before:,}'

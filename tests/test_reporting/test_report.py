@@ -482,6 +482,7 @@ def test_a_run_that_waits_shows_its_request(tmp_path):
     text = page(work)
     assert 'Waits for the labels of 6 images' in text
     assert 'labels/to_label.json' in text and '--resume' in text
+    assert 'labelling tool with the predicted boxes,' in text
     waiting = [i for i in images_of(work).values() if i.get('waits')]
     assert len(waiting) == 6
     for image in waiting:
@@ -522,6 +523,7 @@ def test_a_run_that_waits_for_its_first_labels(tmp_path):
                f'data_root={str(tmp_path)!r}, data_prefix=dict(img=""))))\n')
     text = page(str(work))
     assert 'No round is finished yet.' in text and '1 image to label' in text
+    assert 'labelling tool, <code>' in text  # nothing is predicted yet
     (image, ) = images_of(str(work)).values()
     assert image['how'] == 'first' and image['waits'] and image['small']
 
