@@ -5,11 +5,17 @@ import argparse
 import os
 import os.path as osp
 import sys
+from importlib.util import find_spec
 
 from .options import add_runs
 
+# As in mmal.reporting.embedding_map, which is imported later, with the module
+# that each needs.
+_MAPS = dict(pca=None, umap='umap')
+
 EXAMPLES = """examples:
   mmal report work_dirs/fcos_isal_digits
+  mmal report work_dirs/isal_0 --baseline work_dirs/random_*
   mmal report work_dirs/*
   mmal report work_dirs/* --finished --metric AP50 --out report
   mmal report --group isal=runs/isal_0,runs/isal_1 \\
@@ -55,6 +61,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='show also images whose names lead out of that folder')
     parser.add_argument(
+        '--baseline',
+        nargs='*',
+        metavar='RUN',
+        help='work folders, as a rule of random runs with several seeds, '
+        'whose mean curve each page shows beside its own; kept for the next '
+        'pages, and forgotten by --baseline without any')
+    parser.add_argument(
+        '--map',
+        choices=tuple(_MAPS),
+        help='how the page lays out embeddings: by principal components, or '
+        "by UMAP (pip install 'mmdet-al[umap]'); kept for the next pages "
+        '(at first: pca)')
+    parser.add_argument(
         '--no-page',
         action='store_true',
         help='print the tables, and leave report.html of the runs as it is')
@@ -65,7 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the tables, make the pages again, and write the tables if a
     folder is given."""
-    from mmal.analysis.run_groups import finished, group_runs, parse_groups
+    from mmal.analysis.run_groups import (
+        finished,
+        group_runs,
+        parse_groups,
+        read_run,
+    )
     from mmal.pool.layout import WorkDir
     from mmal.reporting import (
         Comparison,
@@ -75,6 +99,12 @@ def run(args: argparse.Namespace) -> None:
         write_report,
     )
 
+    for path in args.baseline or ():
+        read_run(path)  # says what is wrong with it
+    needed = _MAPS.get(args.map)
+    if needed and find_spec(needed) is None:
+        raise ValueError(f'--map {args.map} needs {needed}, which is not '
+                         f"installed: pip install 'mmdet-al[{args.map}]'.")
     groups = parse_groups(args.group)
     given = [*args.runs, *(p for g in groups.values() for p in g)]
     kept = set(finished(given) if args.finished else given)
@@ -116,7 +146,11 @@ def run(args: argparse.Namespace) -> None:
         try:
             print(write_report(
                 path, args.img_prefix, args.outside_images,
-                comparison if len(merged) > 1 and path in merged else None))
+                comparison if len(merged) > 1 and path in merged else None,
+                # no run is its own baseline
+                None if args.baseline is None else [
+                    other for other in args.baseline
+                    if not osp.samefile(other, path)], args.map))
         except OSError as e:  # the other pages can be made all the same
             # its own words advise --resume, which this command has not
             reason = os.strerror(e.errno) if e.errno else str(e)

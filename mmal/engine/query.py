@@ -10,6 +10,7 @@ import os.path as osp
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import islice
 from typing import Callable, Optional
 
@@ -133,8 +134,9 @@ class Query:
             folder: RoundDir, oracle: Optional[BaseOracle],
             work: Optional[WorkDir] = None) -> QueryResult:
         """Score and choose; ``scores.npz``, ``selected.json`` and
-        ``predictions.json`` (of detectors) are written, and
-        ``embeddings*.npy`` where the selector needs them.
+        ``predictions.json`` (of detectors) are written, ``class_boxes.json``
+        where the scorer detects, and ``embeddings*.npy`` where the selector
+        needs them.
 
         Files that an interrupted query has written are used again.
 
@@ -268,11 +270,39 @@ class Query:
             not self._may_skip
         if scores is None or repaired:
             with self._committee(model, data.round, folder):
+                known = scores
                 scores = score_pool(model, self.scorer, data, self._split,
-                                    known=scores, embeddings=file)
+                                    known=known, embeddings=file)
+            scores = self._sum_class_boxes(scores, known, data, folder)
             on_main(lambda: scores.save(folder.scores))
         self._refuse(self._unreadable(scores.unreadable))
         return scores
+
+    def _sum_class_boxes(self, scores: Scores, known: Optional[Scores],
+                         data: ScoringData, folder: RoundDir) -> Scores:
+        """Write how many boxes of each class are expected on the unlabelled
+        images; the scores without the column that says it of each image,
+        which is as large as the pool times the classes."""
+        columns = dict(scores.columns)
+        rows = columns.pop('class_boxes', None)
+
+        def write() -> None:
+            if known is not None:  # the file has all but the repaired images
+                return
+            if rows is None or not len(scores):
+                with suppress(FileNotFoundError):  # of an earlier query here
+                    os.unlink(folder.class_boxes)
+                return
+            unlabelled = set(data.ids('unlabelled'))
+            is_new = np.array([i in unlabelled for i in scores.ids])
+            sums = rows[is_new].sum(0, dtype=np.float64)
+            classes = classes_of(data.splits[self._split].dataset)
+            write_json(folder.class_boxes, dict(
+                images=int(is_new.sum()),
+                boxes=dict(zip(classes, sums.round(4).tolist()))))
+
+        on_main(write)
+        return replace(scores, columns=columns)
 
     def _embed_labelled(self, model: nn.Module, data: ScoringData,
                         folder: RoundDir, store: Optional[EmbeddingStore]

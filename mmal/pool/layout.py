@@ -79,6 +79,12 @@ class RoundDir:
         return osp.join(self.path, 'predictions.json')
 
     @property
+    def class_boxes(self) -> str:
+        """How many boxes of each class the round's detector expects on its
+        candidates; there is no file where the scorer does not detect."""
+        return osp.join(self.path, 'class_boxes.json')
+
+    @property
     def selected_names(self) -> str:
         """File names of the images to label, best first; of a single
         query."""
@@ -262,6 +268,11 @@ class WorkDir:
     def report(self) -> str:
         """The page that a person looks at."""
         return osp.join(self.path, 'report.html')
+
+    @property
+    def report_options(self) -> str:
+        """How the page was asked for; there is none where it is as usual."""
+        return osp.join(self.path, 'report.json')
 
     @property
     def report_pictures(self) -> str:

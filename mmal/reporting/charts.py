@@ -6,6 +6,7 @@ theme. Names of files and classes are data alone, never field names.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any, Optional
 
 from mmal.colours import class_colours, hexadecimal
@@ -25,7 +26,8 @@ _HEIGHT = 280
 
 
 def curve_charts(curve: Curve,
-                 forecasts: Optional[Mapping[str, Mapping]] = None
+                 forecasts: Optional[Mapping[str, Mapping]] = None,
+                 baseline: Optional[Mapping[str, MergedCurve]] = None
                  ) -> dict[str, Spec]:
     """The metrics of a run against images, boxes and hours.
 
@@ -34,6 +36,9 @@ def curve_charts(curve: Curve,
         forecasts (mapping[str, mapping], optional): By axis, what is to come
             of the first metric, see
             :func:`mmal.evaluation.forecast.forecast_curve`.
+        baseline (mapping[str, MergedCurve], optional): Metric -> the mean
+            curve of other runs, drawn dotted with a band of one standard
+            deviation to either side.
 
     Returns:
         dict[str, dict]: By what is to the right, as far as it is known.
@@ -83,8 +88,48 @@ def curve_charts(curve: Curve,
                              _tip('high80', 'to', '.3f'),
                              _tip('low95', '95%: from', '.3f'),
                              _tip('high95', 'to', '.3f')]))]
+        layers[:0] = _baseline_layers(
+            {name: baseline[name] for name in shown if name in baseline}
+            if baseline else {}, by, x, y['title'], colour)
         charts[by] = dict(width='container', height=_HEIGHT, layer=layers)
     return charts
+
+
+def _baseline_layers(curves: Mapping[str, MergedCurve], by: str, x: dict,
+                     title: str, colour: dict) -> list[dict]:
+    """Band and dotted line of each metric, behind the run's own curve."""
+    rows = [dict(row, series=name) for name, curve in curves.items()
+            for row in _rows_of(curve, by)]
+    if not rows:
+        return []
+    common = dict(data=dict(values=rows))
+    return [
+        dict(common, mark=dict(type='area', opacity=0.14),
+             encoding=dict(x=x, y=_quantity('low', title),
+                           y2=dict(field='high'), color=colour)),
+        dict(common, mark=dict(type='line', strokeDash=[2, 4],
+                               point=dict(size=40, filled=False)),
+             encoding=dict(x=x, y=_quantity('y', title), color=colour,
+                           tooltip=[
+                               _tip('series', 'baseline'), _tip('round'),
+                               _tip('runs'), _tip('x', _TITLES[by], ',.5~r'),
+                               _tip('y', 'mean', '.3f'),
+                               _tip('low', '− 1 std', '.3f'),
+                               _tip('high', '+ 1 std', '.3f')]))]
+
+
+def _rows_of(curve: MergedCurve, by: str) -> list[dict]:
+    """The rounds of a mean curve whose cost is known, with what is one
+    standard deviation lower and higher; one run has none."""
+    rows = []
+    for merged in curve.rounds:
+        cost, value = getattr(merged, by).mean, merged.value
+        if cost is not None:
+            std = value.std or 0.0
+            rows.append(dict(
+                x=cost, y=value.mean, low=value.mean - std,
+                high=value.mean + std, round=merged.round, runs=value.count))
+    return rows
 
 
 def merged_charts(curves: Sequence[MergedCurve]) -> dict[str, Spec]:
@@ -101,17 +146,8 @@ def merged_charts(curves: Sequence[MergedCurve]) -> dict[str, Spec]:
     charts = {}
     metric = curves[0].metric
     for by in AXES:
-        values = []
-        for curve in curves:
-            for merged in curve.rounds:
-                cost = getattr(merged, by)
-                if cost.mean is None:
-                    continue
-                mean, std = merged.value.mean, merged.value.std or 0.0
-                values.append(dict(
-                    x=cost.mean, y=mean, low=mean - std, high=mean + std,
-                    method=curve.name, round=merged.round,
-                    runs=merged.value.count))
+        values = [dict(row, method=curve.name) for curve in curves
+                  for row in _rows_of(curve, by)]
         if not values:
             continue
         x = _cost(_TITLES[by])
@@ -209,13 +245,19 @@ def _by_class_and_round(values: list[dict], classes: Sequence[str],
 
 
 def balance_chart(shares: Mapping[str, Sequence[float]],
-                  classes: Sequence[str]) -> Optional[Spec]:
+                  classes: Sequence[str],
+                  grey: Optional[str] = None) -> Optional[Spec]:
     """Which share of the boxes is of each class, in several sets of images.
 
     Args:
         shares (mapping[str, sequence[float]]): Set -> counts of the C
             classes; sets without boxes are left out.
         classes (sequence[str]): C names.
+        grey (str, optional): The set to draw in grey; the colours of the
+            others are as if it were not there.
+
+    Returns:
+        dict | None: Bars; None without any box.
     """
     values = [
         dict(name=name, group=group, y=count / sum(counts), count=count)
@@ -225,21 +267,34 @@ def balance_chart(shares: Mapping[str, Sequence[float]],
     if not values:
         return None
     groups = list(dict.fromkeys(v['group'] for v in values))
-    return dict(
-        width='container',
-        height=len(classes) * (8 + len(groups) * (5 if len(classes) > 20
-                                                  else 12)),
-        data=dict(values=values), mark=dict(type='bar'),
+    # a set that is left out gives its colour to no other
+    colours = dict(zip((g for g in shares if g != grey), cycle(COLOURS)))
+    is_roomy = len(classes) <= 20
+    place = dict(
+        y=dict(field='name', type='nominal', title=None, sort=list(classes),
+               axis=dict(labelLimit=160)),
+        yOffset=dict(field='group', sort=groups),
+        x=_quantity('y', 'share of the boxes',
+                    axis=dict(format='.0%', tickCount=6)))
+    layers = [dict(
+        mark=dict(type='bar'),
         encoding=dict(
-            y=dict(field='name', type='nominal', title=None,
-                   sort=list(classes), axis=dict(labelLimit=160)),
-            yOffset=dict(field='group', sort=groups),
-            x=_quantity('y', 'share of the boxes',
-                        axis=dict(format='.0%', tickCount=6)),
-            color=_colour('group', groups, COLOURS),
+            place,
+            color=_colour('group', groups,
+                          [colours.get(g, _GREY) for g in groups]),
             tooltip=[_tip('name', 'class'), _tip('group', 'images'),
                      _tip('y', 'share', '.1%'), _tip('count', 'boxes',
-                                                     ',.5~r')]))
+                                                     ',.5~r')]))]
+    if is_roomy:  # a rare class has bars that look alike
+        layers.append(dict(
+            mark=dict(type='text', align='left', baseline='middle', dx=4,
+                      fontSize=9),
+            encoding=dict(place, text=dict(field='y', type='quantitative',
+                                           format='.1%'))))
+    return dict(
+        width='container',
+        height=len(classes) * (8 + len(groups) * (12 if is_roomy else 5)),
+        data=dict(values=values), layer=layers)
 
 
 def score_chart(scores: ScoreSummary, name: str) -> Optional[Spec]:
@@ -293,22 +348,22 @@ def score_chart(scores: ScoreSummary, name: str) -> Optional[Spec]:
     return dict(width='container', height=220, layer=layers)
 
 
-def map_chart(points: Sequence[Mapping], explained: tuple[float, float],
+def map_chart(points: Sequence[Mapping], axes: tuple[str, str],
               groups: Sequence[str]) -> Spec:
-    """Embeddings on their first two principal components.
+    """Embeddings on a plane.
 
     Args:
         points (sequence[mapping]): ``x``, ``y``, ``group``, ``name``, and
             ``image`` of those in the gallery.
-        explained (tuple[float, float]): The variance along the axes.
+        axes (tuple[str, str]): What stands along the axes.
         groups (sequence[str]): In the order of the legend; the first one is
             that of images not chosen.
     """
     x, y = (dict(field=axis, type='quantitative',
-                 title=f'component {i + 1} ({share:.0%} of the variance)',
+                 title=title,
                  scale=dict(zero=False),
                  axis=dict(labels=False, ticks=False, grid=False))
-            for i, (axis, share) in enumerate(zip('xy', explained)))
+            for axis, title in zip('xy', axes))
     colours = [_GREY, *map(hexadecimal, class_colours(len(groups) - 1))]
     is_other = f'datum.group === {groups[0]!r}'
     common = dict(x=x, y=y, color=_colour('group', groups, colours),

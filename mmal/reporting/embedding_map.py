@@ -1,30 +1,37 @@
 """Embeddings of images as points of a plane."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 # Enough for the two widest directions, and for a picture.
 FITTED, SHOWN = 1500, 3000
+# What UMAP compares an image with, and the images that need it.
+NEIGHBOURS = 15
 
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """The first two principal components of n images.
+    """n images on a plane.
 
     Args:
         rows (np.ndarray): int64 [n], which rows of the embeddings they are.
         points (np.ndarray): float64 [n, 2].
-        explained (tuple[float, float]): The share of the variance along
-            either axis, in [0, 1].
+        axes (tuple[str, str]): What stands along either axis.
+        text (str): What the plane is, for a sentence.
+        note (str): Why it is not the one that was asked for.
     """
     rows: np.ndarray
     points: np.ndarray
-    explained: tuple[float, float]
+    axes: tuple[str, str]
+    text: str
+    note: str = ''
 
 
-def map_embeddings(embeddings: np.ndarray, keep: np.ndarray) -> EmbeddingMap:
+def principal_components(embeddings: np.ndarray,
+                         keep: np.ndarray) -> EmbeddingMap:
     """Principal components (Pearson, 1901) of a sample, and where images lie.
 
     At most ``FITTED`` rows are decomposed and ``SHOWN`` are placed, whatever
@@ -40,11 +47,7 @@ def map_embeddings(embeddings: np.ndarray, keep: np.ndarray) -> EmbeddingMap:
         largest weight is positive.
     """
     number = len(embeddings)
-    others = np.flatnonzero(~keep)
-    left = max(0, SHOWN - int(keep.sum()))
-    others = others[_spread(len(others), left)]
-    rows = np.sort(np.concatenate([np.flatnonzero(keep), others]))
-
+    rows = _shown_rows(keep)
     sample = np.asarray(embeddings[_spread(number, FITTED)], dtype=np.float64)
     mean = sample.mean(0)
     _, lengths, axes = np.linalg.svd(sample - mean, full_matrices=False)
@@ -58,7 +61,61 @@ def map_embeddings(embeddings: np.ndarray, keep: np.ndarray) -> EmbeddingMap:
     total = variances.sum() or 1.0
     shares = [*(variances / total), 0.0, 0.0][:2]
     points = (np.asarray(embeddings[rows], dtype=np.float64) - mean) @ axes.T
-    return EmbeddingMap(rows, points, (float(shares[0]), float(shares[1])))
+    names = (f'component {i} ({share:.0%} of the variance)'
+             for i, share in enumerate(shares, 1))
+    return EmbeddingMap(rows, points, tuple(names),
+                        'their first two principal components')
+
+
+def umap(embeddings: np.ndarray, keep: np.ndarray) -> EmbeddingMap:
+    """UMAP (McInnes, Healy and Melville, arXiv:1802.03426).
+
+    It keeps neighbours together; distances between groups, directions and
+    densities mean little. It starts at the principal components, with one
+    seed and one thread: the same embeddings have the same map on one machine.
+    The first call compiles for up to a minute.
+
+    Args:
+        embeddings (np.ndarray): [N, D], may be memory-mapped; N at least 1.
+        keep (np.ndarray): bool [N], rows to show whatever their number. Of the
+            others a regular sample is shown, ``SHOWN`` in all.
+
+    Returns:
+        EmbeddingMap: Rows ascending. ``NEIGHBOURS`` images or fewer have
+        principal components.
+
+    Raises:
+        ModuleNotFoundError: If umap-learn is not installed.
+    """
+    try:
+        from umap import UMAP
+    except ModuleNotFoundError as e:
+        raise ModuleNotFoundError(
+            f'UMAP needs {e.name}, which is not installed: pip install '
+            "'mmdet-al[umap]', or take --map pca.", name=e.name) from e
+    start = principal_components(embeddings, keep)
+    if len(start.rows) <= NEIGHBOURS:
+        return start
+    rows = np.asarray(embeddings[start.rows], dtype=np.float32)
+    points = UMAP(n_neighbors=NEIGHBOURS, init=start.points.astype(np.float32),
+                  random_state=0, n_jobs=1).fit_transform(rows)
+    return EmbeddingMap(
+        start.rows, points.astype(np.float64), ('UMAP 1', 'UMAP 2'),
+        'a plane by UMAP, which keeps neighbours together: distances between '
+        'groups mean little')
+
+
+MAPS: dict[str, Callable[[np.ndarray, np.ndarray], EmbeddingMap]] = dict(
+    pca=principal_components, umap=umap)
+
+
+def _shown_rows(keep: np.ndarray) -> np.ndarray:
+    """Rows to show, ascending: those to keep, and of the others as many as
+    leave ``SHOWN`` in all."""
+    others = np.flatnonzero(~keep)
+    left = max(0, SHOWN - int(keep.sum()))
+    others = others[_spread(len(others), left)]
+    return np.sort(np.concatenate([np.flatnonzero(keep), others]))
 
 
 def _spread(number: int, most: int) -> np.ndarray:

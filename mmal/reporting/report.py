@@ -7,7 +7,7 @@ import os
 import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from mmal.evaluation.forecast import MIN_ROUNDS, forecast_curve
 from mmal.fileio import write_text
 from mmal.pool.layout import WorkDir
 from mmal.pool.names import is_inside
+from .baseline import Baseline, read_baseline
 from .charts import (
     balance_chart,
     boxes_chart,
@@ -32,12 +33,13 @@ from .charts import (
 from .curve import AXES, Curve
 from .merged import MergedCurve
 from .number_table import NumberTable
+from .page_options import PageOptions, from_work_dir
 from .plots import draw_curves, plot_curves
 from .reasons import how_chosen, reason, score_name
 from .tables import amount, drawn_at_random, duration, number, round_rows
 from .thumbnails import make_thumbnails
 from .vega import MISSING, vega_scripts
-from .work_folder import FIRST_SET, Contents, read_work_folder
+from .work_folder import FIRST_SET, Chosen, Contents, read_work_folder
 
 # Characters of a page: boxes that do not fit are left out, and pictures go
 # beside it.
@@ -75,7 +77,9 @@ class Comparison:
 def write_report(work_dir: str,
                  img_prefix: Optional[str] = None,
                  outside_images: bool = False,
-                 comparison: Optional[Comparison] = None) -> str:
+                 comparison: Optional[Comparison] = None,
+                 baseline: Optional[Sequence[str]] = None,
+                 map_kind: Optional[str] = None) -> str:
     """Write ``report.html`` and ``curve.png`` into a work folder.
 
     The page is one file that works offline, and is kept at 5 MB: boxes of the
@@ -96,20 +100,44 @@ def write_report(work_dir: str,
             file, which may be another person's, and the page may be sent to
             others: by default such an image is listed by its name alone.
         comparison (Comparison, optional): This run and others.
+        baseline (sequence[str], optional): Work folders of runs whose mean
+            curve is drawn beside the run's own; empty for none. It is kept
+            in ``report.json``, by which the run makes its page again.
+            Default: what is kept there.
+        map_kind (str, optional): How embeddings are laid out, 'pca' or
+            'umap'; kept and found likewise.
 
     Returns:
         str: The path of the page.
 
     Raises:
         FileNotFoundError: If there is no such folder.
+        ValueError: If there is no such map.
         OSError: If the page cannot be written.
     """
     work = WorkDir(work_dir)
-    contents = read_work_folder(work_dir)
+    problems = []
+    try:
+        options = kept = PageOptions.load(work)
+    except (OSError, ValueError) as e:  # whoever asks anew puts it right
+        options, kept = PageOptions(), None
+        problems = [f'{osp.basename(work.report_options)}: {e}']
+    if baseline is not None:
+        options = replace(options, baseline=from_work_dir(baseline, work))
+    if map_kind is not None:
+        options = replace(options, map=map_kind)
+    contents = read_work_folder(work_dir, options.map)
+    if options != kept and (baseline is not None or map_kind is not None):
+        options.save(work)
+    else:
+        contents.problems += problems
     if len(contents.curve):
         plot_curves(contents.curve, work.curve_picture)
-    write_text(work.report, render(contents, work, img_prefix,
-                                   outside_images, comparison))
+    metrics = [name for name in contents.curve.shown
+               if contents.curve.series(metric=name)[1]]
+    write_text(work.report, render(
+        contents, work, img_prefix, outside_images, comparison,
+        read_baseline(work, options.folders(work), metrics)))
     return work.report
 
 
@@ -117,8 +145,10 @@ def render(contents: Contents,
            work: WorkDir,
            img_prefix: Optional[str] = None,
            outside_images: bool = False,
-           comparison: Optional[Comparison] = None) -> str:
+           comparison: Optional[Comparison] = None,
+           baseline: Optional[Baseline] = None) -> str:
     """The page as text; see :func:`write_report`."""
+    baseline = baseline or Baseline((), {})
     curve = contents.curve
     scripts = vega_scripts()
     images = _gallery(contents)
@@ -127,8 +157,8 @@ def render(contents: Contents,
             contents.classes, class_colours(len(contents.classes)))],
         scoreName=score_name(contents.method), images=images)
     forecasts = _forecasts(curve) if scripts else {}
-    charts = _charts(contents, images, forecasts, comparison) if scripts \
-        else {}
+    charts = _charts(contents, images, forecasts, comparison,
+                     baseline) if scripts else {}
     budget = LARGEST_PAGE - len(scripts or '') - len(_json(charts)) - \
         _FRAME - _ADDRESSES * len(images)
     left_out = _leave_out(images, gallery, budget)
@@ -143,6 +173,10 @@ def render(contents: Contents,
               for query in contents.chosen
               if query.note and query.note not in curve.note]
     notes += [f'Could not be read: {p}' for p in contents.problems]
+    notes += baseline.notes
+    if contents.map and contents.map.points.note:
+        notes.append('The map is of principal components: '
+                     f'{contents.map.points.note}')
     notes += left_out
     if outside:
         notes.append(f'{amount(outside, "image")} not shown: by name they are '
@@ -177,8 +211,13 @@ def render(contents: Contents,
         summary=summarise(curve),
         tiles=_tiles(contents),
         notes=notes,
+        untimed=[r.round for r in curve.records if r.train_seconds is None],
         forecast=bool(forecasts),
+        baseline=[run.name for run in baseline.runs] if baseline.curves
+        else [],
+        map_text=contents.map.points.text if contents.map else '',
         waits_for=len(contents.waits_for),
+        waits_with_boxes=any('seen' in i and 'waits' in i for i in images),
         request=contents.request,
         labels=contents.labels,
         picture=picture,
@@ -189,6 +228,7 @@ def render(contents: Contents,
         unreadable=contents.unreadable,
         settings=contents.settings,
         score_name=score_name(contents.method),
+        pool_is_counted=any(query.pool for query in contents.chosen),
         images=len(images),
         comparison=comparison,
         amount=amount,
@@ -245,7 +285,8 @@ def _tiles(contents: Contents) -> list[tuple[str, str, str]]:
     if not records:
         return []
     first, last = records[0], records[-1]
-    tiles = [('rounds', f'{len(records):,}', '')]
+    tiles = [('round' if len(records) == 1 else 'rounds',
+              f'{len(records):,}', '')]
     for name, before, now in (('labelled images', first.images, last.images),
                               ('labelled boxes', first.boxes, last.boxes)):
         tiles.append((name, f'{now:,}', f'from {before:,}'
@@ -260,7 +301,11 @@ def _tiles(contents: Contents) -> list[tuple[str, str, str]]:
     seconds = [s for r in records for s in (r.train_seconds, r.query_seconds)
                if s is not None]
     if seconds:
-        tiles.append(('computing', duration(sum(seconds)), ''))
+        # a training that was interrupted and resumed has no time
+        unknown = sum(r.train_seconds is None for r in records)
+        tiles.append(('computing', duration(sum(seconds)),
+                      f'without {amount(unknown, "training")} of unknown time'
+                      if unknown else ''))
     return tiles
 
 
@@ -413,17 +458,18 @@ def _add_pictures(images: list[dict], work: WorkDir,
 
 def _charts(contents: Contents, images: Sequence[dict],
             forecasts: dict[str, dict[str, list[float]]],
-            comparison: Optional[Comparison]) -> dict[str, dict[str, Any]]:
+            comparison: Optional[Comparison],
+            baseline: Baseline) -> dict[str, dict[str, Any]]:
     """Specifications by place, and by what can be chosen there."""
     curve, classes = contents.curve, contents.classes
     charts: dict[str, dict[str, Any]] = dict(
-        curve=curve_charts(curve, forecasts))
+        curve=curve_charts(curve, forecasts, baseline.curves))
     if comparison:
         charts['compare'] = merged_charts(comparison.curves)
     charts['class_ap'] = {'': class_metric_chart(curve, classes)}
     charts['class_boxes'] = {'': boxes_chart(contents.boxes_of_rounds,
                                              classes)}
-    charts['balance'] = {'': balance_chart(_class_counts(contents), classes)}
+    charts['balance'] = _balance_charts(contents)
     charts['scores'] = {
         f'round {query.round}': score_chart(query.scores,
                                             score_name(contents.method))
@@ -453,31 +499,51 @@ def _forecasts(curve: Curve) -> dict[str, dict[str, list[float]]]:
     return forecasts
 
 
-def _class_counts(contents: Contents) -> dict[str, list[float]]:
-    """Boxes by class: labelled before the queries, chosen as predicted (the
-    sum of the scores) and as labelled, and labelled in all.
+def _balance_charts(contents: Contents) -> dict[str, Optional[dict]]:
+    """Boxes by class, of each query that counted those of the pool, the
+    newest first, and of all queries."""
+    classes, boxes = contents.classes, contents.boxes_of_rounds
+    charts = {}
+    for query in reversed(contents.chosen):
+        if query.pool is None:
+            continue
+        predicted, labelled = _chosen_counts([query], classes)
+        pool = f'{amount(query.pool.images, "candidate")}, as predicted'
+        charts[f'round {query.round}'] = balance_chart({
+            **({'labelled before': boxes[query.round]}
+               if query.round < len(boxes) else {}),
+            pool: [query.pool.boxes.get(c, 0.0) for c in classes],
+            'chosen, as predicted': predicted,
+            'chosen, as labelled': labelled}, classes, grey=pool)
+    predicted, labelled = _chosen_counts(contents.chosen, classes)
+    charts['all rounds' if charts else ''] = balance_chart({
+        **({'first labelled set': boxes[0]} if boxes else {}),
+        'chosen, as predicted': predicted,
+        'chosen, as labelled': labelled,
+        **({'all labelled': contents.boxes} if any(labelled) else {})},
+        classes)
+    return charts
 
-    The two sums over chosen images are of the same images: those that have
-    predictions and labels by now.
+
+def _chosen_counts(queries: Sequence[Chosen], classes: Sequence[str]
+                   ) -> tuple[list[float], list[int]]:
+    """Boxes by class on chosen images, as predicted (the sums of the scores)
+    and as labelled.
+
+    Both are of the same images: those that have predictions and labels by
+    now. While none of them is labelled the first is of all that have
+    predictions.
     """
+    images = [image for query in queries for image in query.images
+              if not image.reselected and image.predictions is not None]
+    images = [i for i in images if i.labels is not None] or images
     predicted: Counter = Counter()
     labelled: Counter = Counter()
-    for query in contents.chosen:
-        for image in query.images:
-            if image.reselected or image.predictions is None or \
-                    image.labels is None:
-                continue
-            for prediction in image.predictions:
-                predicted[prediction.name] += prediction.score
-            labelled.update(name for name, _ in image.labels)
-    counts: dict[str, list[float]] = {}
-    if contents.boxes_of_rounds:
-        counts['first labelled set'] = contents.boxes_of_rounds[0]
-    counts['chosen, as predicted'] = [predicted[c] for c in contents.classes]
-    counts['chosen, as labelled'] = [labelled[c] for c in contents.classes]
-    if len(contents.boxes_of_rounds) > 1:
-        counts['all labelled'] = contents.boxes_of_rounds[-1]
-    return counts
+    for image in images:
+        for prediction in image.predictions:
+            predicted[prediction.name] += prediction.score
+        labelled.update(name for name, _ in image.labels or ())
+    return ([predicted[c] for c in classes], [labelled[c] for c in classes])
 
 
 def _map(contents: Contents, images: Sequence[dict]) -> Optional[dict]:
@@ -500,7 +566,7 @@ def _map(contents: Contents, images: Sequence[dict]) -> Optional[dict]:
             point['name'] = images[in_gallery[image]]['name'] or str(image)
         points.append(point)
     used = {point['group'] for point in points}
-    return map_chart(points, pool_map.points.explained,
+    return map_chart(points, pool_map.points.axes,
                      [g for g in names.values()
                       if g in used or g == 'not chosen'])
 

@@ -18,7 +18,7 @@ from mmal.pool.layout import LabelDir, RoundDir, WorkDir
 from mmal.scores import Scores
 from mmal.types import ImageId
 from .curve import Curve
-from .embedding_map import EmbeddingMap, map_embeddings
+from .embedding_map import MAPS, EmbeddingMap
 from .score_summary import ScoreSummary, summarise_scores
 
 FIRST_SET = -1
@@ -39,6 +39,18 @@ class Prediction:
     box: list[float]
     score: float
     std: Optional[list[float]] = None
+
+
+@dataclass(frozen=True)
+class PoolClasses:
+    """The boxes that a detector expects on the unlabelled images.
+
+    Args:
+        images (int): How many images these are.
+        boxes (dict[str, float]): Class -> the sum of its scores over them.
+    """
+    images: int
+    boxes: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,8 @@ class Chosen:
         note (str): A remark of the query.
         by_score (float, optional): The share that a score chose, in [0, 1].
         scores (ScoreSummary, optional): What ``scores.npz`` says of them.
+        pool (PoolClasses, optional): What the detector expected on the
+            candidates; None where nobody counted it.
     """
     round: int
     images: list[ChosenImage]
@@ -84,6 +98,7 @@ class Chosen:
     note: str = ''
     by_score: Optional[float] = None
     scores: Optional[ScoreSummary] = None
+    pool: Optional[PoolClasses] = None
 
     @property
     def classes(self) -> list[tuple[str, int]]:
@@ -141,6 +156,8 @@ class Contents:
         classes (list[str]): In the order of the labels.
         boxes_of_rounds (list[list[int]]): Of each round and class the boxes
             that are labelled by then.
+        boxes (list[int]): Of each class all that are labelled by now; a
+            round that is still trained has those of its images too.
         map (PoolMap, optional): Where the images lie.
         waits_for (list[int | str]): The images that people must label
             before the run can go on.
@@ -157,6 +174,7 @@ class Contents:
     chosen: list[Chosen] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     boxes_of_rounds: list[list[int]] = field(default_factory=list)
+    boxes: list[int] = field(default_factory=list)
     map: Optional[PoolMap] = None
     waits_for: list[ImageId] = field(default_factory=list)
     request: Optional[str] = None
@@ -168,11 +186,14 @@ class Contents:
     problems: list[str] = field(default_factory=list)
 
 
-def read_work_folder(work_dir: str) -> Contents:
+def read_work_folder(work_dir: str, map_kind: str = 'pca') -> Contents:
     """Read what is there of a work folder.
 
     Args:
         work_dir (str): The folder.
+        map_kind (str): How embeddings are laid out, a key of
+            :data:`~mmal.reporting.embedding_map.MAPS`. Where that needs what
+            is not installed there are principal components, and a note.
 
     Returns:
         Contents: With gaps where files are missing; a broken file is named
@@ -218,6 +239,9 @@ def read_work_folder(work_dir: str) -> Contents:
             break
     images, names = labelled.images, labelled.names
     contents.classes = labelled.classes
+    counts = Counter(name for image in images.values()
+                     for name, _ in image.labels)
+    contents.boxes = [counts[name] for name in labelled.classes]
 
     folder = _dict_at(block, 'oracle').get('folder')
     asked = LabelDir(folder) if folder else work.labels
@@ -257,7 +281,9 @@ def read_work_folder(work_dir: str) -> Contents:
             query = replace(query, images=[
                 replace(image, predictions=predictions.get(image.id, []))
                 for image in query.images])
-        contents.chosen.append(replace(query, scores=summary))
+        contents.chosen.append(replace(
+            query, scores=summary,
+            pool=files.read(paths.class_boxes, _read_class_boxes)))
     known = {image.id for chosen in contents.chosen for image in chosen.images}
     first = [images[i] for i in contents.waits_for if i not in known]
     if first:
@@ -282,7 +308,7 @@ def read_work_folder(work_dir: str) -> Contents:
             n, scores = embedded
             contents.map = files.attempt(work.round(n).scores, partial(
                 _map_of, n, scores, work.round(n), rounds,
-                list(labelled.images) if n == newest else None))
+                list(labelled.images) if n == newest else None, map_kind))
     return contents
 
 
@@ -406,6 +432,14 @@ def _read_predictions(path: str, names: Mapping[ImageId, str]
             for image, predictions in found.items()}
 
 
+def _read_class_boxes(path: str) -> PoolClasses:
+    content = read_json(path)
+    boxes = {str(name): float(v) for name, v in content['boxes'].items()}
+    if not all(math.isfinite(v) and v >= 0 for v in boxes.values()):
+        raise ValueError('boxes are no numbers of at least 0.')
+    return PoolClasses(int(content['images']), boxes)
+
+
 def _read_labelled(path: str) -> _Labelled:
     """A COCO file with its labels, by image."""
     coco = read_json(path)
@@ -450,7 +484,7 @@ def _boxes_of_rounds(labelled: _Labelled, rounds: Mapping[ImageId, int],
 
 def _map_of(number: int, scores: Scores, folder: RoundDir,
             rounds: Mapping[ImageId, int],
-            labelled: Optional[list[ImageId]]) -> PoolMap:
+            labelled: Optional[list[ImageId]], kind: str) -> PoolMap:
     """Where the candidates of a query and the images labelled before it lie.
 
     Args:
@@ -460,6 +494,7 @@ def _map_of(number: int, scores: Scores, folder: RoundDir,
         rounds (mapping[int | str, int]): When each image was labelled.
         labelled (list[int | str], optional): The ids in the round's
             ``labelled.json``, where they are known.
+        kind (str): A key of ``MAPS``.
     """
     ids, rows = list(scores.ids), scores.embeddings
     # in the order of the file that the round was trained on
@@ -470,7 +505,10 @@ def _map_of(number: int, scores: Scores, folder: RoundDir,
         if len(labelled) == len(known):
             ids, rows = ids + labelled, np.concatenate([rows, known])
     is_labelled = np.array([i in rounds for i in ids], dtype=bool)
-    points = map_embeddings(rows, is_labelled)
+    try:
+        points = MAPS[kind](rows, is_labelled)
+    except ModuleNotFoundError as e:
+        points = replace(MAPS['pca'](rows, is_labelled), note=str(e))
     shown = [ids[row] for row in points.rows.tolist()]
     return PoolMap(number, points, shown, [rounds.get(i) for i in shown])
 

@@ -31,6 +31,10 @@ class BaseScorer(metaclass=ABCMeta):
       a value of each class, higher = label it first; ``-inf`` for nothing.
     - ``may_be_negative``: its scores are of no use as weights.
     - ``needs_embeddings``: :meth:`process` returns ``embedding`` rows.
+
+    A scorer that detects on its way returns ``class_boxes`` rows [B, C], see
+    :func:`mmal.scoring.detector.class_boxes`: their sums over the pool are
+    shown to people and choose nothing.
     """
 
     needs_images: bool = True

@@ -103,6 +103,28 @@ def expected_boxes(detections: Sequence[InstanceData]) -> Tensor:
     return torch.stack([d.scores.sum() for d in detections])
 
 
+def class_boxes(detections: Sequence[InstanceData],
+                num_classes: int) -> Tensor:
+    """:func:`expected_boxes` by class.
+
+    Args:
+        detections (sequence[InstanceData]): B sets with ``scores`` and
+            ``labels``.
+        num_classes (int): C, without the background.
+
+    Returns:
+        Tensor: [B, C], the sums of the scores of each class, >= 0.
+    """
+    if not detections:
+        return torch.zeros(0, num_classes)
+    numbers = torch.arange(num_classes, device=detections[0].scores.device)
+    # scatter_add and bincount add in any order on a GPU, and a product of
+    # matrices may round to TF32
+    return torch.stack([
+        (d.scores[:, None] * (d.labels[:, None] == numbers)).sum(0)
+        for d in detections])
+
+
 def pseudo_labels(detections: Sequence[InstanceData],
                   score_thr: float) -> list[InstanceData]:
     """Detections sure enough to stand for labels.

@@ -163,7 +163,9 @@ def _assemble(scorer: BaseScorer, data: ScoringData, split: str,
     position = {image: n for n, image in enumerate(data.ids(split))}
     order = np.argsort([position[i] for i in ids], kind='stable')
     ids = [ids[i] for i in order]
-    names = [k for k in tables[0] if k != 'ids'] if tables else ['score']
+    # Known scores may lack a column: what is summed up elsewhere, or is new.
+    names = [k for k in tables[0] if k != 'ids' and all(
+        k in t for t in tables)] if tables else ['score']
     columns = {}
     for name in names:
         arrays = [a for t in tables for a in t[name]]

@@ -14,7 +14,7 @@ from .base import BaseScorer
 from .batch import Batch
 from .data import ScoringData
 from .detections.predict import check_detections, detect
-from .detector import expected_boxes, predictions
+from .detector import class_boxes, expected_boxes, final_head, predictions
 
 _FLAGS = ('needs_images', 'needs_labels', 'needs_committee', 'uses_committee',
           'gives_class_scores', 'may_be_negative', 'needs_embeddings')
@@ -61,7 +61,8 @@ class PerCostScorer(BaseScorer):
 
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The other scorer's columns, and ``expected_boxes`` and
-        ``expected_cost`` [B]; its values of classes are divided here."""
+        ``expected_cost`` [B]; its values of classes are divided here. What
+        detects here gives ``class_boxes`` [B, C] too."""
         heads: list = []
         with _recorded(model, heads):
             rows = dict(self.scorer.process(model, batch))
@@ -69,6 +70,8 @@ class PerCostScorer(BaseScorer):
             found = predictions(model, heads[0], batch.samples) if heads \
                 else detect(model, batch)
             rows['expected_boxes'] = expected_boxes(found)
+            rows['class_boxes'] = class_boxes(
+                found, final_head(model).num_classes)
         cost = self._data.expected_cost(rows['expected_boxes'])
         if 'class_scores' in rows:
             rows['class_scores'] = rows['class_scores'] / cost[:, None]

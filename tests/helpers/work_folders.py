@@ -104,6 +104,10 @@ def make_work_folder(root, images=24, first=6, per_round=6, rounds=3,
                 len(truth[i]) for i in chosen),
             note='', by_score=1.0, reselected=reselected,
             file_names=[infos[i]['file_name'] for i in chosen + reselected]))
+        if number == 1:  # a version without these counts made round 0
+            write_json(f'{folder}/class_boxes.json', dict(
+                images=len(left), boxes={name: 2.5 * (n + 1)
+                                         for n, name in enumerate(classes)}))
         write_json(f'{folder}/predictions.json', [
             dict(image_id=i, category_id=a['category_id'], score=0.9,
                  bbox=[a['bbox'][0] + 1, *a['bbox'][1:]],

@@ -125,12 +125,29 @@ def test_the_same_seed_gives_the_same_images_and_metrics(
 
 @pytest.mark.run
 def test_the_last_round_takes_what_is_left_and_says_so(data, tmp_path):
-    cfg = config(data, tmp_path, rounds=9, budget=dict(size=7))
+    cfg = config(data, tmp_path, rounds=9, budget=dict(size=7),
+                 scorer=dict(type='mmal.DetectionEntropyScorer'))
+    cfg.model.test_cfg.score_thr = 0.
     ActiveLearner(cfg).run()
     assert read(tmp_path, 'state.json')['stopped'] == 'exhausted'
     curve = read(tmp_path, 'curve.json')
     assert [r['images'] for r in curve['rounds']] == [4, 11, 12]
     assert 'only 1 images were left' in curve['note']
+    # the boxes expected on all candidates: of one image those predicted
+    # on it for people, rounded to four digits each
+    assert read(tmp_path, 'round_00/class_boxes.json')['images'] == 8
+    counted = read(tmp_path, 'round_01/class_boxes.json')
+    names = {c['id']: c['name'] for c in read(
+        tmp_path, 'round_01/labelled.json')['categories']}
+    sums = dict.fromkeys(names.values(), 0.0)
+    predictions = read(tmp_path, 'round_01/predictions.json')
+    for box in predictions:
+        sums[names[box['category_id']]] += box['score']
+    assert counted['images'] == 1 and sum(sums.values()) > 0
+    assert counted['boxes'] == pytest.approx(
+        sums, abs=1e-4 * len(predictions))
+    assert 'class_boxes' not in Scores.load(
+        str(tmp_path / 'work/round_01/scores.npz')).columns
 
 
 @pytest.mark.run
@@ -244,6 +261,8 @@ def test_scores_before_a_bad_image_are_kept(own_data, tmp_path, monkeypatch):
     monkeypatch.setattr(InfluenceScorer, 'process', spy)
     ActiveLearner(cfg, resume=True).run()
     assert [i for i in seen if i != 0] == [victim['id']]  # 0: the rehearsal
+    # what was counted before the image was repaired stays as it was
+    assert read(tmp_path, 'round_00/class_boxes.json')['images'] == 7
     assert read(tmp_path, 'state.json')['rounds'] == read(
         tmp_path / 'whole', 'state.json')['rounds']
 

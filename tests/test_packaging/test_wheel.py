@@ -118,7 +118,7 @@ def test_the_command_is_installed(wheel):
 # Import names that are not those of their distributions, and cv2, which comes
 # with mmengine under one of four names.
 DISTRIBUTIONS = {'PIL': 'pillow', 'yaml': 'pyyaml', 'sklearn': 'scikit-learn',
-                 'vl_convert': 'vl-convert-python',
+                 'vl_convert': 'vl-convert-python', 'umap': 'umap-learn',
                  'cv2': None}
 
 

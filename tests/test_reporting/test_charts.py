@@ -55,7 +55,11 @@ SPECS = dict(
         dict(labelled=[1, 2, 3], chosen=[.5, 0, 1]), NAMES),
     scores=lambda: score_chart(ScoreSummary(
         4, 0, [0., 1., 2.], [0, 1], [50, 0], 1.5), 'influence'),
-    map=lambda: map_chart(points(), (.5, .25), ['not chosen', "it's"]),
+    map=lambda: map_chart(points(), ('first', "second's"),
+                          ['not chosen', "it's"]),
+    baseline=lambda: curve_charts(curve(), None, {
+        'AP': MergedCurve('b', [Run('b0', curve(.1), 0),
+                                Run('b1', curve(.3), 1)])})['boxes'],
     time=lambda: time_chart(curve()))
 
 

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from mmal.reporting import embedding_map
-from mmal.reporting.embedding_map import map_embeddings
+from mmal.reporting.embedding_map import MAPS, principal_components
 
 
 def test_principal_components_by_the_covariance():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(300, 6)) * [5, 3, 1, 1, .5, .1] + 7
-    found = map_embeddings(rows.astype(np.float32), np.zeros(300, bool))
+    found = principal_components(rows.astype(np.float32), np.zeros(300, bool))
     values, vectors = np.linalg.eigh(np.cov(rows.T))
     expected = (rows - rows.mean(0)) @ vectors[:, [-1, -2]]
     np.testing.assert_array_equal(found.rows, np.arange(300))
@@ -17,8 +17,9 @@ def test_principal_components_by_the_covariance():
         assert abs(same) > 0.9999
         assert found.points[:, axis].std() == pytest.approx(
             expected[:, axis].std(), rel=1e-4)
-        assert found.explained[axis] == pytest.approx(
-            values[-1 - axis] / values.sum(), rel=1e-4)
+        share = values[-1 - axis] / values.sum()
+        assert found.axes[axis] == (
+            f'component {axis + 1} ({share:.0%} of the variance)')
 
 
 def test_what_is_to_be_kept_is_shown_however_many(monkeypatch):
@@ -27,16 +28,50 @@ def test_what_is_to_be_kept_is_shown_however_many(monkeypatch):
     rows = np.random.default_rng(0).normal(size=(200, 4))
     keep = np.zeros(200, bool)
     keep[50:60] = True
-    found = map_embeddings(rows, keep)
+    found = principal_components(rows, keep)
     assert len(found.rows) == 30 and set(range(50, 60)) <= set(
         found.rows.tolist())
     assert (np.diff(found.rows) > 0).all()
-    assert len(map_embeddings(rows, np.ones(200, bool)).rows) == 200
+    assert len(principal_components(rows, np.ones(200, bool)).rows) == 200
 
 
 @pytest.mark.parametrize('rows', [
     np.ones((1, 3)), np.ones((4, 1)), np.ones((5, 3)), np.arange(4.)[:, None]])
 def test_few_or_equal_embeddings(rows):
-    found = map_embeddings(rows, np.zeros(len(rows), bool))
+    found = principal_components(rows, np.zeros(len(rows), bool))
     assert found.points.shape == (len(rows), 2)
     assert np.isfinite(found.points).all()
+
+
+def test_umap_keeps_neighbours_together_and_is_repeatable(monkeypatch):
+    """Three groups in ten dimensions; which rows are shown is as ever."""
+    pytest.importorskip('umap')
+    monkeypatch.setattr(embedding_map, 'SHOWN', 60)
+    rng = np.random.default_rng(0)
+    group = np.arange(90) % 3
+    rows = (rng.normal(size=(90, 10)) + 20 * np.eye(10)[group]).astype('f4')
+    before = rows.copy()
+    keep = group == 2
+    found = MAPS['umap'](rows, keep)
+    np.testing.assert_array_equal(rows, before)
+    np.testing.assert_array_equal(
+        found.rows, principal_components(rows, keep).rows)
+    assert found.points.shape == (60, 2) and found.points.dtype == np.float64
+    near = np.linalg.norm(
+        found.points[:, None] - found.points[None], axis=-1)
+    np.fill_diagonal(near, np.inf)
+    shown = group[found.rows]
+    assert (shown[near.argmin(1)] == shown).all()
+    again = MAPS['umap'](rows, keep)
+    np.testing.assert_array_equal(again.points, found.points)
+    assert not again.note and 'UMAP' in again.text
+
+
+@pytest.mark.parametrize('number', [1, 3, 15])
+def test_few_images_have_principal_components_instead_of_umap(number):
+    pytest.importorskip('umap')
+    rows = np.random.default_rng(0).normal(size=(number, 4))
+    found = MAPS['umap'](rows, np.zeros(number, bool))
+    expected = principal_components(rows, np.zeros(number, bool))
+    np.testing.assert_array_equal(found.points, expected.points)
+    assert found.text == expected.text

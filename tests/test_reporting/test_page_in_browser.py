@@ -73,8 +73,11 @@ def report(tmp_path_factory):
     curves = [MergedCurve('influence', [
         Run('a', Curve.load(work), 0), Run('b', random, 1)]),
         MergedCurve('random', [Run('c', random, 0)])]
+    others = [make_work_folder(
+        str(tmp_path_factory.mktemp('other')), images=40, per_round=8,
+        real_photos=False, seed=seed) for seed in (1, 2)]
     return write_report(work, comparison=Comparison(
-        curves, merged_tables(curves), ['A note.']))
+        curves, merged_tables(curves), ['A note.']), baseline=others)
 
 
 @pytest.fixture(scope='module')
@@ -103,6 +106,24 @@ def test_every_chart_is_drawn(visit, report):
     page.click('[data-choose=curve][data-by=boxes]')
     page.get_by_text('labelled boxes', exact=True).nth(1).wait_for()
     assert not page.evaluate('window.hacked')
+
+
+def test_the_curve_has_a_baseline_and_the_balance_all_candidates(
+        visit, report):
+    page = visit(report)
+    band = page.locator('[data-chart=curve] .mark-area path')
+    band.first.wait_for()
+    assert band.count() >= 2  # of AP and AP50
+    dotted = page.locator('[data-chart=curve] [stroke-dasharray="2,4"]')
+    assert dotted.count() == 2
+    text = page.locator('#part-overview').inner_text()
+    assert 'Dotted is the baseline, the mean of 2 runs' in text
+    page.click('#tab-data')
+    legend = page.locator('[data-chart=balance] .role-legend-label text')
+    legend.first.wait_for()
+    assert '26 candidates, as predicted' in legend.all_text_contents()
+    page.click('[data-choose=balance][data-by="all rounds"]')
+    page.get_by_text('first labelled set', exact=True).wait_for()
 
 
 def test_the_compare_tab_has_tables_and_bands(visit, report):

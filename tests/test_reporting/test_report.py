@@ -482,6 +482,7 @@ def test_a_run_that_waits_shows_its_request(tmp_path):
     text = page(work)
     assert 'Waits for the labels of 6 images' in text
     assert 'labels/to_label.json' in text and '--resume' in text
+    assert 'labelling tool with the predicted boxes,' in text
     waiting = [i for i in images_of(work).values() if i.get('waits')]
     assert len(waiting) == 6
     for image in waiting:
@@ -522,6 +523,7 @@ def test_a_run_that_waits_for_its_first_labels(tmp_path):
                f'data_root={str(tmp_path)!r}, data_prefix=dict(img=""))))\n')
     text = page(str(work))
     assert 'No round is finished yet.' in text and '1 image to label' in text
+    assert 'labelling tool, <code>' in text  # nothing is predicted yet
     (image, ) = images_of(str(work)).values()
     assert image['how'] == 'first' and image['waits'] and image['small']
 
@@ -631,3 +633,94 @@ def test_pictures_that_do_not_fit_lie_beside_the_page(tmp_path, monkeypatch):
     before = os.stat(f'{work}/{files[0]}').st_mtime_ns
     assert data_of(page(work))['images'][0]['small'] == files[0]
     assert os.stat(f'{work}/{files[0]}').st_mtime_ns == before
+
+
+def balance_of(work, choice):
+    """Set -> counts of its classes, from the chart of the class balance."""
+    values = data_of(page(work))['charts']['balance'][choice]['data']['values']
+    counts = {}
+    for value in values:
+        counts.setdefault(value['group'], {})[value['name']] = value['count']
+    return counts
+
+
+def test_all_candidates_as_predicted_stand_beside_the_chosen(made):
+    """Round 1 counted them, round 0 did not."""
+    charts = data_of(page(made))['charts']['balance']
+    assert list(charts) == ['round 1', 'all rounds']
+    contents = read_work_folder(made)
+    counts = balance_of(made, 'round 1')
+    assert list(counts) == ['labelled before', '12 candidates, as predicted',
+                            'chosen, as predicted', 'chosen, as labelled']
+    assert list(counts['12 candidates, as predicted'].values()) == [
+        2.5, 5, 7.5]
+    query = contents.chosen[1]
+    for image in query.images:
+        if not image.reselected:
+            for prediction in image.predictions:
+                counts['chosen, as predicted'][prediction.name] -= \
+                    prediction.score
+    assert list(counts['chosen, as predicted'].values()) == pytest.approx(
+        [0, 0, 0])
+    assert counts['chosen, as labelled'] == {
+        name: dict(query.classes).get(name, 0) for name in contents.classes}
+    assert list(counts['labelled before'].values()) == \
+        contents.boxes_of_rounds[1]
+    assert 'no query counted them' not in page(made)
+
+
+def test_all_that_is_labelled_includes_what_is_being_trained_on(tmp_path):
+    """The last round has its labels, and no metrics yet."""
+    work = make_work_folder(str(tmp_path), real_photos=False)
+    curve = Curve.load(work)
+    curve.records, curve.stopped = curve.records[:2], None
+    curve.save(work)
+    counts = balance_of(work, 'all rounds')
+    truth = dict.fromkeys(counts['all labelled'], 0)
+    coco = read_json(f'{work}/round_02/labelled.json')
+    names = {c['id']: c['name'] for c in coco['categories']}
+    for annotation in coco['annotations']:
+        truth[names[annotation['category_id']]] += 1
+    assert counts['all labelled'] == truth
+    for name, number in truth.items():
+        assert number == counts['first labelled set'][name] + \
+            counts['chosen, as labelled'][name]
+
+
+def test_a_training_of_unknown_time_is_not_counted_as_none(made, run):
+    assert 'unknown time' not in page(made) and '2:00:03' not in page(made)
+    curve = Curve.load(run)
+    curve.records[0].train_seconds = 7200.0
+    curve.records[0].query_seconds = 3.0
+    curve.records[1].train_seconds = None
+    curve.save(run)
+    text = words_of(page(run))
+    assert '2:00:03 computing without 1 training of unknown time' in text
+    assert 'training of round 1 took is not known' in text
+
+
+def test_while_people_label_the_chosen_are_counted_as_predicted(tmp_path):
+    work = make_work_folder(str(tmp_path), rounds=2, waiting=True)
+    counts = balance_of(work, 'round 1')
+    assert list(counts) == ['labelled before', '12 candidates, as predicted',
+                            'chosen, as predicted']
+    predictions = read_json(f'{work}/round_01/predictions.json')
+    chosen = read_json(f'{work}/round_01/selected.json')
+    assert sum(counts['chosen, as predicted'].values()) == pytest.approx(sum(
+        p['score'] for p in predictions
+        if p['image_id'] not in chosen['reselected']))
+
+
+@pytest.mark.parametrize('content', [
+    '[]', '{"images": 3}', '{"images": 3, "boxes": {"owl": -1}}',
+    '{"images": 3, "boxes": {"owl": NaN}}', '{"images": "x", "boxes": {}}'])
+def test_candidates_that_nobody_counted_are_said_to_be_missing(
+        tmp_path, content):
+    work = make_work_folder(str(tmp_path), real_photos=False)
+    path = f'{work}/round_01/class_boxes.json'
+    write_text(path, content)
+    assert 'Could not be read: round_01/class_boxes.json' in page(work)
+    os.unlink(path)
+    text = page(work)
+    assert 'no query counted them' in text and 'Could not be read' not in text
+    assert list(data_of(text)['charts']['balance']) == ['']

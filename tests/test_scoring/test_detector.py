@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData
 from mmal.models.utils.per_image import head_outputs, image_losses
 from mmal.scoring.detector import (
     KINK,
+    class_boxes,
     clipped,
     predictions,
     pseudo_labels,
@@ -71,6 +72,21 @@ def test_ignored_boxes_reach_the_loss_of_heads_that_take_them():
     image_losses(model, head_outputs(model, inputs), samples,
                  [samples[0].gt_instances])
     assert seen[0][0].bboxes.shape == (1, 4)
+
+
+@given(st.lists(st.lists(st.tuples(
+    st.floats(0, 1, width=32), st.integers(0, 4)), max_size=9), max_size=4))
+def test_boxes_of_a_class_are_the_sum_of_its_scores(images):
+    detections = [InstanceData(
+        scores=torch.tensor([score for score, _ in image]),
+        labels=torch.tensor([label for _, label in image], dtype=torch.long))
+        for image in images]
+    sums = class_boxes(detections, 5)
+    assert sums.shape == (len(images), 5)
+    for row, image in zip(sums.tolist(), images):
+        assert row == pytest.approx([
+            sum(score for score, label in image if label == c)
+            for c in range(5)])
 
 
 def test_predictions_are_those_of_the_detector():

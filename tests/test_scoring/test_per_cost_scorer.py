@@ -29,8 +29,17 @@ def data(tmp_path, mmdet_scope):
 
 def boxes_by_hand(model, data):
     """Image -> sum of the scores of its detections, by a pass of its own."""
-    return {batch.ids[0]: float(detect(model, batch)[0].scores.sum())
-            for batch in data.batches('unlabelled', model)}
+    return {i: row.sum() for i, row in classes_by_hand(model, data).items()}
+
+
+def classes_by_hand(model, data):
+    """Image -> those of the three classes, [3]."""
+    sums = {}
+    for batch in data.batches('unlabelled', model):
+        sums[batch.ids[0]] = np.zeros(3)
+        for found in detect(model, batch)[0]:
+            sums[batch.ids[0]][int(found.labels)] += float(found.scores)
+    return sums
 
 
 @pytest.mark.parametrize('name', sorted(SCORERS))
@@ -48,6 +57,16 @@ def test_scores_are_divided_by_the_expected_cost(name, build, costs, data):
     cost = np.array([costs[0] * max(boxes[i], 1) + costs[1]
                      for i in scores.ids])
     np.testing.assert_allclose(scores.values, plain.values / cost, rtol=1e-4)
+    by_class = classes_by_hand(model, data(batch_size=1))
+    by_class = np.stack([by_class[i] for i in scores.ids])
+    assert (by_class > 0).any(0).sum() > 1
+    # whoever detects counts the same boxes
+    assert ('class_boxes' in plain.columns) == (
+        name not in ('random', 'entropy'))
+    for found in (plain, scores):
+        if 'class_boxes' in found.columns:
+            np.testing.assert_allclose(found.columns['class_boxes'], by_class,
+                                       rtol=1e-3, atol=1e-4)
     for column in plain.columns:
         if column == 'class_scores':
             np.testing.assert_allclose(

@@ -12,7 +12,7 @@ from mmal.scoring.base import BaseScorer
 from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData
 from mmal.scoring.dense.aggregation import AGGREGATIONS, aggregate
-from mmal.scoring.detector import final_head
+from mmal.scoring.detector import class_boxes, final_head
 from mmal.scoring.options import (
     check_choice,
     check_class_number,
@@ -77,7 +77,8 @@ class DetectionEntropyScorer(BaseScorer):
 
         Returns:
             dict[str, Tensor]: ``score`` [B], ``class_scores``
-            [B, num_classes] and the number of ``detections`` [B].
+            [B, num_classes], the number of ``detections`` [B] and
+            ``class_boxes`` [B, num_classes].
         """
         detections = detect(model, batch)
         classes = final_head(model).num_classes
@@ -100,4 +101,5 @@ class DetectionEntropyScorer(BaseScorer):
             entropies[:, None].expand(of_class.shape), self.aggregation,
             of_class)
         return dict(
-            score=score, class_scores=class_scores, detections=keep.sum(1))
+            score=score, class_scores=class_scores, detections=keep.sum(1),
+            class_boxes=class_boxes(detections, classes))

@@ -14,7 +14,7 @@ from mmal.registry import TASK_UTILS
 from mmal.scoring.base import BaseScorer
 from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData
-from mmal.scoring.detector import final_head, predictions
+from mmal.scoring.detector import class_boxes, final_head, predictions
 from mmal.scoring.options import check_choice, check_score_thr
 from mmal.types import Outputs
 from mmal.uncertainty import (
@@ -112,7 +112,8 @@ class HierarchicalUncertaintyScorer(BaseScorer):
         """Score one batch.
 
         Returns:
-            dict[str, Tensor]: ``score`` and the number of ``objects``, [B].
+            dict[str, Tensor]: ``score`` and the number of ``objects``, [B];
+            ``class_boxes`` [B, C].
         """
         feats = model.extract_feat(batch.inputs)
         outputs = model.bbox_head(feats)
@@ -133,7 +134,8 @@ class HierarchicalUncertaintyScorer(BaseScorer):
             dirichlet_mutual_information(alpha), members, anchors.levels,
             classes, (anchors.num_levels, num_classes),
             tuple(self.steps.values()))
-        return dict(score=score, objects=objects.sum(1))
+        return dict(score=score, objects=objects.sum(1),
+                    class_boxes=class_boxes(detections, num_classes))
 
     def _evidence(self, anchors: Anchors, members: Tensor) -> Tensor:
         """Total evidence [B, P]; that of an anchor of no object is E."""

@@ -12,6 +12,7 @@ from mmal.registry import TASK_UTILS
 from mmal.scoring.base import BaseScorer
 from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData
+from mmal.scoring.detector import class_boxes, final_head
 from mmal.scoring.options import check_score_thr
 from mmal.uncertainty import best_overlap, masked_max
 from .noise import noisy_batch
@@ -97,7 +98,7 @@ class LocalizationStabilityScorer(BaseScorer):
         Returns:
             dict[str, Tensor]: ``score``, ``stability`` S, 1 without a
             detection, ``classification``, the largest 1 - p, and the number
-            of ``detections``, all [B].
+            of ``detections``, all [B]; ``class_boxes`` [B, C].
         """
         detections = detect(model, batch)
         boxes = padded(detections, 'bboxes')
@@ -125,4 +126,6 @@ class LocalizationStabilityScorer(BaseScorer):
             score=score.masked_fill(count == 0, -math.inf),
             stability=1 - moved,
             classification=unsure,
-            detections=count)
+            detections=count,
+            class_boxes=class_boxes(detections,
+                                    final_head(model).num_classes))

@@ -12,7 +12,7 @@ from mmal.scoring.base import BaseScorer
 from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData
 from mmal.scoring.dense.probabilities import class_entropy
-from mmal.scoring.detector import dummy_batch, final_head
+from mmal.scoring.detector import class_boxes, dummy_batch, final_head
 from mmal.scoring.options import check_choice, check_score_thr
 from mmal.uncertainty import image_moments, pooled_moments
 from .predict import confident, detect, padded
@@ -86,7 +86,8 @@ class MixtureUncertaintyScorer(BaseScorer):
 
     @torch.no_grad()
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Count, maxima and moments of each image's uncertainties, [B]."""
+        """Count, maxima and moments of each image's uncertainties, [B], and
+        ``class_boxes`` [B, C]."""
         detections = detect(model, batch)
         keep = confident(detections, self.score_thr)
         values = []
@@ -101,7 +102,10 @@ class MixtureUncertaintyScorer(BaseScorer):
                 of_name = of_name.amax(-1)
             values.append(of_name)
         moments = image_moments(torch.stack(values, 1), keep)
-        columns = dict(detections=keep.sum(1))
+        columns = dict(
+            detections=keep.sum(1),
+            class_boxes=class_boxes(detections,
+                                    final_head(model).num_classes))
         for kind, column in moments.items():
             names = (f'{name}_{kind}' for name in self.given)
             columns.update(zip(names, column.unbind(1)))

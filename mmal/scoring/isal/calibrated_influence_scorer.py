@@ -21,7 +21,13 @@ from mmal.registry import TASK_UTILS
 from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData
 from mmal.scoring.detections.predict import padded
-from mmal.scoring.detector import dummy_batch, expected_boxes, labels_of
+from mmal.scoring.detector import (
+    class_boxes,
+    dummy_batch,
+    expected_boxes,
+    final_head,
+    labels_of,
+)
 from mmal.uncertainty import binary_entropy
 from .adapters import adapter_of
 from .adapters.base import PseudoLabelAdapter
@@ -41,11 +47,13 @@ class _Seen(NamedTuple):
             detections at each threshold as labels.
         count (Tensor): int64 [B], pseudo-labels.
         boxes (Tensor): [B], expected boxes.
+        classes (Tensor): [B, C], those of each class.
         true (Tensor, optional): float64 [B, M], influences with true labels.
     """
     features: Tensor
     count: Tensor
     boxes: Tensor
+    classes: Tensor
     true: Optional[Tensor]
 
 
@@ -157,7 +165,7 @@ class CalibratedInfluenceScorer(InfluenceScorer):
         if self.empty == 'last':
             score = score.masked_fill(seen.count == 0, -float('inf'))
         return dict(score=score, product=product, pseudo_labels=seen.count,
-                    expected_boxes=seen.boxes)
+                    expected_boxes=seen.boxes, class_boxes=seen.classes)
 
     def _look(self, model: nn.Module, batch: Batch,
               truth: Optional[Sequence[InstanceData]] = None) -> _Seen:
@@ -193,7 +201,9 @@ class CalibratedInfluenceScorer(InfluenceScorer):
         count = torch.tensor([len(label) for label in sets[
             self.thresholds.index(self.rule.score_thr)]])
         return _Seen(features, count.to(boxes.device, non_blocking=True),
-                     boxes, None if truth is None else influences[..., -1])
+                     boxes,
+                     class_boxes(detections, final_head(model).num_classes),
+                     None if truth is None else influences[..., -1])
 
     def _label_sets(self, detections: Sequence[InstanceData], scores: Tensor,
                     batch: Batch) -> list[list[InstanceData]]:

@@ -235,7 +235,7 @@ class InfluenceScorer(BaseScorer):
 
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Scores of a batch, the number of its pseudo-labels and the expected
-        number of its boxes, all [B]."""
+        number of its boxes, all [B]; the latter by class, [B, C]."""
         with self.recorder:
             outputs = self.adapter.forward(batch)
             expected = self.adapter.expected_losses(
@@ -246,7 +246,8 @@ class InfluenceScorer(BaseScorer):
         if self.empty == 'last':
             score = score.masked_fill(expected.count == 0, -float('inf'))
         return dict(score=score, pseudo_labels=expected.count,
-                    expected_boxes=expected.boxes)
+                    expected_boxes=expected.boxes,
+                    class_boxes=expected.classes)
 
     def compute(self, columns: dict[str, np.ndarray]) -> np.ndarray:
         """See :meth:`BaseScorer.compute`; the log says how many images have

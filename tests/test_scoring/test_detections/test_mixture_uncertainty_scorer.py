@@ -192,6 +192,7 @@ def instances(values, dtype=torch.float64):
     values = torch.as_tensor(values, dtype=dtype)
     return InstanceData(
         scores=torch.ones(len(values)),
+        labels=torch.zeros(len(values), dtype=torch.long),
         class_probs=torch.full((len(values), 3), 1 / 3),
         box_aleatoric=values[:, 0:1] * torch.tensor([1., .5, 0., .25]),
         box_epistemic=values[:, 1:2] * torch.tensor([0., .5, .25, 1.]),
@@ -270,7 +271,8 @@ def test_half_precision_uncertainties(tmp_path):
 
 
 def test_a_batch_without_any_detection_needs_no_fields():
-    empty = InstanceData(scores=torch.zeros(0))
+    empty = InstanceData(scores=torch.zeros(0),
+                         labels=torch.zeros(0, dtype=torch.long))
     found = scored([empty, instances([[1., 2., 3., 4.]])], 1)
     assert found.tolist() == [-np.inf, 0.]
 

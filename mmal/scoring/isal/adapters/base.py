@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from mmal.scoring.batch import Batch
 from mmal.scoring.detector import (
+    class_boxes,
     expected_boxes,
+    final_head,
     pseudo_label_losses,
     pseudo_labels,
 )
@@ -25,10 +27,12 @@ class Expected(NamedTuple):
         count (Tensor): int64 [B], how many pseudo-labels each has.
         boxes (Tensor): [B], how many boxes a person would draw, >= 0: the
             sum of the scores of all final detections.
+        classes (Tensor): [B, C], the same for each class.
     """
     losses: Tensor
     count: Tensor
     boxes: Tensor
+    classes: Tensor
 
 
 class ModelAdapter(Protocol):
@@ -122,4 +126,6 @@ class PseudoLabelAdapter:
         losses = self.pseudo_label_losses(outputs, samples, labels)
         count = torch.tensor([len(label) for label in labels])
         return Expected(losses, count.to(losses.device, non_blocking=True),
-                        expected_boxes(detections))
+                        expected_boxes(detections),
+                        class_boxes(detections,
+                                    final_head(self.model).num_classes))

@@ -65,10 +65,10 @@ class ClassifierAdapter:
             raise ValueError(f'active_learning.scorer.top_k is {rule.top_k}, '
                              f'but there are only {classes} classes.')
         head = self.model.cls_head
-        probs, labels = head.probabilities(outputs.detach()).topk(
-            rule.top_k, dim=1)
+        of_classes = head.probabilities(outputs.detach())
+        probs, labels = of_classes.topk(rule.top_k, dim=1)
         losses = head.image_losses(
             outputs.repeat_interleave(rule.top_k, 0), labels.flatten())
         expected = (losses.view(batch, rule.top_k) * probs).sum(1)
         return Expected(expected, torch.full_like(labels[:, 0], rule.top_k),
-                        torch.ones_like(expected))
+                        torch.ones_like(expected), of_classes)
