@@ -19,8 +19,8 @@ validation images as well, which tells no kinds apart.
 
 cleanlab's "best thresholds" are those of its thresholds of scores, tried from
 0.2 to 0.7, that have the highest precision at 50: a choice that only the
-planted errors tell. About 6 minutes of one CPU core for bccd; without cleanlab
-(requirements/benchmarks.txt) its rows are left out.
+planted errors tell. Without cleanlab (requirements/benchmarks.txt) its rows
+are left out.
 """
 import argparse
 import importlib.util
