@@ -180,4 +180,11 @@ def test_a_worker_ends_when_its_pool_wants_it_to():
             assert worker.exitcode == -signal.SIGTERM
         finally:
             worker.kill()
+        for _ in range(10):  # before Python is set up in it
+            worker = context.Process(target=time.sleep, args=(60, ))
+            worker.start()
+            worker.terminate()
+            worker.join(60)
+            worker.kill()
+            assert worker.exitcode == -signal.SIGTERM
     assert request.signal_name is None
