@@ -11,14 +11,16 @@ for the detector that chose them, and for those that it was trained on.
 A suspect counts if it is the planted error: the box that was moved or got
 another class, or, for a dropped box, a detection that overlaps it by at least
 half and has its class. Labels of real data have errors of their own, which
-count as none: precision is a lower bound.
+count as none: precision is a lower bound. With --influence the boxes that the
+detector was trained on are ranked by their influence on the loss of the
+validation images as well, which tells no kinds apart.
 
     MMAL_DATA_ROOT=/data python benchmarks/label_errors.py bccd voc07
 
 cleanlab's "best thresholds" are those of its thresholds of scores, tried from
 0.2 to 0.7, that have the highest precision at 50: a choice that only the
-planted errors tell. About 6 minutes of one CPU core for bccd; without cleanlab
-(requirements/benchmarks.txt) its rows are left out.
+planted errors tell. Without cleanlab (requirements/benchmarks.txt) its rows
+are left out.
 """
 import argparse
 import importlib.util
@@ -31,19 +33,27 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mmal.analysis.finished_round import find_round
+from mmal.analysis.finished_round import FinishedRound, find_round
 from mmal.analysis.label_errors import box_tables, predict_boxes
+from mmal.analysis.label_influence import rank_by_influence
 from mmal.engine.settings import Settings, pool_dataset
 from mmal.evaluation.label_errors import KINDS, find_suspects
 from mmal.fileio import read_json, write_json
 from mmal.pool import load_coco
 
 ROOT = osp.normpath(osp.join(osp.dirname(__file__), '..'))
-# config, images to train on, iterations
+# config, images to train on, iterations, and what keeps it to a CPU's half an
+# hour: smaller images, and a backbone that stays as ImageNet has it
 DATA = dict(
-    bccd=('configs/al/fcos-lite0_random_bccd.py', 146, 400),
-    voc07=('configs/al/fcos-lite0_random_voc07mini.py', 1000, 500))
+    bccd=('configs/al/fcos-lite0_random_bccd.py', 146, 400, []),
+    voc07=('configs/al/fcos-lite0_random_voc07mini.py', 1000, 700, [
+        'model.backbone.frozen_stages=6',
+        *(f'{loader}_dataloader.dataset.pipeline.{resize}.scale=(224,224)'
+          for loader, resize in (('train', 2), ('val', 1), ('test', 1)))]))
 AT = (20, 50, 100)
+# Of given boxes, for rankings that tell no kinds apart. The names of both
+# kinds are in it.
+EITHER = 'class or badly placed'
 # of scores, for cleanlab
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
@@ -58,6 +68,9 @@ def parse_args() -> argparse.Namespace:
                         '0.05)')
     parser.add_argument('--seed', type=int, default=0,
                         help='of the errors (default: 0)')
+    parser.add_argument('--influence', type=int, metavar='N',
+                        help='rank what was trained on by influence as well, '
+                        'with N images in the Hessian (default: not)')
     parser.add_argument('--work-dir', default='work_dirs/label_errors')
     parser.add_argument('--json', help='where all numbers go')
     return parser.parse_args()
@@ -121,12 +134,12 @@ def prepare(name: str, args: argparse.Namespace) -> tuple:
 
     Returns:
         tuple: The labels with errors, the errors, all predictions, and the
-        images that were trained on.
+        round with the detector.
     """
     folder = osp.join(args.work_dir, f'{name}_{args.rate:g}_{args.seed}')
     noisy, planted, predicted = (osp.abspath(osp.join(folder, f'{n}.json'))
                                  for n in ('noisy', 'errors', 'predictions'))
-    config, size, iterations = DATA[name]
+    config, size, iterations, options = DATA[name]
     if not osp.exists(planted):
         os.makedirs(folder, exist_ok=True)
         root = os.environ.get('MMAL_DATA_ROOT', 'data')
@@ -146,7 +159,7 @@ def prepare(name: str, args: argparse.Namespace) -> tuple:
             f'train_cfg.max_iters={iterations}',
             f'train_cfg.val_interval={iterations}',
             f'param_scheduler.1.end={iterations}',
-            f'param_scheduler.1.T_max={iterations - 30}'
+            f'param_scheduler.1.T_max={iterations - 30}', *options
         ], cwd=ROOT, check=True)
         this = find_round(run)
         cfg = this.run_config()
@@ -155,17 +168,35 @@ def prepare(name: str, args: argparse.Namespace) -> tuple:
             this, pool_dataset(cfg, Settings.from_config(cfg)), coco,
             coco.ids))
     return (load_coco(noisy), read_json(planted), read_json(predicted),
-            find_round(run).labelled().ids)
+            find_round(run))
 
 
 def our_rankings(coco, ids: list, rows: list) -> dict:
     """Kind -> (value, annotation or None, COCO result), best first."""
     given, predicted, annotations = box_tables(coco, ids, rows)
     found = find_suspects(given, predicted)
-    return {kind: [(value, annotations[g] if g >= 0 else None, rows[p])
+    rankings = {kind: [(value, annotations[g] if g >= 0 else None, rows[p])
                    for value, g, p in zip(*(c.tolist() for c in (
                        found.of(kind).values, found.of(kind).given,
                        found.of(kind).predicted)))] for kind in KINDS}
+    # a box that is there with both kinds counts with the likelier one
+    both = {}
+    for suspect in sorted(rankings['class'] + rankings['badly placed'],
+                          key=lambda r: -r[0]):
+        both.setdefault(suspect[1]['id'], suspect)
+    return {**rankings, EITHER: list(both.values())}
+
+
+def influence_rankings(this: FinishedRound, images: int) -> dict:
+    """Kind -> (value, annotation, None) of what was trained on: influence
+    tells no kinds apart, and ranks given boxes alone."""
+    path = osp.join(this.run, f'influence_{images}.json')
+    if not osp.exists(path):
+        write_json(path, [[box.value, box.annotation_id]
+                          for box in rank_by_influence(this.run, images)])
+    ranking = [(value, dict(id=annotation), None)
+               for value, annotation in read_json(path)]
+    return dict.fromkeys(('class', 'badly placed', EITHER), ranking)
 
 
 def cleanlab_rankings(coco, ids: list, rows: list) -> dict:
@@ -247,7 +278,7 @@ def cleanlab_rankings(coco, ids: list, rows: list) -> dict:
 def hits(ranking: list, kind: str, errors: list) -> np.ndarray:
     """Which of the suspects are planted errors of the kind, each counted
     once."""
-    own = [e for e in errors if e['kind'] == kind]
+    own = [e for e in errors if e['kind'] in kind]
     if kind != 'overlooked':
         planted = {e['annotation'] for e in own}
         return np.array([a['id'] in planted for _, a, _ in ranking], bool)
@@ -276,9 +307,10 @@ def main() -> None:
         print('cleanlab is not installed: its rows are left out.')
     results = []
     for name in args.data:
-        coco, errors, rows, trained = prepare(name, args)
+        coco, errors, rows, this = prepare(name, args)
+        trained = set(this.labelled().ids)
         for seen in (False, True):
-            ids = [i for i in coco.ids if (i in set(trained)) is seen]
+            ids = [i for i in coco.ids if (i in trained) is seen]
             wanted = set(ids)
             own = [r for r in rows if r['image_id'] in wanted]
             planted = [e for e in errors if e['image_id'] in wanted]
@@ -288,14 +320,19 @@ def main() -> None:
                            *(f'precision at {n}' for n in AT)):
                 table.add_column(column, justify='right')
             rankings = {'mmal': our_rankings(coco, ids, own)}
+            if seen and args.influence:
+                rankings['influence'] = influence_rankings(
+                    this, args.influence)
             others = cleanlab_rankings(coco, ids, own) if has_cleanlab else {}
-            for kind in KINDS:
-                number = sum(e['kind'] == kind for e in planted)
+            for kind in (*KINDS, EITHER):
+                number = sum(e['kind'] in kind for e in planted)
                 precisions = {}
                 for method, ranking in {**rankings, **others}.items():
+                    if kind not in ranking:
+                        continue
                     right = hits(ranking[kind], kind, planted)
                     precisions[method] = [right[:n].sum() / n for n in AT]
-                if others:
+                if others and kind in KINDS:
                     precisions['cleanlab'] = precisions[0.5, 0.95]
                     # the best at 50, which nobody knows who has no truth
                     best = max(others, key=lambda o: precisions[o][1])

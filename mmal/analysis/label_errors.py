@@ -276,9 +276,13 @@ def suspects_table(suspects: Sequence[SuspectBox]) -> str:
     ] for s in suspects])
 
 
-def save_suspects(suspects: Sequence[SuspectBox], path: str) -> None:
+def save_suspects(suspects: Sequence, path: str) -> None:
     """Write all of them, the most suspicious first, to a .csv or .json
     file.
+
+    Args:
+        suspects (sequence): Of one dataclass, as :class:`SuspectBox`.
+        path (str): The file.
 
     Raises:
         ValueError: If the name ends otherwise.
@@ -290,7 +294,8 @@ def save_suspects(suspects: Sequence[SuspectBox], path: str) -> None:
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    names = list(SuspectBox.__dataclass_fields__)
+    names = list(suspects[0].__dataclass_fields__ if suspects else
+                 SuspectBox.__dataclass_fields__)
     writer.writerow(names)
     for row in rows:
         writer.writerow([' '.join(f'{v:.2f}' for v in row[n])

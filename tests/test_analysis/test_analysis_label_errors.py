@@ -107,6 +107,38 @@ def test_a_damaged_file_and_a_wrong_name_are_named(work, predictions, capsys):
     assert 'must end in .csv or .json' in capsys.readouterr().err
 
 
+@pytest.mark.run
+def test_labels_are_ranked_by_influence(work, tmp_path, capsys):
+    path = str(tmp_path / 's.csv')
+    assert main(['analysis', 'label-errors', str(work), '--by', 'influence',
+                 '--top', '3', '--out', path]) == 0
+    labels = json.loads((work / 'round_01' / 'labelled.json').read_text())
+    number = len(labels['annotations'])
+    assert f'3 of {number} labels' in capsys.readouterr().out
+    with open(path, encoding='utf-8') as f:
+        rows = list(csv.DictReader(f))
+    values = [float(r['value']) for r in rows]
+    assert values == sorted(values, reverse=True) and len(set(values)) > 1
+    by_id = {str(a['id']): a for a in labels['annotations']}
+    names = {c['id']: c['name'] for c in labels['categories']}
+    assert {r['annotation_id'] for r in rows} == set(by_id)
+    for row in rows:
+        label = by_id[row['annotation_id']]
+        assert row['image_id'] == str(label['image_id'])
+        assert row['given_class'] == names[label['category_id']]
+        assert [float(v) for v in row['given_box'].split()] == pytest.approx(
+            label['bbox'], abs=0.01)
+
+
+@pytest.mark.run
+@pytest.mark.parametrize('option', ['--split=val', '--detector=last',
+                                    '--kind=class', '--coco=a.json'])
+def test_what_influence_does_not_know_is_refused(work, option, capsys):
+    assert main(['analysis', 'label-errors', str(work), '--by=influence',
+                 option]) == 1
+    assert 'leave out --split val' in capsys.readouterr().err
+
+
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):
     assert main(['analysis', 'label-errors', str(tmp_path)]) == 1
     assert 'is no work folder of a run' in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """Planted label errors are what they are said to be."""
 import numpy as np
-from label_errors import hits, plant_errors
+from label_errors import EITHER, hits, plant_errors
 
 
 def pool(seed, images=30, boxes=8):
@@ -67,3 +67,8 @@ def test_a_dropped_box_is_found_once():
     moved = dict(error, kind='class')
     assert hits([(1, dict(id=5), None), (.5, dict(id=6), None)], 'class',
                 [moved]).tolist() == [True, False]
+    ranking = [(1, dict(id=5), None), (.5, dict(id=6), None)]
+    errors = [dict(moved, annotation=i, kind=k) for i, k in (
+        (5, 'badly placed'), (6, 'overlooked'))]
+    assert hits(ranking, 'class', errors).tolist() == [False, False]
+    assert hits(ranking, EITHER, errors).tolist() == [True, False]

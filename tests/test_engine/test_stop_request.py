@@ -1,5 +1,8 @@
 """A run that is asked to stop saves, says so, and ends like another one."""
+import multiprocessing
 import os
+import signal
+import time
 
 import pytest
 from helpers.forks import Kill, fork_run, fork_two
@@ -15,6 +18,7 @@ from helpers.runs import (
 )
 
 from mmal.compat.checkpoints import load_checkpoint
+from mmal.engine.stop_request import request
 
 pytestmark = pytest.mark.run
 STEP = ('mmdet.models.detectors', 'FCOS.train_step')
@@ -149,3 +153,38 @@ def test_two_processes_stop_together(tmp_path):
         for done in fork_two(*command):
             succeeded(done)
     check_same(*(str(tmp_path / name) for name in ('stopped', 'whole')))
+
+
+def test_a_worker_ends_when_its_pool_wants_it_to():
+    """mmdet's VOC evaluation leaves a pool behind that ends its workers with
+    SIGTERM and waits for them, whatever they wait for."""
+    context = multiprocessing.get_context('fork')
+    with request.on_signals():
+        ready, lock = context.Event(), context.Lock()
+        lock.acquire()  # for good, as a pool's that is being ended
+
+        def work():
+            ready.set()
+            with lock:
+                time.sleep(60)
+
+        worker = context.Process(target=work, daemon=True)
+        worker.start()
+        try:
+            assert ready.wait(60)
+            os.kill(worker.pid, signal.SIGUSR1)
+            worker.join(0.2)
+            assert worker.exitcode is None
+            worker.terminate()
+            worker.join(60)
+            assert worker.exitcode == -signal.SIGTERM
+        finally:
+            worker.kill()
+        for _ in range(10):  # before Python is set up in it
+            worker = context.Process(target=time.sleep, args=(60, ))
+            worker.start()
+            worker.terminate()
+            worker.join(60)
+            worker.kill()
+            assert worker.exitcode == -signal.SIGTERM
+    assert request.signal_name is None

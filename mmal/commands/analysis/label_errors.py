@@ -1,4 +1,4 @@
-"""Rank the labels of a run that its detectors contradict."""
+"""Rank the labels of a run that may be wrong."""
 from __future__ import annotations
 
 import argparse
@@ -8,17 +8,24 @@ from ..options import whole
 # as in mmal.analysis.label_errors, which is imported later
 SPLITS = ('labelled', 'val')
 DETECTORS = ('earlier', 'last')
+RANKINGS = ('contradiction', 'influence')
 
 EXAMPLES = """examples:
   mmal analysis label-errors work_dirs/my_run
   mmal analysis label-errors work_dirs/my_run --top 50 --out suspects.csv
   mmal analysis label-errors work_dirs/my_run --split val --kind class
+  mmal analysis label-errors work_dirs/my_run --by influence
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments to ``parser``."""
     parser.add_argument('run', metavar='RUN', help='work folder of the run')
+    parser.add_argument(
+        '--by', choices=RANKINGS, default='contradiction',
+        help='what a detector contradicts, or labels that raise the loss on '
+        'the validation images; the latter takes neither --split val, '
+        '--detector, --kind nor --coco (default: contradiction)')
     parser.add_argument(
         '--split', choices=SPLITS, default='labelled',
         help='which labels (default: labelled)')
@@ -51,6 +58,9 @@ def run(args: argparse.Namespace) -> None:
     from mmal.engine.cli import prepare_process
     if args.out:
         check_suffix(args.out)
+    if args.by == 'influence':
+        _run_influence(args)
+        return
     prepare_process()
     suspects, note = find_label_errors(args.run, args.split, args.detector)
     if args.kind:
@@ -67,3 +77,26 @@ def run(args: argparse.Namespace) -> None:
         save_suspects(suspects, args.out)
     if args.coco:
         save_suspects_coco(suspects, args.run, args.split, args.coco)
+
+
+def _run_influence(args: argparse.Namespace) -> None:
+    """The same by influence."""
+    from mmal.analysis.label_errors import save_suspects
+    from mmal.analysis.label_influence import (
+        influence_table,
+        rank_by_influence,
+    )
+    from mmal.engine.cli import prepare_process
+    if args.split == 'val' or args.detector == 'last' or args.kind or \
+            args.coco:
+        raise ValueError(
+            '--by influence ranks the labels that the last detector was '
+            'trained on, of all kinds, and predicts no boxes: leave out '
+            '--split val, --detector last, --kind and --coco.')
+    prepare_process()
+    boxes = rank_by_influence(args.run)
+    print(influence_table(boxes[:args.top]))
+    print(f'\n{min(args.top, len(boxes)):,} of {len(boxes):,} labels, first '
+          'those that raise the loss on the validation images most.')
+    if args.out:
+        save_suspects(boxes, args.out)
