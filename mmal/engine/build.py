@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from inspect import signature
 
 from mmal.registry import TASK_UTILS
-from .components import KINDS
+from .components import KINDS, NESTED
 from .schema import short
 from .settings import Settings
 
@@ -68,10 +68,11 @@ def build_from(name: str, cfg: dict, **kwargs):
 
 def _with_run_seed(cfg: Mapping, seed: int) -> dict:
     """The run's seed, for a selector that draws and was given no other, and
-    for the one that it wraps."""
+    for those that it wraps."""
     kind = TASK_UTILS.get(cfg['type']) if 'type' in cfg else None
     draws = kind is not None and 'seed' in signature(kind).parameters
     seeded = {**(dict(seed=seed) if draws else {}), **cfg}
-    if isinstance(cfg.get('selector'), Mapping):
-        seeded['selector'] = _with_run_seed(cfg['selector'], seed)
+    for name, wrapped in NESTED.items():
+        if wrapped == 'selector' and isinstance(cfg.get(name), Mapping):
+            seeded[name] = _with_run_seed(cfg[name], seed)
     return seeded

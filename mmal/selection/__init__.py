@@ -8,6 +8,7 @@ from .class_targets import ClassTargets, Walk
 from .core_set import CoreSet
 from .greedy_selector import BaseGreedySelector, GreedyRun
 from .k_means_plus_plus import KMeansPlusPlus
+from .quota import Quota
 from .random_subset import RandomSubset
 from .ranking import BaseRanking
 from .round_robin import RoundRobin
@@ -17,11 +18,12 @@ from .sparse_modeling import SparseModeling
 from .top_bottom import TopBottom
 from .top_n import TopN
 from .top_third import TopThird
+from .two_stage import TwoStage
 
 __all__ = [
     'BaseGreedySelector', 'BaseRanking', 'BaseSelector', 'BottomN',
     'ClassTargets', 'CoreSet', 'GreedyRun', 'KMeansPlusPlus', 'Neighbours',
-    'RandomSubset', 'RoundRobin', 'SharedSelection', 'Spacing',
-    'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'Walk', 'best_first',
-    'lowest_first'
+    'Quota', 'RandomSubset', 'RoundRobin', 'SharedSelection', 'Spacing',
+    'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'TwoStage', 'Walk',
+    'best_first', 'lowest_first'
 ]
