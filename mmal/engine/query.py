@@ -461,9 +461,7 @@ class Query:
             notes = ['all images taken are labelled already: nothing new is '
                      'labelled']
         by_score = None
-        looks = self.selector.needs_weights or \
-            not self.selector.needs_embeddings
-        if values and looks:
+        if values and self.selector.reads_scores:
             by_score = sum(v > -math.inf for v in values) / len(values)
         if by_score == 0:
             notes.append('no image was chosen by its score, all were drawn at '

@@ -57,6 +57,11 @@ class BaseSelector(metaclass=ABCMeta):
             ValueError: If the settings do not suit these.
         """
 
+    @property
+    def reads_scores(self) -> bool:
+        """Whether scores decide, and not embeddings alone."""
+        return self.needs_weights or not self.needs_embeddings
+
     def with_seed_key(self, *key: Union[int, str]) -> BaseSelector:
         """A copy that draws random numbers of its own.
 

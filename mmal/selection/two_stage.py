@@ -96,6 +96,11 @@ class TwoStage(BaseSelector):
         self.can_share = self.then.can_share and \
             not self.first.needs_embeddings
 
+    @property
+    def reads_scores(self) -> bool:
+        """See :attr:`BaseSelector.reads_scores`."""
+        return self.first.reads_scores or self.then.reads_scores
+
     def check_classes(self, names: Sequence[str]) -> None:
         """See :meth:`BaseSelector.check_classes`."""
         self.first.check_classes(names)

@@ -117,6 +117,8 @@ def test_it_needs_what_its_stages_need():
     assert stages.needs_class_scores and stages.needs_embeddings
     assert stages.needs_labelled and stages.needs_weights
     assert stages.embeddings_dtype == 'float32'
+    assert TwoStage(TopN(), CoreSet(), 2.).reads_scores
+    assert not TwoStage(CoreSet(), CoreSet(), 2.).reads_scores
     stages.check_classes(['cat', 'dog'])
     assert stages.first.class_names == ['cat', 'dog']
     half = KMeansPlusPlus(dtype='float16')
