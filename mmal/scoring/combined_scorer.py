@@ -19,6 +19,8 @@ RULES = ('rank_sum', 'sum', 'product')
 _KEY = 'active_learning.scorer'
 _ANY = ('needs_images', 'needs_labels', 'needs_committee', 'uses_committee',
         'needs_embeddings')
+# columns that are no part's own, read by whoever runs the scorer
+_SHARED = ('embedding', 'class_boxes')
 
 
 @TASK_UTILS.register_module()
@@ -127,8 +129,8 @@ class CombinedScorer(BaseScorer):
         self._shares = data.committee is None
 
     def process(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """The columns of all parts, as ``<part>.<column>``, and the
-        ``embedding`` of the one that gives it."""
+        """The columns of all parts, as ``<part>.<column>``; ``embedding`` and
+        ``class_boxes`` of the first one that gives them."""
         if not self._shares or batch.inputs is None:
             return self._process(model, batch)
         with shared_passes(model):
@@ -155,9 +157,10 @@ class CombinedScorer(BaseScorer):
         rows = {}
         for name, part in self.scorers.items():
             for column, values in part.process(model, batch).items():
-                key = 'embedding' if column == 'embedding' else \
-                    f'{name}.{column}'
-                rows[key] = values
+                if column in _SHARED:
+                    rows.setdefault(column, values)
+                else:
+                    rows[f'{name}.{column}'] = values
         return rows
 
     def _parts(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

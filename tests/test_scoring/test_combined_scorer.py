@@ -61,6 +61,17 @@ def test_parts_are_what_they_are_alone(build, names, data):
             dict.fromkeys(names, 1.)))
 
 
+def test_expected_boxes_of_classes_are_those_of_a_part(data):
+    model = tiny_fcos()
+    plain = score_pool(model, TASK_UTILS.build(dict(PARTS['detections'])),
+                       data()).columns['class_boxes']
+    scores = score_pool(model, CombinedScorer({n: PARTS[n] for n in (
+        'entropy', 'detections', 'stability')}), data())
+    np.testing.assert_allclose(scores.columns['class_boxes'], plain,
+                               rtol=1e-5)
+    assert not [c for c in scores.columns if c.endswith('.class_boxes')]
+
+
 def count_passes(monkeypatch):
     calls = dict(backbone=0, head=0)
     for kind, name in ((ResNet, 'backbone'), (FCOSHead, 'head')):
