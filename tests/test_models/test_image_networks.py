@@ -176,10 +176,17 @@ def test_dinov2_of_the_hub(tmp_path):
     network = TimmBackbone(name, False, img_size=28, depth=1)
     weights = dict(network.network.state_dict())
     path = str(tmp_path / 'hub.pth')
-    torch.save(dict(weights, mask_token=torch.zeros(1, 384), pos_embed=torch.
-                    cat([torch.zeros(1, 1, 384), weights['pos_embed']], 1)
-                    if weights['pos_embed'].size(1) == 4
-                    else weights['pos_embed']), path)
+    torch.save(dict(weights, mask_token=torch.zeros(1, 384)), path)
     loaded = TimmBackbone(name, path, img_size=28, depth=1)
-    torch.testing.assert_close(loaded.network.blocks[0].attn.qkv.weight,
-                               network.network.blocks[0].attn.qkv.weight)
+    for key, value in loaded.network.state_dict().items():
+        torch.testing.assert_close(value, weights[key])
+
+
+@real
+def test_weights_in_safetensors(tmp_path):
+    safetensors = pytest.importorskip('safetensors.torch')
+    network = TimmBackbone('resnet10t', False).network
+    path = str(tmp_path / 'resnet10t.safetensors')
+    safetensors.save_file(network.state_dict(), path)
+    loaded = TimmBackbone('resnet10t', path).network
+    torch.testing.assert_close(loaded.state_dict(), network.state_dict())
