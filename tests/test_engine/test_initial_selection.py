@@ -3,17 +3,19 @@ import os
 
 import numpy as np
 import pytest
+from helpers.forks import fork_two
 from helpers.mdn_runs import learn
-from helpers.runs import ids_of, make_config
+from helpers.runs import ids_of, make_config, succeeded
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from mmal.dist import close_dist
 from mmal.engine import ActiveLearner
 from mmal.engine.inputs import read_inputs
 from mmal.engine.plan import plan_run
 from mmal.engine.settings import Settings
-from mmal.fileio import read_json
+from mmal.fileio import read_json, write_json
 from mmal.pool import UnreadableImagesError
 from mmal.randomness import seeded_uniform
 from mmal.scores import Scores
@@ -91,6 +93,24 @@ def test_the_selector_chooses_the_first_images(tmp_path, embedded):
     assert sorted(embedded) == sorted(inputs.coco.ids)
     assert inputs.initial_ids != read_inputs(
         config(tmp_path, dict(size=4))).initial_ids
+
+
+def test_two_processes_begin_with_the_same_images(tmp_path):
+    cfg = config(tmp_path)
+
+    def process():
+        cfg.launcher = 'pytorch'
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            ids = read_inputs(cfg).initial_ids
+        rank = os.environ['RANK']
+        close_dist()
+        write_json(str(tmp_path / f'{rank}.json'), ids)
+
+    expected = read_inputs(cfg).initial_ids
+    for done in fork_two(process):
+        succeeded(done)
+    for rank in range(2):
+        assert read_json(str(tmp_path / f'{rank}.json')) == expected
 
 
 @pytest.mark.run
