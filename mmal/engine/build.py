@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from inspect import signature
 
 from mmal.registry import TASK_UTILS
-from .components import KINDS
+from .components import KINDS, NESTED
 from .schema import short
 from .settings import Settings
 
@@ -29,23 +29,24 @@ def build(settings: Settings, name: str, **kwargs):
     if cfg is None:
         return None
     if name == 'selector':
-        cfg = _with_run_seed(cfg, settings.seed)
+        cfg = with_run_seed(cfg, settings.seed)
     return build_from(name, cfg, **kwargs)
 
 
-def build_from(name: str, cfg: dict, **kwargs):
+def build_from(name: str, cfg: dict, key: str = '', **kwargs):
     """Build one of them from its own config.
 
     Args:
         name (str): Which of them.
         cfg (dict): Its config.
+        key (str): Where it stands. Default: ``active_learning.<name>``.
         **kwargs: Arguments that the config need not say; no message shows
             them.
 
     Raises:
         ValueError: See :func:`build`.
     """
-    key = f'active_learning.{name}'
+    key = key or f'active_learning.{name}'
     try:
         built = TASK_UTILS.build({**kwargs, **cfg})
     except OSError:
@@ -66,12 +67,18 @@ def build_from(name: str, cfg: dict, **kwargs):
     return built
 
 
-def _with_run_seed(cfg: Mapping, seed: int) -> dict:
+def with_run_seed(cfg: Mapping, seed: int) -> dict:
     """The run's seed, for a selector that draws and was given no other, and
-    for the one that it wraps."""
+    for those that it wraps.
+
+    Args:
+        cfg (mapping): Config of a selector.
+        seed (int): The seed.
+    """
     kind = TASK_UTILS.get(cfg['type']) if 'type' in cfg else None
     draws = kind is not None and 'seed' in signature(kind).parameters
     seeded = {**(dict(seed=seed) if draws else {}), **cfg}
-    if isinstance(cfg.get('selector'), Mapping):
-        seeded['selector'] = _with_run_seed(cfg['selector'], seed)
+    for name, wrapped in NESTED.items():
+        if wrapped == 'selector' and isinstance(cfg.get(name), Mapping):
+            seeded[name] = with_run_seed(cfg[name], seed)
     return seeded

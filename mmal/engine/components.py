@@ -27,8 +27,11 @@ KINDS = dict(
     embedder=BaseEmbedder,
     solver=BaseSolver,
     stop=BaseStopRule)
-# the arguments of a component that are configs of another one
-_NESTED = ('scorer', 'selector', 'solver')
+# the arguments of a component that are configs of another one, and its kind
+NESTED = dict(scorer='scorer', selector='selector', solver='solver',
+              first='selector', then='selector')
+# those that are dicts of several
+_NESTED_MANY = dict(scorers='scorer')
 # the arguments that a run gives
 _GIVEN = dict(oracle=('pool', 'work_dir'))
 _EXAMPLES = dict(
@@ -154,9 +157,14 @@ def _check_arguments(target: Callable, cfg: dict, kind: str, key: str,
             problems.append((where, 'is given by the run: leave it out.'))
         elif name not in known and not open_ended:
             problems.append((where, f'is not known. {nearest(name, known)}'))
-        elif name in _NESTED and not isinstance(value, KINDS[name]):
+        elif name in NESTED and not isinstance(value, KINDS[NESTED[name]]):
             if value is not None:
-                cfg[name] = _check(value, name, where, problems)
+                cfg[name] = _check(value, NESTED[name], where, problems)
+        elif name in _NESTED_MANY and isinstance(value, Mapping):
+            cfg[name] = {
+                key: _check(nested, _NESTED_MANY[name], join_key(where, key),
+                            problems)
+                for key, nested in value.items()}
         elif name in hints and not fits(value, hints[name]):
             problems.append(
                 (where, f'is {short(value)}: give {in_words(hints[name])}.'))

@@ -36,10 +36,12 @@ from mmal.types import ImageId
 from .build import build
 from .checks import check_config, check_model, check_pool, check_val
 from .dataset_config import image_loader
+from .initial_selection import InitialSelection
 from .pure_python import with_named_types
 from .query import Query
 from .query_checks import check_committee
 from .round_config import classes_of, scoring_splits, test_pipeline
+from .run_state import RunState
 from .settings import Settings, image_prefix, pool_dataset
 
 
@@ -159,8 +161,16 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     ) or (None, [])
     # a run that goes on has looked at its images before
     is_new = on_main(lambda: not osp.exists(work.state))
+    selection = done = None
+    if settings.initial.selector is not None:
+        # the images of a run that goes on are known, and a dry run, which
+        # counts their boxes, has no time to look at the whole pool
+        done = None if is_new else work
+        selection = only_on_main(lambda: InitialSelection(
+            cfg, settings, coco, dataset, loader))
     initial, unreadable, dark = on_main(lambda: _draw_initial(
-        settings, coco, dataset, loader, decode=is_new))
+        settings, coco, dataset, loader, is_new,
+        selection if prepare else None, done))
     oracle = only_on_main(lambda: initial.before(oracle))
 
     def record_data() -> DataRecord:
@@ -267,21 +277,41 @@ def _notes(full: CocoData, val: Optional[CocoData], number: int,
 
 def _draw_initial(
         settings: Settings, coco: CocoData, dataset: dict,
-        loader: ImageLoader, decode: bool
+        loader: ImageLoader, decode: bool,
+        selection: Optional[InitialSelection] = None,
+        done: Optional[WorkDir] = None
 ) -> tuple[Initial, list[UnreadableImage], Optional[str]]:
     """Draw again while there are unreadable images among the first; with a
-    note on their values."""
+    note on their values.
+
+    Args:
+        settings, coco, dataset, loader: Of the run.
+        decode (bool): Whether the images are loaded.
+        selection (InitialSelection, optional): Chooses in place of a random
+            draw.
+        done (WorkDir, optional): Of a run that has chosen.
+    """
     prefix = image_prefix(dataset)
     unreadable = check_images(coco, prefix, loader=loader)
     while True:
         if unreadable and settings.on_bad_image != 'skip':
             raise UnreadableImagesError(unreadable)
-        initial = initial_ids(
-            settings.initial.to_dict(),
-            coco,
-            settings.seed,
-            data_root=dataset.get('data_root') or '',
-            unreadable=[image.id for image in unreadable])
+        if done is not None:
+            initial = Initial(RunState.load(done, coco.ids).pool.labelled(0))
+        elif selection is not None:
+            ids, others = selection.choose([i.id for i in unreadable])
+            if others and settings.on_bad_image != 'skip':
+                raise UnreadableImagesError(others)
+            unreadable += others
+            initial = Initial(ids)
+        else:
+            cfg = settings.initial.to_dict()
+            initial = initial_ids(
+                {k: cfg[k] for k in cfg if k not in ('selector', 'embedder')},
+                coco,
+                settings.seed,
+                data_root=dataset.get('data_root') or '',
+                unreadable=[image.id for image in unreadable])
         if not decode:
             return initial, unreadable, None
         inspected = load_images(coco, prefix, loader, initial.ids)

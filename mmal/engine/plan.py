@@ -67,7 +67,13 @@ def plan_run(cfg: Config) -> str:
         if inputs.oracle.knows_counts:
             total = int(inputs.oracle.count_boxes(ids).sum())
             first = int(inputs.oracle.count_boxes(inputs.initial_ids).sum())
-        for note in inputs.notes:
+        notes = list(inputs.notes)
+        if settings.initial.selector is not None:
+            notes.append(
+                'The boxes of the first round are those of a random draw: '
+                'active_learning.initial.selector looks at the whole pool '
+                'when the run starts.')
+        for note in notes:
             print(note)
         return plan_table(plan_rounds(
             inputs.cfg, settings.rounds, settings.budget.to_dict(), len(ids),

@@ -38,6 +38,7 @@ from mmal.pool import (
     build_budget,
     load_images,
 )
+from mmal.pool.budget import MeanCounts
 from mmal.pool.layout import RoundDir, WorkDir
 from mmal.scores import Scores
 from mmal.scoring import ScoringData, score_pool
@@ -47,6 +48,7 @@ from mmal.scoring.embeddings import EmbeddingFile, EmbeddingStore
 from mmal.scoring.embeddings.embed import embed_split
 from mmal.scoring.expected_boxes import ExpectedBoxes
 from mmal.selection import (
+    BaseSelector,
     ClassTargets,
     Neighbours,
     SharedSelection,
@@ -166,7 +168,7 @@ class Query:
             on_main(lambda: verified.add(
                 of_split[i] for split, of_split in marks.items()
                 for own in read for i in own.get(split, ()) if i in of_split))
-        self.selector.prepare(round)
+        selector = self._prepared_selector(data)
         labelled = frozenset()
         if self.settings.reselects:
             labelled = on_main(lambda: frozenset(data.ids('candidates'))
@@ -176,7 +178,7 @@ class Query:
             return self._acquire(order, scores, labelled, oracle, model, data,
                                  embeddings_labelled)
 
-        result = self._select(scores, embeddings_labelled, acquire)
+        result = self._select(selector, scores, embeddings_labelled, acquire)
         self._predict(model, data, result.ids, folder)
         result.seconds = time.perf_counter() - start
         if is_main_process():
@@ -340,19 +342,41 @@ class Query:
         finally:
             self.committee.release()
 
-    def _select(self, scores: Scores, embeddings_labelled,
+    def _prepared_selector(self, data: ScoringData) -> BaseSelector:
+        """The selector, ready for this round."""
+        self.selector.prepare(data.round)
+        if not self.selector.needs_draws:
+            return self.selector
+        # A budget in boxes or seconds pays for about as many images as if
+        # each cost what the labelled ones do on average. What an image costs
+        # is linear in its boxes, so this is the cost of their mean.
+        counts = None
+        if self.budget.needs_counts and 'labelled' in data.splits:
+            table, names = data.class_counts('labelled')
+            if len(table):
+                counts = MeanCounts(names, table.mean(0))
+        if self.budget.needs_counts and counts is None:
+            return self.selector.with_draws(None)
+        cost = self.budget.cost(counts, 'mean')
+        images = len(data.ids(self._split))
+        if cost > 0:
+            images = min(images, math.ceil(self.budget.size / cost))
+        return self.selector.with_draws(max(1, images))
+
+    def _select(self, selector: BaseSelector, scores: Scores,
+                embeddings_labelled,
                 acquire: Callable[[Iterator[ImageId]], QueryResult]
                 ) -> QueryResult:
         """Process 0 chooses, with the help of the others if the selector
         knows how."""
-        if not self.selector.needs_labelled:
+        if not selector.needs_labelled:
             embeddings_labelled = None  # of a rule that comes after it
-        shares = self.selector.can_share and is_distributed()
+        shares = selector.can_share and is_distributed()
         if not shares or scores.embeddings is None:  # None: no image is left
-            return on_main(lambda: acquire(self.selector.order(
+            return on_main(lambda: acquire(selector.order(
                 scores, scores.embeddings, embeddings_labelled)))
         shared = SharedSelection(
-            self.selector, scores, scores.embeddings, embeddings_labelled,
+            selector, scores, scores.embeddings, embeddings_labelled,
             ProcessGroup(device=str(get_comm_device())))
         if not is_main_process():
             shared.run_worker()
@@ -437,9 +461,7 @@ class Query:
             notes = ['all images taken are labelled already: nothing new is '
                      'labelled']
         by_score = None
-        looks = self.selector.needs_weights or \
-            not self.selector.needs_embeddings
-        if values and looks:
+        if values and self.selector.reads_scores:
             by_score = sum(v > -math.inf for v in values) / len(values)
         if by_score == 0:
             notes.append('no image was chosen by its score, all were drawn at '

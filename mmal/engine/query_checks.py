@@ -9,6 +9,7 @@ from typing import Any, Optional
 from torch import nn
 
 from mmal.models.committees import BaseCommittee
+from mmal.pool import build_budget
 from mmal.scoring import BaseScorer, ScoringData
 from mmal.scoring.detections.predict import check_detections
 from mmal.scoring.embeddings import BaseEmbedder
@@ -91,7 +92,7 @@ def check_query(settings: Settings, scorer: BaseScorer,
     with _trying('active_learning.scorer', scorer, model):
         scorer.check(model, data)
     with _trying('active_learning.selector', selector, model):
-        _check_scores(scorer, selector, data)
+        _check_scores(settings, scorer, selector, data)
     if settings.reselects and selector.needs_labelled:
         raise ValueError(
             "active_learning.candidates is 'all', but a "
@@ -102,8 +103,8 @@ def check_query(settings: Settings, scorer: BaseScorer,
     _check_embeddings(scorer, selector, embedder, model, spacing)
 
 
-def _check_scores(scorer: BaseScorer, selector: BaseSelector,
-                  data: ScoringData) -> None:
+def _check_scores(settings: Settings, scorer: BaseScorer,
+                  selector: BaseSelector, data: ScoringData) -> None:
     """Whether the scorer gives what the selector reads."""
     if selector.needs_weights and scorer.may_be_negative:
         raise ValueError(
@@ -111,6 +112,25 @@ def _check_scores(scorer: BaseScorer, selector: BaseSelector,
             f'scores for weights, but those of a {_name(scorer)} may be '
             'negative: set active_learning.selector.weighted=False where it '
             'has this key, or use another scorer or selector.')
+    if selector.needs_draws and build_budget(
+            settings.budget.to_dict()).needs_counts and \
+            'labelled' not in data.splits:
+        raise ValueError(
+            f'active_learning.selector is a {_name(selector)}, which needs to '
+            'know about how many images will be drawn, but the budget is in '
+            f'{settings.budget.unit} and there are no labelled images to '
+            "estimate it by: name these, set budget.unit='images', or give "
+            'the selector a number of images (keep_images of mmal.TwoStage, '
+            'clusters of mmal.TypiClust).')
+    missing = [] if scorer.gives_columns is None else [
+        name for name in selector.needs_columns
+        if name not in scorer.gives_columns]
+    if missing:
+        raise ValueError(
+            f'active_learning.selector is a {_name(selector)}, which reads '
+            f'{", ".join(missing)}, but a {_name(scorer)} gives '
+            f'{", ".join(scorer.gives_columns) or "no such values"}: name '
+            'parts of a mmal.CombinedScorer.')
     if not selector.needs_class_scores:
         return
     if not scorer.gives_class_scores:

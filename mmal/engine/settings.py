@@ -63,12 +63,23 @@ class DataSettings(Block):
 
 
 class InitialSettings(Block):
-    """The first labelled images: so many, drawn at random, or those of a
-    COCO file."""
+    """The first labelled images: so many, drawn at random or chosen by a
+    selector, or those of a COCO file."""
     size: Optional[Count] = _field('a whole number of images, at least 1',
                                    None)
     ann_file: Optional[Text] = _field(
         'the path of a COCO json of labelled images', None)
+    selector: Optional[dict] = _field(
+        "a dict, e.g. dict(type='mmal.TypiClust')", None)
+    embedder: Optional[dict] = _field(
+        "a dict, e.g. dict(type='mmal.EmbeddingModel', backbone=dict(…))",
+        None)
+
+    @field_validator('selector', 'embedder', mode='before')
+    @classmethod
+    def _component(cls, cfg: Any, info: ValidationInfo) -> Optional[dict]:
+        return None if cfg is None else checked_component(
+            cfg, info.field_name)
 
     @model_validator(mode='after')
     def _either(self) -> InitialSettings:
@@ -78,6 +89,16 @@ class InitialSettings(Block):
                 'of images) or ann_file (a COCO json), and nothing else. (A '
                 'config that inherits the other one writes '
                 'initial=dict(_delete_=True, …).)')
+        if (self.selector is None) != (self.embedder is None):
+            raise ValueError(
+                f'is {short(self.to_dict())}: selector and embedder belong '
+                'together, as no detector is trained yet whose embeddings a '
+                "selector could look at. Give both, e.g. selector=dict(type="
+                "'mmal.TypiClust'), embedder=dict(type='mmal.EmbeddingModel', "
+                'backbone=dict(…)), or neither.')
+        if self.selector is not None and self.size is None:
+            raise ValueError('has a selector, which chooses size images, but '
+                             'no size: give it in place of ann_file.')
         return self
 
 
@@ -155,8 +176,9 @@ class Settings(Block):
             round should have of some classes; and ``repeats``, 'free' or
             'counted', where ``candidates`` is 'all'.
         initial (dict, optional): The first labelled images: ``size`` images
-            drawn at random, or those of a COCO file ``ann_file``. A single
-            query needs none.
+            drawn at random, or chosen by ``selector`` among the embeddings of
+            ``embedder``, or those of a COCO file ``ann_file``. A single query
+            needs none.
         scorer (dict): Config of a scorer.
         selector (dict): Config of a selector.
         spacing (dict, optional): ``min_distance`` and ``max_per_group``,

@@ -33,6 +33,26 @@ class BoxCounts(Protocol):
 
 
 @dataclass(frozen=True)
+class MeanCounts:
+    """Any image has as many boxes as some images do on average.
+
+    Args:
+        class_names (sequence[str]): C classes.
+        mean (np.ndarray): float64 [C], boxes of each.
+    """
+    class_names: Sequence[str]
+    mean: np.ndarray
+
+    def count_boxes(self, ids: Iterable[ImageId]) -> np.ndarray:
+        """float64 [N]."""
+        return self.count_by_class(ids).sum(1)
+
+    def count_by_class(self, ids: Iterable[ImageId]) -> np.ndarray:
+        """float64 [N, C]."""
+        return np.tile(self.mean, (len(list(ids)), 1))
+
+
+@dataclass(frozen=True)
 class Acquisition:
     """What a round takes.
 

@@ -94,9 +94,11 @@ def _parts(scores: Scores, rows: np.ndarray, classes: Sequence[str]
     parts = {scores.ids[row]: [] for row in rows.tolist()}
     for name, column in scores.columns.items():
         column = np.asarray(column)
-        if column.dtype.kind not in 'biuf' or name == 'score':
+        # of a combined score each part has a column beside this one
+        is_score = name.rpartition('.')[2] == 'score'
+        if column.dtype.kind not in 'biuf' or is_score:
             continue
-        spoken = name.replace('_', ' ')
+        spoken = name.replace('_', ' ').replace('.', ': ')
         if column.ndim == 1:
             for row in rows.tolist():
                 parts[scores.ids[row]].append((spoken, float(column[row])))

@@ -1,6 +1,7 @@
 """Scorers: a model and images in, one number per image out."""
 from .base import BaseScorer
 from .batch import Batch, collate
+from .combined_scorer import CombinedScorer
 from .data import ScoringData, Split, plan_batches, scoring_pipeline
 from .dense import (
     BALDScorer,
@@ -33,12 +34,13 @@ from .random_scorer import RandomScorer
 
 __all__ = [
     'BALDScorer', 'BaseScorer', 'Batch', 'CalibratedInfluenceScorer',
-    'DetectionEntropyScorer', 'EmbeddingModel', 'EntropyScorer',
-    'GaussianNoise', 'GradScorer', 'HierarchicalUncertaintyScorer',
-    'InfluenceScorer', 'LayerEmbedder', 'LearningLossScorer',
-    'LeastConfidenceScorer', 'LocalizationStabilityScorer', 'MarginScorer',
-    'MixtureUncertaintyScorer', 'MutualInformationScorer',
-    'OracleInfluenceScorer', 'PerCostScorer', 'RandomScorer', 'ScoringData',
-    'Split', 'class_probabilities', 'collate', 'detect', 'noisy_pipeline',
-    'plan_batches', 'score_pool', 'scoring_pipeline'
+    'CombinedScorer', 'DetectionEntropyScorer', 'EmbeddingModel',
+    'EntropyScorer', 'GaussianNoise', 'GradScorer',
+    'HierarchicalUncertaintyScorer', 'InfluenceScorer', 'LayerEmbedder',
+    'LearningLossScorer', 'LeastConfidenceScorer',
+    'LocalizationStabilityScorer', 'MarginScorer', 'MixtureUncertaintyScorer',
+    'MutualInformationScorer', 'OracleInfluenceScorer', 'PerCostScorer',
+    'RandomScorer', 'ScoringData', 'Split', 'class_probabilities', 'collate',
+    'detect', 'noisy_pipeline', 'plan_batches', 'score_pool',
+    'scoring_pipeline'
 ]

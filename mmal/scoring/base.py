@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ class BaseScorer(metaclass=ABCMeta):
       a value of each class, higher = label it first; ``-inf`` for nothing.
     - ``may_be_negative``: its scores are of no use as weights.
     - ``needs_embeddings``: :meth:`process` returns ``embedding`` rows.
+    - ``gives_columns``: names of columns [N] with values of their own,
+      higher = label it first; None if only a run shows which there are.
 
     A scorer that detects on its way returns ``class_boxes`` rows [B, C], see
     :func:`mmal.scoring.detector.class_boxes`: their sums over the pool are
@@ -44,6 +46,7 @@ class BaseScorer(metaclass=ABCMeta):
     gives_class_scores: bool = False
     may_be_negative: bool = False
     needs_embeddings: bool = False
+    gives_columns: Optional[tuple[str, ...]] = None
 
     def check(self, model: nn.Module, data: ScoringData) -> None:  # noqa: B027
         """Find mistakes in the settings before any training.
@@ -89,3 +92,16 @@ class BaseScorer(metaclass=ABCMeta):
             np.ndarray: [N], higher = label it first.
         """
         return columns['score']
+
+    def kept_columns(self,
+                     columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What is kept beside the scores.
+
+        Args:
+            columns (dict[str, np.ndarray]): See :meth:`compute`.
+
+        Returns:
+            dict[str, np.ndarray]: All of them, from which scores can be
+            computed again when images have come; and others, if need be.
+        """
+        return columns

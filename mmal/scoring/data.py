@@ -150,6 +150,27 @@ class ScoringData:
             for info in infos if info['img_id'] in wanted
         }
 
+    def class_counts(self, split: str) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The boxes on each image of a split with labels.
+
+        Args:
+            split (str): Its name.
+
+        Returns:
+            tuple: int64 [N, C] in the order of :meth:`ids`, without boxes
+            that are ignored; and the names of the classes.
+        """
+        dataset = self._dataset(split)
+        names = tuple(dataset.metainfo['classes'])
+        counts = {}
+        for n in range(len(dataset)):
+            info = dataset.get_data_info(n)
+            counts[info['img_id']] = np.bincount(
+                [box['bbox_label'] for box in info['instances']
+                 if not box['ignore_flag']], minlength=len(names))
+        rows = [counts[i] for i in self.ids(split)]
+        return np.array(rows, np.int64).reshape(-1, len(names)), names
+
     def num_batches(self, split: str, ids=None) -> int:
         """How many batches a split makes over all processes."""
         return len(self._plan(split, ids))

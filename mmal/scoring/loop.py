@@ -176,5 +176,5 @@ def _assemble(scorer: BaseScorer, data: ScoringData, split: str,
         ids=ids,
         values=scorer.compute(columns),
         tiebreak=seeded_uniform(ids, data.seed, data.round, 'tie'),
-        columns=columns,
+        columns=scorer.kept_columns(columns),
         embeddings=embeddings)

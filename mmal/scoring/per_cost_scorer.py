@@ -17,7 +17,8 @@ from .detections.predict import check_detections, detect
 from .detector import class_boxes, expected_boxes, final_head, predictions
 
 _FLAGS = ('needs_images', 'needs_labels', 'needs_committee', 'uses_committee',
-          'gives_class_scores', 'may_be_negative', 'needs_embeddings')
+          'gives_class_scores', 'may_be_negative', 'needs_embeddings',
+          'gives_columns')
 
 
 @TASK_UTILS.register_module()
@@ -80,6 +81,11 @@ class PerCostScorer(BaseScorer):
     def compute(self, columns: dict[str, np.ndarray]) -> np.ndarray:
         """See :meth:`BaseScorer.compute`."""
         return self.scorer.compute(columns) / columns['expected_cost']
+
+    def kept_columns(self,
+                     columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See :meth:`BaseScorer.kept_columns`."""
+        return self.scorer.kept_columns(columns)
 
     def _take_flags(self) -> None:
         for flag in _FLAGS:

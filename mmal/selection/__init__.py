@@ -5,9 +5,13 @@ Plain torch and numpy; nothing of mmengine, mmcv or mmdet is needed.
 from .base import BaseSelector, best_first, lowest_first
 from .bottom_n import BottomN
 from .class_targets import ClassTargets, Walk
+from .clusters import BaseClusterSelector
 from .core_set import CoreSet
 from .greedy_selector import BaseGreedySelector, GreedyRun
+from .k_means_centres import KMeansCentres
 from .k_means_plus_plus import KMeansPlusPlus
+from .prob_cover import ProbCover
+from .quota import Quota
 from .random_subset import RandomSubset
 from .ranking import BaseRanking
 from .round_robin import RoundRobin
@@ -17,11 +21,14 @@ from .sparse_modeling import SparseModeling
 from .top_bottom import TopBottom
 from .top_n import TopN
 from .top_third import TopThird
+from .two_stage import TwoStage
+from .typi_clust import TypiClust
 
 __all__ = [
-    'BaseGreedySelector', 'BaseRanking', 'BaseSelector', 'BottomN',
-    'ClassTargets', 'CoreSet', 'GreedyRun', 'KMeansPlusPlus', 'Neighbours',
-    'RandomSubset', 'RoundRobin', 'SharedSelection', 'Spacing',
-    'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'Walk', 'best_first',
+    'BaseClusterSelector', 'BaseGreedySelector', 'BaseRanking', 'BaseSelector',
+    'BottomN', 'ClassTargets', 'CoreSet', 'GreedyRun', 'KMeansCentres',
+    'KMeansPlusPlus', 'Neighbours', 'ProbCover', 'Quota', 'RandomSubset',
+    'RoundRobin', 'SharedSelection', 'Spacing', 'SparseModeling', 'TopBottom',
+    'TopN', 'TopThird', 'TwoStage', 'TypiClust', 'Walk', 'best_first',
     'lowest_first'
 ]

@@ -27,7 +27,11 @@ class BaseSelector(metaclass=ABCMeta):
     - ``needs_labelled``: the labelled images' embeddings as well.
     - ``needs_class_scores``: a value of each image and class, float [N, C],
       higher = label first, in ``scores.columns['class_scores']``.
+    - ``needs_columns``: names of other values of each image, float [N],
+      higher = label it first, in ``scores.columns``.
     - ``needs_weights``: scores that are not negative, as weights.
+    - ``needs_draws``: about how many images will be drawn from the order,
+      see :meth:`with_draws`.
     - ``embeddings_dtype``: how precisely a run stores them, 'float32' or
       'float16'.
     - ``can_share``: whether it has a method ``order_sharded``, by which
@@ -37,10 +41,13 @@ class BaseSelector(metaclass=ABCMeta):
     needs_embeddings: bool = False
     needs_labelled: bool = False
     needs_class_scores: bool = False
+    needs_columns: tuple[str, ...] = ()
     needs_weights: bool = False
+    needs_draws: bool = False
     embeddings_dtype: str = 'float32'
     can_share: bool = False
     round: int = 0
+    draws: Optional[int] = None
     seed_key: tuple[Union[int, str], ...] = ()
 
     def check_classes(self, names: Sequence[str]) -> None:  # noqa: B027
@@ -49,6 +56,11 @@ class BaseSelector(metaclass=ABCMeta):
         Raises:
             ValueError: If the settings do not suit these.
         """
+
+    @property
+    def reads_scores(self) -> bool:
+        """Whether scores decide, and not embeddings alone."""
+        return self.needs_weights or not self.needs_embeddings
 
     def with_seed_key(self, *key: Union[int, str]) -> BaseSelector:
         """A copy that draws random numbers of its own.
@@ -59,6 +71,20 @@ class BaseSelector(metaclass=ABCMeta):
         """
         other = copy.copy(self)
         other.seed_key = (*self.seed_key, *key)
+        return other
+
+    def with_draws(self, number: Optional[int]) -> BaseSelector:
+        """A copy that knows about how many images will be drawn.
+
+        What a selector makes of it, its order has all images, and whoever
+        draws stops when it likes. It is no budget: that may be in boxes or
+        seconds, and then the number is an estimate.
+
+        Args:
+            number (int, optional): At least 1; None if nobody can tell.
+        """
+        other = copy.copy(self)
+        other.draws = number
         return other
 
     def prepare(self, round: int) -> None:
@@ -104,6 +130,9 @@ class BaseSelector(metaclass=ABCMeta):
                labelled: Optional[np.ndarray] = None) -> list[ImageId]:
         """The first n images of :meth:`order`.
 
+        A selector that needs to know how many are drawn, and was not told,
+        learns that it is n.
+
         Args:
             scores, embeddings, labelled: See :meth:`order`.
             n (int): How many, 0 <= n <= N.
@@ -114,7 +143,9 @@ class BaseSelector(metaclass=ABCMeta):
         check_count(n, len(scores))
         if n == 0:
             return []
-        return list(islice(self.order(scores, embeddings, labelled), n))
+        unknown = self.needs_draws and self.draws is None
+        selector = self.with_draws(n) if unknown else self
+        return list(islice(selector.order(scores, embeddings, labelled), n))
 
 
 def check_count(n: int, available: int) -> None:
@@ -126,12 +157,14 @@ def check_count(n: int, available: int) -> None:
 
 
 def as_selector(owner: str,
-                selector: Union[Mapping, BaseSelector]) -> BaseSelector:
+                selector: Union[Mapping, BaseSelector],
+                name: str = 'selector') -> BaseSelector:
     """A selector that another one asks, built if it is a config.
 
     Args:
         owner (str): Who asks.
         selector (mapping | BaseSelector): The selector or its config.
+        name (str): The argument that gives it.
 
     Raises:
         ValueError: If it is neither.
@@ -140,9 +173,28 @@ def as_selector(owner: str,
         selector = TASK_UTILS.build(dict(selector))
     if not isinstance(selector, BaseSelector):
         raise ValueError(
-            f'{owner}: selector is {selector!r}, which is no selector: give a '
+            f'{owner}: {name} is {selector!r}, which is no selector: give a '
             "config such as dict(type='mmal.TopN').")
     return selector
+
+
+def known_draws(selector: BaseSelector, advice: str) -> int:
+    """About how many images will be drawn.
+
+    Args:
+        selector (BaseSelector): Who needs to know.
+        advice (str): How to do without.
+
+    Raises:
+        ValueError: If nobody has told it.
+    """
+    if selector.draws is None:
+        raise ValueError(
+            f'{type(selector).__name__} needs to know about how many images '
+            'will be drawn, which nobody can tell: where the budget is in '
+            'boxes or seconds it takes labelled images to estimate it. '
+            f'{advice}')
+    return selector.draws
 
 
 def best_first(scores: Scores) -> np.ndarray:

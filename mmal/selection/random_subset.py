@@ -56,7 +56,15 @@ class RandomSubset(BaseSelector):
         self.size = size
         self.selector = selector
         self.seed = seed
+        self.needs_columns = selector.needs_columns
         self.needs_weights = selector.needs_weights
+        self.needs_draws = selector.needs_draws
+
+    def with_draws(self, number: Optional[int]) -> RandomSubset:
+        """See :meth:`BaseSelector.with_draws`."""
+        other = super().with_draws(number)
+        other.selector = self.selector.with_draws(number)
+        return other
 
     def prepare(self, round: int) -> None:
         """See :meth:`BaseSelector.prepare`."""

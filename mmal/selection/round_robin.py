@@ -66,7 +66,9 @@ class RoundRobin(BaseSelector):
             self.check_classes(class_names)
         self.needs_embeddings = self.selector.needs_embeddings
         self.needs_labelled = self.selector.needs_labelled
+        self.needs_columns = self.selector.needs_columns
         self.needs_weights = self.selector.needs_weights
+        self.needs_draws = self.selector.needs_draws
         self.embeddings_dtype = self.selector.embeddings_dtype
 
     def check_classes(self, names: Sequence[str]) -> None:
@@ -74,6 +76,13 @@ class RoundRobin(BaseSelector):
         self.class_names = list(names)
         self._columns(len(self.class_names))
         self.selector.check_classes(names)
+
+    def with_draws(self, number: Optional[int]) -> RoundRobin:
+        """See :meth:`BaseSelector.with_draws`; any class may end up with all
+        of them."""
+        other = super().with_draws(number)
+        other.selector = self.selector.with_draws(number)
+        return other
 
     def prepare(self, round: int) -> None:
         """See :meth:`BaseSelector.prepare`."""

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.cuda
 SCORERS = dict(
     BALDScorer=('bayes_fcos', 'bayes_yolov3', 'bayes_retina'),
     CalibratedInfluenceScorer=('fcos', 'faster_rcnn'),
+    CombinedScorer=('fcos', 'faster_rcnn'),
     DetectionEntropyScorer=('fcos', 'faster_rcnn', 'detr'),
     EntropyScorer=('fcos', 'ssd', 'yolov3', 'faster_rcnn'),
     GradScorer=('fcos', 'retina_softmax', 'ssd', 'yolox'),
@@ -49,6 +50,9 @@ INFLUENCE = dict(
     solver=dict(type='mmal.ConjugateGradient', max_iters=3, tol=0.))
 OPTIONS = dict(
     CalibratedInfluenceScorer=dict(INFLUENCE, min_images=2),
+    CombinedScorer=dict(rule='sum', scorers=dict(
+        entropy=dict(type='mmal.EntropyScorer'),
+        detections=dict(type='mmal.DetectionEntropyScorer'))),
     InfluenceScorer=INFLUENCE,
     LocalizationStabilityScorer=dict(levels=[8, 16]),
     OracleInfluenceScorer=INFLUENCE,

@@ -17,7 +17,9 @@ N = 61
 SELECTORS = dict(
     core_set=dict(type='mmal.CoreSet'),
     weighted=dict(type='mmal.CoreSet', start='best', weighted=True),
-    k_means=dict(type='mmal.KMeansPlusPlus'))
+    k_means=dict(type='mmal.KMeansPlusPlus'),
+    two_stage=dict(type='mmal.TwoStage', first=dict(type='mmal.TopN'),
+                   then=dict(type='mmal.CoreSet'), keep=2.))
 
 
 @pytest.fixture(scope='module')
@@ -100,7 +102,8 @@ def two(folder, pool, tmp_path_factory):
 def test_two_processes_choose_what_one_chooses(folder, pool, two):
     root, refuses = folder
     expected = choose(root, pool, True)
-    assert [isinstance(e, str) for e in expected] == [False] + 2 * [refuses]
+    assert [isinstance(e, str) for e in expected] == [
+        False, refuses, refuses, False]
     for first, second, alone in zip(two[0][0], two[1][0], expected):
         assert first == second
         if isinstance(alone, str):
@@ -111,5 +114,8 @@ def test_two_processes_choose_what_one_chooses(folder, pool, two):
 
 
 def test_each_looks_at_half_of_the_images(two):
-    assert [set(shares) for _, shares, _ in two] == [{30}, {31}]
+    assert [set(shares[:3]) for _, shares, _ in two] == [{30}, {31}]
+    # and of those that are kept: 17 boxes are on 12 images, as the labelled
+    # ones have 1.5 each
+    assert sum(shares[3] for _, shares, _ in two) == 24
     assert two[0][2] == two[1][2] < 3 * N

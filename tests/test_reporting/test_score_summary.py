@@ -65,3 +65,13 @@ def test_parts_are_columns_of_the_image():
     assert parts['b'][:3] == [('objects', 4.0), ('class scores: z', 2.0),
                               ('class scores: y', 1.0)]
     assert 'elsewhere' not in parts
+
+
+def test_parts_of_a_combined_score_have_their_names():
+    scores = Scores('ab', [1., 2.], columns={
+        'entropy.score': np.array([1., 2.]), 'entropy': np.array([1., 2.]),
+        'seen.score': np.array([5., 6.]), 'seen.objects': np.array([3, 4]),
+        'seen': np.array([5., -np.inf])})
+    parts = summarise_scores(scores, ['a', 'b'], []).parts
+    assert parts['a'] == [('entropy', 1.), ('seen: objects', 3.), ('seen', 5.)]
+    assert parts['b'] == [('entropy', 2.), ('seen: objects', 4.)]

@@ -60,10 +60,12 @@ def test_examples_of_docstrings(name):
     assert doctest.testmod(module).failed == 0
 
 
-def test_examples_of_the_page():
-    path = os.path.join(ROOT, 'docs', 'scalable_al.md')
+@pytest.mark.parametrize('page, number', [
+    ('scalable_al', 11), ('combining', 4)])
+def test_examples_of_the_pages(page, number):
+    path = os.path.join(ROOT, 'docs', f'{page}.md')
     found = doctest.testfile(path, module_relative=False)
-    assert found.attempted > 10 and found.failed == 0
+    assert found.attempted >= number and found.failed == 0
 
 
 def test_mmdet_is_not_imported():

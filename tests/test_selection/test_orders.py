@@ -12,12 +12,14 @@ from mmal.selection import (
     BottomN,
     CoreSet,
     KMeansPlusPlus,
+    Quota,
     RandomSubset,
     RoundRobin,
     SparseModeling,
     TopBottom,
     TopN,
     TopThird,
+    TwoStage,
 )
 
 BY_SCORE = [TopN(), BottomN(), TopBottom(), TopThird(), RandomSubset(3)]
@@ -27,10 +29,14 @@ GREEDY = [
     for start in ('labelled', 'random', 'best') for weighted in (False, True)
 ] + [KMeansPlusPlus(trials=3)]
 BY_EMBEDDING = [*GREEDY, SparseModeling(), SparseModeling('euclidean')]
+STAGES = [TwoStage(TopN(), CoreSet(), keep_images=3),
+          TwoStage(CoreSet('best'), TopThird(), keep_images=4)]
+BY_COLUMN = [Quota(dict(a=2, b=1)), Quota(dict(a=1, b=1), CoreSet())]
 BY_CLASS = [
     RoundRobin(TopN()), RoundRobin(CoreSet(), [1]),
     RoundRobin(RoundRobin(TopThird()))
 ]
+EVERY = [*BY_SCORE, *BY_EMBEDDING, *STAGES, *BY_COLUMN, *BY_CLASS]
 
 
 def names(selectors):
@@ -41,14 +47,16 @@ def pool(values, seed=0):
     """Scores of all kinds, and embeddings with copies among them."""
     rng = np.random.default_rng(seed)
     scores = scores_of(values)
-    scores.columns = dict(class_scores=rng.integers(0, 3, (len(values), 2)))
+    scores.columns = dict(
+        class_scores=rng.integers(0, 3, (len(values), 2)),
+        a=rng.choice([-np.inf, 0., 1.], len(values)),
+        b=rng.integers(0, 3, len(values)))
     rows = rng.integers(0, 3, (len(values) + 2, 3)).astype('f4')
     return scores, rows[2:], rows[:2]
 
 
 every = pytest.mark.parametrize(
-    'selector', [*BY_SCORE, *BY_EMBEDDING, *BY_CLASS],
-    ids=names([*BY_SCORE, *BY_EMBEDDING, *BY_CLASS]))
+    'selector', EVERY, ids=names(EVERY))
 
 
 @every

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Optional
+from collections.abc import Sequence
+from typing import Optional, Union
 
 import cv2
 import mmcv
@@ -11,6 +12,7 @@ import torch
 from mmdet.models import DetDataPreprocessor
 from mmdet.registry import MODELS
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mmal.models.committees.preprocessing import renormalise, statistics
 from mmal.models.utils.evaluation_mode import full_precision
@@ -30,21 +32,28 @@ IMAGENET = dict(
 
 @TASK_UTILS.register_module()
 class EmbeddingModel(BaseEmbedder):
-    """A second backbone, e.g. one of ImageNet, whose last map is averaged.
+    """A second network, e.g. one of ImageNet: the average of its last map, or
+    the vector that it gives.
 
     "VGG" in "Scalable Active Learning for Object Detection", table III. It
     sees the images that the detector sees, resized and padded alike, but
-    normalised its own way. It is never trained.
+    normalised its own way; one of timm or torchvision sees them without the
+    padding in its own size, whatever their aspect ratio. It is never trained.
 
     Cost: one forward pass of each image in a run, as its embeddings are kept
     and used again by later rounds.
 
     Args:
-        backbone (dict): An mmdet backbone; ``init_cfg`` names its weights.
-            What it leaves open is drawn with a seed of its own.
+        backbone (dict): An mmdet backbone, ``init_cfg`` names its weights; or
+            :class:`~mmal.models.backbones.TimmBackbone` or
+            :class:`~mmal.models.backbones.TorchvisionBackbone`. What it leaves
+            open is drawn with a seed of its own.
         data_preprocessor (dict, optional): ``mean``, ``std`` and
-            ``bgr_to_rgb`` of the images it was trained on. Default: those of
-            torchvision.
+            ``bgr_to_rgb`` of the images it was trained on. Default: what the
+            network says of itself, or those of torchvision.
+        input_size (int | sequence[int], optional): Height and width that
+            images are resized to, without their padding. Default: what the
+            network says of itself, or the detector's size.
         store (str, optional): Folder where embeddings are kept, which several
             runs may share. Default: the work folder of the run.
 
@@ -58,10 +67,19 @@ class EmbeddingModel(BaseEmbedder):
     def __init__(self,
                  backbone: dict,
                  data_preprocessor: Optional[dict] = None,
-                 store: Optional[str] = None) -> None:
+                 store: Optional[str] = None,
+                 input_size: Optional[Union[int, Sequence[int]]] = None
+                 ) -> None:
+        sizes = (input_size, ) * 2 if isinstance(input_size, int) else \
+            input_size and tuple(input_size)
+        if sizes is not None and (len(sizes) != 2 or not all(
+                isinstance(size, int) and size >= 1 for size in sizes)):
+            raise ValueError(f'{_KEY}.input_size is {input_size!r}: give one '
+                             'number of pixels, or height and width.')
         self.backbone = backbone
-        self.data_preprocessor = dict(data_preprocessor or IMAGENET)
         self.store = store
+        self._preprocessor = data_preprocessor
+        self._input_size = sizes
         self._network: Optional[nn.Module] = None
 
     def check(self, model: nn.Module) -> None:
@@ -80,9 +98,10 @@ class EmbeddingModel(BaseEmbedder):
                 f'{_KEY} needs a detector with a DetDataPreprocessor, whose '
                 'normalisation it can undo, but this one has a '
                 f'{type(source).__name__}: leave {_KEY} out.')
+        size = self.input_size or (_BLANK, _BLANK)
         with torch.no_grad():
             try:
-                pooled(self.network(torch.zeros(1, 3, _BLANK, _BLANK)))
+                vectors(self.network(torch.zeros(1, 3, *size)))
             except ValueError as e:
                 raise ValueError(f'{_KEY}.backbone: {e}') from e
 
@@ -95,7 +114,7 @@ class EmbeddingModel(BaseEmbedder):
         target = self._built(
             dict(type='mmdet.DetDataPreprocessor', **self.data_preprocessor),
             'data_preprocessor')
-        return NetworkExtractor(self.network, model, target)
+        return NetworkExtractor(self.network, model, target, self.input_size)
 
     def fingerprint(self, model: nn.Module) -> str:
         """A hash of the network, its weights, and how it normalises images.
@@ -113,6 +132,8 @@ class EmbeddingModel(BaseEmbedder):
             source._channel_conversion, source.pad_size_divisor,
             source.pad_value, next(model.parameters()).device.type,
             torch.__version__, mmcv.__version__, cv2.__version__]
+        if self.input_size is not None:
+            description.append(list(self.input_size))
         digest = hashlib.blake2b(
             json.dumps(description, sort_keys=True, default=str).encode(),
             digest_size=16)
@@ -122,6 +143,17 @@ class EmbeddingModel(BaseEmbedder):
             digest.update(weights.detach().cpu().contiguous().flatten().view(
                 torch.uint8).numpy())
         return digest.hexdigest()
+
+    @property
+    def data_preprocessor(self) -> dict:
+        """How its images are normalised."""
+        own = getattr(self.network, 'data_preprocessor', None)
+        return dict(self._preprocessor or own or IMAGENET)
+
+    @property
+    def input_size(self) -> Optional[tuple[int, int]]:
+        """Height and width of its images; None for the detector's."""
+        return self._input_size or getattr(self.network, 'input_size', None)
 
     @property
     def network(self) -> nn.Module:
@@ -160,14 +192,17 @@ class NetworkExtractor(Extractor):
         network (nn.Module): A backbone in eval mode, on the CPU.
         model (nn.Module): The detector.
         target (nn.Module): The data preprocessor of the network.
+        input_size (tuple[int, int], optional): Height and width of its images.
     """
 
     def __init__(self, network: nn.Module, model: nn.Module,
-                 target: nn.Module) -> None:
+                 target: nn.Module,
+                 input_size: Optional[tuple[int, int]] = None) -> None:
         self._network = network
         self._device = next(model.parameters()).device
         self._source = model.data_preprocessor
         self._target = target
+        self._input_size = input_size
         self._batch: Optional[Batch] = None
 
     def __enter__(self) -> NetworkExtractor:
@@ -186,6 +221,30 @@ class NetworkExtractor(Extractor):
         """float32 [B, D] of the batch that was set."""
         images = renormalise(self._batch.inputs, self._batch.samples,
                              self._source, self._target)
+        if self._input_size is not None:
+            # images of one size have paddings of one size
+            height, width = self._batch.samples[0].img_shape[:2]
+            images = functional.interpolate(
+                images[..., :height, :width], self._input_size,
+                mode='bilinear', antialias=True)
         # kept for other runs, whatever precision they score in
         with full_precision():
-            return pooled(self._network(images))
+            return vectors(self._network(images))
+
+
+def vectors(output) -> Tensor:
+    """What a network gives as one vector of each image.
+
+    Args:
+        output (Tensor | sequence[Tensor] | dict[str, Tensor]): [B, D], or maps
+            as :func:`~mmal.scoring.embeddings.base.pooled` takes.
+
+    Returns:
+        Tensor: float32 [B, D].
+
+    Raises:
+        ValueError: If that is neither.
+    """
+    if torch.is_tensor(output) and output.dim() == 2:
+        return output.detach().float()
+    return pooled(output)

@@ -136,10 +136,55 @@ def test_mistakes_are_named(mmdet_scope, kwargs, message):
 
 
 def test_a_network_without_maps(mmdet_scope, monkeypatch):
-    monkeypatch.setattr(EmbeddingModel, 'network', torch.nn.Flatten())
+    monkeypatch.setattr(EmbeddingModel, 'network', torch.nn.Flatten(0))
     embedder = EmbeddingModel(RESNET)
     with pytest.raises(ValueError, match='embedder.backbone: .*not a map'):
         embedder.check(tiny_fcos())
+
+
+class Vectors(torch.nn.Module):
+    """The mean of each row of each channel, of images of 24 x 16."""
+    input_size = (24, 16)
+    data_preprocessor = OTHER
+
+    def forward(self, images):
+        assert images.shape[1:] == (3, 24, 16)
+        return images.mean(3).flatten(1)
+
+
+@pytest.mark.parametrize('size', [None, (24, 16)])
+def test_vectors_of_images_in_a_size_of_their_own(dataset, tmp_path,
+                                                  monkeypatch, size):
+    """Without the padding, whose rows would be grey."""
+    monkeypatch.setattr(EmbeddingModel, 'network', Vectors())
+    embedder, model = EmbeddingModel(RESNET, input_size=size), tiny_fcos()
+    assert embedder.input_size == (24, 16)
+    embedder.check(model)
+    model.data_preprocessor.pad_size_divisor = 48
+    file = EmbeddingFile(str(tmp_path / 'embeddings.npy'))
+    scores = score_pool(model, RandomScorer(), make(dataset, embedder),
+                        embeddings=file)
+    from mmdet.registry import DATASETS
+    for item in DATASETS.build(dict(dataset, test_mode=True)):
+        image = item['inputs'].float()
+        image = (image - torch.tensor(OTHER['mean'])[:, None, None]) / \
+            torch.tensor(OTHER['std'])[:, None, None]
+        image = torch.nn.functional.interpolate(
+            image[None], (24, 16), mode='bilinear', antialias=True)
+        row = scores.embeddings[scores.ids.index(
+            item['data_samples'].img_id)]
+        np.testing.assert_allclose(row, image.mean(3).flatten(), rtol=1e-4,
+                                   atol=1e-4)
+
+
+def test_the_size_tells_embeddings_apart(mmdet_scope):
+    model = tiny_fcos()
+    prints = {EmbeddingModel(RESNET, input_size=size).fingerprint(model)
+              for size in (None, 64, (64, 32))}
+    assert len(prints) == 3
+    for size in (0, (64, ), (64, 0)):
+        with pytest.raises(ValueError, match='input_size is'):
+            EmbeddingModel(RESNET, input_size=size)
 
 
 def test_images_that_cannot_be_translated(mmdet_scope):
