@@ -1,5 +1,6 @@
 """Uncertainties as functions of tensors; imports neither mmdet nor mmcv."""
 from .bald import bald, difficulty
+from .class_difficulty import difficulty_weight, match_quality
 from .confidence import (
     binary_least_confidence,
     binary_margin_uncertainty,
@@ -25,8 +26,9 @@ __all__ = [
     'binary_least_confidence', 'binary_margin_uncertainty', 'binary_self_loss',
     'categorical_entropy', 'categorical_least_confidence',
     'categorical_margin_uncertainty', 'categorical_self_loss', 'difficulty',
-    'dirichlet_expected_entropy', 'dirichlet_mutual_information', 'epistemic',
-    'hierarchical_aggregation', 'image_moments', 'masked_max', 'mixture_mean',
+    'difficulty_weight', 'dirichlet_expected_entropy',
+    'dirichlet_mutual_information', 'epistemic', 'hierarchical_aggregation',
+    'image_moments', 'masked_max', 'match_quality', 'mixture_mean',
     'mutual_information', 'pooled_moments', 'rectified_moments',
     'softmax_aleatoric'
 ]
