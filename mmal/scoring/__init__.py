@@ -14,6 +14,7 @@ from .dense import (
 )
 from .detections import (
     DetectionEntropyScorer,
+    DifficultyCalibratedScorer,
     GaussianNoise,
     HierarchicalUncertaintyScorer,
     LocalizationStabilityScorer,
@@ -34,8 +35,8 @@ from .random_scorer import RandomScorer
 
 __all__ = [
     'BALDScorer', 'BaseScorer', 'Batch', 'CalibratedInfluenceScorer',
-    'CombinedScorer', 'DetectionEntropyScorer', 'EmbeddingModel',
-    'EntropyScorer', 'GaussianNoise', 'GradScorer',
+    'CombinedScorer', 'DetectionEntropyScorer', 'DifficultyCalibratedScorer',
+    'EmbeddingModel', 'EntropyScorer', 'GaussianNoise', 'GradScorer',
     'HierarchicalUncertaintyScorer', 'InfluenceScorer', 'LayerEmbedder',
     'LearningLossScorer', 'LeastConfidenceScorer',
     'LocalizationStabilityScorer', 'MarginScorer', 'MixtureUncertaintyScorer',

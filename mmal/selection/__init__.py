@@ -4,8 +4,14 @@ Plain torch and numpy; nothing of mmengine, mmcv or mmdet is needed.
 """
 from .base import BaseSelector, best_first, lowest_first
 from .bottom_n import BottomN
+from .category_matching import CategoryMatching, MatchingDistance
 from .class_targets import ClassTargets, Walk
 from .core_set import CoreSet
+from .detection_rows import (
+    DetectionRows,
+    pack_detections,
+    unpack_detections,
+)
 from .greedy_selector import BaseGreedySelector, GreedyRun
 from .k_means_plus_plus import KMeansPlusPlus
 from .quota import Quota
@@ -22,8 +28,9 @@ from .two_stage import TwoStage
 
 __all__ = [
     'BaseGreedySelector', 'BaseRanking', 'BaseSelector', 'BottomN',
-    'ClassTargets', 'CoreSet', 'GreedyRun', 'KMeansPlusPlus', 'Neighbours',
-    'Quota', 'RandomSubset', 'RoundRobin', 'SharedSelection', 'Spacing',
+    'CategoryMatching', 'ClassTargets', 'CoreSet', 'DetectionRows',
+    'GreedyRun', 'KMeansPlusPlus', 'MatchingDistance', 'Neighbours', 'Quota',
+    'RandomSubset', 'RoundRobin', 'SharedSelection', 'Spacing',
     'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'TwoStage', 'Walk',
-    'best_first', 'lowest_first'
+    'best_first', 'lowest_first', 'pack_detections', 'unpack_detections'
 ]

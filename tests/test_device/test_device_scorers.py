@@ -31,6 +31,7 @@ SCORERS = dict(
     CalibratedInfluenceScorer=('fcos', 'faster_rcnn'),
     CombinedScorer=('fcos', 'faster_rcnn'),
     DetectionEntropyScorer=('fcos', 'faster_rcnn', 'detr'),
+    DifficultyCalibratedScorer=('fcos', 'retina'),
     EntropyScorer=('fcos', 'ssd', 'yolov3', 'faster_rcnn'),
     GradScorer=('fcos', 'retina_softmax', 'ssd', 'yolox'),
     HierarchicalUncertaintyScorer=('evidential_retina', ),
@@ -53,6 +54,7 @@ OPTIONS = dict(
     CombinedScorer=dict(rule='sum', scorers=dict(
         entropy=dict(type='mmal.EntropyScorer'),
         detections=dict(type='mmal.DetectionEntropyScorer'))),
+    DifficultyCalibratedScorer=dict(max_detections=5),
     InfluenceScorer=INFLUENCE,
     LocalizationStabilityScorer=dict(levels=[8, 16]),
     OracleInfluenceScorer=INFLUENCE,

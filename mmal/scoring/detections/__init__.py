@@ -1,5 +1,6 @@
 """Scores from what a detector finds after NMS."""
 from .detection_entropy_scorer import DetectionEntropyScorer
+from .difficulty_calibrated_scorer import DifficultyCalibratedScorer
 from .hierarchical_uncertainty_scorer import HierarchicalUncertaintyScorer
 from .localization_stability_scorer import LocalizationStabilityScorer
 from .mixture_uncertainty_scorer import MixtureUncertaintyScorer
@@ -7,7 +8,7 @@ from .noise import GaussianNoise, noisy_pipeline
 from .predict import detect
 
 __all__ = [
-    'DetectionEntropyScorer', 'GaussianNoise', 'HierarchicalUncertaintyScorer',
-    'LocalizationStabilityScorer', 'MixtureUncertaintyScorer', 'detect',
-    'noisy_pipeline'
+    'DetectionEntropyScorer', 'DifficultyCalibratedScorer', 'GaussianNoise',
+    'HierarchicalUncertaintyScorer', 'LocalizationStabilityScorer',
+    'MixtureUncertaintyScorer', 'detect', 'noisy_pipeline'
 ]
