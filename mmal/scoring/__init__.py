@@ -13,6 +13,7 @@ from .dense import (
     class_probabilities,
 )
 from .detections import (
+    ClassDistributionEmbedder,
     DetectionEntropyScorer,
     DifficultyCalibratedScorer,
     GaussianNoise,
@@ -35,13 +36,13 @@ from .random_scorer import RandomScorer
 
 __all__ = [
     'BALDScorer', 'BaseScorer', 'Batch', 'CalibratedInfluenceScorer',
-    'CombinedScorer', 'DetectionEntropyScorer', 'DifficultyCalibratedScorer',
-    'EmbeddingModel', 'EntropyScorer', 'GaussianNoise', 'GradScorer',
-    'HierarchicalUncertaintyScorer', 'InfluenceScorer', 'LayerEmbedder',
-    'LearningLossScorer', 'LeastConfidenceScorer',
-    'LocalizationStabilityScorer', 'MarginScorer', 'MixtureUncertaintyScorer',
-    'MutualInformationScorer', 'OracleInfluenceScorer', 'PerCostScorer',
-    'RandomScorer', 'ScoringData', 'Split', 'class_probabilities', 'collate',
-    'detect', 'noisy_pipeline', 'plan_batches', 'score_pool',
-    'scoring_pipeline'
+    'ClassDistributionEmbedder', 'CombinedScorer', 'DetectionEntropyScorer',
+    'DifficultyCalibratedScorer', 'EmbeddingModel', 'EntropyScorer',
+    'GaussianNoise', 'GradScorer', 'HierarchicalUncertaintyScorer',
+    'InfluenceScorer', 'LayerEmbedder', 'LearningLossScorer',
+    'LeastConfidenceScorer', 'LocalizationStabilityScorer', 'MarginScorer',
+    'MixtureUncertaintyScorer', 'MutualInformationScorer',
+    'OracleInfluenceScorer', 'PerCostScorer', 'RandomScorer', 'ScoringData',
+    'Split', 'class_probabilities', 'collate', 'detect', 'noisy_pipeline',
+    'plan_batches', 'score_pool', 'scoring_pipeline'
 ]

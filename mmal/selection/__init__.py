@@ -6,6 +6,7 @@ from .base import BaseSelector, best_first, lowest_first
 from .bottom_n import BottomN
 from .category_matching import CategoryMatching, MatchingDistance
 from .class_targets import ClassTargets, Walk
+from .contextual_diversity import ContextualDistance, ContextualDiversity
 from .core_set import CoreSet
 from .detection_rows import (
     DetectionRows,
@@ -28,8 +29,9 @@ from .two_stage import TwoStage
 
 __all__ = [
     'BaseGreedySelector', 'BaseRanking', 'BaseSelector', 'BottomN',
-    'CategoryMatching', 'ClassTargets', 'CoreSet', 'DetectionRows',
-    'GreedyRun', 'KMeansPlusPlus', 'MatchingDistance', 'Neighbours', 'Quota',
+    'CategoryMatching', 'ClassTargets', 'ContextualDistance',
+    'ContextualDiversity', 'CoreSet', 'DetectionRows', 'GreedyRun',
+    'KMeansPlusPlus', 'MatchingDistance', 'Neighbours', 'Quota',
     'RandomSubset', 'RoundRobin', 'SharedSelection', 'Spacing',
     'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'TwoStage', 'Walk',
     'best_first', 'lowest_first', 'pack_detections', 'unpack_detections'

@@ -1,4 +1,5 @@
 """Scores from what a detector finds after NMS."""
+from .class_distribution_embedder import ClassDistributionEmbedder
 from .detection_entropy_scorer import DetectionEntropyScorer
 from .difficulty_calibrated_scorer import DifficultyCalibratedScorer
 from .hierarchical_uncertainty_scorer import HierarchicalUncertaintyScorer
@@ -8,7 +9,8 @@ from .noise import GaussianNoise, noisy_pipeline
 from .predict import detect
 
 __all__ = [
-    'DetectionEntropyScorer', 'DifficultyCalibratedScorer', 'GaussianNoise',
+    'ClassDistributionEmbedder', 'DetectionEntropyScorer',
+    'DifficultyCalibratedScorer', 'GaussianNoise',
     'HierarchicalUncertaintyScorer', 'LocalizationStabilityScorer',
     'MixtureUncertaintyScorer', 'detect', 'noisy_pipeline'
 ]
