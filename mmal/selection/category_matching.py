@@ -12,7 +12,7 @@ from mmal.randomness import seeded_uniform
 from mmal.registry import TASK_UTILS
 from mmal.scores import Scores, as_scores
 from mmal.types import ImageId
-from .base import BaseSelector, check_option, check_rows
+from .base import BaseSelector, check_option, check_rows, known_draws
 from .detection_rows import DetectionRows, unpack_detections
 
 _STARTS = ('random', 'best')
@@ -27,26 +27,25 @@ class CategoryMatching(BaseSelector):
     Yang et al., "Plug and Play Active Learning for Object Detection", CVPR
     2024, second stage, see :class:`MatchingDistance`. Again and again the
     image comes whose distance to the nearest one chosen before is largest
-    (Sener & Savarese's greedy k-center). With ``clusters`` = k the first k
-    images are medoids: the k of greedy k-center are the centres to begin
-    with, each image belongs to the nearest centre, and that member of a
-    cluster whose distances to the others have the smallest sum becomes its
-    centre, until nothing changes. The paper speaks of k-means++; this is what
-    the code does that its authors published, with k the images of a query.
-    The images after the first k follow farthest first.
+    (greedy k-center). With ``medoids`` the first k images, about as many as
+    will be drawn, are medoids: the first k of greedy k-center are the
+    centres to begin with, each image belongs to the nearest centre, and that
+    member of a cluster whose distances to the others have the smallest sum
+    becomes its centre, until nothing changes. The paper speaks of k-means++;
+    this is what the code does that its authors published. The images after
+    the first k follow farthest first.
 
     Images with a score of ``-inf`` come after all others. Equal distances are
-    settled by the tiebreak of the scores. For most of the pool this is too
-    much work, and images that are merely odd come first: let
-    ``mmal.TwoStage`` keep the best scores before.
+    settled by the tiebreak of the scores. Scores do not count otherwise, and
+    a whole pool is too much work: let ``mmal.TwoStage`` keep the best scores
+    before.
 
-    Cost for N images with m detections of D numbers each, n of them drawn:
-    O(n·N·m²·D) time and O(N·m·D) memory; with clusters O(N²·m²·D) time and 8
-    N² bytes. CPU alone.
+    Cost for N images with m detections of D numbers each: O(N²·m²·D) time and
+    8 N² bytes; without medoids O(n·N·m²·D) for n images drawn and O(N·m·D)
+    memory. CPU alone.
 
     Args:
-        clusters (int, optional): k. Set it to the number of images that a
-            query asks for. None: no medoids.
+        medoids (bool): Whether the first images are medoids.
         start (str): The first centre: 'random' (paper), or 'best', the one
             with the highest score.
         max_iters (int): Of k-medoids at most; the published code's is 100.
@@ -55,13 +54,14 @@ class CategoryMatching(BaseSelector):
 
     Raises:
         ValueError: If a key is none of these; when asked for an order, if
-            the embeddings are no rows of detections.
+            the embeddings are no rows of detections, or nobody can tell how
+            many images will be drawn.
     """
 
     needs_embeddings = True
 
     def __init__(self,
-                 clusters: Optional[int] = None,
+                 medoids: bool = True,
                  start: str = 'random',
                  max_iters: int = 100,
                  seed: int = 0,
@@ -69,11 +69,10 @@ class CategoryMatching(BaseSelector):
         check_option('CategoryMatching', 'start', start, _STARTS)
         check_option('CategoryMatching', 'dtype', dtype,
                      ('float32', 'float16'))
-        for name, value in (('clusters', clusters), ('max_iters', max_iters)):
-            if value is not None and value < 1:
-                raise ValueError(f'active_learning.selector.{name} is {value}'
-                                 ': give a number of at least 1.')
-        self.clusters = clusters
+        if max_iters < 1:
+            raise ValueError(f'CategoryMatching: max_iters is {max_iters}: '
+                             'give a number of at least 1.')
+        self.needs_draws = medoids
         self.start = start
         self.max_iters = max_iters
         self.seed = seed
@@ -90,6 +89,10 @@ class CategoryMatching(BaseSelector):
         by_tiebreak = np.argsort(scores.tiebreak, kind='stable')
         scored = scores.values[by_tiebreak] > -np.inf
         rows, last = by_tiebreak[scored], by_tiebreak[~scored]
+        clusters = 0
+        if self.needs_draws and len(rows):
+            clusters = min(len(rows), known_draws(
+                self, 'Set medoids=False to do without.'))
         distance = None
         if len(rows):
             distance = MatchingDistance(
@@ -97,15 +100,12 @@ class CategoryMatching(BaseSelector):
                 len(rows))
 
         def draw() -> Iterator[ImageId]:
-            chosen: list[int] = []
-            if len(rows) and self.clusters:
-                first = self._first(scores, rows)
-                for position in self._medoids(distance, first, len(rows)):
-                    chosen.append(position)
-                    yield scores.ids[rows[position]]
-            elif len(rows):
-                chosen = [self._first(scores, rows)]
-                yield scores.ids[rows[chosen[0]]]
+            chosen = [self._first(scores, rows)] if len(rows) else []
+            if clusters:
+                chosen = self._medoids(distance, chosen[0], len(rows),
+                                       clusters)
+            for position in chosen:
+                yield scores.ids[rows[position]]
             for position in farthest_first(distance, chosen, len(rows)):
                 yield scores.ids[rows[position]]
             for row in last:
@@ -121,11 +121,10 @@ class CategoryMatching(BaseSelector):
             [scores.ids[i] for i in rows], self.seed, self.round,
             *self.seed_key, 'first centre')))
 
-    def _medoids(self, distance: MatchingDistance, first: int,
-                 number: int) -> list[int]:
+    def _medoids(self, distance: MatchingDistance, first: int, number: int,
+                 clusters: int) -> list[int]:
         """Positions of the medoids, in the order of their clusters."""
         table = torch.stack([distance.to(i) for i in range(number)])
-        clusters = min(self.clusters, number)
         centres = [first]
         others = farthest_first(table.__getitem__, centres, number)
         centres += [next(others) for _ in range(clusters - 1)]

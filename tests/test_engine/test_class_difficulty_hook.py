@@ -139,7 +139,9 @@ def test_a_run_of_ppal_killed_in_training_ends_the_same(tmp_path):
             rounds=2,
             scorer=dict(type='mmal.DifficultyCalibratedScorer',
                         score_thr=.001, max_detections=8),
-            selector=dict(type='mmal.CategoryMatching', clusters=3)))
+            selector=dict(type='mmal.TwoStage', keep=2.,
+                          first=dict(type='mmal.TopN'),
+                          then=dict(type='mmal.CategoryMatching'))))
     whole, other = str(tmp_path / 'whole'), str(tmp_path / 'other')
     succeed(TRAIN, config, '--work-dir', whole)
     killed(Kill('mmengine.runner.loops', 'EpochBasedTrainLoop.run_iter', 2),

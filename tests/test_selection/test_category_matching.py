@@ -95,6 +95,11 @@ def medoids_by_hand(table, tiebreak, centres, iterations):
     return centres
 
 
+def selector_of(clusters, **kwargs):
+    """With so many medoids, whatever is drawn."""
+    return CategoryMatching(bool(clusters), **kwargs).with_draws(clusters)
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**32), st.integers(2, 7))
 def test_distance_equals_boxes_one_by_one(seed, number):
@@ -129,7 +134,7 @@ def test_order_equals_loops(seed, clusters):
     rows, table = rows_of(images), table_by_hand(images)
     assert without_near_ties(table)
     scores = scores_of(np.random.default_rng(seed).uniform(size=9))
-    selector = CategoryMatching(clusters, start='best', max_iters=4)
+    selector = selector_of(clusters, start='best', max_iters=4)
     first = int(np.argmax(scores.values))
     farthest = farthest_by_hand(table, scores.tiebreak, [first])
     start = [first]
@@ -143,11 +148,11 @@ def test_order_equals_loops(seed, clusters):
 def test_ten_copies_of_three_images_are_three_clusters():
     images = images_of(np.random.default_rng(0), 3) * 10
     assert all(images[:3])
-    order = CategoryMatching(3).select(
+    order = CategoryMatching().select(
         scores_of(np.ones(30)), 3, rows_of(images))
     assert {int(i.split()[1]) % 3 for i in order} == {0, 1, 2}
     # more clusters than there are different images
-    assert len(set(CategoryMatching(7).select(
+    assert len(set(selector_of(7).select(
         scores_of(np.ones(30)), 30, rows_of(images)))) == 30
 
 
@@ -155,12 +160,12 @@ def test_images_without_a_score_come_last():
     images = images_of(np.random.default_rng(1), 6)
     values = np.array([.1, -np.inf, .5, .2, -np.inf, .3])
     for clusters in (None, 2, 9):
-        order = CategoryMatching(clusters).select(
+        order = selector_of(clusters).select(
             scores_of(values, np.arange(6) / 6), 6, rows_of(images))
         assert order[4:] == ['image 1', 'image 4']
         assert set(order) == {f'image {i}' for i in range(6)}
     nothing = scores_of(np.full(6, -np.inf), np.arange(6) / 6)
-    assert CategoryMatching(2).select(nothing, 6, rows_of(images)) == \
+    assert selector_of(2).select(nothing, 6, rows_of(images)) == \
         nothing.ids
 
 
@@ -168,7 +173,7 @@ def test_the_first_is_another_one_each_round():
     images, firsts = images_of(np.random.default_rng(2), 8), set()
     scores = scores_of(np.ones(8))
     for round in range(12):
-        selector = CategoryMatching()
+        selector = CategoryMatching(False)
         selector.prepare(round)
         firsts.add(selector.select(scores, 1, rows_of(images))[0])
     assert len(firsts) > 3
@@ -181,14 +186,13 @@ def test_the_order_of_the_pool_does_not_matter():
     shuffled = Scores([scores.ids[i] for i in turned], scores.values[turned],
                       scores.tiebreak[turned])
     for clusters in (None, 4):
-        selector = CategoryMatching(clusters)
+        selector = selector_of(clusters)
         assert selector.select(scores, 9, rows) == selector.select(
             shuffled, 9, rows[turned])
 
 
 @pytest.mark.parametrize('kwargs, message', [
-    (dict(clusters=0), 'selector.clusters is 0'),
-    (dict(max_iters=0), 'selector.max_iters is 0'),
+    (dict(max_iters=0), 'max_iters is 0'),
     (dict(start='labelled'), "start is 'labelled'"),
     (dict(dtype='float64'), "dtype is 'float64'")])
 def test_mistakes_are_named(kwargs, message):
@@ -196,8 +200,16 @@ def test_mistakes_are_named(kwargs, message):
         CategoryMatching(**kwargs)
 
 
+def test_medoids_need_their_number():
+    rows = rows_of(images_of(np.random.default_rng(0), 4))
+    with pytest.raises(ValueError, match='Set medoids=False'):
+        CategoryMatching().order([1., 2., 3., 4.], rows)
+    chosen = CategoryMatching().select([1., 2., 3., 4.], 2, rows)
+    assert chosen == selector_of(2).select([1., 2., 3., 4.], 2, rows)
+
+
 def test_other_embeddings_are_refused():
     with pytest.raises(ValueError, match='embeddings of shape'):
-        CategoryMatching().order([1., 2.], np.ones((3, 4), np.float32))
+        CategoryMatching(False).order([1., 2.], np.ones((3, 4), np.float32))
     with pytest.raises(ValueError, match='needs the detections'):
-        CategoryMatching().order([1., 2.], np.zeros((2, 4), np.float32))
+        CategoryMatching(False).order([1., 2.], np.zeros((2, 4), np.float32))

@@ -98,7 +98,7 @@ def test_neither_batches_nor_processes_matter(tmp_path, monkeypatch,
         np.testing.assert_allclose(other.embeddings, one.embeddings,
                                    rtol=1e-3, atol=1e-3)
     # rows of one run and those of another give the same order
-    orders = [CategoryMatching(3).select(s, 12, s.embeddings)
+    orders = [CategoryMatching().with_draws(3).select(s, 12, s.embeddings)
               for s in (one, two)]
     assert orders[0] == orders[1]
 
