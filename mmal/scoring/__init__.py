@@ -16,6 +16,7 @@ from .detections import (
     ClassDistributionEmbedder,
     DetectionEntropyScorer,
     DifficultyCalibratedScorer,
+    FlipInconsistencyScorer,
     GaussianNoise,
     HierarchicalUncertaintyScorer,
     LocalizationStabilityScorer,
@@ -38,11 +39,12 @@ __all__ = [
     'BALDScorer', 'BaseScorer', 'Batch', 'CalibratedInfluenceScorer',
     'ClassDistributionEmbedder', 'CombinedScorer', 'DetectionEntropyScorer',
     'DifficultyCalibratedScorer', 'EmbeddingModel', 'EntropyScorer',
-    'GaussianNoise', 'GradScorer', 'HierarchicalUncertaintyScorer',
-    'InfluenceScorer', 'LayerEmbedder', 'LearningLossScorer',
-    'LeastConfidenceScorer', 'LocalizationStabilityScorer', 'MarginScorer',
-    'MixtureUncertaintyScorer', 'MutualInformationScorer',
-    'OracleInfluenceScorer', 'PerCostScorer', 'RandomScorer', 'ScoringData',
-    'Split', 'class_probabilities', 'collate', 'detect', 'noisy_pipeline',
-    'plan_batches', 'score_pool', 'scoring_pipeline'
+    'FlipInconsistencyScorer', 'GaussianNoise', 'GradScorer',
+    'HierarchicalUncertaintyScorer', 'InfluenceScorer', 'LayerEmbedder',
+    'LearningLossScorer', 'LeastConfidenceScorer',
+    'LocalizationStabilityScorer', 'MarginScorer', 'MixtureUncertaintyScorer',
+    'MutualInformationScorer', 'OracleInfluenceScorer', 'PerCostScorer',
+    'RandomScorer', 'ScoringData', 'Split', 'class_probabilities', 'collate',
+    'detect', 'noisy_pipeline', 'plan_batches', 'score_pool',
+    'scoring_pipeline'
 ]

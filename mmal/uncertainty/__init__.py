@@ -11,6 +11,7 @@ from .dirichlet import (
     dirichlet_expected_entropy,
     dirichlet_mutual_information,
 )
+from .divergence import jensen_shannon, symmetric_divergence
 from .entropy import binary_entropy, categorical_entropy
 from .hierarchy import hierarchical_aggregation
 from .mixtures import aleatoric, epistemic, mixture_mean, softmax_aleatoric
@@ -28,7 +29,7 @@ __all__ = [
     'categorical_margin_uncertainty', 'categorical_self_loss', 'difficulty',
     'difficulty_weight', 'dirichlet_expected_entropy',
     'dirichlet_mutual_information', 'epistemic', 'hierarchical_aggregation',
-    'image_moments', 'masked_max', 'match_quality', 'mixture_mean',
-    'mutual_information', 'pooled_moments', 'rectified_moments',
-    'softmax_aleatoric'
+    'image_moments', 'jensen_shannon', 'masked_max', 'match_quality',
+    'mixture_mean', 'mutual_information', 'pooled_moments',
+    'rectified_moments', 'softmax_aleatoric', 'symmetric_divergence'
 ]

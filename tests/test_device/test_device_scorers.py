@@ -33,6 +33,7 @@ SCORERS = dict(
     DetectionEntropyScorer=('fcos', 'faster_rcnn', 'detr'),
     DifficultyCalibratedScorer=('fcos', 'retina'),
     EntropyScorer=('fcos', 'ssd', 'yolov3', 'faster_rcnn'),
+    FlipInconsistencyScorer=('fcos', 'retina_softmax'),
     GradScorer=('fcos', 'retina_softmax', 'ssd', 'yolox'),
     HierarchicalUncertaintyScorer=('evidential_retina', ),
     InfluenceScorer=('fcos', 'ssd', 'faster_rcnn', 'detr', 'dino'),

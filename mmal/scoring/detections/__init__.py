@@ -2,6 +2,7 @@
 from .class_distribution_embedder import ClassDistributionEmbedder
 from .detection_entropy_scorer import DetectionEntropyScorer
 from .difficulty_calibrated_scorer import DifficultyCalibratedScorer
+from .flip_inconsistency_scorer import FlipInconsistencyScorer
 from .hierarchical_uncertainty_scorer import HierarchicalUncertaintyScorer
 from .localization_stability_scorer import LocalizationStabilityScorer
 from .mixture_uncertainty_scorer import MixtureUncertaintyScorer
@@ -10,7 +11,7 @@ from .predict import detect
 
 __all__ = [
     'ClassDistributionEmbedder', 'DetectionEntropyScorer',
-    'DifficultyCalibratedScorer', 'GaussianNoise',
+    'DifficultyCalibratedScorer', 'FlipInconsistencyScorer', 'GaussianNoise',
     'HierarchicalUncertaintyScorer', 'LocalizationStabilityScorer',
     'MixtureUncertaintyScorer', 'detect', 'noisy_pipeline'
 ]

@@ -69,7 +69,8 @@ def describe(model: nn.Module,
         [n, C], or [n, C + 1] with the background last for softmax heads, of
         the anchor, point or proposal that a detection comes from; without
         centerness. With ``layers`` also ``features`` [n, D], what the class
-        layer was given there.
+        layer was given there. Single-stage detectors add ``source``, see
+        :func:`~mmal.models.utils.detection_sources.detection_sources`.
     """
     if is_two_stage(model):
         return _describe_proposals(model, batch, layers)
@@ -90,7 +91,6 @@ def describe(model: nn.Module,
         found.class_probs = probs[image, found.source]
         if layers:
             found.features = rows[image, cells[found.source]]
-        del found.source
     return detections
 
 
