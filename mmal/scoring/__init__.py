@@ -14,6 +14,7 @@ from .dense import (
 )
 from .detections import (
     ClassDistributionEmbedder,
+    ConsistencyScorer,
     DetectionEntropyScorer,
     DifficultyCalibratedScorer,
     FlipInconsistencyScorer,
@@ -37,9 +38,9 @@ from .random_scorer import RandomScorer
 
 __all__ = [
     'BALDScorer', 'BaseScorer', 'Batch', 'CalibratedInfluenceScorer',
-    'ClassDistributionEmbedder', 'CombinedScorer', 'DetectionEntropyScorer',
-    'DifficultyCalibratedScorer', 'EmbeddingModel', 'EntropyScorer',
-    'FlipInconsistencyScorer', 'GaussianNoise', 'GradScorer',
+    'ClassDistributionEmbedder', 'CombinedScorer', 'ConsistencyScorer',
+    'DetectionEntropyScorer', 'DifficultyCalibratedScorer', 'EmbeddingModel',
+    'EntropyScorer', 'FlipInconsistencyScorer', 'GaussianNoise', 'GradScorer',
     'HierarchicalUncertaintyScorer', 'InfluenceScorer', 'LayerEmbedder',
     'LearningLossScorer', 'LeastConfidenceScorer',
     'LocalizationStabilityScorer', 'MarginScorer', 'MixtureUncertaintyScorer',

@@ -30,6 +30,7 @@ SCORERS = dict(
     BALDScorer=('bayes_fcos', 'bayes_yolov3', 'bayes_retina'),
     CalibratedInfluenceScorer=('fcos', 'faster_rcnn'),
     CombinedScorer=('fcos', 'faster_rcnn'),
+    ConsistencyScorer=('fcos', 'faster_rcnn'),
     DetectionEntropyScorer=('fcos', 'faster_rcnn', 'detr'),
     DifficultyCalibratedScorer=('fcos', 'retina'),
     EntropyScorer=('fcos', 'ssd', 'yolov3', 'faster_rcnn'),
@@ -55,6 +56,8 @@ OPTIONS = dict(
     CombinedScorer=dict(rule='sum', scorers=dict(
         entropy=dict(type='mmal.EntropyScorer'),
         detections=dict(type='mmal.DetectionEntropyScorer'))),
+    ConsistencyScorer=dict(augmentations=['flip', 'cutout', 'rotate', 'noise',
+                                          'downsize']),
     DifficultyCalibratedScorer=dict(max_detections=5),
     InfluenceScorer=INFLUENCE,
     LocalizationStabilityScorer=dict(levels=[8, 16]),

@@ -1,5 +1,6 @@
 """Scores from what a detector finds after NMS."""
 from .class_distribution_embedder import ClassDistributionEmbedder
+from .consistency_scorer import ConsistencyScorer
 from .detection_entropy_scorer import DetectionEntropyScorer
 from .difficulty_calibrated_scorer import DifficultyCalibratedScorer
 from .flip_inconsistency_scorer import FlipInconsistencyScorer
@@ -10,7 +11,7 @@ from .noise import GaussianNoise, noisy_pipeline
 from .predict import detect
 
 __all__ = [
-    'ClassDistributionEmbedder', 'DetectionEntropyScorer',
+    'ClassDistributionEmbedder', 'ConsistencyScorer', 'DetectionEntropyScorer',
     'DifficultyCalibratedScorer', 'FlipInconsistencyScorer', 'GaussianNoise',
     'HierarchicalUncertaintyScorer', 'LocalizationStabilityScorer',
     'MixtureUncertaintyScorer', 'detect', 'noisy_pipeline'
