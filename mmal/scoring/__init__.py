@@ -17,6 +17,7 @@ from .detections import (
     ConsistencyScorer,
     DetectionEntropyScorer,
     DifficultyCalibratedScorer,
+    EntropyNMSScorer,
     FlipInconsistencyScorer,
     GaussianNoise,
     HierarchicalUncertaintyScorer,
@@ -40,12 +41,12 @@ __all__ = [
     'BALDScorer', 'BaseScorer', 'Batch', 'CalibratedInfluenceScorer',
     'ClassDistributionEmbedder', 'CombinedScorer', 'ConsistencyScorer',
     'DetectionEntropyScorer', 'DifficultyCalibratedScorer', 'EmbeddingModel',
-    'EntropyScorer', 'FlipInconsistencyScorer', 'GaussianNoise', 'GradScorer',
-    'HierarchicalUncertaintyScorer', 'InfluenceScorer', 'LayerEmbedder',
-    'LearningLossScorer', 'LeastConfidenceScorer',
-    'LocalizationStabilityScorer', 'MarginScorer', 'MixtureUncertaintyScorer',
-    'MutualInformationScorer', 'OracleInfluenceScorer', 'PerCostScorer',
-    'RandomScorer', 'ScoringData', 'Split', 'class_probabilities', 'collate',
-    'detect', 'noisy_pipeline', 'plan_batches', 'score_pool',
-    'scoring_pipeline'
+    'EntropyNMSScorer', 'EntropyScorer', 'FlipInconsistencyScorer',
+    'GaussianNoise', 'GradScorer', 'HierarchicalUncertaintyScorer',
+    'InfluenceScorer', 'LayerEmbedder', 'LearningLossScorer',
+    'LeastConfidenceScorer', 'LocalizationStabilityScorer', 'MarginScorer',
+    'MixtureUncertaintyScorer', 'MutualInformationScorer',
+    'OracleInfluenceScorer', 'PerCostScorer', 'RandomScorer', 'ScoringData',
+    'Split', 'class_probabilities', 'collate', 'detect', 'noisy_pipeline',
+    'plan_batches', 'score_pool', 'scoring_pipeline'
 ]

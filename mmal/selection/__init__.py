@@ -13,6 +13,7 @@ from .detection_rows import (
     pack_detections,
     unpack_detections,
 )
+from .diverse_prototypes import DiversePrototypes
 from .greedy_selector import BaseGreedySelector, GreedyRun
 from .k_means_plus_plus import KMeansPlusPlus
 from .quota import Quota
@@ -30,8 +31,8 @@ from .two_stage import TwoStage
 __all__ = [
     'BaseGreedySelector', 'BaseRanking', 'BaseSelector', 'BottomN',
     'CategoryMatching', 'ClassTargets', 'ContextualDistance',
-    'ContextualDiversity', 'CoreSet', 'DetectionRows', 'GreedyRun',
-    'KMeansPlusPlus', 'MatchingDistance', 'Neighbours', 'Quota',
+    'ContextualDiversity', 'CoreSet', 'DetectionRows', 'DiversePrototypes',
+    'GreedyRun', 'KMeansPlusPlus', 'MatchingDistance', 'Neighbours', 'Quota',
     'RandomSubset', 'RoundRobin', 'SharedSelection', 'Spacing',
     'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'TwoStage', 'Walk',
     'best_first', 'lowest_first', 'pack_detections', 'unpack_detections'

@@ -19,6 +19,7 @@ from .moments import image_moments, masked_max, pooled_moments
 from .mutual_information import mutual_information
 from .precision import at_least_float32
 from .rectified import rectified_moments
+from .redundancy import entropy_suppression
 from .self_loss import binary_self_loss, categorical_self_loss
 from .stability import best_overlap
 
@@ -28,8 +29,9 @@ __all__ = [
     'categorical_entropy', 'categorical_least_confidence',
     'categorical_margin_uncertainty', 'categorical_self_loss', 'difficulty',
     'difficulty_weight', 'dirichlet_expected_entropy',
-    'dirichlet_mutual_information', 'epistemic', 'hierarchical_aggregation',
-    'image_moments', 'jensen_shannon', 'masked_max', 'match_quality',
-    'mixture_mean', 'mutual_information', 'pooled_moments',
-    'rectified_moments', 'softmax_aleatoric', 'symmetric_divergence'
+    'dirichlet_mutual_information', 'entropy_suppression', 'epistemic',
+    'hierarchical_aggregation', 'image_moments', 'jensen_shannon',
+    'masked_max', 'match_quality', 'mixture_mean', 'mutual_information',
+    'pooled_moments', 'rectified_moments', 'softmax_aleatoric',
+    'symmetric_divergence'
 ]

@@ -33,6 +33,7 @@ SCORERS = dict(
     ConsistencyScorer=('fcos', 'faster_rcnn'),
     DetectionEntropyScorer=('fcos', 'faster_rcnn', 'detr'),
     DifficultyCalibratedScorer=('fcos', 'retina'),
+    EntropyNMSScorer=('fcos', 'faster_rcnn'),
     EntropyScorer=('fcos', 'ssd', 'yolov3', 'faster_rcnn'),
     FlipInconsistencyScorer=('fcos', 'retina_softmax'),
     GradScorer=('fcos', 'retina_softmax', 'ssd', 'yolox'),

@@ -3,6 +3,7 @@ from .class_distribution_embedder import ClassDistributionEmbedder
 from .consistency_scorer import ConsistencyScorer
 from .detection_entropy_scorer import DetectionEntropyScorer
 from .difficulty_calibrated_scorer import DifficultyCalibratedScorer
+from .entropy_nms_scorer import EntropyNMSScorer
 from .flip_inconsistency_scorer import FlipInconsistencyScorer
 from .hierarchical_uncertainty_scorer import HierarchicalUncertaintyScorer
 from .localization_stability_scorer import LocalizationStabilityScorer
@@ -12,7 +13,8 @@ from .predict import detect
 
 __all__ = [
     'ClassDistributionEmbedder', 'ConsistencyScorer', 'DetectionEntropyScorer',
-    'DifficultyCalibratedScorer', 'FlipInconsistencyScorer', 'GaussianNoise',
+    'DifficultyCalibratedScorer', 'EntropyNMSScorer',
+    'FlipInconsistencyScorer', 'GaussianNoise',
     'HierarchicalUncertaintyScorer', 'LocalizationStabilityScorer',
     'MixtureUncertaintyScorer', 'detect', 'noisy_pipeline'
 ]

@@ -4,29 +4,15 @@ import math
 import numpy as np
 import pytest
 from helpers.detectors import DETECTORS
+from helpers.pools import partly_labelled_pool as pool
 from helpers.pools import score_in_two_processes
-from helpers.tiny import tiny_config
 from torch import nn
 
-from mmal.scoring import ConsistencyScorer, ScoringData, Split, score_pool
+from mmal.scoring import ConsistencyScorer, score_pool
 from mmal.scoring.detections import consistency_scorer as module
 from mmal.scoring.detections.augment import augmented
 from mmal.scoring.detections.describe import describe
 from mmal.selection import Quota, TopN, TwoStage
-
-
-def pool(root, batch_size=2, labelled=slice(0, 5), **kwargs):
-    """All images, the first of which are labelled."""
-    config = tiny_config(str(root))
-    dataset = dict(config.train_dataloader.dataset,
-                   pipeline=config.test_dataloader.dataset.pipeline)
-    data = ScoringData(dict(unlabelled=Split(dataset, labels=False)),
-                       num_workers=0, progress=False)
-    ids = data.ids('unlabelled')[labelled]
-    return ScoringData(
-        dict(unlabelled=Split(dataset, labels=False),
-             labelled=Split(dataset, labels=True, ids=ids)),
-        batch_size=batch_size, num_workers=0, progress=False, **kwargs)
 
 
 def iou(a, b):
@@ -148,10 +134,9 @@ def test_nothing_found_afterwards_is_most_informative(tmp_path, mmdet_scope,
 def test_neither_batches_nor_processes_matter(tmp_path, monkeypatch,
                                               mmdet_scope):
     model, scorer = DETECTORS['fcos'](), ConsistencyScorer()
-    monkeypatch.setattr('helpers.pools.pool', pool)
     one, four = (
         score_pool(model, scorer, pool(tmp_path, size)) for size in (1, 4))
-    two = score_in_two_processes(monkeypatch, tmp_path, model, scorer)
+    two = score_in_two_processes(monkeypatch, tmp_path, model, scorer, pool)
     for other in four, two:
         np.testing.assert_allclose(
             other.values, one.values, rtol=1e-3, atol=1e-3)
