@@ -13,6 +13,7 @@ from .dense import (
     class_probabilities,
 )
 from .detections import (
+    ClassBalanceScorer,
     ClassDistributionEmbedder,
     ConsistencyScorer,
     DetectionEntropyScorer,
@@ -39,14 +40,15 @@ from .random_scorer import RandomScorer
 
 __all__ = [
     'BALDScorer', 'BaseScorer', 'Batch', 'CalibratedInfluenceScorer',
-    'ClassDistributionEmbedder', 'CombinedScorer', 'ConsistencyScorer',
-    'DetectionEntropyScorer', 'DifficultyCalibratedScorer', 'EmbeddingModel',
-    'EntropyNMSScorer', 'EntropyScorer', 'FlipInconsistencyScorer',
-    'GaussianNoise', 'GradScorer', 'HierarchicalUncertaintyScorer',
-    'InfluenceScorer', 'LayerEmbedder', 'LearningLossScorer',
-    'LeastConfidenceScorer', 'LocalizationStabilityScorer', 'MarginScorer',
-    'MixtureUncertaintyScorer', 'MutualInformationScorer',
-    'OracleInfluenceScorer', 'PerCostScorer', 'RandomScorer', 'ScoringData',
-    'Split', 'class_probabilities', 'collate', 'detect', 'noisy_pipeline',
-    'plan_batches', 'score_pool', 'scoring_pipeline'
+    'ClassBalanceScorer', 'ClassDistributionEmbedder', 'CombinedScorer',
+    'ConsistencyScorer', 'DetectionEntropyScorer',
+    'DifficultyCalibratedScorer', 'EmbeddingModel', 'EntropyNMSScorer',
+    'EntropyScorer', 'FlipInconsistencyScorer', 'GaussianNoise', 'GradScorer',
+    'HierarchicalUncertaintyScorer', 'InfluenceScorer', 'LayerEmbedder',
+    'LearningLossScorer', 'LeastConfidenceScorer',
+    'LocalizationStabilityScorer', 'MarginScorer', 'MixtureUncertaintyScorer',
+    'MutualInformationScorer', 'OracleInfluenceScorer', 'PerCostScorer',
+    'RandomScorer', 'ScoringData', 'Split', 'class_probabilities', 'collate',
+    'detect', 'noisy_pipeline', 'plan_batches', 'score_pool',
+    'scoring_pipeline'
 ]

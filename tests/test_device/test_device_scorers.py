@@ -29,6 +29,7 @@ pytestmark = pytest.mark.cuda
 SCORERS = dict(
     BALDScorer=('bayes_fcos', 'bayes_yolov3', 'bayes_retina'),
     CalibratedInfluenceScorer=('fcos', 'faster_rcnn'),
+    ClassBalanceScorer=('fcos', 'faster_rcnn'),
     CombinedScorer=('fcos', 'faster_rcnn'),
     ConsistencyScorer=('fcos', 'faster_rcnn'),
     DetectionEntropyScorer=('fcos', 'faster_rcnn', 'detr'),

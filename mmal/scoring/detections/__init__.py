@@ -1,4 +1,5 @@
 """Scores from what a detector finds after NMS."""
+from .class_balance_scorer import ClassBalanceScorer
 from .class_distribution_embedder import ClassDistributionEmbedder
 from .consistency_scorer import ConsistencyScorer
 from .detection_entropy_scorer import DetectionEntropyScorer
@@ -12,8 +13,8 @@ from .noise import GaussianNoise, noisy_pipeline
 from .predict import detect
 
 __all__ = [
-    'ClassDistributionEmbedder', 'ConsistencyScorer', 'DetectionEntropyScorer',
-    'DifficultyCalibratedScorer', 'EntropyNMSScorer',
+    'ClassBalanceScorer', 'ClassDistributionEmbedder', 'ConsistencyScorer',
+    'DetectionEntropyScorer', 'DifficultyCalibratedScorer', 'EntropyNMSScorer',
     'FlipInconsistencyScorer', 'GaussianNoise',
     'HierarchicalUncertaintyScorer', 'LocalizationStabilityScorer',
     'MixtureUncertaintyScorer', 'detect', 'noisy_pipeline'
