@@ -11,7 +11,7 @@ from mmal.scoring.base import BaseScorer
 from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData
 from mmal.scoring.dense.aggregation import aggregate
-from mmal.scoring.detector import final_head
+from mmal.scoring.detector import class_boxes, final_head
 from mmal.scoring.options import check_score_thr
 from .predict import (
     check_detections,
@@ -77,8 +77,9 @@ class ClassBalanceScorer(BaseScorer):
         """Score one batch.
 
         Returns:
-            dict[str, Tensor]: ``score`` [B], ``class_scores``
-            [B, num_classes] and the number of ``detections`` [B].
+            dict[str, Tensor]: ``score`` [B], ``class_scores`` and
+            ``class_boxes`` [B, num_classes] and the number of ``detections``
+            [B].
         """
         classes = final_head(model).num_classes
         detections = detect(model, batch)
@@ -96,4 +97,5 @@ class ClassBalanceScorer(BaseScorer):
             score=aggregate(weights * values, 'sum', keep),
             class_scores=aggregate(
                 values[:, None].expand(of_class.shape), 'sum', of_class),
-            detections=keep.sum(1))
+            detections=keep.sum(1),
+            class_boxes=class_boxes(detections, classes))

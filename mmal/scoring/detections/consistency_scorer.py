@@ -14,7 +14,7 @@ from mmal.registry import TASK_UTILS
 from mmal.scoring.base import BaseScorer
 from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData
-from mmal.scoring.detector import final_head
+from mmal.scoring.detector import class_boxes, final_head
 from mmal.scoring.options import check_choice, check_score_thr
 from mmal.uncertainty import at_least_float32, jensen_shannon
 from .augment import AUGMENTATIONS, augmented
@@ -124,7 +124,7 @@ class ConsistencyScorer(BaseScorer):
 
         Returns:
             dict[str, Tensor]: ``score``, ``class_distance`` and the number of
-            ``detections``, all [B].
+            ``detections``, all [B]; ``class_boxes`` [B, C].
         """
         classes = final_head(model).num_classes
         detections = describe(model, batch)
@@ -166,7 +166,8 @@ class ConsistencyScorer(BaseScorer):
             score=score.masked_fill(nothing, value),
             class_distance=class_distance.masked_fill(
                 nothing, math.inf if self.empty == 'first' else -math.inf),
-            detections=keep.sum(1))
+            detections=keep.sum(1),
+            class_boxes=class_boxes(detections, classes))
 
 
 def _distributions(detections: Sequence,

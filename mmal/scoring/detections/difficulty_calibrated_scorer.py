@@ -18,7 +18,7 @@ from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData
 from mmal.scoring.dense.aggregation import aggregate
 from mmal.scoring.dense.roi_probabilities import is_two_stage
-from mmal.scoring.detector import final_head
+from mmal.scoring.detector import class_boxes, final_head
 from mmal.scoring.options import check_choice, check_score_thr
 from mmal.selection.detection_rows import pack_detections
 from mmal.uncertainty import (
@@ -145,8 +145,9 @@ class DifficultyCalibratedScorer(BaseScorer):
 
         Returns:
             dict[str, Tensor]: ``score`` [B], ``class_scores``
-            [B, num_classes], the number of ``detections`` [B] and, with
-            ``max_detections``, ``embedding`` [B, 1 + K (2 + D)].
+            and ``class_boxes`` [B, num_classes], the number of
+            ``detections`` [B] and, with ``max_detections``, ``embedding``
+            [B, 1 + K (2 + D)].
         """
         detections = describe(model, batch, self._layers) if self._layers \
             else detect(model, batch)
@@ -162,7 +163,8 @@ class DifficultyCalibratedScorer(BaseScorer):
             score=aggregate(entropies, 'sum', keep),
             class_scores=aggregate(
                 entropies[:, None].expand(of_class.shape), 'sum', of_class),
-            detections=keep.sum(1))
+            detections=keep.sum(1),
+            class_boxes=class_boxes(detections, len(weights)))
         if self.max_detections:
             rows['embedding'] = pack_detections(
                 labels, scores, padded(detections, 'features'), keep,

@@ -14,7 +14,7 @@ from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData
 from mmal.scoring.dense.aggregation import aggregate
 from mmal.scoring.dense.probabilities import class_entropy
-from mmal.scoring.detector import final_head
+from mmal.scoring.detector import class_boxes, final_head
 from mmal.scoring.options import check_score_thr
 from mmal.selection.detection_rows import pack_detections
 from mmal.uncertainty import entropy_suppression
@@ -96,9 +96,10 @@ class EntropyNMSScorer(BaseScorer):
         """Score one batch.
 
         Returns:
-            dict[str, Tensor]: ``score`` [B], ``minority_scores``
-            [B, num_classes], the number of ``detections`` and of those that
-            are ``left`` [B], and ``embedding`` [B, 1 + C (2 + D)].
+            dict[str, Tensor]: ``score`` [B], ``minority_scores`` and
+            ``class_boxes`` [B, num_classes], the number of ``detections`` and
+            of those that are ``left`` [B], and ``embedding``
+            [B, 1 + C (2 + D)].
         """
         classes = final_head(model).num_classes
         detections = describe(model, batch, self._layers)
@@ -124,6 +125,7 @@ class EntropyNMSScorer(BaseScorer):
             minority_scores=best.masked_fill(~minority, -1),
             detections=keep.sum(1),
             left=left.sum(1),
+            class_boxes=class_boxes(detections, classes),
             embedding=pack_detections(
                 numbers.T.expand(len(best), -1), best, prototypes,
                 of_class.any(-1), classes))

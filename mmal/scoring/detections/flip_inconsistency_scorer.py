@@ -15,6 +15,7 @@ from mmal.scoring.dense.probabilities import (
     class_entropy,
     class_probabilities,
 )
+from mmal.scoring.detector import class_boxes
 from mmal.scoring.options import check_choice, check_score_thr
 from mmal.types import Outputs
 from mmal.uncertainty import symmetric_divergence
@@ -81,7 +82,7 @@ class FlipInconsistencyScorer(BaseScorer):
         Returns:
             dict[str, Tensor]: ``score``, its factors ``entropy`` and
             ``inconsistency``, ``-inf`` without a detection, and the number of
-            ``detections``, all [B].
+            ``detections``, all [B]; ``class_boxes`` [B, C].
         """
         detections = describe(model, batch)
         # Padding is flipped along, so that positions lie opposite each other.
@@ -109,7 +110,8 @@ class FlipInconsistencyScorer(BaseScorer):
             score=torch.where(nothing, entropy, entropy * inconsistency),
             entropy=entropy,
             inconsistency=inconsistency,
-            detections=keep.sum(1))
+            detections=keep.sum(1),
+            class_boxes=class_boxes(detections, classes))
 
 
 def opposite_positions(head: nn.Module, outputs: Outputs) -> Tensor:

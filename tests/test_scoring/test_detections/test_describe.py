@@ -1,12 +1,21 @@
 """Class probabilities and features of detections, looked for one by one."""
+import numpy as np
 import pytest
 import torch
 from helpers.detectors import DETECTORS
-from helpers.pools import pool
+from helpers.pools import partly_labelled_pool, pool
 from torch import nn
 
 from mmal.models.utils.detection_sources import detection_sources
 from mmal.recorder import Recorder
+from mmal.scoring import (
+    ClassBalanceScorer,
+    ConsistencyScorer,
+    DifficultyCalibratedScorer,
+    EntropyNMSScorer,
+    FlipInconsistencyScorer,
+    score_pool,
+)
 from mmal.scoring.dense.probabilities import class_probabilities
 from mmal.scoring.detections.describe import (
     check_described,
@@ -14,7 +23,7 @@ from mmal.scoring.detections.describe import (
     feature_layers,
 )
 from mmal.scoring.detections.predict import detect
-from mmal.scoring.detector import predictions
+from mmal.scoring.detector import class_boxes, predictions
 
 ONE_STAGE = ['fcos', 'atss', 'retina', 'retina_softmax']
 
@@ -100,6 +109,21 @@ def test_features_give_the_class_probabilities(tmp_path, mmdet_scope, name):
             assert (error < 1e-4).all()
             total += len(d)
     assert total > 20
+
+
+@pytest.mark.parametrize('kind', [
+    ClassBalanceScorer, ConsistencyScorer, DifficultyCalibratedScorer,
+    EntropyNMSScorer, FlipInconsistencyScorer])
+def test_scorers_tell_the_boxes_of_classes(tmp_path, mmdet_scope, kind):
+    model = DETECTORS['fcos']()
+    found = score_pool(model, kind(score_thr=.3),
+                       partly_labelled_pool(tmp_path))
+    truth, data = {}, pool(tmp_path)
+    for batch in data.batches('unlabelled', model):
+        truth.update(zip(batch.ids, class_boxes(detect(model, batch), 3)))
+    np.testing.assert_allclose(
+        found.columns['class_boxes'],
+        torch.stack([truth[i] for i in found.ids]), rtol=1e-3)
 
 
 def test_one_forward_pass(tmp_path, mmdet_scope):
