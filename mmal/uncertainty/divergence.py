@@ -20,6 +20,7 @@ def symmetric_divergence(probs: Tensor, others: Tensor) -> Tensor:
         better.
 
     Example:
+        >>> import torch
         >>> p = torch.tensor([.8, .2])
         >>> symmetric_divergence(p, p.flip(0))
         tensor(0.8318)
@@ -40,6 +41,7 @@ def jensen_shannon(probs: Tensor, others: Tensor) -> Tensor:
         Tensor: [...], in [0, log 2], float32 or better.
 
     Example:
+        >>> import torch
         >>> jensen_shannon(torch.tensor([1., 0.]), torch.tensor([0., 1.]))
         tensor(0.6931)
     """
