@@ -13,7 +13,13 @@ from .dense import (
     class_probabilities,
 )
 from .detections import (
+    ClassBalanceScorer,
+    ClassDistributionEmbedder,
+    ConsistencyScorer,
     DetectionEntropyScorer,
+    DifficultyCalibratedScorer,
+    EntropyNMSScorer,
+    FlipInconsistencyScorer,
     GaussianNoise,
     HierarchicalUncertaintyScorer,
     LocalizationStabilityScorer,
@@ -34,8 +40,10 @@ from .random_scorer import RandomScorer
 
 __all__ = [
     'BALDScorer', 'BaseScorer', 'Batch', 'CalibratedInfluenceScorer',
-    'CombinedScorer', 'DetectionEntropyScorer', 'EmbeddingModel',
-    'EntropyScorer', 'GaussianNoise', 'GradScorer',
+    'ClassBalanceScorer', 'ClassDistributionEmbedder', 'CombinedScorer',
+    'ConsistencyScorer', 'DetectionEntropyScorer',
+    'DifficultyCalibratedScorer', 'EmbeddingModel', 'EntropyNMSScorer',
+    'EntropyScorer', 'FlipInconsistencyScorer', 'GaussianNoise', 'GradScorer',
     'HierarchicalUncertaintyScorer', 'InfluenceScorer', 'LayerEmbedder',
     'LearningLossScorer', 'LeastConfidenceScorer',
     'LocalizationStabilityScorer', 'MarginScorer', 'MixtureUncertaintyScorer',

@@ -4,9 +4,17 @@ Plain torch and numpy; nothing of mmengine, mmcv or mmdet is needed.
 """
 from .base import BaseSelector, best_first, lowest_first
 from .bottom_n import BottomN
+from .category_matching import CategoryMatching, MatchingDistance
 from .class_targets import ClassTargets, Walk
 from .clusters import BaseClusterSelector
+from .contextual_diversity import ContextualDistance, ContextualDiversity
 from .core_set import CoreSet
+from .detection_rows import (
+    DetectionRows,
+    pack_detections,
+    unpack_detections,
+)
+from .diverse_prototypes import DiversePrototypes
 from .greedy_selector import BaseGreedySelector, GreedyRun
 from .k_means_centres import KMeansCentres
 from .k_means_plus_plus import KMeansPlusPlus
@@ -25,10 +33,13 @@ from .two_stage import TwoStage
 from .typi_clust import TypiClust
 
 __all__ = [
-    'BaseClusterSelector', 'BaseGreedySelector', 'BaseRanking', 'BaseSelector',
-    'BottomN', 'ClassTargets', 'CoreSet', 'GreedyRun', 'KMeansCentres',
-    'KMeansPlusPlus', 'Neighbours', 'ProbCover', 'Quota', 'RandomSubset',
-    'RoundRobin', 'SharedSelection', 'Spacing', 'SparseModeling', 'TopBottom',
-    'TopN', 'TopThird', 'TwoStage', 'TypiClust', 'Walk', 'best_first',
-    'lowest_first'
+    'BaseClusterSelector', 'BaseGreedySelector', 'BaseRanking',
+    'BaseSelector', 'BottomN', 'CategoryMatching', 'ClassTargets',
+    'ContextualDistance', 'ContextualDiversity', 'CoreSet',
+    'DetectionRows', 'DiversePrototypes', 'GreedyRun', 'KMeansCentres',
+    'KMeansPlusPlus', 'MatchingDistance', 'Neighbours', 'ProbCover',
+    'Quota', 'RandomSubset', 'RoundRobin', 'SharedSelection', 'Spacing',
+    'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'TwoStage',
+    'TypiClust', 'Walk', 'best_first', 'lowest_first', 'pack_detections',
+    'unpack_detections'
 ]

@@ -18,7 +18,17 @@ def pool(root, batch_size=2, **kwargs):
         **kwargs)
 
 
-def score_in_two_processes(monkeypatch, root, model, scorer, **kwargs):
+def partly_labelled_pool(root, batch_size=2, labelled=slice(0, 5), **kwargs):
+    """:func:`pool`, and some of its images as the split ``labelled``."""
+    data = pool(root, batch_size, **kwargs)
+    images = data.splits['unlabelled'].dataset
+    ids = data.ids('unlabelled')[labelled]
+    data.splits['labelled'] = Split(images, labels=True, ids=ids)
+    return data
+
+
+def score_in_two_processes(monkeypatch, root, model, scorer, make=pool,
+                           **kwargs):
     """Score the share of process 1, then that of process 0, which has both."""
     parts = []
 
@@ -30,6 +40,6 @@ def score_in_two_processes(monkeypatch, root, model, scorer, **kwargs):
     for rank in (1, 0):
         monkeypatch.setattr(
             data_module, 'get_dist_info', lambda rank=rank: (rank, 2))
-        scores = score_pool(model, scorer, pool(root, **kwargs))
+        scores = score_pool(model, scorer, make(root, **kwargs))
     assert all(rows['ids'] for rows, _ in parts)
     return scores

@@ -127,8 +127,9 @@ def test_what_is_imported_is_declared(wheel):
     metadata = Parser().parsestr(wheel.read(path).decode())
     declared = {re.match(r'[\w-]+', r)[0].replace('-', '_')
                 for r in metadata.get_all('Requires-Dist')}
-    # which of several builds these are is for the user to choose
-    declared |= {'torch', 'torchvision', 'mmcv'}
+    # which of several builds these are is for the user to choose, and whether
+    # wandb is among the visualizer's backends
+    declared |= {'torch', 'torchvision', 'mmcv', 'wandb'}
     for name in wheel.namelist():
         if not name.endswith('.py') or '/.mim/' in name:
             continue

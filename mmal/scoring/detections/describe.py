@@ -1,0 +1,166 @@
+"""Final detections with the class probabilities and features behind them."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.models.detectors import SingleStageDetector
+from mmdet.models.layers import multiclass_nms
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmal.models.utils import level_grid
+from mmal.models.utils.detection_sources import detection_sources
+from mmal.recorder import Recorder
+from mmal.scoring.batch import Batch
+from mmal.scoring.dense.class_layer_gradients import output_layers
+from mmal.scoring.dense.probabilities import check_dense, class_probabilities
+from mmal.scoring.dense.roi_probabilities import check_roi, is_two_stage
+from mmal.scoring.detector import dummy_batch
+from mmal.types import Outputs
+from .predict import detect
+
+_KEY = 'active_learning.scorer'
+
+
+@torch.no_grad()
+def feature_layers(model: nn.Module) -> tuple[str, ...]:
+    """The layers whose inputs are the features of detections: those that give
+    the classes.
+
+    Args:
+        model (nn.Module): A detector that :func:`describe` can read.
+
+    Returns:
+        tuple[str, ...]: Names in the head that classifies detections.
+
+    Raises:
+        ValueError: If the head has no such layers, or their inputs differ in
+            width from level to level (SSD).
+    """
+    if is_two_stage(model):
+        return ('fc_cls', )
+    head = model.bbox_head
+    layers = output_layers(
+        model, model.extract_feat(dummy_batch(model).inputs))
+    widths = {head.get_submodule(name).in_channels for name in layers}
+    if len(widths) > 1:
+        raise ValueError(
+            f'{_KEY} compares the features of detections, but those of '
+            f'{type(head).__name__} have {sorted(widths)} numbers, one of '
+            'these on each level: use a detector with an FPN.')
+    return tuple(layers)
+
+
+@torch.no_grad()
+def describe(model: nn.Module,
+             batch: Batch,
+             layers: Sequence[str] = ()) -> list[InstanceData]:
+    """What a detector finds, and what it saw there: one forward pass.
+
+    Args:
+        model (nn.Module): A detector in eval mode that
+            :func:`check_described` knows.
+        batch (Batch): B images; their samples are left as they are.
+        layers (sequence[str]): Of :func:`feature_layers`, for features.
+
+    Returns:
+        list[InstanceData]: What :func:`detect` gives, and ``class_probs``
+        [n, C], or [n, C + 1] with the background last for softmax heads, of
+        the anchor, point or proposal that a detection comes from; without
+        centerness. With ``layers`` also ``features`` [n, D], what the class
+        layer was given there. Single-stage detectors add ``source``, see
+        :func:`~mmal.models.utils.detection_sources.detection_sources`.
+    """
+    if is_two_stage(model):
+        return _describe_proposals(model, batch, layers)
+    head = model.bbox_head
+    with Recorder({'head': head}) as outputs, \
+            Recorder({n: head.get_submodule(n) for n in layers}) as inputs, \
+            detection_sources(head):
+        detections = detect(model, batch)
+    raw = outputs.calls[-1].output
+    probs = class_probabilities(model, raw, background=True)
+    rows = cells = None
+    if layers:
+        # a call a level, in their order
+        maps = [call.args[0] for call in inputs.calls]
+        rows = torch.cat([m.flatten(2).mT for m in maps], 1).float()
+        cells = _cells(head, raw, rows.device)
+    for image, found in enumerate(detections):
+        found.class_probs = probs[image, found.source]
+        if layers:
+            found.features = rows[image, cells[found.source]]
+    return detections
+
+
+def check_described(model: nn.Module) -> None:
+    """Describe what is found on a blank image.
+
+    Args:
+        model (nn.Module): A detector in eval mode.
+
+    Raises:
+        ValueError: If :func:`describe` cannot read it.
+    """
+    if is_two_stage(model):
+        check_roi(model)
+    else:
+        check_dense(model)
+    batch = dummy_batch(model, box=False)
+    try:
+        describe(model, batch)
+    except AttributeError as e:
+        head = model.bbox_head if isinstance(
+            model, SingleStageDetector) else model.roi_head
+        raise ValueError(
+            f'{_KEY} reads the class probabilities of detections, which it '
+            f'does not know how to of {type(model).__name__} with '
+            f'{type(head).__name__} ({e}): use FCOSHead, ATSSHead, RetinaHead '
+            'or mmal.SSDHead, Faster R-CNN, or another scorer.') from e
+
+
+def _cells(head: nn.Module, outputs: Outputs,
+           device: torch.device) -> Tensor:
+    """int64 [P], the cell of the maps of all levels that each position is in.
+    """
+    cells, start = [], 0
+    for height, width, anchors in level_grid(head, outputs):
+        own = torch.arange(start, start + height * width, device=device)
+        cells.append(own.repeat_interleave(anchors))
+        start += height * width
+    return torch.cat(cells)
+
+
+def _describe_proposals(model: nn.Module, batch: Batch,
+                        layers: Sequence[str]) -> list[InstanceData]:
+    """:func:`describe` of a two-stage detector."""
+    # Copies, as mmdet writes its predictions into the samples.
+    samples = [sample.new() for sample in batch.samples]
+    maps = model.extract_feat(batch.inputs)
+    proposals = model.rpn_head.predict(maps, samples, rescale=False)
+    roi_head = model.roi_head
+    # Without a test_cfg the head gives the boxes of all classes of each
+    # proposal, so NMS can say which proposals it keeps.
+    with Recorder({n: roi_head.bbox_head.get_submodule(n)
+                   for n in layers}) as inputs:
+        raw = roi_head.predict_bbox(
+            maps, [s.metainfo for s in samples], proposals,
+            rcnn_test_cfg=None, rescale=False)
+    numbers = [len(p) for p in proposals]
+    rows = inputs.calls[-1].args[0].float().split(numbers) \
+        if inputs.calls else None
+    cfg, detections = roi_head.test_cfg, []
+    for image, of_image in enumerate(raw):
+        classes = of_image.scores.size(-1) - 1
+        boxes, labels, index = multiclass_nms(
+            of_image.bboxes, of_image.scores, cfg.score_thr, cfg.nms,
+            cfg.max_per_img, return_inds=True)
+        source = index[:len(labels)] // classes
+        found = InstanceData(
+            bboxes=boxes[:, :4], scores=boxes[:, 4], labels=labels,
+            class_probs=of_image.scores[source])
+        if rows is not None:
+            found.features = rows[image][source]
+        detections.append(found)
+    return detections
