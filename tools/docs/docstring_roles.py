@@ -12,5 +12,8 @@ class DocstringRoles(griffe.Extension):
     def on_instance(self, *, obj, **kwargs):
         """Change the docstring of each object once it has been read."""
         if obj.docstring:
-            obj.docstring.value = ROLE.sub(
+            text = ROLE.sub(
                 lambda m: f'`{m[1].lstrip(".")}`', obj.docstring.value)
+            # the only name under which griffe knows this section
+            obj.docstring.value = re.sub(
+                r'^( *)Example:$', r'\1Examples:', text, flags=re.M)

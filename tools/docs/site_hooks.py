@@ -13,7 +13,7 @@ import posixpath
 import re
 from pathlib import Path
 
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = 'source'  # of the pages that are made here
@@ -38,8 +38,13 @@ def on_files(files, config):
                 pages[_page_of(target)] = target
                 if target.suffix == '.md':
                     waiting.append(target)
-    added = [File.generated(config, uri, content=_page(source))
-             for uri, source in sorted(pages.items())]
+    added = [
+        File.generated(
+            config, uri, content=_page(source),
+            # only links lead to these, no menu
+            inclusion=InclusionLevel.INCLUDED if uri == 'index.md'
+            else InclusionLevel.NOT_IN_NAV)
+        for uri, source in sorted(pages.items())]
     config['extra']['source_of'] = {f.src_uri: pages[f.src_uri] for f in added}
     return Files([*files, *added])
 
@@ -48,7 +53,8 @@ def on_page_markdown(markdown, page, config, files):
     """Point links outside of docs/ at the pages made of these files, and
     name what a package exports."""
     markdown = REFERENCE.sub(
-        lambda m: '\n\n'.join(f'::: {name}' for name in exported(m[1])), markdown)
+        lambda m: '\n\n'.join(f'::: {name}' for name in exported(m[1])),
+        markdown)
     uri = page.file.src_uri
     source = config['extra']['source_of'].get(uri, ROOT / 'docs' / uri)
 
@@ -74,15 +80,16 @@ def exported(package):
         if not isinstance(node, ast.Assign):
             continue
         if isinstance(node.value, ast.List):
-            names = {name: package for name in ast.literal_eval(node.value)}
+            names = dict.fromkeys(ast.literal_eval(node.value), package)
         elif isinstance(node.value, ast.Call):  # lazy_names(__name__, {…})
             table = ast.literal_eval(node.value.args[1])
             names = {name: f'{package}.{module}'
                      for module, names in table.items() for name in names}
         else:
             continue
-        return [f'{names[name]}.{name}' for name in sorted(names, key=str.lower)
-                if not name.isupper() or name in ('MINRES', )]
+        return [f'{names[name]}.{name}'
+                for name in sorted(names, key=str.lower)
+                if not name.isupper() or name == 'MINRES']
     raise ValueError(f'{path} names nothing that {package} exports.')
 
 
@@ -105,7 +112,8 @@ def _page_of(target):
     if ROOT / 'docs' in target.parents:
         return target.relative_to(ROOT / 'docs').as_posix()
     path = target.relative_to(ROOT).as_posix()
-    return posixpath.join(FOLDER, path if path.endswith('.md') else f'{path}.md')
+    return f'{FOLDER}/{path}' if path.endswith('.md') else \
+        f'{FOLDER}/{path}.md'
 
 
 def _page(source):
@@ -114,7 +122,7 @@ def _page(source):
         return _read(source)
     name = source.relative_to(ROOT).as_posix()
     if source.is_dir():
-        entries = '\n'.join(f'- `{entry}`' for entry in sorted(os.listdir(source)))
+        entries = '\n'.join(f'- `{e}`' for e in sorted(os.listdir(source)))
         return f'# {name}/\n\n{entries}\n'
     fence = '````'
     return (f'# {name}\n\n{fence}{LEXERS.get(source.suffix, "text")}\n'

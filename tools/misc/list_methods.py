@@ -28,8 +28,9 @@ NEEDS = {
 }
 HEAD = '''# All methods
 
-A scorer says what each image is worth, a selector who is chosen, and any scorer goes with any selector that it gives
-enough to. Written from the classes by `python tools/misc/list_methods.py`.
+A scorer says what each image is worth, a selector who is chosen, and any
+scorer goes with any selector that it gives enough to. Written from the classes
+by `python tools/misc/list_methods.py`.
 '''
 
 
@@ -52,7 +53,8 @@ def row(cls: type, package: str) -> str:
     needs = ', '.join(text for name, text in NEEDS.items()
                       if getattr(cls, name, False) is True)
     spent = re.sub(r'^Costs?:? ', '', cost(doc))
-    name = f'[`{cls.__name__}`]({package.split(".")[1]}.md#{package}.{cls.__name__})'
+    page = package.split('.')[1]
+    name = f'[`{cls.__name__}`]({page}.md#{package}.{cls.__name__})'
     return f'| {name} | {sentence(doc)} | {needs or "–"} | {spent or "–"} |'
 
 
@@ -68,8 +70,8 @@ def table(title: str, package, base: type, abstract: tuple = ()) -> str:
 
 def page() -> str:
     """The whole page."""
-    return (HEAD + table('Scorers', mmal.scoring, BaseScorer)
-            + table('Selectors', mmal.selection, BaseSelector, (BaseRanking, )))
+    return HEAD + table('Scorers', mmal.scoring, BaseScorer) + table(
+        'Selectors', mmal.selection, BaseSelector, (BaseRanking, ))
 
 
 if __name__ == '__main__':
