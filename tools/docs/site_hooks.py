@@ -18,7 +18,7 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = 'source'  # of the pages that are made here
 # [text](target#anchor), no image, and no address
-LINK = re.compile(r'(?<!!)\[(?P<text>[^\]\n]*)\]\((?P<path>[^)\s:#]+)'
+LINK = re.compile(r'(?<!!)\[(?P<text>[^\]]*)\]\((?P<path>[^)\s:#]+)'
                   r'(?P<anchor>#[^)\s]*)?\)')
 REFERENCE = re.compile(r'^REFERENCE (\S+)$', re.M)
 LEXERS = {'.py': 'python', '.sh': 'bash', '.yml': 'yaml', '.json': 'json'}
