@@ -57,14 +57,17 @@ def load_config(args: argparse.Namespace, default_suffix: str = '') -> Config:
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no config {args.config}.')
     try:
-        cfg = Config.fromfile(path)
+        cfg = with_named_types(Config.fromfile(path))
+        # mmengine has imported what the file names (but of pure-python
+        # configs), and nothing that --cfg-options name.
+        options = [o for o in args.cfg_options or []
+                   if o.startswith('custom_imports')]
+        merge_options(cfg, read_options(options))
         if cfg.get('custom_imports'):
-            # mmengine has done so already, but for pure-python configs
             import_modules_from_strings(**cfg.custom_imports)
     except Exception as e:  # a config is a program
         raise ValueError(f'{args.config} cannot be read: {type(e).__name__}: '
                          f'{clip(str(e), 800)}') from e
-    cfg = with_named_types(cfg)
     prepare_config(cfg, args, default_suffix)
     return cfg
 

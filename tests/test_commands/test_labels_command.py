@@ -7,6 +7,7 @@ from helpers.tiny import tiny_active_learning, tiny_coco, tiny_config
 
 from mmal.commands import main
 from mmal.fileio import read_json, write_json
+from mmal.pool import State
 from mmal.pool.layout import WorkDir
 
 CHOSEN = 4
@@ -96,7 +97,12 @@ def test_a_session(run, data, tmp_path, capsys):
     # as the run takes them over
     write_json(run.labels.accepted, labels)
     assert main(['labels', 'status', run.path]) == 0
-    assert 'waits for nobody' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'has those of 4' in said
+    assert 'waits for nobody: go on with mmal train' in said
+    State('hash', 0, 4, [], stopped='rounds').save(run.state)
+    assert main(['labels', 'status', run.path]) == 0
+    assert 'waits for nobody: all is done' in capsys.readouterr().out
     assert main(['labels', 'export', run.path, '--to', 'coco']) == 1
     assert 'waits for nobody' in capsys.readouterr().err
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os.path as osp
 import shlex
 
 EXAMPLES = """examples:
@@ -17,15 +18,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print how the labelling stands."""
     from mmal.engine.label_files import LabelFiles
+    from mmal.pool import State
     from mmal.pool.label_import import labelled_so_far
     from mmal.pool.label_request import predicted_boxes
     files, run_folder = LabelFiles.of_run(args.run), shlex.quote(args.run)
     request = files.request()
     waiting = [request.images.images[i]['file_name']
                for i in request.open_ids]
-    print(f'{args.run} has the labels of {len(request.accepted)} images')
+    print(f'{args.run} has asked for the labels of '
+          f'{len(request.accepted) + len(waiting)} images and has those of '
+          f'{len(request.accepted)}')
     if not waiting:
-        print('it waits for nobody: go on with mmal train … --resume')
+        ended = osp.exists(files.work.state) and \
+            State.load(files.work.state).stopped
+        print('it waits for nobody: ' + (
+            'all is done' if ended else 'go on with mmal train … --resume'))
         return
     boxes = predicted_boxes(files.work, request.images)
     number = sum(len(boxes.get(i, ())) for i in request.open_ids)
