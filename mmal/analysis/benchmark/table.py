@@ -1,6 +1,7 @@
 """The file of a benchmark: which tasks, methods and seeds."""
 from __future__ import annotations
 
+import copy
 import os.path as osp
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -84,6 +85,7 @@ class BenchmarkTable:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._configs: dict[str, Config] = {}
         if not osp.isfile(path):
             raise FileNotFoundError(f'there is no table {path}.')
         cfg = _read(path)
@@ -175,10 +177,11 @@ class BenchmarkTable:
         if not osp.isfile(path):
             raise FileNotFoundError(
                 f'there is no config {path}, which {self.path} names.')
-        cfg = _read(path)
-        if cfg.get('custom_imports'):
-            import_modules_from_strings(**cfg.custom_imports)
-        return cfg
+        if path not in self._configs:  # of many cells
+            cfg = self._configs[path] = _read(path)
+            if cfg.get('custom_imports'):
+                import_modules_from_strings(**cfg.custom_imports)
+        return copy.deepcopy(self._configs[path])
 
 
 def _read(path: str) -> Config:
