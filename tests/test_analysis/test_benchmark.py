@@ -2,6 +2,7 @@
 import csv
 import io
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -128,6 +129,21 @@ def test_killed_and_started_again_it_ends_the_same(path, whole, tmp_path):
     assert 'tiny/mixture/0 failed' in done.stderr + done.stdout
     assert 'tiny/random' not in done.stderr + done.stdout
     assert read_json(folder.run(Cell('tiny', 'random', 0)).curve) == before
+
+
+@pytest.mark.run
+def test_a_cell_of_another_config_is_not_gone_on_with(path, whole, tmp_path):
+    folder = BenchmarkDir(str(shutil.copytree(whole.path, tmp_path / 'work')))
+    changed = tmp_path / 'table.py'
+    root = os.path.dirname(path)
+    changed.write_text(
+        f"benchmark = dict(tasks=dict(tiny={root + '/task.py'!r}), "
+        f"methods=dict(random={root + '/random.py'!r}), seeds=[0], "
+        "options={'active_learning.budget.size': 2})")
+    succeed(lambda: run_table(str(changed), folder.path) and None)
+    cell, = rows(results(str(changed), folder)[0])
+    assert cell['status'] == 'failed'
+    assert 'active_learning.budget.size: 3 -> 2' in cell['error']
 
 
 @pytest.mark.run

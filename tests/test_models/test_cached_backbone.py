@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 
 from mmal.models import CachedBackbone
+from mmal.models.backbones import cached_backbone
 from mmal.registry import MODELS
 
 TINY = dict(tiny_fcos_config()['backbone'], type='mmdet.ResNet')
@@ -114,6 +115,25 @@ def test_memory_is_bounded(mmdet_scope):
     assert equal(made(x), made(x)) and len(seen) == 2
     with pytest.raises(ValueError, match='max_gib is -1'):
         CachedBackbone(TINY, max_gib=-1)
+
+
+def test_what_was_not_asked_for_makes_room(backbone, monkeypatch):
+    # of its own, which is empty
+    monkeypatch.setattr(cached_backbone, '_CACHE',
+                        cached_backbone._FeatureCache())
+    a, b, c = images(3, seed=5).split(1)
+    size = sum(m.numel() * m.element_size() for m in backbone(a))
+    backbone.max_bytes = 2 * size
+    seen = looks(backbone)
+    backbone(b)
+    backbone(a)
+    backbone(c)  # b goes
+    assert len(seen) == 2
+    backbone(a)
+    backbone(c)
+    assert len(seen) == 2
+    backbone(b)
+    assert len(seen) == 3
 
 
 def test_a_training_step_leaves_it_as_it_is():

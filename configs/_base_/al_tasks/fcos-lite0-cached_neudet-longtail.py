@@ -1,8 +1,7 @@
-# fcos-lite0-cached_neudet.py with a pool of 520 images in which five of six
-# classes are the rarer the later they come in 225, 150, 75, 40, 20 and 10
-# images; validation has 75 or so of each. 40 images, then 3 x 60.
-# tools/dataset/draw_longtail.py makes pool_longtail.json beside pool.json;
-# --cfg-options active_learning.data.ann_file=… names it elsewhere.
+# fcos-lite0-cached_neudet.py with a pool of 520 images, whose six classes have
+# 225, 150, 75, 40, 20 and 10 of them; validation has about 75 of each. 40
+# images, then 3 x 60. tools/dataset/draw_longtail.py makes pool_longtail.json
+# beside pool.json (docs/benchmark.md has the command).
 _base_ = './fcos-lite0-cached_neudet.py'
 active_learning = dict(
     data=dict(

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Optional
 
 import torch
 from mmengine.model import BaseModule
@@ -14,17 +15,25 @@ Maps = tuple[Tensor, ...]
 
 
 class _FeatureCache:
-    """Features by what they are of, as long as there is room."""
+    """Features by what they are of; the one that nobody has asked for in the
+    longest time makes room for a new one."""
 
     def __init__(self) -> None:
-        self.features: dict[bytes, Maps] = {}
+        self.features: dict[bytes, Maps] = {}  # the latest asked for last
         self.bytes = 0
 
-    def add(self, key: bytes, maps: Maps, limit: float) -> None:
-        size = sum(m.numel() * m.element_size() for m in maps)
-        if self.bytes + size <= limit:
+    def get(self, key: bytes) -> Optional[Maps]:
+        maps = self.features.pop(key, None)
+        if maps is not None:
             self.features[key] = maps
-            self.bytes += size
+        return maps
+
+    def add(self, key: bytes, maps: Maps, limit: float) -> None:
+        self.features[key] = maps
+        self.bytes += _size(maps)
+        while self.bytes > limit:
+            oldest = next(iter(self.features))
+            self.bytes -= _size(self.features.pop(oldest))
 
 
 # One for all backbones of the process: each round builds its model anew, and
@@ -55,7 +64,7 @@ class CachedBackbone(BaseModule):
     Args:
         backbone (dict): Config of a backbone; all of it is frozen.
         max_gib (float): Memory for the features of all backbones of the
-            process, in GiB; what no longer fits is computed each time.
+            process, in GiB; those asked for least lately make room.
             Defaults to 1.
         init_cfg (dict, optional): As any mmengine module's; the backbone has
             its own. Defaults to None.
@@ -112,7 +121,7 @@ class CachedBackbone(BaseModule):
     def _features(self, image: Tensor, weights: bytes) -> Maps:
         """The maps of one image, each [1, C, h, w]."""
         key = _digest([image], weights + repr(tuple(image.shape)).encode())
-        maps = _CACHE.features.get(key)
+        maps = _CACHE.get(key)
         if maps is None:
             with torch.no_grad():
                 maps = tuple(self.backbone(image[None]))
@@ -127,6 +136,11 @@ class CachedBackbone(BaseModule):
             self._weights = versions, _digest(
                 tensors, repr(self.backbone).encode())
         return self._weights[1]
+
+
+def _size(maps: Maps) -> int:
+    """Bytes."""
+    return sum(m.numel() * m.element_size() for m in maps)
 
 
 def _digest(tensors: Iterable[Tensor], more: bytes) -> bytes:
