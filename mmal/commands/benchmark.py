@@ -78,8 +78,10 @@ def run(args: argparse.Namespace) -> None:
         print(plan(table, cells, folder))
         return
     if not args.tables:
-        jobs = args.jobs or (
-            1 if torch.cuda.is_available() else os.cpu_count() or 1)
+        # the cores that this process may use, where the system tells
+        cores = len(os.sched_getaffinity(0)) if hasattr(
+            os, 'sched_getaffinity') else os.cpu_count() or 1
+        jobs = args.jobs or (1 if torch.cuda.is_available() else cores)
         work = WorkDir(folder.path)
         take_lease(work)
         try:

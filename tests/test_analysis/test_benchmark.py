@@ -18,6 +18,7 @@ from mmal.analysis.benchmark import (
     cells_table,
     outcomes,
     plan,
+    start_training,
     summary_table,
     write_page,
 )
@@ -178,6 +179,15 @@ def test_the_summary_is_that_of_the_cells(path, whole):
             f'Δ by {axis}', f'{axis} low', f'{axis} high')] == pytest.approx(
                 expected, abs=1e-6)
         assert by_method['random'][f'Δ by {axis}'] == ''
+
+
+def test_a_run_is_a_new_interpreter_with_a_log(tmp_path):
+    log = str(tmp_path / 'log')
+    for arguments, status in ((['--version'], 0), (['trian'], 2)):
+        assert start_training(arguments, log).wait() == status
+    with open(log, encoding='utf-8') as f:
+        text = f.read()
+    assert text.startswith('mmal 0.') and "did you mean 'train'" in text
 
 
 def test_cells_come_by_task_seed_and_method(path):

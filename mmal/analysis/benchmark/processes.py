@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import os
 import os.path as osp
 import re
@@ -28,7 +27,11 @@ from .cell import BenchmarkDir, Cell
 from .table import BenchmarkTable
 
 _LAST_LINES = 20_000  # bytes of a log in which the error is looked for
-_PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+_RUN = 'import sys; from mmal.commands import main; sys.exit(main())'
+# PR_SET_PDEATHSIG of <sys/prctl.h> with SIGKILL, unless it is too late
+_END_WITH_PARENT = (
+    'import ctypes, os; ctypes.CDLL(None).prctl(1, 9); '
+    'os.getppid() == {parent} or os._exit(137)')
 
 
 class Process(Protocol):
@@ -133,17 +136,14 @@ def start_training(arguments: Sequence[str], log: str) -> subprocess.Popen:
         arguments (sequence[str]): Of ``mmal``.
         log (str): The file that gets what it prints, at its end.
     """
-    libc = ctypes.CDLL(None) if sys.platform == 'linux' else None
-
-    def end_with_parent() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
+    code = _RUN
+    if sys.platform == 'linux':
+        code = f'{_END_WITH_PARENT.format(parent=os.getpid())}; {code}'
     with open(log, 'ab') as f:
         return subprocess.Popen(
-            [sys.executable, '-m', 'mmal', *arguments],
+            [sys.executable, '-c', code, *arguments],
             stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-            preexec_fn=end_with_parent if libc else None)
+            env={**os.environ, 'OMP_NUM_THREADS': '1'})
 
 
 def configs(table: BenchmarkTable,

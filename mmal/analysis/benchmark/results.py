@@ -74,10 +74,10 @@ def outcomes(table: BenchmarkTable, folder: BenchmarkDir) -> list[Outcome]:
                          environment=state.meta.get('environment'))
         if osp.isfile(work.data):
             known['data_hash'] = DataRecord.load(work.data).digest()
-        if known['error']:
-            status = 'failed'
-        elif is_finished(work, cfg):
+        if is_finished(work, cfg):
             status = 'done'
+        elif known['error']:
+            status = 'failed'
         else:
             status = 'unfinished' if osp.isfile(work.state) else 'not run'
         result.append(Outcome(cell, status, **known))
