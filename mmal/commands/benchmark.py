@@ -6,11 +6,11 @@ import argparse
 from .options import whole
 
 EXAMPLES = """examples:
-  mmal benchmark configs/benchmarks/leaderboard.py --dry-run
-  mmal benchmark configs/benchmarks/leaderboard.py --jobs 8
-  mmal benchmark configs/benchmarks/leaderboard.py \\
+  mmal benchmark configs/benchmarks/leaderboard.yml --dry-run
+  mmal benchmark configs/benchmarks/leaderboard.yml --jobs 8
+  mmal benchmark configs/benchmarks/leaderboard.yml \\
       --only neudet/random neudet/isal/0 --work-dir runs/leaderboard
-  mmal benchmark configs/benchmarks/leaderboard.py --tables
+  mmal benchmark configs/benchmarks/leaderboard.yml --tables
 
 The same command goes on with what was stopped or killed, at whatever moment,
 and tries again what has failed. docs/benchmark.md describes tables.
