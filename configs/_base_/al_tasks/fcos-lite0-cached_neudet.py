@@ -1,5 +1,5 @@
 # The head of FCOS on frozen features of NEU-DET, grey images of steel, at 128
-# x 128: 50 images, then 3 x 100. Minutes on one CPU core. Where they are
+# x 128: 25 images, then 3 x 40. Minutes on one CPU core. Where they are
 # looked for: the environment variable MMAL_DATA_ROOT, or --cfg-options
 # data_root=…
 _base_ = [
@@ -27,7 +27,7 @@ active_learning = dict(
         ann_file='pool.json',
         source='NEU-DET, the steel surface defects of Northeastern '
         'University, as COCO json'),
-    initial=dict(size=50),
+    initial=dict(size=25),
     rounds=4,
-    budget=dict(size=100, unit='images'),
+    budget=dict(size=40, unit='images'),
     score_dataloader=dict(batch_size=8, num_workers=0))
