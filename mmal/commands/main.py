@@ -14,8 +14,8 @@ from typing import Callable, Optional
 from mmal.version import __version__
 from .errors import run_or_explain
 
-COMMANDS = ('check', 'train', 'select', 'report', 'pool', 'labels', 'serve',
-            'transfer', 'ab', 'analysis')
+COMMANDS = ('check', 'train', 'select', 'report', 'benchmark', 'pool',
+            'labels', 'serve', 'transfer', 'ab', 'analysis')
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

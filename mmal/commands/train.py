@@ -29,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--dry-run',
         action='store_true',
         help='check config and data, print the rounds and stop')
+    parser.add_argument(
+        '--shared-trainings',
+        metavar='DIR',
+        help='take the training of the first round from this folder, if '
+        'another run has left an equal one there, and leave it there')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -51,4 +56,5 @@ def run(args: argparse.Namespace) -> None:
             cfg,
             resume=args.resume is not None,
             accept_changes=args.resume == 'force',
-            rehearsal=True).run()
+            rehearsal=True,
+            shared_trainings=args.shared_trainings).run()

@@ -48,6 +48,7 @@ from .rehearsal import rehearse
 from .round_config import round_config, run_name, scoring_splits
 from .round_tracking import track_round
 from .run_state import RunState
+from .shared_trainings import SharedTrainings
 from .training import trained
 
 _STOPPED = dict(
@@ -75,6 +76,10 @@ class ActiveLearner:
             that are done stay as they are.
         rehearsal (bool): Try all that a round builds before a new run takes
             the work folder, see :func:`~mmal.engine.rehearsal.rehearse`.
+        shared_trainings (str, optional): A folder from which the training of
+            the first round is taken, if another run has left an equal one
+            there, and in which it is left; see
+            :class:`~mmal.engine.shared_trainings.SharedTrainings`.
 
     Raises:
         FileNotFoundError, ValueError: If a file or a setting is wrong, or
@@ -85,13 +90,16 @@ class ActiveLearner:
                  cfg: Config,
                  resume: bool = False,
                  accept_changes: bool = False,
-                 rehearsal: bool = False) -> None:
+                 rehearsal: bool = False,
+                 shared_trainings: Optional[str] = None) -> None:
         self.inputs = read_inputs(cfg)
         self.cfg = self.inputs.cfg
         self.settings = self.inputs.settings
         self.query = self.inputs.query
         self.rules = [build_from('stop', c) for c in self.settings.stop]
         self.work = WorkDir(osp.abspath(cfg.work_dir))
+        self.shared = SharedTrainings(
+            shared_trainings) if shared_trainings else None
         if rehearsal and not on_main(lambda: osp.exists(self.work.state)):
             rehearse(self.inputs)
         self.files = ImageFiles(
@@ -175,12 +183,18 @@ class ActiveLearner:
                 self.cfg, self.settings, number, folder,
                 self.query.trained_members, self.logger)
 
+        key, seconds_elsewhere = None, None
+        if self.shared and number == 0:
+            key, seconds_elsewhere = on_main(
+                lambda: self._take_shared(folder))
         checkpoint = on_main(folder.latest_checkpoint)
         self.logger.info(
             f'Round {number}: training on {images:,} images with {boxes:,} '
             'boxes' + (f', repeated {repeats:,} times,' if repeats else '') +
             f' in {folder.path}' +
-            (f', resumed from {checkpoint}' if checkpoint else ''))
+            ('' if checkpoint is None else
+             f', resumed from {checkpoint}' if seconds_elsewhere is None else
+             f', as another run has done ({self.shared.path})'))
         cfg = round_config(self.cfg, self.settings, number, folder, checkpoint)
         with trained(cfg, f'round {number}') as training:
             record = Record(number, images, boxes, training.metrics,
@@ -188,8 +202,11 @@ class ActiveLearner:
             if repeats or self.settings.reselects:
                 record.reselected = repeats
             # how long a training took that was killed nobody knows
-            if checkpoint is None and member_seconds is not None:
-                record.train_seconds = member_seconds + training.seconds
+            seconds = seconds_elsewhere if checkpoint else training.seconds
+            if seconds is not None and member_seconds is not None:
+                record.train_seconds = member_seconds + seconds
+            if key and checkpoint is None:
+                on_main(lambda: self.shared.leave(key, folder, seconds))
             self.state.stopped = self._stop_reason(training.metrics, record)
             if self.state.stopped is None:
                 start = time.perf_counter()
@@ -208,6 +225,12 @@ class ActiveLearner:
         on_main(self.state.save)
         if self.state.stopped is None:
             on_main(lambda: self._discard_embeddings(number))
+
+    def _take_shared(self, folder: RoundDir) -> tuple[str, Optional[float]]:
+        """The name of the first training, and the seconds that it took
+        another run whose result is in the folder now."""
+        key = self.shared.key(self.cfg, folder, self.inputs.data)
+        return key, self.shared.take(key, folder)
 
     def _discard_embeddings(self, number: int) -> None:
         """Remove embeddings of the rounds before one whose query is done:

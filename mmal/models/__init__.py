@@ -1,5 +1,10 @@
 """Detector parts, in the folders mmdet uses."""
-from .backbones import EfficientNetLite, SmallImageResNet, VGG16ForSSD
+from .backbones import (
+    CachedBackbone,
+    EfficientNetLite,
+    SmallImageResNet,
+    VGG16ForSSD,
+)
 from .classifiers import ImageClassifier, LearningLossClassifier
 from .cls_heads import BayesClsHead, LinearClsHead
 from .dense_heads import (
@@ -34,8 +39,8 @@ from .test_time_augs import DetTTAModel
 
 __all__ = [
     'AnchorLoss', 'BayesClsHead', 'BayesConv2d', 'BayesFCOSHead',
-    'BayesRetinaHead', 'BayesYOLOV3Head', 'DetTTAModel', 'DropoutFPN',
-    'DropoutSSDNeck', 'EfficientNetLite', 'EvidenceLoss',
+    'BayesRetinaHead', 'BayesYOLOV3Head', 'CachedBackbone', 'DetTTAModel',
+    'DropoutFPN', 'DropoutSSDNeck', 'EfficientNetLite', 'EvidenceLoss',
     'EvidentialRetinaHead', 'GaussianFCOSHead', 'ImageClassifier',
     'LearningLossClassifier', 'LearningLossDetector', 'LinearClsHead',
     'LossPredictionHead', 'MDNATSSHead', 'MDNCascadeRoIHead', 'MDNFCOSHead',

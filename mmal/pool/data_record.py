@@ -212,6 +212,28 @@ class DataRecord:
             self.files = np.concatenate([self.files, np.array(rows, _FILES)])
         return bool(rows)
 
+    def digest(self, *names: str) -> str:
+        """A hash of classes and tables, whatever the order of their files.
+
+        Args:
+            *names (str): The tables; all by default. One that the data do
+                not have counts as such.
+        """
+        content = hashlib.sha256(repr(self.classes).encode())
+        for name in names or sorted(self.tables):
+            table = self.tables.get(name)
+            content.update(f'\n{name} '.encode())
+            content.update(b'none' if table is None else table.rows.tobytes())
+        return content.hexdigest()[:16]
+
+    def files_digest(self) -> str:
+        """A hash of what the recorded image files contain, not of their
+        times."""
+        files = self.files[np.argsort(self.files['key'], kind='stable')]
+        return hashlib.sha256(
+            files['key'].tobytes() + files['content'].tobytes()
+        ).hexdigest()[:16]
+
     def files_without(self, ids: Iterable[ImageId]) -> np.ndarray:
         """The recorded files but those of some images."""
         return self.files[~np.isin(self.files['key'], _hash_ids(list(ids)))]

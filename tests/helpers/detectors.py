@@ -53,6 +53,12 @@ def _dropout_fcos():
     return _plain_fcos(neck=neck)
 
 
+def _cached_fcos():
+    backbone = dict(tiny_fcos_config()['backbone'], type='mmdet.ResNet')
+    return _plain_fcos(backbone=dict(
+        type='mmal.CachedBackbone', backbone=backbone))
+
+
 # With per-image losses: what ISAL knows.
 ISAL_DETECTORS = dict(
     {head: partial(tiny_one_stage, head) for head in HEADS},
@@ -81,6 +87,7 @@ ISAL_DETECTORS = dict(
 DETECTORS = dict(
     ISAL_DETECTORS,
     fcos=tiny_fcos,
+    cached_fcos=_cached_fcos,
     retina_anchor_loss=partial(
         tiny_one_stage, 'retina',
         loss_cls=dict(type='mmal.AnchorLoss', use_sigmoid=True)),

@@ -178,3 +178,17 @@ def test_replaced_photos_are_found_and_touched_ones_are_not(tmp_path):
     assert made.changed_files(coco, prefix, range(8)) == []
     assert made.add_files(coco, prefix, [1, 2])
     assert made.changed_files(coco, prefix, range(8)) == []
+
+
+@given(st.integers(0, 2**16), st.randoms())
+def test_the_digest_is_that_of_the_labels_in_any_order(seed, draw):
+    raw = coco_file(seed)
+    shuffled = copy.deepcopy(raw)
+    for key in ('images', 'annotations'):
+        draw.shuffle(shuffled[key])
+    assert record(shuffled).digest() == record(raw).digest()
+    changed = copy.deepcopy(raw)
+    changed['images'][0]['width'] += 1
+    assert record(changed).digest() != record(raw).digest()
+    assert record(raw, val=raw).digest() != record(raw).digest()
+    assert record(raw, val=raw).digest('pool') == record(raw).digest('pool')
