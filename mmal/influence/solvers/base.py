@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..operators.base import BatchedOperator
 from ..vectors import ParamVector, check_shapes, flatten, unflatten
+from ..whitening import Whitening
 
 Progress = Callable[[int, int], None]
 
@@ -171,6 +172,39 @@ class BaseSolver(ABC):
             SolverError: The system will be unfit for this solver.
         """
         return None
+
+    def check_whitening(self, operator: BatchedOperator,
+                        like: ParamVector) -> None:
+        """Say before a long training whether :meth:`whitening` will work.
+
+        Args:
+            operator (BatchedOperator): H of a few images.
+            like (ParamVector): Gives shapes and dtype.
+
+        Raises:
+            SolverError: It will not.
+        """
+        raise SolverError(
+            f'{type(self).__name__} knows no square root of the Hessian, '
+            'which inner products of gradients are taken with: use '
+            'mmal.BlockCholesky, or mmal.Identity for plain gradients.')
+
+    def whitening(self, operator: BatchedOperator,
+                  like: ParamVector) -> Optional[Whitening]:
+        """What makes the inner products of gradients those with the inverse
+        of ``H + damping * I``.
+
+        Args:
+            operator (BatchedOperator): H.
+            like (ParamVector): Gives shapes and dtype.
+
+        Returns:
+            Whitening | None: None where H is the identity.
+
+        Raises:
+            SolverError: This solver, or this system, has none.
+        """
+        self.check_whitening(operator, like)
 
     @abstractmethod
     def _solve(self, system: DampedSystem, v: Tensor,

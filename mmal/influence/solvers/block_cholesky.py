@@ -9,6 +9,7 @@ from mmal.registry import TASK_UTILS
 from ..operators.base import BatchedOperator
 from ..operators.blocks import CHUNK
 from ..vectors import ParamVector, flatten, unflatten
+from ..whitening import Whitening
 from .base import BaseSolver, DampedSystem, Progress, SolverError
 
 
@@ -45,6 +46,33 @@ class BlockCholesky(BaseSolver):
         self._blocks_of(operator, 'check_blocks', like)
         return None
 
+    def check_whitening(self, operator: BatchedOperator,
+                        like: ParamVector) -> None:
+        """See :meth:`BaseSolver.check_whitening`."""
+        if not self.damping:
+            raise SolverError('BlockCholesky: a square root of the inverse '
+                              'needs solver.damping above 0.')
+        self.check(operator, like)
+
+    def whitening(self, operator: BatchedOperator,
+                  like: ParamVector) -> Whitening:
+        """See :meth:`BaseSolver.whitening`; as much memory as the blocks, and
+        k^2 K^3 a channel."""
+        self.check_whitening(operator, like)
+        inverses = {}
+        for block in self._blocks_of(operator, 'channel_blocks', like,
+                                     lambda done, total: None):
+            inverse = torch.empty_like(block.matrix)
+            groups = max(1, CHUNK // inverse[0].numel())
+            for start in range(0, len(inverse), groups):
+                chunk = slice(start, start + groups)
+                _, factor = self._factorise(block.matrix[chunk])
+                inverse[chunk] = torch.linalg.solve_triangular(
+                    factor, torch.eye(factor.size(-1)).to(factor),
+                    upper=False).to(inverse.dtype)
+            inverses[block.index['weight']] = inverse
+        return Whitening(inverses, self.damping)
+
     def _solve(self, system: DampedSystem, v: Tensor,
                progress: Progress) -> Tuple[Tensor, dict]:
         blocks = self._blocks_of(system.operator, 'channel_blocks',
@@ -72,6 +100,14 @@ class BlockCholesky(BaseSolver):
                       rows: Tensor) -> Tuple[Tensor, float]:
         """The solutions [G, K] of some groups, and the square of what they
         leave over."""
+        matrix, factor = self._factorise(matrix)
+        v = rows.double().unsqueeze(-1)
+        x = torch.cholesky_solve(v, factor).to(rows.dtype)
+        residual = v - matrix @ x.double()
+        return x.squeeze(-1), float(residual.square().sum())
+
+    def _factorise(self, matrix: Tensor) -> Tuple[Tensor, Tensor]:
+        """Damped blocks [G, K, K] in float64, and their Cholesky factors."""
         # in float64: factors in float32 would need refinement
         matrix = matrix.double()
         matrix.diagonal(dim1=-2, dim2=-1).add_(self.damping)
@@ -87,10 +123,7 @@ class BlockCholesky(BaseSolver):
                 'there are fewer positions than parameters, or rounding '
                 f'shows. Raise solver.damping, now {self.damping:g}, to '
                 f'{max(10 * self.damping, 1e-3):.2g}.')
-        v = rows.double().unsqueeze(-1)
-        x = torch.cholesky_solve(v, factor).to(rows.dtype)
-        residual = v - matrix @ x.double()
-        return x.squeeze(-1), float(residual.square().sum())
+        return matrix, factor
 
     def _blocks_of(self, operator: BatchedOperator, method: str,
                    like: ParamVector, *args):

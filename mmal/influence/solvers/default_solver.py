@@ -7,6 +7,7 @@ from torch import Tensor
 from mmal.registry import TASK_UTILS
 from ..operators.base import BatchedOperator
 from ..vectors import ParamVector
+from ..whitening import Whitening
 from .base import BaseSolver, DampedSystem, Progress, SolverError
 from .block_cholesky import BlockCholesky
 from .conjugate_gradient import ConjugateGradient
@@ -48,6 +49,17 @@ class DefaultSolver(BaseSolver):
             return self._blocks.check(operator, like)
         except SolverError as e:
             return self._instead(e)
+
+    def check_whitening(self, operator: BatchedOperator,
+                        like: ParamVector) -> None:
+        """See :meth:`BaseSolver.check_whitening`."""
+        self._blocks.check_whitening(operator, like)
+
+    def whitening(self, operator: BatchedOperator,
+                  like: ParamVector) -> Optional[Whitening]:
+        """See :meth:`BaseSolver.whitening`; there is no other way than by
+        blocks."""
+        return self._blocks.whitening(operator, like)
 
     def _solve(self, system: DampedSystem, v: Tensor,
                progress: Progress) -> Tuple[Tensor, dict]:
