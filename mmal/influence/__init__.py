@@ -30,7 +30,7 @@ per_image_gradients          F an image               B d
 GradientProjection           F / C a row of the       B K a row of the smaller
                              smaller matrix,          matrix (K = c_in k k + 1)
                              an image
-... whitened                 C k K^2 more an image    B d, and the blocks
+... in a metric               C k K^2 more an image    B d, and the blocks
 GaussNewton, building        2 to 2 + sum of block    P (c_in + C) an image;
                              sizes double backwards   C k numbers at positions
                              a layer and batch        with k x k blocks
@@ -90,14 +90,14 @@ from .solvers import (
                         Solution,
                         SolverError,
 )
-from .whitening import Whitening
+from .step_metric import StepMetric
 
 __all__ = [
     'BaseSolver', 'BatchedOperator', 'BlockCholesky', 'CachedBatches',
     'ConjugateGradient', 'DefaultSolver', 'ExactHessian',
     'ExactHessianBatch', 'GaussNewton', 'GaussNewtonBatch',
     'GradientProjection', 'Identity', 'LayerRecorder', 'LiSSA', 'MINRES',
-    'Solution', 'SolverError', 'Whitening', 'find_layers', 'image_products',
+    'Solution', 'SolverError', 'StepMetric', 'find_layers', 'image_products',
     'is_affine', 'mean_gradient', 'per_image_gradients', 'product_variance',
     'register_affine'
 ]

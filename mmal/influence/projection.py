@@ -24,9 +24,9 @@ from .products import (
     call_gradients,
     gradients_by_image,
 )
+from .step_metric import StepMetric
 from .vectors import check_shapes
 from .weight_gradients import image_weight_gradients
-from .whitening import Whitening
 
 
 class GradientProjection:
@@ -51,7 +51,7 @@ class GradientProjection:
     positions cheaper: O(P K min(k_2, C)) an image, and a matrix of min(k_2,
     C) x K numbers, which A then shortens. Where k_1 is the smaller one, A is
     applied first, as a layer with k_1 channels: O(P K k_1), and no such
-    matrix. Whitened rows need the whole matrix G. Layers that fall back to
+    matrix. In a metric the whole matrix G is needed. Layers that fall back to
     autograd (see :func:`image_products`) take a backward pass an image.
 
     Args:
@@ -124,7 +124,7 @@ class GradientProjection:
     def embed(self,
               losses: Losses,
               recorder: LayerRecorder,
-              whitening: Optional[Whitening] = None,
+              metric: Optional[StepMetric] = None,
               check: bool = True) -> Tensor:
         """The rows of a batch, from its one forward pass.
 
@@ -132,7 +132,7 @@ class GradientProjection:
             losses (Tensor | Sequence[Tensor]): ``[B]``, see
                 :func:`image_products`.
             recorder (LayerRecorder): Holds the calls of the batch.
-            whitening (Whitening, optional): Applied to the gradients first.
+            metric (StepMetric, optional): Applied to the gradients first.
             check (bool): See :func:`image_products`.
 
         Returns:
@@ -145,7 +145,7 @@ class GradientProjection:
         matrices: Dict[int, Tensor] = {}
         rows = [like.new_zeros(len(losses), *block.size)
                 for block in self._blocks]
-        whole = self._whole if whitening is None else range(len(rows))
+        whole = self._whole if metric is None else range(len(rows))
 
         def add(index: int, gradient: Tensor, image: slice) -> None:
             """Add to the matrices the gradients by one parameter."""
@@ -184,20 +184,20 @@ class GradientProjection:
                     add(bias, grad.flatten(2).sum(2)[..., None], slice(None))
             for at, matrix in matrices.items():
                 block = self._blocks[at]
-                if whitening is not None:
-                    matrix = whitening(block.index, matrix)
+                if metric is not None:
+                    matrix = metric(block.index, matrix)
                 if at in whole:
                     matrix = block.project_channels(matrix)
                 rows[at] += block.project_inputs(matrix)
             return torch.cat([r.flatten(1) for r in rows], 1)
 
     def project(self, vector: Sequence[Tensor],
-                whitening: Optional[Whitening] = None) -> Tensor:
+                metric: Optional[StepMetric] = None) -> Tensor:
         """The row of any parameter vector.
 
         Args:
             vector (ParamVector): Has the shapes of the parameters.
-            whitening (Whitening, optional): Applied first.
+            metric (StepMetric, optional): Applied first.
 
         Returns:
             Tensor: ``[dim]``.
@@ -207,8 +207,8 @@ class GradientProjection:
                     for b in self._blocks]
         for index, (at, columns) in self._places.items():
             matrices[at][..., columns] = self._matrix(index, vector[index])
-        if whitening is not None:
-            matrices = [whitening(block.index, matrix)
+        if metric is not None:
+            matrices = [metric(block.index, matrix)
                         for block, matrix in zip(self._blocks, matrices)]
         return torch.cat([
             block.project_inputs(block.project_channels(matrix)).flatten()

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..operators.base import BatchedOperator
+from ..step_metric import StepMetric
 from ..vectors import ParamVector, check_shapes, flatten, unflatten
-from ..whitening import Whitening
 
 Progress = Callable[[int, int], None]
 
@@ -173,9 +173,9 @@ class BaseSolver(ABC):
         """
         return None
 
-    def check_whitening(self, operator: BatchedOperator,
+    def check_step_metric(self, operator: BatchedOperator,
                         like: ParamVector) -> None:
-        """Say before a long training whether :meth:`whitening` will work.
+        """Say before a long training whether :meth:`step_metric` will work.
 
         Args:
             operator (BatchedOperator): H of a few images.
@@ -185,26 +185,26 @@ class BaseSolver(ABC):
             SolverError: It will not.
         """
         raise SolverError(
-            f'{type(self).__name__} knows no square root of the Hessian, '
-            'which inner products of gradients are taken with: use '
+            f'{type(self).__name__} has no square root of the Hessian, in '
+            'which the steps of training are measured: use '
             'mmal.BlockCholesky, or mmal.Identity for plain gradients.')
 
-    def whitening(self, operator: BatchedOperator,
-                  like: ParamVector) -> Optional[Whitening]:
-        """What makes the inner products of gradients those with the inverse
-        of ``H + damping * I``.
+    def step_metric(self, operator: BatchedOperator,
+                  like: ParamVector) -> Optional[StepMetric]:
+        """What makes the inner products of gradients those of the steps of
+        training that they lead to.
 
         Args:
             operator (BatchedOperator): H.
             like (ParamVector): Gives shapes and dtype.
 
         Returns:
-            Whitening | None: None where H is the identity.
+            StepMetric | None: None where H is the identity.
 
         Raises:
             SolverError: This solver, or this system, has none.
         """
-        self.check_whitening(operator, like)
+        self.check_step_metric(operator, like)
 
     @abstractmethod
     def _solve(self, system: DampedSystem, v: Tensor,

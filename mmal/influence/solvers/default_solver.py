@@ -6,8 +6,8 @@ from torch import Tensor
 
 from mmal.registry import TASK_UTILS
 from ..operators.base import BatchedOperator
+from ..step_metric import StepMetric
 from ..vectors import ParamVector
-from ..whitening import Whitening
 from .base import BaseSolver, DampedSystem, Progress, SolverError
 from .block_cholesky import BlockCholesky
 from .conjugate_gradient import ConjugateGradient
@@ -50,16 +50,16 @@ class DefaultSolver(BaseSolver):
         except SolverError as e:
             return self._instead(e)
 
-    def check_whitening(self, operator: BatchedOperator,
+    def check_step_metric(self, operator: BatchedOperator,
                         like: ParamVector) -> None:
-        """See :meth:`BaseSolver.check_whitening`."""
-        self._blocks.check_whitening(operator, like)
+        """See :meth:`BaseSolver.check_step_metric`."""
+        self._blocks.check_step_metric(operator, like)
 
-    def whitening(self, operator: BatchedOperator,
-                  like: ParamVector) -> Optional[Whitening]:
-        """See :meth:`BaseSolver.whitening`; there is no other way than by
+    def step_metric(self, operator: BatchedOperator,
+                  like: ParamVector) -> Optional[StepMetric]:
+        """See :meth:`BaseSolver.step_metric`; there is no other way than by
         blocks."""
-        return self._blocks.whitening(operator, like)
+        return self._blocks.step_metric(operator, like)
 
     def _solve(self, system: DampedSystem, v: Tensor,
                progress: Progress) -> Tuple[Tensor, dict]:
