@@ -50,7 +50,6 @@ from mmal.selection import (
 )
 
 CURVED = dict(reference='val', solver=dict(type='mmal.DefaultSolver'))
-SIZES = (16, 32, 64, 128, 256)
 
 
 class TrueGradients(OracleInfluenceScorer, GradientEmbeddingScorer):
@@ -65,6 +64,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--round', type=int, default=0)
     parser.add_argument('--images', type=int, default=60)
     parser.add_argument('--draws', type=int, default=200)
+    parser.add_argument('--inputs', type=int, nargs='*',
+                        default=[16, 32, 64, 128, 256],
+                        help='of the scorer, for the second table')
     return parser.parse_args()
 
 
@@ -128,6 +130,8 @@ def main() -> None:
                       f'{(sums[2] - sums[3]) / n:+.3f}')
     console = Console(width=110)
     console.print(table)
+    if not args.inputs:
+        return
 
     whole = scored(GradientEmbeddingScorer(
         empty='background', inputs=None, outputs=None, **CURVED))
@@ -138,7 +142,7 @@ def main() -> None:
     for column in ('inputs', 'numbers of an image', 'error',
                    f'of {args.images} choices in common'):
         table.add_column(column, justify='right')
-    for inputs in SIZES:
+    for inputs in args.inputs:
         short = scored(GradientEmbeddingScorer(
             empty='background', inputs=inputs, **CURVED))
         rows = short.embeddings.astype(np.float64)
