@@ -59,7 +59,7 @@ class InitialSelection:
             'selector', with_run_seed(initial.selector, settings.seed),
             key=f'{_KEY}.selector')
         needs_more = self._selector.needs_class_scores or \
-            self._selector.needs_columns
+            self._selector.needs_columns or self._selector.needs_gradients
         if needs_more or not self._selector.needs_embeddings:
             raise ValueError(
                 f'{_KEY}.selector is a {type(self._selector).__name__}, which '

@@ -232,6 +232,8 @@ class Query:
                 store: Optional[EmbeddingStore]) -> Scores:
         """Those of an interrupted query, or new ones."""
 
+        file = self._embedding_file(folder.embeddings, store)
+
         def load() -> Optional[Scores]:
             candidates = set(data.ids(self._split))
             try:
@@ -240,6 +242,10 @@ class Query:
                 if lacking:
                     raise ValueError(f'{folder.scores} has no score of '
                                      f'{len(lacking):,} images.')
+                if file is not None and scores.embeddings is None and \
+                        self.scorer.needs_embeddings:
+                    raise ValueError('The embeddings that belong to '
+                                     f'{folder.scores} are gone.')
             except (FileNotFoundError, ValueError) as e:
                 if isinstance(e, ValueError):
                     print_log(f'{e} All images are scored again now.',
@@ -253,7 +259,6 @@ class Query:
             return scores if kept.all() else scores.take(kept)
 
         scores = on_main(load)
-        file = self._embedding_file(folder.embeddings, store)
         if scores is not None:
             print_log(f'Using the scores in {folder.scores}.', 'current')
             if file is not None and scores.embeddings is None:
@@ -316,9 +321,13 @@ class Query:
             return None
         file = self._embedding_file(folder.embeddings_labelled, store)
         number = len(data.ids('labelled'))
-        if on_main(lambda: file.open(number) is None):
+        if on_main(lambda: file.open(number) is not None):
+            return file.open(number)
+        if not self.scorer.needs_embeddings:
             return embed_split(model, data, 'labelled', file)[1]
-        return file.open(number)
+        with self._committee(model, data.round, folder):
+            return score_pool(model, self.scorer, data, 'labelled',
+                              embeddings=file).embeddings
 
     def _embedding_file(self, path: str, store: Optional[EmbeddingStore]
                         ) -> Optional[EmbeddingFile]:

@@ -131,6 +131,13 @@ def _check_scores(settings: Settings, scorer: BaseScorer,
             f'{", ".join(missing)}, but a {_name(scorer)} gives '
             f'{", ".join(scorer.gives_columns) or "no such values"}: name '
             'parts of a mmal.CombinedScorer.')
+    if selector.needs_gradients and not scorer.gives_gradients:
+        raise ValueError(
+            f'active_learning.selector is a {_name(selector)}, which reads '
+            'gradients of images and their products with the gradient to '
+            f'follow, but a {_name(scorer)} gives none: set '
+            "active_learning.scorer to dict(type='mmal."
+            "GradientEmbeddingScorer', reference='val').")
     if not selector.needs_class_scores:
         return
     if not scorer.gives_class_scores:
@@ -166,17 +173,6 @@ def _check_embeddings(scorer: BaseScorer, selector: BaseSelector,
     elif not scorer.needs_embeddings:
         if needed:
             backbone_of(model)
-    elif compares:
-        raise ValueError(
-            f'{_name(scorer)} gives embeddings of its own kind, but only of '
-            'the unlabelled images, and active_learning.spacing.min_distance '
-            'is kept to the labelled ones too: leave it out, or use '
-            'max_per_group.')
-    elif selector.needs_labelled:
-        raise ValueError(
-            f'{_name(scorer)} gives embeddings of its own kind, but only of '
-            f'the unlabelled images, and {_name(selector)} starts from the '
-            "labelled ones: set active_learning.selector.start='random'.")
 
 
 def check_committee(scorer: BaseScorer,

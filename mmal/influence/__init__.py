@@ -27,6 +27,10 @@ image_products               1 loss backward a        P (c_in + C) an image
 ... of a fallback layer      1 loss backward an       d
                              image
 per_image_gradients          F an image               B d
+GradientProjection           F / C a row of the       B K a row of the smaller
+                             smaller matrix,          matrix (K = c_in k k + 1)
+                             an image
+... in a metric               C k K^2 more an image    B d, and the blocks
 GaussNewton, building        2 to 2 + sum of block    P (c_in + C) an image;
                              sizes double backwards   C k numbers at positions
                              a layer and batch        with k x k blocks
@@ -74,6 +78,7 @@ from .operators import (
                         GaussNewtonBatch,
 )
 from .products import image_products, mean_gradient, per_image_gradients
+from .projection import GradientProjection, product_variance
 from .solvers import (
                         MINRES,
                         BaseSolver,
@@ -85,12 +90,14 @@ from .solvers import (
                         Solution,
                         SolverError,
 )
+from .step_metric import StepMetric
 
 __all__ = [
     'BaseSolver', 'BatchedOperator', 'BlockCholesky', 'CachedBatches',
     'ConjugateGradient', 'DefaultSolver', 'ExactHessian',
     'ExactHessianBatch', 'GaussNewton', 'GaussNewtonBatch',
-    'Identity', 'LayerRecorder', 'LiSSA', 'MINRES',
-    'Solution', 'SolverError', 'find_layers', 'image_products', 'is_affine',
-    'mean_gradient', 'per_image_gradients', 'register_affine'
+    'GradientProjection', 'Identity', 'LayerRecorder', 'LiSSA', 'MINRES',
+    'Solution', 'SolverError', 'StepMetric', 'find_layers', 'image_products',
+    'is_affine', 'mean_gradient', 'per_image_gradients', 'product_variance',
+    'register_affine'
 ]

@@ -80,7 +80,7 @@ def image_products(losses: Losses,
         device=losses.device)
     with recorder.unfrozen():
         grads, fallback = call_gradients(losses, recorder, check)
-        for i, gradient in _gradients_by_image(losses, recorder, fallback):
+        for i, gradient in gradients_by_image(losses, recorder, fallback):
             total[i] = torch.stack([
                 sum((g * v[index]).sum() for index, g in gradient.items())
                 for v in vectors
@@ -115,7 +115,7 @@ def per_image_gradients(losses: Losses,
              for p in recorder.params] for _ in range(len(losses))]
     with recorder.unfrozen():
         grads, fallback = call_gradients(losses, recorder, check)
-        for i, gradient in _gradients_by_image(losses, recorder, fallback):
+        for i, gradient in gradients_by_image(losses, recorder, fallback):
             for index, g in gradient.items():
                 rows[i][index] += g
         for call, grad in grads:
@@ -350,10 +350,20 @@ def _gradients(loss: Tensor, params: Sequence[Tensor]) -> ParamVector:
     ]
 
 
-def _gradients_by_image(
+def gradients_by_image(
         losses: Tensor, recorder: LayerRecorder,
         layers: Sequence[Layer]) -> Iterator[Tuple[int, Dict[int, Tensor]]]:
-    """Yield (image, {param index: gradient}) by a backward pass per image."""
+    """Gradients by the parameters of layers, a backward pass for each image.
+
+    Args:
+        losses (Tensor): ``[B]``.
+        recorder (LayerRecorder): Has the parameters, which must be unfrozen.
+        layers (Sequence[Layer]): Some of its layers.
+
+    Yields:
+        tuple: The image's position, and its gradient by param index; nothing
+        where there is no layer.
+    """
     indices = sorted({i for la in layers for i in la.index.values()})
     if not indices:
         return

@@ -16,6 +16,8 @@ def image_weight_gradients(conv: nn.Conv2d, x: Tensor,
         conv (nn.Conv2d): The layer.
         x (Tensor): Its input, [B, C_in, H, W].
         grad (Tensor): Gradient of the loss by its output, [B, C_out, H', W'].
+            A layer without groups takes any number of channels: sums of the
+            outputs' gradients give the same sums of the weight's.
 
     Returns:
         Tensor: [B, C_out, K], with K = C_in / groups * kernel height * width,
@@ -27,7 +29,7 @@ def image_weight_gradients(conv: nn.Conv2d, x: Tensor,
         >>> image_weight_gradients(conv, x, torch.ones(2, 1, 1, 1)).tolist()
         [[[2.0, 1.0]], [[3.0, 1.0]]]
     """
-    batch, out = len(x), conv.out_channels
+    batch, out = grad.shape[:2]
     x = _padded(conv, x.to(grad.dtype))
     size = (batch * out, *conv.weight.shape[1:])
     weight = conv2d_weight(

@@ -30,6 +30,7 @@ from .detections import (
 from .embeddings import EmbeddingModel, LayerEmbedder
 from .isal import (
     CalibratedInfluenceScorer,
+    GradientEmbeddingScorer,
     InfluenceScorer,
     OracleInfluenceScorer,
 )
@@ -44,11 +45,11 @@ __all__ = [
     'ConsistencyScorer', 'DetectionEntropyScorer',
     'DifficultyCalibratedScorer', 'EmbeddingModel', 'EntropyNMSScorer',
     'EntropyScorer', 'FlipInconsistencyScorer', 'GaussianNoise', 'GradScorer',
-    'HierarchicalUncertaintyScorer', 'InfluenceScorer', 'LayerEmbedder',
-    'LearningLossScorer', 'LeastConfidenceScorer',
-    'LocalizationStabilityScorer', 'MarginScorer', 'MixtureUncertaintyScorer',
-    'MutualInformationScorer', 'OracleInfluenceScorer', 'PerCostScorer',
-    'RandomScorer', 'ScoringData', 'Split', 'class_probabilities', 'collate',
-    'detect', 'noisy_pipeline', 'plan_batches', 'score_pool',
-    'scoring_pipeline'
+    'GradientEmbeddingScorer', 'HierarchicalUncertaintyScorer',
+    'InfluenceScorer', 'LayerEmbedder', 'LearningLossScorer',
+    'LeastConfidenceScorer', 'LocalizationStabilityScorer', 'MarginScorer',
+    'MixtureUncertaintyScorer', 'MutualInformationScorer',
+    'OracleInfluenceScorer', 'PerCostScorer', 'RandomScorer', 'ScoringData',
+    'Split', 'class_probabilities', 'collate', 'detect', 'noisy_pipeline',
+    'plan_batches', 'score_pool', 'scoring_pipeline'
 ]

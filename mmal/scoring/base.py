@@ -33,6 +33,9 @@ class BaseScorer(metaclass=ABCMeta):
     - ``needs_embeddings``: :meth:`process` returns ``embedding`` rows.
     - ``gives_columns``: names of columns [N] with values of their own,
       higher = label it first; None if only a run shows which there are.
+    - ``gives_gradients``: these are gradients of the images' losses, and a
+      score is the inner product, in their metric, with that of the loss to
+      be lowered.
 
     A scorer that detects on its way returns ``class_boxes`` rows [B, C], see
     :func:`mmal.scoring.detector.class_boxes`: their sums over the pool are
@@ -47,6 +50,7 @@ class BaseScorer(metaclass=ABCMeta):
     may_be_negative: bool = False
     needs_embeddings: bool = False
     gives_columns: Optional[tuple[str, ...]] = None
+    gives_gradients: bool = False
 
     def check(self, model: nn.Module, data: ScoringData) -> None:  # noqa: B027
         """Find mistakes in the settings before any training.

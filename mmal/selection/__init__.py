@@ -3,6 +3,7 @@
 Plain torch and numpy; nothing of mmengine, mmcv or mmdet is needed.
 """
 from .base import BaseSelector, best_first, lowest_first
+from .batch_influence import BatchInfluence
 from .bottom_n import BottomN
 from .category_matching import CategoryMatching, MatchingDistance
 from .class_targets import ClassTargets, Walk
@@ -15,6 +16,7 @@ from .detection_rows import (
     unpack_detections,
 )
 from .diverse_prototypes import DiversePrototypes
+from .gradient_matching import GradientMatching
 from .greedy_selector import BaseGreedySelector, GreedyRun
 from .k_means_centres import KMeansCentres
 from .k_means_plus_plus import KMeansPlusPlus
@@ -33,13 +35,13 @@ from .two_stage import TwoStage
 from .typi_clust import TypiClust
 
 __all__ = [
-    'BaseClusterSelector', 'BaseGreedySelector', 'BaseRanking',
-    'BaseSelector', 'BottomN', 'CategoryMatching', 'ClassTargets',
-    'ContextualDistance', 'ContextualDiversity', 'CoreSet',
-    'DetectionRows', 'DiversePrototypes', 'GreedyRun', 'KMeansCentres',
-    'KMeansPlusPlus', 'MatchingDistance', 'Neighbours', 'ProbCover',
-    'Quota', 'RandomSubset', 'RoundRobin', 'SharedSelection', 'Spacing',
-    'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'TwoStage',
-    'TypiClust', 'Walk', 'best_first', 'lowest_first', 'pack_detections',
+    'BaseClusterSelector', 'BaseGreedySelector', 'BaseRanking', 'BaseSelector',
+    'BatchInfluence', 'BottomN', 'CategoryMatching', 'ClassTargets',
+    'ContextualDistance', 'ContextualDiversity', 'CoreSet', 'DetectionRows',
+    'DiversePrototypes', 'GradientMatching', 'GreedyRun', 'KMeansCentres',
+    'KMeansPlusPlus', 'MatchingDistance', 'Neighbours', 'ProbCover', 'Quota',
+    'RandomSubset', 'RoundRobin', 'SharedSelection', 'Spacing',
+    'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'TwoStage', 'TypiClust',
+    'Walk', 'best_first', 'lowest_first', 'pack_detections',
     'unpack_detections'
 ]

@@ -32,6 +32,8 @@ class BaseSelector(metaclass=ABCMeta):
     - ``needs_weights``: scores that are not negative, as weights.
     - ``needs_draws``: about how many images will be drawn from the order,
       see :meth:`with_draws`.
+    - ``needs_gradients``: embeddings that are gradients of the images'
+      losses, and scores that are their products with the gradient to follow.
     - ``embeddings_dtype``: how precisely a run stores them, 'float32' or
       'float16'.
     - ``can_share``: whether it has a method ``order_sharded``, by which
@@ -44,6 +46,7 @@ class BaseSelector(metaclass=ABCMeta):
     needs_columns: tuple[str, ...] = ()
     needs_weights: bool = False
     needs_draws: bool = False
+    needs_gradients: bool = False
     embeddings_dtype: str = 'float32'
     can_share: bool = False
     round: int = 0
@@ -60,7 +63,8 @@ class BaseSelector(metaclass=ABCMeta):
     @property
     def reads_scores(self) -> bool:
         """Whether scores decide, and not embeddings alone."""
-        return self.needs_weights or not self.needs_embeddings
+        return self.needs_weights or self.needs_gradients or \
+            not self.needs_embeddings
 
     def with_seed_key(self, *key: Union[int, str]) -> BaseSelector:
         """A copy that draws random numbers of its own.

@@ -1,4 +1,4 @@
-"""Least squares with coefficients between 0 and 1, column by column."""
+"""Least squares with bounded coefficients, column by column."""
 from __future__ import annotations
 
 import numpy as np
@@ -11,10 +11,10 @@ _DEPENDENT = 1e-10
 
 
 class BoxLeastSquares:
-    """``min ||sum_k x_k d_k - s||²`` for ``0 <= x_k <= 1``, solved again after
-    each column that is added.
+    """``min ||sum_k x_k d_k - s||² + ridge ||x||²`` for ``0 <= x_k <= upper``,
+    solved again after each column that is added.
 
-    An active set method: columns are free, or held at 0 or 1. The step to the
+    An active set method: columns are free, or held at a bound. The step to the
     minimum over the free ones solves their normal equations by a Cholesky
     factor that is updated when one becomes free or is held; it is cut where a
     coefficient reaches a bound. At a minimum the held column whose gradient
@@ -28,13 +28,19 @@ class BoxLeastSquares:
         square_norm (float): ``||s||²``; gradients are compared with it.
         tolerance (float): A held column is set free only if this alone would
             lower the objective by more than this part of ``||s||²``.
+        upper (float): The upper bound, above 0; may be infinite.
+        ridge (float): At least 0.
     """
 
     def __init__(self,
                  gram: np.ndarray,
                  target: np.ndarray,
                  square_norm: float,
-                 tolerance: float = 1e-10) -> None:
+                 tolerance: float = 1e-10,
+                 upper: float = 1.,
+                 ridge: float = 0.) -> None:
+        self._upper = upper
+        self._ridge = ridge
         self._gram = gram
         self._target = target
         self._least_gain = tolerance * square_norm
@@ -46,7 +52,7 @@ class BoxLeastSquares:
 
     @property
     def x(self) -> np.ndarray:
-        """float64 [K], the coefficients; in [0, 1]."""
+        """float64 [K], the coefficients; in [0, upper]."""
         return self._x
 
     @property
@@ -65,7 +71,7 @@ class BoxLeastSquares:
             bool: False, and nothing is changed, if the column is a linear
             combination of the free ones.
         """
-        norm = float(vector @ self._gram @ vector)
+        norm = float(vector @ self._gram @ vector) + self._ridge
         if not self._factor.append(self._inner(vector), norm):
             return False
         self._vectors = np.vstack([self._vectors, vector])
@@ -76,13 +82,15 @@ class BoxLeastSquares:
         # From the last solution, which the new column changes little. Finite
         # in exact arithmetic; the limit guards against rounding.
         for _ in range(20 * len(self._x) + 20):
-            gradient = self._vectors @ self.residual
-            if not self._step(gradient[self._free]):
+            if not self._step(self._gradient()[self._free]):
                 continue  # on the way a column was held
-            gradient = self._vectors @ self.residual
-            if not self._release(gradient):
+            if not self._release(self._gradient()):
                 break
         return True
+
+    def _gradient(self) -> np.ndarray:
+        """float64 [K], half of that of the objective, downwards."""
+        return self._vectors @ self.residual - self._ridge * self._x
 
     def _step(self, gradient: np.ndarray) -> bool:
         """Go towards the minimum over the free columns; whether it is
@@ -92,14 +100,14 @@ class BoxLeastSquares:
         # it moves to; who has the least meets it first.
         x = self._x[self._free]
         move = self._factor.solve(gradient)
-        bound = (move > 0).astype(float)
+        bound = np.where(move > 0, self._upper, 0.)
         room = np.divide(bound - x, move, where=move != 0,
                          out=np.full(len(x), np.inf))
         first = int(room.argmin()) if len(x) else 0
         if not len(x) or room[first] >= 1:
             self._x[self._free] = x + move
             return True
-        self._x[self._free] = np.clip(x + room[first] * move, 0, 1)
+        self._x[self._free] = np.clip(x + room[first] * move, 0, self._upper)
         self._x[self._free[first]] = bound[first]
         self._factor.remove(first)
         del self._free[first]
@@ -108,12 +116,14 @@ class BoxLeastSquares:
     def _release(self, gradient: np.ndarray) -> bool:
         """Set the held column free that lowers the objective the most;
         whether there is one."""
-        # A column at 1 can only go down, one at 0 only up. Those whose gain is
-        # the largest may depend on the free ones, which the factor tells.
+        # A column at the upper bound can only go down, one at 0 only up.
+        # Those whose gain is the largest may depend on the free ones, which
+        # the factor tells.
         inwards = np.where(self._x > 0, -gradient, gradient)
         inwards[self._free] = 0
         gains = one_step_gains(torch.from_numpy(inwards),
-                               torch.from_numpy(self._norms)).numpy()
+                               torch.from_numpy(self._norms),
+                               self._upper).numpy()
         for index in np.argsort(-gains, kind='stable'):
             if gains[index] <= self._least_gain:
                 return False
@@ -128,19 +138,21 @@ class BoxLeastSquares:
         return self._vectors[self._free] @ (self._gram @ vector)
 
 
-def one_step_gains(products: Tensor, square_norms: Tensor) -> Tensor:
+def one_step_gains(products: Tensor, square_norms: Tensor,
+                   upper: float = 1.) -> Tensor:
     """How much ``||r||²`` falls if one column is subtracted from r with the
-    best factor between 0 and 1.
+    best factor between 0 and ``upper``.
 
     Args:
         products (Tensor): float64 [N], ``d_j·r``.
         square_norms (Tensor): float64 [N], ``||d_j||²``.
+        upper (float): The largest factor.
 
     Returns:
         Tensor: float64 [N], >= 0; 0 for a column of zeros.
     """
     factor = (products / square_norms).masked_fill_(square_norms <= 0, 0)
-    factor.clamp_(0, 1)
+    factor.clamp_(0, upper)
     return factor * (2 * products - factor * square_norms)
 
 

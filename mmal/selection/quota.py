@@ -72,6 +72,7 @@ class Quota(BaseSelector):
         self.needs_labelled = self.selector.needs_labelled
         self.needs_class_scores = self.selector.needs_class_scores
         self.needs_weights = self.selector.needs_weights
+        self.needs_gradients = self.selector.needs_gradients
         self.needs_draws = self.selector.needs_draws
         self.embeddings_dtype = self.selector.embeddings_dtype
 

@@ -69,6 +69,7 @@ class RoundRobin(BaseSelector):
         self.needs_columns = self.selector.needs_columns
         self.needs_weights = self.selector.needs_weights
         self.needs_draws = self.selector.needs_draws
+        self.needs_gradients = self.selector.needs_gradients
         self.embeddings_dtype = self.selector.embeddings_dtype
 
     def check_classes(self, names: Sequence[str]) -> None:

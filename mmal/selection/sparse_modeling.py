@@ -19,6 +19,7 @@ from .base import (
 )
 from .box_least_squares import BoxLeastSquares, one_step_gains
 from .devices import check_device, device_of
+from .gradient_rows import GradientRows
 from .low_rank import SIMILARITIES, LowRank
 
 # Gains that differ by less (relative) are equal: sums are rounded otherwise
@@ -111,7 +112,9 @@ class SparseModeling(BaseSelector):
             matrix = SIMILARITIES[self.distance](embeddings, known,
                                                  device_of(self.device))
             target = np.where(known, values, 0) / values.max()
-            pursuit = Pursuit(matrix, target, known, scores.tiebreak).run()
+            pursuit = Pursuit(matrix, matrix.project(target),
+                              float(target @ target), known,
+                              scores.tiebreak).run()
 
         def draw() -> Iterator[ImageId]:
             left = np.ones(len(scores), bool)
@@ -128,25 +131,38 @@ class SparseModeling(BaseSelector):
 
 
 class Pursuit:
-    """Orthogonal matching pursuit with coefficients between 0 and 1.
+    """Orthogonal matching pursuit with bounded coefficients.
 
     Args:
-        matrix (LowRank): D.
-        target (np.ndarray): s, float64 [N].
+        matrix (LowRank | GradientRows): D, whose columns are known by
+            vectors.
+        target (np.ndarray): float64 [R], ``target @ matrix.vector(j)`` is the
+            product of s and column j.
+        square_norm (float): ``||s||²``, or what it may be compared with.
         columns (np.ndarray): bool [N], the columns of D that may be chosen.
         tiebreak (np.ndarray): float64 [N]; of equals the smallest is first.
+        upper (float): The bound of coefficients, above 0; the lower one is 0.
+        ridge (float): Times ``||x||²`` it is added to the objective.
     """
 
-    def __init__(self, matrix: LowRank, target: np.ndarray,
-                 columns: np.ndarray, tiebreak: np.ndarray) -> None:
+    def __init__(self,
+                 matrix: Union[LowRank, GradientRows],
+                 target: np.ndarray,
+                 square_norm: float,
+                 columns: np.ndarray,
+                 tiebreak: np.ndarray,
+                 upper: float = 1.,
+                 ridge: float = 0.) -> None:
         self._matrix = matrix
-        self._norms = matrix.square_norms()
-        self._target = matrix.project(target)
-        self._square_norm = float(target @ target)
+        self._norms = matrix.square_norms() + ridge
+        self._target = target
+        self._square_norm = square_norm
+        self._upper = upper
+        self._ridge = ridge
         self._left = torch.from_numpy(columns).to(self._norms.device,
                                                   copy=True)
-        rank_of = np.empty(len(target), np.int64)
-        rank_of[np.argsort(tiebreak, kind='stable')] = np.arange(len(target))
+        rank_of = np.empty(len(columns), np.int64)
+        rank_of[np.argsort(tiebreak, kind='stable')] = np.arange(len(columns))
         self._rank_of = torch.from_numpy(rank_of).to(self._norms.device)
 
     def run(self) -> Iterator[int]:
@@ -155,7 +171,8 @@ class Pursuit:
             # A problem of its own each time: when no column helps any more,
             # what is left starts again from x = 0.
             fit = BoxLeastSquares(self._matrix.gram, self._target,
-                                  self._square_norm, _NO_GAIN)
+                                  self._square_norm, _NO_GAIN,
+                                  self._upper, self._ridge)
             index = self._extend(fit)
             if index is None:
                 return
@@ -167,7 +184,7 @@ class Pursuit:
     def _extend(self, fit: BoxLeastSquares) -> Optional[int]:
         """Add the column that helps the most; None if none does."""
         gains = one_step_gains(
-            self._matrix.products(fit.residual), self._norms)
+            self._matrix.products(fit.residual), self._norms, self._upper)
         gains.masked_fill_(~self._left, 0)
         while True:
             # Columns that depend on those chosen seem to help by rounding; a

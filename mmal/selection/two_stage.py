@@ -85,6 +85,7 @@ class TwoStage(BaseSelector):
         self.needs_columns = tuple(dict.fromkeys(
             name for s in stages for name in s.needs_columns))
         self.needs_weights = any(s.needs_weights for s in stages)
+        self.needs_gradients = any(s.needs_gradients for s in stages)
         self.needs_draws = keep is not None or \
             any(s.needs_draws for s in stages)
         halves = all(s.embeddings_dtype == 'float16'

@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 
 from mmal.scores import Scores
-from mmal.selection import CoreSet, KMeansPlusPlus, SparseModeling
+from mmal.selection import (
+    BatchInfluence,
+    CoreSet,
+    GradientMatching,
+    KMeansPlusPlus,
+    SparseModeling,
+)
 
 pytestmark = pytest.mark.cuda
 CASES = {
@@ -14,6 +20,8 @@ CASES = {
     'k-means, trials': (KMeansPlusPlus, dict(trials=5, weighted=True)),
     'sparse, cosine': (SparseModeling, dict(distance='cosine')),
     'sparse, euclidean': (SparseModeling, dict(distance='euclidean')),
+    'gradient matching': (GradientMatching, {}),
+    'batch influence': (BatchInfluence, {}),
 }
 
 
@@ -46,7 +54,8 @@ def test_the_same_images(device, case, data):
 
 @pytest.mark.parametrize('case, most', [
     ('core-set', 1), ('k-means', 1), ('k-means, trials', 2),
-    ('sparse, cosine', 1.5)])
+    ('sparse, cosine', 1.5), ('gradient matching', 1.5),
+    ('batch influence', 1)])
 def test_waits_of_a_choice(device, watch, case, most):
     kind, options = CASES[case]
     rng = np.random.default_rng(3)

@@ -45,15 +45,22 @@ RUNS.append(('faster-rcnn_random_coco',
 DETECTORS = [(det, data) for det, data, _ in FCOS] + [('faster-rcnn', 'coco')]
 VARIANTS = ('isal-calibrated-per-cost', 'isal-image-normalizer',
             'isal-oracle-per-cost')
+# scorer and selector of methods on gradient embeddings
+ON_GRADIENTS = {
+    'badge': ({}, 'KMeansPlusPlus'),
+    'core-set-gradients': ({}, 'CoreSet'),
+    'gradient-matching': (dict(reference='val'), 'GradientMatching'),
+    'isal-batch': (dict(reference='val',
+                        solver=dict(type='mmal.DefaultSolver')),
+                   'BatchInfluence')}
+SMALL = [('fcos', 'digits'), ('fcos-lite0', 'bccd'), ('fcos-lite0', 'neudet')]
 REFERENCES = ('initial', 'labelled')  # ISAL_v2 and ISAL_v3
 ALL = [*(name for _, name, _ in RUNS), *(
     f'{det}_{method}_{data}' for det, data in DETECTORS
     for method in ('isal', 'random', 'gradient-similarity')), *(
         f'fcos_isal-{reference}_digits' for reference in REFERENCES), *(
             f'{det}_{method}_{data}'
-            for det, data in (('fcos', 'digits'), ('fcos-lite0', 'bccd'),
-                              ('fcos-lite0', 'neudet'))
-            for method in VARIANTS),
+            for det, data in SMALL for method in (*VARIANTS, *ON_GRADIENTS)),
        'fcos-lite0_isal_neudet', 'fcos-lite0_random_neudet']
 
 
@@ -132,8 +139,7 @@ def test_block_is_accepted_and_its_parts_are_built(name):
 
 
 @pytest.mark.parametrize('method', VARIANTS)
-@pytest.mark.parametrize('det, data', [
-    ('fcos', 'digits'), ('fcos-lite0', 'bccd'), ('fcos-lite0', 'neudet')])
+@pytest.mark.parametrize('det, data', SMALL)
 def test_variants_differ_in_the_scorer_alone(det, data, method):
     mine, plain = (load(f'{det}_{name}_{data}') for name in (method, 'isal'))
     scorer = mine.active_learning.pop('scorer')
@@ -141,6 +147,21 @@ def test_variants_differ_in_the_scorer_alone(det, data, method):
     assert mine.to_dict() == plain.to_dict()
     if 'oracle' in method:
         assert scorer.scorer.ann_file == mine.data_root + 'pool.json'
+
+
+@pytest.mark.parametrize('method', ON_GRADIENTS)
+@pytest.mark.parametrize('det, data', SMALL)
+def test_methods_on_gradients_differ_in_scorer_and_selector_alone(
+        det, data, method):
+    mine, plain = (load(f'{det}_{name}_{data}') for name in (method, 'random'))
+    block = mine.active_learning
+    options, selector = ON_GRADIENTS[method]
+    assert block.pop('scorer').to_dict() == dict(
+        options, type='mmal.GradientEmbeddingScorer')
+    assert block.pop('selector').type == f'mmal.{selector}'
+    for key in ('scorer', 'selector'):
+        plain.active_learning.pop(key)
+    assert mine.to_dict() == plain.to_dict()
 
 
 @pytest.mark.parametrize('det, data, last', FCOS)
@@ -200,7 +221,7 @@ def test_index_and_readme_name_every_config():
         assert osp.isfile(osp.join(osp.dirname(readme), path)), path
     assert {f'../al/{name}.py' for name in ALL} <= linked
     methods = (*METHODS, 'gradient-similarity', 'isal', 'isal-initial',
-               'isal-labelled', *VARIANTS)
+               'isal-labelled', *VARIANTS, *ON_GRADIENTS)
     fcos = {n[:-3] for n in os.listdir(FOLDER)
             if n.startswith(('fcos', 'faster-rcnn_')) and
             n.split('_')[1] in methods}

@@ -45,6 +45,23 @@ def test_equals_another_solver_after_each_column(seed, scale):
     assert len(fit.x) == 10
 
 
+@pytest.mark.parametrize('seed', range(8))
+@pytest.mark.parametrize('upper', [.4, 3., np.inf])
+@pytest.mark.parametrize('ridge', [0., .5])
+def test_other_bounds_and_a_ridge(seed, upper, ridge):
+    """The penalty as rows of their own."""
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal((12, 9)) + .5
+    b = 2 * rng.standard_normal(12) + a[:, :4].sum(1)
+    fit = BoxLeastSquares(a.T @ a, a.T @ b, float(b @ b), 1e-14, upper, ridge)
+    for k in range(9):
+        assert fit.add(np.eye(9)[k])
+        penalised = np.vstack([a[:, :k + 1], ridge**.5 * np.eye(k + 1)])
+        best = lsq_linear(penalised, np.r_[b, np.zeros(k + 1)], (0, upper),
+                          'bvls', tol=1e-14).x
+        np.testing.assert_allclose(fit.x, best, atol=1e-7)
+
+
 @settings(deadline=None, max_examples=100)
 @given(
     nps.arrays('f8', st.tuples(st.integers(1, 5), st.integers(1, 6)),

@@ -11,7 +11,9 @@ from test_core_set import order_in_threads, pool, with_outliers
 
 from mmal.randomness import SeededStreams
 from mmal.selection import (
+    BatchInfluence,
     CoreSet,
+    GradientMatching,
     KMeansPlusPlus,
     SparseModeling,
     devices,
@@ -21,6 +23,8 @@ from mmal.selection.devices import RowsOnDevice, device_of
 from mmal.selection.on_device import D2SamplerOnDevice, KCenterOnDevice
 
 CPU = torch.device('cpu')
+ON_DEVICE = [CoreSet, KMeansPlusPlus, SparseModeling, GradientMatching,
+             BatchInfluence]
 
 
 class TorchCoreSet(CoreSet):
@@ -160,14 +164,14 @@ def test_rows_come_in_order_however_many_fit(number, width, room):
             np.testing.assert_array_equal(got, rows)
 
 
-@pytest.mark.parametrize('kind', [CoreSet, KMeansPlusPlus, SparseModeling])
+@pytest.mark.parametrize('kind', ON_DEVICE)
 @pytest.mark.parametrize('name', ['gpu', 'cuda:x', 'meta', 0, None])
 def test_an_unknown_device_is_refused(kind, name):
     with pytest.raises(ValueError, match=f'{kind.__name__}: device is'):
         kind(device=name)
 
 
-@pytest.mark.parametrize('kind', [CoreSet, KMeansPlusPlus, SparseModeling])
+@pytest.mark.parametrize('kind', ON_DEVICE)
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch, kind):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmal.selection import (
+    BatchInfluence,
     BottomN,
     CoreSet,
+    GradientMatching,
     KMeansPlusPlus,
     Quota,
     RandomSubset,
@@ -28,7 +30,8 @@ GREEDY = [
     for selector in (CoreSet, KMeansPlusPlus)
     for start in ('labelled', 'random', 'best') for weighted in (False, True)
 ] + [KMeansPlusPlus(trials=3)]
-BY_EMBEDDING = [*GREEDY, SparseModeling(), SparseModeling('euclidean')]
+BY_EMBEDDING = [*GREEDY, SparseModeling(), SparseModeling('euclidean'),
+                GradientMatching(), BatchInfluence()]
 STAGES = [TwoStage(TopN(), CoreSet(), keep_images=3),
           TwoStage(CoreSet('best'), TopThird(), keep_images=4)]
 BY_COLUMN = [Quota(dict(a=2, b=1)), Quota(dict(a=1, b=1), CoreSet())]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..operators.base import BatchedOperator
+from ..step_metric import StepMetric
 from ..vectors import ParamVector, check_shapes, flatten, unflatten
 
 Progress = Callable[[int, int], None]
@@ -171,6 +172,39 @@ class BaseSolver(ABC):
             SolverError: The system will be unfit for this solver.
         """
         return None
+
+    def check_step_metric(self, operator: BatchedOperator,
+                        like: ParamVector) -> None:
+        """Say before a long training whether :meth:`step_metric` will work.
+
+        Args:
+            operator (BatchedOperator): H of a few images.
+            like (ParamVector): Gives shapes and dtype.
+
+        Raises:
+            SolverError: It will not.
+        """
+        raise SolverError(
+            f'{type(self).__name__} has no square root of the Hessian, in '
+            'which the steps of training are measured: use '
+            'mmal.BlockCholesky, or mmal.Identity for plain gradients.')
+
+    def step_metric(self, operator: BatchedOperator,
+                  like: ParamVector) -> Optional[StepMetric]:
+        """What makes the inner products of gradients those of the steps of
+        training that they lead to.
+
+        Args:
+            operator (BatchedOperator): H.
+            like (ParamVector): Gives shapes and dtype.
+
+        Returns:
+            StepMetric | None: None where H is the identity.
+
+        Raises:
+            SolverError: This solver, or this system, has none.
+        """
+        self.check_step_metric(operator, like)
 
     @abstractmethod
     def _solve(self, system: DampedSystem, v: Tensor,

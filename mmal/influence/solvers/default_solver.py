@@ -6,6 +6,7 @@ from torch import Tensor
 
 from mmal.registry import TASK_UTILS
 from ..operators.base import BatchedOperator
+from ..step_metric import StepMetric
 from ..vectors import ParamVector
 from .base import BaseSolver, DampedSystem, Progress, SolverError
 from .block_cholesky import BlockCholesky
@@ -48,6 +49,17 @@ class DefaultSolver(BaseSolver):
             return self._blocks.check(operator, like)
         except SolverError as e:
             return self._instead(e)
+
+    def check_step_metric(self, operator: BatchedOperator,
+                        like: ParamVector) -> None:
+        """See :meth:`BaseSolver.check_step_metric`."""
+        self._blocks.check_step_metric(operator, like)
+
+    def step_metric(self, operator: BatchedOperator,
+                  like: ParamVector) -> Optional[StepMetric]:
+        """See :meth:`BaseSolver.step_metric`; there is no other way than by
+        blocks."""
+        return self._blocks.step_metric(operator, like)
 
     def _solve(self, system: DampedSystem, v: Tensor,
                progress: Progress) -> Tuple[Tensor, dict]:

@@ -186,7 +186,7 @@ class InfluenceScorer(BaseScorer):
         """See :meth:`BaseScorer.check`."""
         self.adapter = adapter_of(model, data.seed)
         try:
-            self.recorder = self._layer_recorder(model)
+            self._set_recorder(model, data)
         except ValueError as e:
             raise ValueError(f'active_learning.scorer.layers: {e}') from e
         # A dry run of all steps, with an s_test of zeros: a loss that cannot
@@ -215,7 +215,7 @@ class InfluenceScorer(BaseScorer):
                 'scorer for it.') from e
         if operator is not None:
             try:
-                advice = self.solver.check(operator, self.recorder.params)
+                advice = self._check_solver(operator)
             except SolverError as e:
                 raise ValueError(f'active_learning.scorer.solver: {e}') from e
             if advice:
@@ -240,12 +240,12 @@ class InfluenceScorer(BaseScorer):
             outputs = self.adapter.forward(batch)
             expected = self.adapter.expected_losses(
                 outputs, batch.samples, self.rule)
-        score = image_products(
-            expected.losses, self.recorder, self.s_test).detach()
+        rows = self._columns(expected.losses)
         self.recorder.clear()  # the graph of this batch, before the next one
         if self.empty == 'last':
-            score = score.masked_fill(expected.count == 0, -float('inf'))
-        return dict(score=score, pseudo_labels=expected.count,
+            rows['score'] = rows['score'].masked_fill(
+                expected.count == 0, -float('inf'))
+        return dict(rows, pseudo_labels=expected.count,
                     expected_boxes=expected.boxes,
                     class_boxes=expected.classes)
 
@@ -278,7 +278,7 @@ class InfluenceScorer(BaseScorer):
             BatchedOperator: The same in every process.
         """
         self.adapter = adapter_of(model, data.seed)
-        self.recorder = self._layer_recorder(model)
+        self._set_recorder(model, data)
         operator_type, batch_type = HESSIANS[self.hessian]
         ids = self.hessian_sample(data)
         if self.normalizer == 'labelled':
@@ -347,10 +347,20 @@ class InfluenceScorer(BaseScorer):
                 'current', logging.WARNING)
         return solution.x
 
-    def _layer_recorder(self, model: nn.Module) -> LayerRecorder:
+    def _set_recorder(self, model: nn.Module, data: ScoringData) -> None:
+        """Begin with the layers of another model."""
         layers = last_layers(model) if self.layers is None else self.layers
-        return LayerRecorder(model, layers, self.bias,
-                             self.adapter.image_dim)
+        self.recorder = LayerRecorder(model, layers, self.bias,
+                                      self.adapter.image_dim)
+
+    def _check_solver(self, operator: BatchedOperator) -> Optional[str]:
+        """See :meth:`BaseSolver.check`, with H of a dry run."""
+        return self.solver.check(operator, self.recorder.params)
+
+    def _columns(self, losses: Tensor) -> dict[str, Tensor]:
+        """What the losses [B] of a batch with its calls recorded tell."""
+        return dict(score=image_products(losses, self.recorder,
+                                         self.s_test).detach())
 
     def _losses(self, batch: Batch) -> Tensor:
         """True-label losses [B] of a batch, its calls recorded."""

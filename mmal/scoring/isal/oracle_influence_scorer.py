@@ -9,7 +9,6 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from mmal.influence import image_products
 from mmal.registry import TASK_UTILS
 from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData, Split, build_dataset
@@ -70,9 +69,9 @@ class OracleInfluenceScorer(InfluenceScorer):
         with self.recorder:
             outputs = self.adapter.forward(batch)
             losses = self.adapter.image_losses(outputs, batch.samples, labels)
-        score = image_products(losses, self.recorder, self.s_test).detach()
+        rows = self._columns(losses)
         self.recorder.clear()
-        return dict(score=score, expected_boxes=score.new_tensor(
+        return dict(rows, expected_boxes=rows['score'].new_tensor(
             [len(label) for label in labels]))
 
     def _labels(self, image: ImageId, sample, like: Tensor) -> InstanceData:
