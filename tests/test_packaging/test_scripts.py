@@ -35,12 +35,12 @@ def bash(script, *args, cwd=None, **env):
                           env={**keep, **env})
 
 
-# list_runs.py takes no options: it writes docs/runs.md; what lies beside
-# tools/gpu/check.py are its steps
+# list_runs.py and list_methods.py take no options: they write pages of the
+# docs; what lies beside tools/gpu/check.py are its steps
 TOOLS = sorted({'tools/gpu/check.py', *(
     tool for tool in glob('tools/**/*.py', root_dir=ROOT, recursive=True)
     if not tool.startswith('tools/gpu/') and
-    tool != 'tools/misc/list_runs.py')})
+    not tool.startswith('tools/misc/list_'))})
 
 
 @pytest.mark.parametrize('tool', TOOLS)
