@@ -337,7 +337,9 @@ class _LenientReader:
             name = osp.relpath(path, self.folder)
             reason = e if isinstance(e, (ValueError, OSError)) else \
                 f'of another form ({type(e).__name__}: {e})'
-            problem = f'{name}: {reason}'
+            # the page may be sent to others: it does not say where this is
+            problem = f'{name}: ' + str(reason).replace(
+                osp.join(self.folder, ''), '')
             if problem not in self.problems:  # it may be read for two ends
                 self.problems.append(problem)
             return None

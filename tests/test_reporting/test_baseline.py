@@ -171,12 +171,40 @@ def test_a_baseline_that_is_none_is_refused(runs, tmp_path, capsys):
     assert not os.path.exists(WorkDir(runs[0]).report_options)
 
 
+def test_the_page_does_not_say_where_runs_lie(tmp_path):
+    """It may be sent to others: paths are from the work folder."""
+    ours = write_run(str(tmp_path / 'isal'), [.1, .3])
+    one, two, gone, unfinished, odd = (
+        write_run(str(tmp_path / name / 'random'), [.1, .2])
+        for name in ('one', 'two', 'gone', 'unfinished', 'odd'))
+    for path, root in ((ours, '/home/me/data/'), (one, '/home/you/data/')):
+        write_json(WorkDir(path).identity, {
+            'train_dataloader.dataset.data_root': root,
+            'train_cfg.max_iters': len(root)})
+    Curve().save(unfinished)
+    write_text(WorkDir(odd).curve, '5')
+    write_text(WorkDir(ours).state, '5')
+    write_report(ours, baseline=[one, two, gone, unfinished, odd])
+    shutil.rmtree(gone)
+    write_report(ours)
+    page = page_of(ours)
+    assert '(../one/random, ../two/random)' in page
+    for name in ('gone', 'unfinished', 'odd'):
+        assert f'Baseline without ../{name}/random: ' in page
+    assert ('other settings: train_cfg.max_iters is 15 and not 14, '
+            'train_dataloader.dataset.data_root.' in page)
+    assert 'Could not be read: state.json' in page
+    assert str(tmp_path) not in page and '/home/' not in page
+
+
 @pytest.mark.parametrize('content', [
-    '', '[]', '{"map": "tsne"}', '{"baseline": [3]}', '{"colour": "red"}'])
+    '', '[]', '{"map": "tsne"}', '{"baseline": [3]}', '{"colour": "red"}',
+    '{"baseline": "random_0"}', '{"baseline": null}'])
 def test_options_that_cannot_be_read_are_named(runs, content):
     write_text(WorkDir(runs[0]).report_options, content)
     write_report(runs[0])
     assert 'Could not be read: report.json' in page_of(runs[0])
+    assert os.path.dirname(runs[0]) not in page_of(runs[0])
     write_report(runs[0], baseline=[runs[1]])
     assert 'Could not be read' not in page_of(runs[0])
 
