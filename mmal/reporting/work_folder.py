@@ -509,7 +509,7 @@ def _map_of(number: int, scores: Scores, folder: RoundDir,
     is_labelled = np.array([i in rounds for i in ids], dtype=bool)
     try:
         points = MAPS[kind](rows, is_labelled)
-    except ModuleNotFoundError as e:
+    except ImportError as e:
         points = replace(MAPS['pca'](rows, is_labelled), note=str(e))
     shown = [ids[row] for row in points.rows.tolist()]
     return PoolMap(number, points, shown, [rounds.get(i) for i in shown])

@@ -2,6 +2,7 @@
 import os
 import shutil
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -224,6 +225,17 @@ def test_the_map_is_remembered_and_never_missing(tmp_path, monkeypatch):
     assert 'mmdet-al[umap]' not in page_of(work).replace('&#39;', "'")
     with pytest.raises(ValueError, match='no map'):
         write_report(work, map_kind='tsne')
+
+
+def test_a_umap_that_cannot_be_imported_leaves_a_map(tmp_path, monkeypatch):
+    """Another package of this name, or one that numba does not fit."""
+    monkeypatch.setitem(sys.modules, 'umap', types.ModuleType('umap'))
+    work = make_work_folder(str(tmp_path), real_photos=False)
+    write_report(work, map_kind='umap')
+    page = page_of(work)
+    assert 'component 1 (' in page and 'Could not be read' not in page
+    assert 'The map is of principal components: UMAP cannot be imported' in \
+        page
 
 
 def test_the_map_is_by_umap_where_that_is_asked_for(tmp_path):
