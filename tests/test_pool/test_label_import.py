@@ -232,7 +232,8 @@ def test_yolo_lists_its_classes_in_their_order(tmp_path):
 
 @pytest.mark.parametrize('changes, is_finished', [
     (dict(tags=['labelled']), True), (dict(tags=['night']), None),
-    (dict(tags=None), None), ({}, None),
+    (dict(tags=None), None), ({}, None), (dict(tags='unlabelled'), None),
+    (dict(tags=5), None), (dict(tags={'labelled': 1}), None),
     (dict(tags=['labelled'], ground_truth=None), True)])
 def test_a_tag_of_fiftyone_says_that_a_photo_is_done(
         changes, is_finished, tmp_path):

@@ -165,6 +165,11 @@ def test_no_run_is_its_own_baseline(runs):
     assert 'the mean of 2 runs (random_1, random_2)' in page_of(runs[1])
 
 
+def test_runs_stand_before_their_baseline(runs, capsys):
+    assert main(['report', '--baseline', *runs[1:], runs[0]])
+    assert 'name them before --baseline' in capsys.readouterr().err
+
+
 def test_a_baseline_that_is_none_is_refused(runs, tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
     assert main(['report', runs[0], '--baseline', str(tmp_path / 'empty')])
