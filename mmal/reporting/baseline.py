@@ -119,8 +119,10 @@ def data_differences(ours: WorkDir, theirs: WorkDir) -> list[str]:
         elif not np.array_equal(tables[0].rows, tables[1].rows):
             found.append('other validation data, so its values cannot be '
                          'compared with those of this run')
-        keys = [r.tables['pool'].rows['key'] for r in (mine, other)]
-        if not np.array_equal(*keys):
+        # ids, and names and sizes: other photos may be counted from 1 as well
+        pools = [r.tables['pool'].rows for r in (mine, other)]
+        if not all(np.array_equal(*(rows[column] for rows in pools))
+                   for column in ('key', 'entry')):
             found.append('another pool of images')
     try:
         first, others = (set(State.load(w.state).rounds[0]['ids'])

@@ -23,14 +23,15 @@ def scripts(monkeypatch):
     monkeypatch.setattr(report, 'vega_scripts', lambda: '/* Vega */')
 
 
-def table(keys):
+def table(keys, entry=0):
     rows = np.zeros(len(keys), _IMAGES)
-    rows['key'] = keys
+    rows['key'], rows['entry'] = keys, entry
     return ImageTable(rows)
 
 
-def write_data(path, classes=('cat', 'hen'), pool=(1, 2, 3), val=(8, 9)):
-    tables = dict(pool=table(pool))
+def write_data(path, classes=('cat', 'hen'), pool=(1, 2, 3), val=(8, 9),
+               photos=0):
+    tables = dict(pool=table(pool, photos))
     if val:
         tables['validation'] = table(val)
     DataRecord(list(classes), tables).save(WorkDir(path).data)
@@ -83,6 +84,8 @@ def test_a_baseline_is_the_mean_of_its_runs(runs):
     (dict(val=(8, 10)), ['other validation data']),
     (dict(val=()), ['same validation data is not known']),
     (dict(pool=(1, 2, 4)), ['another pool']),
+    (dict(pool=(1, 2)), ['another pool']),
+    (dict(photos=7), ['another pool']),  # that counts from 1 as well
     (dict(classes=('hen', 'cat')), ['other classes']),
     (dict(first=(2, 3)), ['another first labelled set']),
     (dict(first=(2, 1)), []),
