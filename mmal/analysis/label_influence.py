@@ -114,13 +114,17 @@ def _annotations(coco: CocoData, image: ImageId, sample) -> list[dict]:
     """The annotations of an image that mmdet has read as labels: all but
     some, in their order."""
     scale = np.array(sample.metainfo.get('scale_factor', (1., 1.)))
-    loaded = sample.gt_instances.bboxes.cpu().numpy() / np.tile(scale, 2)
+    # Resize cuts boxes at the border of the image, the file does not
+    border = np.tile(sample.metainfo['ori_shape'][1::-1], 2)
+    loaded = np.clip(
+        sample.gt_instances.bboxes.cpu().numpy() / np.tile(scale, 2), 0,
+        border)
     left, read = iter(coco.annotations_of([image])), []
     for box in loaded:
         for row in left:
             x, y, width, height = row['bbox']
-            if np.allclose([x, y, x + width, y + height], box, atol=1e-2,
-                           rtol=1e-4):
+            corners = np.clip([x, y, x + width, y + height], 0, border)
+            if np.allclose(corners, box, atol=1e-2, rtol=1e-4):
                 read.append(row)
                 break
         else:

@@ -109,8 +109,10 @@ def run(args: argparse.Namespace) -> None:
     given = [*args.runs, *(p for g in groups.values() for p in g)]
     kept = set(finished(given) if args.finished else given)
     if not kept:
-        raise ValueError('there are no runs to report on'
-                         f'{": none is finished" if given else ""}.')
+        why = ': none is finished' if given else \
+            ': name them before --baseline, which takes all that follow it' \
+            if args.baseline else ''
+        raise ValueError(f'there are no runs to report on{why}.')
     notes = [f'{p} is not finished and left out.' for p in given
              if p not in kept]
     # a run that waits for its first labels has a page, and no curve yet

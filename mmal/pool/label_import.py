@@ -173,7 +173,7 @@ def import_labels(export: LabelExport, request: LabelRequest, pool: CocoData,
     # that is called so, not just of the one that lies in no folder.
     has_folders = any('/' in ours and stem_of(image.name).endswith(
         stem_of(ours)) for ours, image in matched.items())
-    namesakes = Counter(osp.basename(stem_of(name)) for name in asked)
+    namesakes = Counter(osp.basename(stem_of(name)) for name in wanted)
     for ours, image in matched.items():
         is_doubtful = not (has_folders or image.is_our_name
                            or image.name == ours) and namesakes[

@@ -13,6 +13,7 @@ from mmal.pool import DataRecord, State
 from mmal.pool.layout import WorkDir
 from .curve import Curve
 from .merged import MergedCurve, Run
+from .page_options import from_work_dir
 
 # What a method may do otherwise than its baseline, in keys of a fingerprint.
 _METHOD = ('active_learning.', 'randomness.seed')
@@ -38,7 +39,8 @@ def read_baseline(work: WorkDir, paths: Sequence[str],
     """Merge the curves of a baseline, and compare its data with a run's.
 
     A run that cannot be read is left out, as a note says: a page is made
-    again without anybody who could answer.
+    again without anybody who could answer. Paths in notes and names are from
+    the work folder, since a page may be sent to others.
 
     Args:
         work (WorkDir): The run that they are a baseline of.
@@ -54,16 +56,19 @@ def read_baseline(work: WorkDir, paths: Sequence[str],
         try:
             curve = Curve.load(path)
             if not len(curve):
-                raise ValueError(f'{path} has no finished round')
+                raise ValueError('it has no finished round')
         except (OSError, ValueError) as e:
-            notes.append(f'Baseline without {path}: {e}')
+            seen, = from_work_dir([path], work)
+            notes.append(f'Baseline without {seen}: ' +
+                         str(e).replace(path, seen))
         else:
             curves[path] = curve
     names = Counter(osp.basename(osp.abspath(path)) for path in curves)
     runs, differences = [], {}
     for path, curve in curves.items():
         name = osp.basename(osp.abspath(path))
-        name = name if names[name] == 1 else path
+        if names[name] > 1:
+            name, = from_work_dir([path], work)
         runs.append(Run(name, curve))
         for difference in data_differences(work, WorkDir(path)):
             differences.setdefault(difference, []).append(name)
@@ -114,8 +119,10 @@ def data_differences(ours: WorkDir, theirs: WorkDir) -> list[str]:
         elif not np.array_equal(tables[0].rows, tables[1].rows):
             found.append('other validation data, so its values cannot be '
                          'compared with those of this run')
-        keys = [r.tables['pool'].rows['key'] for r in (mine, other)]
-        if not np.array_equal(*keys):
+        # ids, and names and sizes: other photos may be counted from 1 as well
+        pools = [r.tables['pool'].rows for r in (mine, other)]
+        if not all(np.array_equal(*(rows[column] for rows in pools))
+                   for column in ('key', 'entry')):
             found.append('another pool of images')
     try:
         first, others = (set(State.load(w.state).rounds[0]['ids'])
@@ -134,8 +141,12 @@ def data_differences(ours: WorkDir, theirs: WorkDir) -> list[str]:
                      'known')
     else:
         if keys:
-            shown = ', '.join(f'{k} is {before.get(k)} and not {now.get(k)}'
-                              for k in keys[:_KEYS_SHOWN])
+            # a path, as of the data or of weights, is nobody else's business
+            shown = ', '.join(
+                k if any('/' in str(v.get(k)) or '\\' in str(v.get(k))
+                         for v in (before, now)) else
+                f'{k} is {before.get(k)} and not {now.get(k)}'
+                for k in keys[:_KEYS_SHOWN])
             more = len(keys) - _KEYS_SHOWN
             found.append(f'other settings: {shown}' +
                          (f', and {more} more' if more > 0 else ''))

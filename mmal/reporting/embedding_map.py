@@ -85,13 +85,19 @@ def umap(embeddings: np.ndarray, keep: np.ndarray) -> EmbeddingMap:
         principal components.
 
     Raises:
-        ModuleNotFoundError: If umap-learn is not installed.
+        ImportError: If umap-learn is not installed, or cannot be imported.
     """
     try:
         from umap import UMAP
     except ModuleNotFoundError as e:
         raise ModuleNotFoundError(
             f'UMAP needs {e.name}, which is not installed: pip install '
+            "'mmdet-al[umap]', or take --map pca.", name=e.name) from e
+    except ImportError as e:
+        # its own words may say where packages lie, and stand on a page
+        raise ImportError(
+            'UMAP cannot be imported, though there is a package umap (python '
+            '-c "from umap import UMAP" says why): pip install '
             "'mmdet-al[umap]', or take --map pca.", name=e.name) from e
     start = principal_components(embeddings, keep)
     if len(start.rows) <= NEIGHBOURS:

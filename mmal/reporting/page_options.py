@@ -53,7 +53,8 @@ class PageOptions:
         content = read_json(work.report_options)
         try:
             options = cls(**content)
-            if not all(isinstance(path, str) for path in options.baseline):
+            if not (isinstance(options.baseline, list | tuple) and all(
+                    isinstance(path, str) for path in options.baseline)):
                 raise TypeError('baseline must be a list of paths')
         except (TypeError, ValueError) as e:
             raise ValueError(

@@ -121,7 +121,9 @@ def write_report(work_dir: str,
         options = kept = PageOptions.load(work)
     except (OSError, ValueError) as e:  # whoever asks anew puts it right
         options, kept = PageOptions(), None
-        problems = [f'{osp.basename(work.report_options)}: {e}']
+        # no page says where the folder is
+        problems = [f'{osp.basename(work.report_options)}: ' +
+                    str(e).replace(osp.join(work.path, ''), '')]
     if baseline is not None:
         options = replace(options, baseline=from_work_dir(baseline, work))
     if map_kind is not None:

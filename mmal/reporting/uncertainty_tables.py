@@ -121,7 +121,10 @@ def shift_table(names: Sequence[str], shift: Shift, labels: tuple[str, str],
 
 
 def _row(cells: Sequence[str]) -> str:
-    return '| ' + ' | '.join(cells) + ' |'
+    # what ends a cell or a row of markdown may stand in a name or an error
+    return '| ' + ' | '.join(
+        ' '.join(cell.replace('|', r'\|').splitlines()) for cell in cells
+    ) + ' |'
 
 
 def _spoken(name: str) -> str:

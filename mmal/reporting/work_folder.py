@@ -337,7 +337,9 @@ class _LenientReader:
             name = osp.relpath(path, self.folder)
             reason = e if isinstance(e, (ValueError, OSError)) else \
                 f'of another form ({type(e).__name__}: {e})'
-            problem = f'{name}: {reason}'
+            # the page may be sent to others: it does not say where this is
+            problem = f'{name}: ' + str(reason).replace(
+                osp.join(self.folder, ''), '')
             if problem not in self.problems:  # it may be read for two ends
                 self.problems.append(problem)
             return None
@@ -507,7 +509,7 @@ def _map_of(number: int, scores: Scores, folder: RoundDir,
     is_labelled = np.array([i in rounds for i in ids], dtype=bool)
     try:
         points = MAPS[kind](rows, is_labelled)
-    except ModuleNotFoundError as e:
+    except ImportError as e:
         points = replace(MAPS['pca'](rows, is_labelled), note=str(e))
     shown = [ids[row] for row in points.rows.tolist()]
     return PoolMap(number, points, shown, [rounds.get(i) for i in shown])

@@ -1,12 +1,14 @@
 """Labels of a finished run, judged by its detectors and by what they wrote."""
 import csv
 import json
+import shutil
 
 import pytest
 from helpers.tiny import tiny_active_learning, tiny_config
 from mmengine.registry import DefaultScope
 
 from mmal.analysis.label_errors import find_label_errors
+from mmal.analysis.label_influence import rank_by_influence
 from mmal.commands import main
 from mmal.engine import ActiveLearner
 
@@ -128,6 +130,23 @@ def test_labels_are_ranked_by_influence(work, tmp_path, capsys):
         assert row['given_class'] == names[label['category_id']]
         assert [float(v) for v in row['given_box'].split()] == pytest.approx(
             label['bbox'], abs=0.01)
+
+
+@pytest.mark.run
+def test_boxes_that_reach_out_of_the_image_are_ranked(work, tmp_path):
+    """mmdet cuts them when it resizes the image."""
+    copy = tmp_path / 'copy'
+    shutil.copytree(work, copy)
+    path = copy / 'round_01' / 'labelled.json'
+    labels = json.loads(path.read_text())
+    widest = labels['annotations'][0]
+    image = next(i for i in labels['images']
+                 if i['id'] == widest['image_id'])
+    widest['bbox'] = [-2., -3., image['width'] + 5., image['height'] + 9.]
+    path.write_text(json.dumps(labels))
+    boxes = rank_by_influence(str(copy), progress=False)
+    assert {b.annotation_id: b.given_box for b in boxes} == {
+        a['id']: a['bbox'] for a in labels['annotations']}
 
 
 @pytest.mark.run

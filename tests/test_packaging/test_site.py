@@ -39,6 +39,11 @@ def test_the_page_of_methods_is_that_of_the_classes():
     assert page == list_methods.page()
     assert '[`InfluenceScorer`](scoring.md#' in page
     assert '[`CoreSet`](selection.md#' in page
+    assert 'math::' not in page
+    # what a selector refuses to work without stands in its row
+    matching, = [row for row in page.split('\n')
+                 if row.startswith('| [`GradientMatching`]')]
+    assert 'gradients of images' in matching
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)

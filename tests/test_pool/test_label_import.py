@@ -232,7 +232,8 @@ def test_yolo_lists_its_classes_in_their_order(tmp_path):
 
 @pytest.mark.parametrize('changes, is_finished', [
     (dict(tags=['labelled']), True), (dict(tags=['night']), None),
-    (dict(tags=None), None), ({}, None),
+    (dict(tags=None), None), ({}, None), (dict(tags='unlabelled'), None),
+    (dict(tags=5), None), (dict(tags={'labelled': 1}), None),
     (dict(tags=['labelled'], ground_truth=None), True)])
 def test_a_tag_of_fiftyone_says_that_a_photo_is_done(
         changes, is_finished, tmp_path):
@@ -260,6 +261,23 @@ def test_a_name_without_its_folder_may_be_of_another_photo(
     assert len(result.labelled) == (len(names) if is_taken else 0)
     assert is_taken or 'rel_dir' in result.problems['a.jpg']
     assert 'day/a.jpg' in result.waiting or 'day/a.jpg' in result.labelled
+
+
+def test_no_name_without_its_folder_corrects_another_photo(tmp_path):
+    """The run has labels of a.jpg, and FiftyOne calls day/a.jpg so."""
+    photos = {'a.jpg': ((50, 40), []), 'day/a.jpg': ((50, 40), [])}
+    request, pool = ask(tmp_path / 'labels', photos, {})
+    request = LabelRequest(request.files, request.images,
+                           frozenset(['a.jpg']))
+    result = import_labels(
+        LabelExport('fiftyone', [image('a')], []), request, pool)
+    assert not result.corrected and not result.content['images']
+    assert result.waiting == ['day/a.jpg']
+    assert any('rel_dir' in line for line in result.lines())
+    # by its full name it is a correction
+    result = import_labels(
+        LabelExport('fiftyone', [image('a.jpg')], []), request, pool)
+    assert result.corrected == ['a.jpg']
 
 
 def test_tasks_and_interface_are_two_files(tmp_path):

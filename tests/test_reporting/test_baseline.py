@@ -2,6 +2,7 @@
 import os
 import shutil
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -22,14 +23,15 @@ def scripts(monkeypatch):
     monkeypatch.setattr(report, 'vega_scripts', lambda: '/* Vega */')
 
 
-def table(keys):
+def table(keys, entry=0):
     rows = np.zeros(len(keys), _IMAGES)
-    rows['key'] = keys
+    rows['key'], rows['entry'] = keys, entry
     return ImageTable(rows)
 
 
-def write_data(path, classes=('cat', 'hen'), pool=(1, 2, 3), val=(8, 9)):
-    tables = dict(pool=table(pool))
+def write_data(path, classes=('cat', 'hen'), pool=(1, 2, 3), val=(8, 9),
+               photos=0):
+    tables = dict(pool=table(pool, photos))
     if val:
         tables['validation'] = table(val)
     DataRecord(list(classes), tables).save(WorkDir(path).data)
@@ -82,6 +84,8 @@ def test_a_baseline_is_the_mean_of_its_runs(runs):
     (dict(val=(8, 10)), ['other validation data']),
     (dict(val=()), ['same validation data is not known']),
     (dict(pool=(1, 2, 4)), ['another pool']),
+    (dict(pool=(1, 2)), ['another pool']),
+    (dict(photos=7), ['another pool']),  # that counts from 1 as well
     (dict(classes=('hen', 'cat')), ['other classes']),
     (dict(first=(2, 3)), ['another first labelled set']),
     (dict(first=(2, 1)), []),
@@ -164,6 +168,11 @@ def test_no_run_is_its_own_baseline(runs):
     assert 'the mean of 2 runs (random_1, random_2)' in page_of(runs[1])
 
 
+def test_runs_stand_before_their_baseline(runs, capsys):
+    assert main(['report', '--baseline', *runs[1:], runs[0]])
+    assert 'name them before --baseline' in capsys.readouterr().err
+
+
 def test_a_baseline_that_is_none_is_refused(runs, tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
     assert main(['report', runs[0], '--baseline', str(tmp_path / 'empty')])
@@ -171,12 +180,40 @@ def test_a_baseline_that_is_none_is_refused(runs, tmp_path, capsys):
     assert not os.path.exists(WorkDir(runs[0]).report_options)
 
 
+def test_the_page_does_not_say_where_runs_lie(tmp_path):
+    """It may be sent to others: paths are from the work folder."""
+    ours = write_run(str(tmp_path / 'isal'), [.1, .3])
+    one, two, gone, unfinished, odd = (
+        write_run(str(tmp_path / name / 'random'), [.1, .2])
+        for name in ('one', 'two', 'gone', 'unfinished', 'odd'))
+    for path, root in ((ours, '/home/me/data/'), (one, '/home/you/data/')):
+        write_json(WorkDir(path).identity, {
+            'train_dataloader.dataset.data_root': root,
+            'train_cfg.max_iters': len(root)})
+    Curve().save(unfinished)
+    write_text(WorkDir(odd).curve, '5')
+    write_text(WorkDir(ours).state, '5')
+    write_report(ours, baseline=[one, two, gone, unfinished, odd])
+    shutil.rmtree(gone)
+    write_report(ours)
+    page = page_of(ours)
+    assert '(../one/random, ../two/random)' in page
+    for name in ('gone', 'unfinished', 'odd'):
+        assert f'Baseline without ../{name}/random: ' in page
+    assert ('other settings: train_cfg.max_iters is 15 and not 14, '
+            'train_dataloader.dataset.data_root.' in page)
+    assert 'Could not be read: state.json' in page
+    assert str(tmp_path) not in page and '/home/' not in page
+
+
 @pytest.mark.parametrize('content', [
-    '', '[]', '{"map": "tsne"}', '{"baseline": [3]}', '{"colour": "red"}'])
+    '', '[]', '{"map": "tsne"}', '{"baseline": [3]}', '{"colour": "red"}',
+    '{"baseline": "random_0"}', '{"baseline": null}'])
 def test_options_that_cannot_be_read_are_named(runs, content):
     write_text(WorkDir(runs[0]).report_options, content)
     write_report(runs[0])
     assert 'Could not be read: report.json' in page_of(runs[0])
+    assert os.path.dirname(runs[0]) not in page_of(runs[0])
     write_report(runs[0], baseline=[runs[1]])
     assert 'Could not be read' not in page_of(runs[0])
 
@@ -196,6 +233,17 @@ def test_the_map_is_remembered_and_never_missing(tmp_path, monkeypatch):
     assert 'mmdet-al[umap]' not in page_of(work).replace('&#39;', "'")
     with pytest.raises(ValueError, match='no map'):
         write_report(work, map_kind='tsne')
+
+
+def test_a_umap_that_cannot_be_imported_leaves_a_map(tmp_path, monkeypatch):
+    """Another package of this name, or one that numba does not fit."""
+    monkeypatch.setitem(sys.modules, 'umap', types.ModuleType('umap'))
+    work = make_work_folder(str(tmp_path), real_photos=False)
+    write_report(work, map_kind='umap')
+    page = page_of(work)
+    assert 'component 1 (' in page and 'Could not be read' not in page
+    assert 'The map is of principal components: UMAP cannot be imported' in \
+        page
 
 
 def test_the_map_is_by_umap_where_that_is_asked_for(tmp_path):

@@ -42,6 +42,13 @@ def test_nothing_in_common_is_a_dash():
     assert [row[2:] for row in rows] == [('–', '–')] * 3
 
 
+def test_signs_of_markdown_end_no_cell():
+    lines = PlainTable('T', ('run', 'error'), (
+        ('a|b', 'int | None\nis no size'), )).markdown().splitlines()
+    assert lines[2:] == ['| run | error |', '| --- | ---: |',
+                         r'| a\|b | int \| None is no size |']
+
+
 def test_markdown_and_csv(tmp_path):
     table = PlainTable('T', ('', 'a'), (('x, y', '1'), ('z', '2')))
     save_tables([table], str(tmp_path / 't.csv'))

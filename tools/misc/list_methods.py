@@ -24,6 +24,7 @@ NEEDS = {
     'needs_embeddings': 'embeddings',
     'needs_labelled': 'embeddings of labelled images',
     'needs_class_scores': 'class scores',
+    'needs_gradients': 'gradients of images',
     'needs_weights': 'scores >= 0',
 }
 HEAD = '''# All methods
@@ -36,6 +37,8 @@ by `python tools/misc/list_methods.py`.
 
 def sentence(text: str) -> str:
     """The first sentence, in one line that a table can hold."""
+    # a formula in the middle of it is left to the docstring
+    text = re.sub(r'\.\. math::.*?(\n\s*\n|$)', '… ', text, flags=re.S)
     text = ' '.join(text.split())
     one = re.split(r'(?<=[.!?])\s+(?=[A-Z"`])', text)[0]
     return one.replace('|', r'\|').replace('``', '`')

@@ -79,10 +79,10 @@ def read_fiftyone(content: Mapping, path: str,
             name = str(sample.get('filepath') or '')
             size = size_of(meta.get('width'), meta.get('height'),
                            f'{path}, sample {name!r}')
-            boxes = sample.get(field)
+            boxes, tags = sample.get(field), sample.get('tags')
             photos.append((name, size, boxes.get('detections')
                            if isinstance(boxes, Mapping) else None,
-                           LABELLED_TAG in (sample.get('tags') or ())))
+                           isinstance(tags, list) and LABELLED_TAG in tags))
     else:
         photos = [(str(key), None, rows, False)
                   for key, rows in content['labels'].items()]
