@@ -126,6 +126,6 @@ class ClassDifficultyHook(Hook):
             self._sums += class_sums(labels, quality, self._sums.size(1))
 
     def _show(self) -> None:
-        # No weight: a checkpoint fits the model with and without the hook.
-        self._head.register_buffer('class_difficulty', self._state[0].clone(),
-                                   persistent=False)
+        # No weight and no buffer: a checkpoint fits the model with and without
+        # the hook, and averages of models (EMA) pair buffers by their places.
+        self._head.class_difficulty = self._state[0].clone()

@@ -7,6 +7,7 @@ import torch
 from helpers.detectors import DETECTORS
 from helpers.pools import pool, score_in_two_processes
 from helpers.tiny import tiny_config, tiny_fcos
+from mmengine.logging import MMLogger
 
 from mmal.models.utils.match_recorder import MatchRecorder
 from mmal.registry import TASK_UTILS
@@ -22,8 +23,7 @@ from mmal.selection import CategoryMatching, unpack_detections
 
 def with_difficulty(model, *values):
     head = getattr(model, 'roi_head', model).bbox_head
-    head.register_buffer('class_difficulty', torch.tensor(
-        values, dtype=torch.float64), persistent=False)
+    head.class_difficulty = torch.tensor(values, dtype=torch.float64)
     return model
 
 
@@ -173,6 +173,41 @@ def test_what_nobody_recorded_is_looked_up(tmp_path, mmdet_scope):
         score_pool(tiny_fcos(), scorer, pool(tmp_path))
     with pytest.raises(ValueError, match='ClassDifficultyHook'):
         score_pool(DETECTORS['faster_rcnn'](), scorer, pool(tmp_path))
+
+
+def test_that_nobody_recorded_it_is_said_once(tmp_path, mmdet_scope, caplog):
+    said = []
+    scorer = DifficultyCalibratedScorer(max_detections=0)
+    asked = DifficultyCalibratedScorer('labelled', max_detections=0)
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        for model in (with_difficulty(tiny_fcos(), 0, 0, 0), tiny_fcos(),
+                      tiny_fcos()):
+            for prepared in (scorer, asked):
+                prepared.prepare(model, labelled_pool(tmp_path))
+            said.append(caplog.text.count('ClassDifficultyHook'))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert said == [0, 1, 1]
+
+
+def test_labelled_images_need_name_no_ignored_boxes(tmp_path, mmdet_scope):
+    """A pipeline of one's own may leave them out."""
+    data, weights = labelled_pool(tmp_path), []
+    scorer = DifficultyCalibratedScorer('labelled', max_detections=0)
+    batches = data.batches
+
+    def bare(*args, **kwargs):
+        for batch in batches(*args, **kwargs):
+            for sample in batch.samples:
+                del sample.ignored_instances
+            yield batch
+
+    for source in (batches, bare):
+        data.batches = source
+        weights.append(score_pool(tiny_fcos(), scorer, data).values)
+    np.testing.assert_array_equal(*weights)
 
 
 @pytest.mark.parametrize('kwargs, message', [
