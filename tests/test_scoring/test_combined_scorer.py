@@ -23,6 +23,7 @@ from mmal.scoring import (
 )
 from mmal.scoring.combined_scorer import combine
 from mmal.scoring.embeddings.store import EmbeddingFile
+from mmal.selection import Quota
 
 PARTS = dict(
     random=dict(type='mmal.RandomScorer'),
@@ -149,6 +150,17 @@ def test_per_cost_keeps_the_parts(data):
     assert scorer.gives_columns == ('entropy', 'random')
 
 
+def test_a_quota_may_take_what_a_part_gives(data):
+    scorer = CombinedScorer(dict(
+        ssl=dict(type='mmal.FlipInconsistencyScorer'),
+        random=PARTS['random']))
+    scores = score_pool(tiny_fcos(), scorer, data())
+    assert set(scorer.gives_columns) == {
+        'ssl', 'random', 'ssl.entropy', 'ssl.inconsistency'}
+    first = Quota({'ssl.entropy': 1}).select(scores, 1)
+    assert first == [scores.ids[scores.columns['ssl.entropy'].argmax()]]
+
+
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=12),
        st.floats(.1, 9), st.floats(.1, 9))
 def test_rules_are_their_formulas(pairs, v, w):
@@ -234,6 +246,7 @@ def test_it_is_what_its_parts_are(data):
     (dict(scorers={}), 'at least one part'),
     (dict(scorers={'a.b': PARTS['random']}), 'without a dot'),
     (dict(scorers={'score': PARTS['random']}), 'without a dot'),
+    (dict(scorers={'class_boxes': PARTS['random']}), "or 'class_boxes'"),
     (dict(scorers=dict(a=PARTS['random']), rule='max'), "rule is 'max'"),
     (dict(scorers=dict(a=PARTS['random']), weights=dict(b=1.)), 'names b'),
     (dict(scorers=dict(a=PARTS['random']), weights=dict(a=0.)),
