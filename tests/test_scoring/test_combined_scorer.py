@@ -35,9 +35,15 @@ PARTS = dict(
 NUMBERS = st.floats(-1e3, 1e3)
 
 
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Images are written once."""
+    return tmp_path_factory.mktemp('data')
+
+
 @pytest.fixture
-def data(tmp_path, mmdet_scope):
-    return partial(scoring_data, tmp_path)
+def data(root, mmdet_scope):
+    return partial(scoring_data, root)
 
 
 @pytest.mark.parametrize('build, names', [
