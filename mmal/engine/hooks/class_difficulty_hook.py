@@ -76,6 +76,12 @@ class ClassDifficultyHook(Hook):
         if runner.cfg.get('resume'):
             self._state = checkpoint.get(_KEY)
 
+    def rehearse(self, runner: Runner) -> None:
+        """Give an untrained detector what a training would, and find heads
+        that cannot be read."""
+        self.before_train(runner)
+        self.after_train(runner)
+
     def before_train(self, runner: Runner) -> None:
         """Begin to watch the head."""
         model = unwrapped(runner)

@@ -118,7 +118,6 @@ class DifficultyCalibratedScorer(BaseScorer):
         self.needs_embeddings = max_detections > 0
         self._layers: tuple[str, ...] = ()
         self._weights: Optional[Tensor] = None
-        self._warned = False
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """Detect on a blank image, and look for features and losses."""
@@ -139,8 +138,7 @@ class DifficultyCalibratedScorer(BaseScorer):
         difficulty = getattr(final_head(model), 'class_difficulty', None)
         if difficulty is None or self.difficulty == 'labelled':
             difficulty = self._labelled_difficulty(model, data)
-            if self.difficulty == 'training' and not self._warned:
-                self._warned = True
+            if self.difficulty == 'training':
                 print_log(
                     f"{_KEY}.difficulty is 'training', but the detector does "
                     'not carry what mmal.ClassDifficultyHook follows in a '
