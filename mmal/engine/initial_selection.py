@@ -68,6 +68,9 @@ class InitialSelection:
                 'embeddings (mmal.TypiClust, mmal.ProbCover, '
                 'mmal.KMeansCentres, mmal.CoreSet), or leave it out for a '
                 'random draw.')
+        # what wants labelled images, or other embeddings, shows at once, and
+        # not when the whole pool has been read
+        self._order([0], np.ones((1, 2), np.float32))
         embedder = build_from('embedder', initial.embedder,
                               key=f'{_KEY}.embedder')
         self._model = check_model(cfg, dataset)
@@ -114,13 +117,17 @@ class InitialSelection:
             raise ValueError(
                 f'{_KEY}.size is {self._size} but the pool has only '
                 f'{len(kept)} usable images. Lower it.')
-        ids, rows = [self._ids[n] for n in kept], self._rows[kept]
+        return self._order([self._ids[n] for n in kept],
+                           self._rows[kept]), others
+
+    def _order(self, ids: list[ImageId], rows: np.ndarray) -> list[ImageId]:
+        """As many of the images as are wanted, best first."""
         scores = Scores(ids, np.ones(len(ids)),
                         seeded_uniform(ids, self._seed, 'initial'))
         selector = self._selector.with_draws(self._size)
         try:
             order = selector.order(scores, rows, rows[:0])
-            return list(islice(order, self._size)), others
+            return list(islice(order, self._size))
         except ValueError as e:
             raise ValueError(f'{_KEY}.selector: {e}') from e
 

@@ -43,9 +43,11 @@ def rehearse(inputs: RunInputs) -> None:
     All processes of a run call this together.
 
     In order: the training data, one batch of it decoded and collated; the
-    model with its initial weights, pretrained ones included; validation data
-    and evaluator with one image; the visualizer and its backends; a query
-    with the scorer, committee and selector of the run on a few images.
+    model with its initial weights, pretrained ones included; hooks with a
+    method ``rehearse``, which takes the runner and does to the model what
+    scorers need of a training; validation data and evaluator with one image;
+    the visualizer and its backends; a query with the scorer, committee and
+    selector of the run on a few images.
 
     Where people label the first images nothing can be tried before they did.
 
@@ -77,6 +79,10 @@ def rehearse(inputs: RunInputs) -> None:
             model = runner.model
             with torch.no_grad():
                 model.data_preprocessor(batch, True)
+        with _step('the hooks', 'custom_hooks'):
+            for hook in runner.hooks:
+                if hasattr(hook, 'rehearse'):  # most have nothing to try
+                    hook.rehearse(runner)
         model.eval()
         if inputs.cfg.get('val_dataloader'):
             with _step('validation', 'val_dataloader or val_evaluator'):

@@ -80,14 +80,13 @@ class CombinedScorer(BaseScorer):
         check_choice('rule', rule, RULES)
         if not isinstance(scorers, Mapping) or not scorers or not all(
                 isinstance(name, str) and name and '.' not in name
-                and name not in ('ids', 'score', 'embedding',
-                                 'embeddings_shape')
+                and name not in ('ids', 'score', 'embeddings_shape', *_SHARED)
                 for name in scorers):
             raise ValueError(
                 f'{_KEY}.scorers has the names '
                 f'{list(scorers or ())}: name at least one part, without a '
-                "dot and not 'ids', 'score' or 'embedding', e.g. "
-                "dict(entropy=dict(type='mmal.EntropyScorer')).")
+                "dot and not 'ids', 'score', 'embedding' or 'class_boxes', "
+                "e.g. dict(entropy=dict(type='mmal.EntropyScorer')).")
         unknown = set(weights or ()).difference(scorers)
         if unknown:
             raise ValueError(
@@ -103,7 +102,6 @@ class CombinedScorer(BaseScorer):
         self.rule = rule
         self.scorers: dict[str, BaseScorer] = {
             name: TASK_UTILS.build(dict(cfg)) for name, cfg in scorers.items()}
-        self.gives_columns = tuple(self.scorers)
         self.may_be_negative = rule == 'sum'
         self._shares = True
         self._take_flags()
@@ -185,6 +183,9 @@ class CombinedScorer(BaseScorer):
         parts = self.scorers.values()
         for flag in _ANY:
             setattr(self, flag, any(getattr(part, flag) for part in parts))
+        self.gives_columns = (*self.scorers, *(
+            f'{name}.{column}' for name, part in self.scorers.items()
+            for column in part.gives_columns or ()))
         embedding = [name for name, part in self.scorers.items()
                      if part.needs_embeddings]
         if len(embedding) > 1:

@@ -127,7 +127,8 @@ class ContextualDistance:
     class in common are farther apart than any others (13.8), which the paper
     leaves open; in the published code their distance is 0, and nothing would
     ever be far from a chosen image of other classes. An image that shows no
-    class at all lies at 0 from all.
+    class at all lies at 0 from all, so that it comes last; where it is chosen
+    or labelled, all others are as far from it as from one of other classes.
 
     Args:
         rows (np.ndarray): [N, C P], float32 or float16, P = C or C + 1
@@ -154,7 +155,8 @@ class ContextualDistance:
         self._shown = torch.from_numpy(sums > 0)
 
     def to(self, image: int) -> Tensor:
-        """float64 [N] in [0, 13.9], the distances of all images to one."""
+        """float64 [N] in [0, 13.9], the distances of all images to one that is
+        chosen."""
         own = self._shown[image].nonzero()[:, 0]
         probs = torch.from_numpy(
             self._table[:, own.numpy()].astype(np.float64)).clamp(min=_LEAST)
@@ -164,6 +166,7 @@ class ContextualDistance:
         both = self._shown[:, own]
         shared = both.sum(1)
         mean = (divergences * both).sum(1) / shared.clamp(min=1)
-        empty = ~self._shown.any(1) if len(own) else True
+        # A chosen image without a class covers nothing but its like: were it
+        # at 0 from all, there would be no choice left.
         return torch.where(shared > 0, mean, _FAR).masked_fill(
-            torch.as_tensor(empty).expand(len(mean)), 0)
+            ~self._shown.any(1), 0)

@@ -1,7 +1,6 @@
 """DivProto: the highest scores, but no two images that show the same."""
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Optional, Union
 
@@ -105,7 +104,7 @@ class DiversePrototypes(BaseSelector):
     def _draw(self, scores: Scores, embeddings: np.ndarray,
               table: Optional[np.ndarray],
               wanted: dict[int, float]) -> Iterator[ImageId]:
-        taken: dict[int, list[np.ndarray]] = defaultdict(list)
+        taken: dict[int, np.ndarray] = {}  # [n, D] of each class
         passed_over = []
         for row in best_first(scores):
             if scores.values[row] == -np.inf:
@@ -115,7 +114,9 @@ class DiversePrototypes(BaseSelector):
                 'DiversePrototypes', embeddings[row:row + 1])
             prototypes = dict(zip(labels.tolist(), features.numpy()))
             similarities = [
-                max((float(other @ own) for other in taken[c]), default=-1.)
+                # no cosine is above 1 by rounding, or copies would be alike
+                # for a threshold of 1
+                min(float((taken[c] @ own).max()), 1.) if c in taken else -1.
                 for c, own in prototypes.items()]
             alike = bool(similarities) and min(similarities) > self.intra_thr
             if alike or (wanted and max(
@@ -123,7 +124,8 @@ class DiversePrototypes(BaseSelector):
                 passed_over.append(row)
                 continue
             for c, own in prototypes.items():
-                taken[c].append(own)
+                taken[c] = np.vstack([taken[c], own]) if c in taken else \
+                    own[None]
             for c in list(wanted):
                 wanted[c] -= table[row, c] >= self.inter_thr
                 if wanted[c] <= 0:

@@ -8,6 +8,7 @@ import torch
 from helpers.forks import Kill
 from helpers.runs import TRAIN, ids_of, killed, make_config, succeed
 from helpers.tiny import tiny_fcos
+from mmengine.model import ExponentialMovingAverage
 from torch import nn
 
 from mmal.engine.hooks import ClassDifficultyHook
@@ -94,6 +95,19 @@ def test_a_checkpoint_keeps_it(mmdet_scope, monkeypatch):
         head = runner.model.bbox_head
         assert head.class_difficulty.tolist() == pytest.approx(
             by_hand(expected, .8, .6, 3), rel=1e-5)
+
+
+def test_averages_of_models_pair_their_buffers(mmdet_scope, monkeypatch):
+    """An average begins before the hook, and pairs buffers by place."""
+    monkeypatch.setattr(module, 'MatchRecorder', Matches)
+    model = tiny_fcos().train()
+    model.bbox_head.norm = nn.BatchNorm1d(5)
+    average = ExponentialMovingAverage(model)
+    hook, runner = ClassDifficultyHook(.7), runner_of(model)
+    hook.before_train(runner)
+    model.bbox_head.norm.running_mean.fill_(3)
+    average.update_parameters(model)
+    assert average.module.bbox_head.norm.running_mean.tolist() == [3] * 5
 
 
 def test_validation_does_not_count(mmdet_scope, monkeypatch):

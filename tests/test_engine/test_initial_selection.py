@@ -187,8 +187,6 @@ def test_settings_that_make_no_sense_are_named(changes, message):
     (dict(selector=dict(type='mmal.TopN')), 'reads nothing but scores'),
     (dict(selector=dict(type='mmal.RoundRobin', selector=dict(
         type='mmal.CoreSet'))), 'reads more scores'),
-    (dict(selector=dict(type='mmal.CoreSet')),
-     "initial.selector: .*use.*start='random'"),
     (dict(embedder=dict(type='mmal.LayerEmbedder', layers='neck')),
      'which is not trained yet'),
     (dict(embedder=dict(EMBEDDER, backbone=dict(RESNET, depth=7))),
@@ -198,3 +196,15 @@ def test_what_cannot_choose_first_images_is_named(tmp_path, changes, message):
     cfg = config(tmp_path, dict(TYPICAL, **changes))
     with pytest.raises(ValueError, match=message):
         read_inputs(cfg)
+
+
+@pytest.mark.parametrize('selector, message', [
+    ('mmal.CoreSet', "initial.selector: .*use.*start='random'"),
+    ('mmal.CategoryMatching', 'initial.selector: .* detections'),
+    ('mmal.ContextualDiversity', 'initial.selector: .*labelled')])
+def test_a_wrong_selector_is_named_before_the_pool_is_read(
+        tmp_path, embedded, selector, message):
+    cfg = config(tmp_path, dict(TYPICAL, selector=dict(type=selector)))
+    with pytest.raises(ValueError, match=message):
+        read_inputs(cfg, prepare=False)
+    assert embedded == []

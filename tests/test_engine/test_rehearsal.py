@@ -2,7 +2,12 @@
 import os
 
 import pytest
-from helpers.tiny import tiny_active_learning, tiny_config
+from helpers.tiny import (
+    tiny_active_learning,
+    tiny_config,
+    tiny_fcos_config,
+)
+from helpers.tiny_faster_rcnn import tiny_faster_rcnn_config
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
@@ -55,6 +60,25 @@ def test_a_round_is_tried_and_nothing_left(data, tmp_path, block, capfd):
     assert sorted(os.listdir(data)) == files
     assert before == [dict(kind._instance_dict)
                       for kind in (MMLogger, MessageHub, Visualizer)]
+
+
+PPAL = dict(type='mmal.DifficultyCalibratedScorer', max_detections=0)
+
+
+@pytest.mark.parametrize('detector', [
+    tiny_fcos_config, tiny_faster_rcnn_config])
+def test_what_hooks_give_a_detector_is_there(data, tmp_path, detector):
+    cfg = config(data, tmp_path, scorer=PPAL)
+    cfg.model = detector()
+    cfg.custom_hooks = [dict(type='mmal.ClassDifficultyHook')]
+    rehearse(read_inputs(cfg))
+
+
+def test_a_two_stage_detector_without_its_hook_is_named(data, tmp_path):
+    cfg = config(data, tmp_path, scorer=PPAL)
+    cfg.model = tiny_faster_rcnn_config()
+    with pytest.raises(ValueError, match='the query .*ClassDifficultyHook'):
+        rehearse(read_inputs(cfg))
 
 
 def visualizer(cfg):

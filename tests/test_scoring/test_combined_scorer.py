@@ -23,6 +23,7 @@ from mmal.scoring import (
 )
 from mmal.scoring.combined_scorer import combine
 from mmal.scoring.embeddings.store import EmbeddingFile
+from mmal.selection import Quota
 
 PARTS = dict(
     random=dict(type='mmal.RandomScorer'),
@@ -34,9 +35,15 @@ PARTS = dict(
 NUMBERS = st.floats(-1e3, 1e3)
 
 
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Images are written once."""
+    return tmp_path_factory.mktemp('data')
+
+
 @pytest.fixture
-def data(tmp_path, mmdet_scope):
-    return partial(scoring_data, tmp_path)
+def data(root, mmdet_scope):
+    return partial(scoring_data, root)
 
 
 @pytest.mark.parametrize('build, names', [
@@ -149,6 +156,17 @@ def test_per_cost_keeps_the_parts(data):
     assert scorer.gives_columns == ('entropy', 'random')
 
 
+def test_a_quota_may_take_what_a_part_gives(data):
+    scorer = CombinedScorer(dict(
+        ssl=dict(type='mmal.FlipInconsistencyScorer'),
+        random=PARTS['random']))
+    scores = score_pool(tiny_fcos(), scorer, data())
+    assert set(scorer.gives_columns) == {
+        'ssl', 'random', 'ssl.entropy', 'ssl.inconsistency'}
+    first = Quota({'ssl.entropy': 1}).select(scores, 1)
+    assert first == [scores.ids[scores.columns['ssl.entropy'].argmax()]]
+
+
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=12),
        st.floats(.1, 9), st.floats(.1, 9))
 def test_rules_are_their_formulas(pairs, v, w):
@@ -234,6 +252,7 @@ def test_it_is_what_its_parts_are(data):
     (dict(scorers={}), 'at least one part'),
     (dict(scorers={'a.b': PARTS['random']}), 'without a dot'),
     (dict(scorers={'score': PARTS['random']}), 'without a dot'),
+    (dict(scorers={'class_boxes': PARTS['random']}), "or 'class_boxes'"),
     (dict(scorers=dict(a=PARTS['random']), rule='max'), "rule is 'max'"),
     (dict(scorers=dict(a=PARTS['random']), weights=dict(b=1.)), 'names b'),
     (dict(scorers=dict(a=PARTS['random']), weights=dict(a=0.)),

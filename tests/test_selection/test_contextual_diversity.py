@@ -20,9 +20,9 @@ def rows_of(rng, number, width=CLASSES, shown=.6):
     return table.reshape(number, -1).astype(np.float32)
 
 
-def distance_by_hand(a, b):
-    a, b = (np.float64(x).reshape(CLASSES, -1) for x in (a, b))
-    if not a.any() or not b.any():
+def distance_by_hand(chosen, other):
+    a, b = (np.float64(x).reshape(CLASSES, -1) for x in (chosen, other))
+    if not b.any():
         return 0.0
     values = []
     for p, q in zip(a, b):
@@ -59,7 +59,7 @@ def test_order_equals_loops(seed, start):
     rows, labelled = rows_of(rng, 9), rows_of(rng, 3)
     scores = scores_of(rng.uniform(size=9))
     every = np.concatenate([rows, labelled]) if start == 'labelled' else rows
-    table = np.array([[distance_by_hand(a, b) for b in every] for a in every])
+    table = np.array([[distance_by_hand(b, a) for b in every] for a in every])
     tiebreak = [*scores.tiebreak, *np.ones(len(every) - 9)]
     first = [9, 10, 11] if start == 'labelled' else [
         int(np.argmax(scores.values))]
@@ -81,6 +81,16 @@ def test_what_shows_nothing_or_has_no_score_comes_last():
     nothing = scores_of(np.full(6, -np.inf), np.arange(6) / 6)
     assert ContextualDiversity('random').select(
         nothing, 6, rows) == nothing.ids
+
+
+def test_a_labelled_image_that_shows_nothing_changes_nothing():
+    rng = np.random.default_rng(4)
+    rows, labelled = rows_of(rng, 9, shown=.8), rows_of(rng, 3, shown=1.)
+    scores = scores_of(rng.uniform(size=9))
+    orders = [ContextualDiversity().select(scores, 9, rows, other)
+              for other in (labelled, np.append(labelled, 0 * labelled, 0))]
+    assert orders[0] == orders[1]
+    assert orders[0] != [scores.ids[i] for i in np.argsort(scores.tiebreak)]
 
 
 def test_random_starts_differ_by_round():

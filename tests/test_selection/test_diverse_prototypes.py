@@ -88,6 +88,17 @@ def test_copies_of_one_image_come_late():
     assert order.index('image 1') > 2
 
 
+def test_a_threshold_of_one_passes_over_no_copies():
+    rng, n = np.random.default_rng(3), 60
+    features = np.repeat(rng.normal(size=(n // 2, 1, 5)), 2, 0)
+    rows = pack_detections(
+        torch.zeros(n, 1).long(), torch.ones(n, 1),
+        torch.from_numpy(features), torch.ones(n, 1) > 0, 1).numpy()
+    scores = scores_of(rng.uniform(size=n))
+    order = DiversePrototypes(intra_thr=1, quota=0).select(scores, n, rows)
+    assert order == [scores.ids[i] for i in np.argsort(-scores.values)]
+
+
 def test_half_precision_gives_the_same_order():
     scores, rows, _ = pool(1)
     orders = [DiversePrototypes(dtype=d).select(scores, 9, rows.astype(d))

@@ -76,6 +76,12 @@ class ClassDifficultyHook(Hook):
         if runner.cfg.get('resume'):
             self._state = checkpoint.get(_KEY)
 
+    def rehearse(self, runner: Runner) -> None:
+        """Give an untrained detector what a training would, and find heads
+        that cannot be read."""
+        self.before_train(runner)
+        self.after_train(runner)
+
     def before_train(self, runner: Runner) -> None:
         """Begin to watch the head."""
         model = unwrapped(runner)
@@ -126,6 +132,6 @@ class ClassDifficultyHook(Hook):
             self._sums += class_sums(labels, quality, self._sums.size(1))
 
     def _show(self) -> None:
-        # No weight: a checkpoint fits the model with and without the hook.
-        self._head.register_buffer('class_difficulty', self._state[0].clone(),
-                                   persistent=False)
+        # No weight and no buffer: a checkpoint fits the model with and without
+        # the hook, and averages of models (EMA) pair buffers by their places.
+        self._head.class_difficulty = self._state[0].clone()

@@ -124,18 +124,23 @@ def _extent(shape: Sequence[int]) -> str:
             f'{shape[-2]} positions')
 
 
-def check_dense(model: nn.Module) -> None:
-    """Raise a ValueError unless :func:`class_probabilities` can read it."""
+def check_dense(model: nn.Module, key: str = 'active_learning.scorer') -> None:
+    """Raise a ValueError unless :func:`class_probabilities` can read it.
+
+    Args:
+        model (nn.Module): A detector.
+        key (str): Who reads it, for the message.
+    """
     head = getattr(model, 'bbox_head', None)
     own = hasattr(head, 'class_probabilities')
     single = isinstance(model, SingleStageDetector)
     if not single or not own and _reader(head) is None:
         raise ValueError(
-            'active_learning.scorer reads class probabilities of all anchors, '
+            f'{key} reads class probabilities of all anchors, '
             f'which it does not know how to of {type(model).__name__} with '
             f'{type(head).__name__}: use a single-stage detector with '
             f'{", ".join(t.__name__ for t in _READERS)} or a head that has a '
-            'method class_probabilities, or another scorer.')
+            f'method class_probabilities, or another {key.split(".")[-1]}.')
 
 
 def _reader(head: nn.Module) -> Optional[Callable]:

@@ -21,19 +21,24 @@ def is_two_stage(model: nn.Module) -> bool:
     return isinstance(model, TwoStageDetector)
 
 
-def check_roi(model: nn.Module) -> None:
-    """Raise a ValueError unless :func:`roi_probabilities` can read it."""
+def check_roi(model: nn.Module, key: str = 'active_learning.scorer') -> None:
+    """Raise a ValueError unless :func:`roi_probabilities` can read it.
+
+    Args:
+        model (nn.Module): A detector.
+        key (str): Who reads it, for the message.
+    """
     head = getattr(model, 'roi_head', None)
     box_head = getattr(head, 'bbox_head', None)
     loss = getattr(box_head, 'loss_cls', None)
     readable = isinstance(head, StandardRoIHead) and model.with_rpn
     if not readable or getattr(loss, 'custom_activation', False):
         raise ValueError(
-            'active_learning.scorer reads class probabilities of proposals, '
+            f'{key} reads class probabilities of proposals, '
             f'which it does not know how to of {type(model).__name__} with '
             f'{type(head).__name__} and {type(box_head).__name__}: use a '
             'detector with an RPN, a StandardRoIHead and a softmax (Faster '
-            'R-CNN), a single-stage one, or another scorer.')
+            f'R-CNN), a single-stage one, or another {key.split(".")[-1]}.')
 
 
 def roi_probabilities(

@@ -13,6 +13,8 @@ from mmal.uncertainty import at_least_float32, categorical_entropy
 from .describe import check_described, describe
 from .predict import confident, padded
 
+_KEY = 'active_learning.embedder'
+
 
 @TASK_UTILS.register_module()
 class ClassDistributionEmbedder(BaseEmbedder):
@@ -44,13 +46,13 @@ class ClassDistributionEmbedder(BaseEmbedder):
 
     def __init__(self, score_thr: float = 0.05) -> None:
         if not 0 <= score_thr <= 1:
-            raise ValueError('active_learning.embedder.score_thr is '
-                             f'{score_thr}: give a score from 0 to 1.')
+            raise ValueError(f'{_KEY}.score_thr is {score_thr}: give a score '
+                             'from 0 to 1.')
         self.score_thr = score_thr
 
     def check(self, model: nn.Module) -> None:
         """See :meth:`BaseEmbedder.check`."""
-        check_described(model)
+        check_described(model, _KEY)
 
     def attach(self, model: nn.Module) -> ClassDistributionExtractor:
         """See :meth:`BaseEmbedder.attach`."""

@@ -94,19 +94,20 @@ def describe(model: nn.Module,
     return detections
 
 
-def check_described(model: nn.Module) -> None:
+def check_described(model: nn.Module, key: str = _KEY) -> None:
     """Describe what is found on a blank image.
 
     Args:
         model (nn.Module): A detector in eval mode.
+        key (str): Who describes, for the message.
 
     Raises:
         ValueError: If :func:`describe` cannot read it.
     """
     if is_two_stage(model):
-        check_roi(model)
+        check_roi(model, key)
     else:
-        check_dense(model)
+        check_dense(model, key)
     batch = dummy_batch(model, box=False)
     try:
         describe(model, batch)
@@ -114,10 +115,11 @@ def check_described(model: nn.Module) -> None:
         head = model.bbox_head if isinstance(
             model, SingleStageDetector) else model.roi_head
         raise ValueError(
-            f'{_KEY} reads the class probabilities of detections, which it '
+            f'{key} reads the class probabilities of detections, which it '
             f'does not know how to of {type(model).__name__} with '
             f'{type(head).__name__} ({e}): use FCOSHead, ATSSHead, RetinaHead '
-            'or mmal.SSDHead, Faster R-CNN, or another scorer.') from e
+            'or mmal.SSDHead, Faster R-CNN, or another '
+            f'{key.split(".")[-1]}.') from e
 
 
 def _cells(head: nn.Module, outputs: Outputs,

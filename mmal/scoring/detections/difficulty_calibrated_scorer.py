@@ -1,11 +1,13 @@
 """PPAL: uncertain detections, those of difficult classes above all."""
 from __future__ import annotations
 
+import logging
 import math
 from typing import Optional
 
 import torch
 from mmengine.dist import all_reduce
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmal.compat.losses import local_losses
@@ -66,9 +68,10 @@ class DifficultyCalibratedScorer(BaseScorer):
         difficulty (str): 'training' takes what ``mmal.ClassDifficultyHook``
             (``custom_hooks``) has followed while the detector was trained.
             Where there is nothing of the kind, as in a single query, the
-            trained detector looks at the labelled images, which 'labelled'
-            always asks for: d is then one minus the mean quality of all
-            matches of a class. It is lower, as they were trained on.
+            trained detector looks at the labelled images, and a warning says
+            so; 'labelled' always asks for this: d is then one minus the mean
+            quality of all matches of a class. It is lower, as they were
+            trained on.
         score_thr (float): Detections with at least this score count.
         alpha (float): > 0.
         beta (float): >= 0; 0 weights all classes alike.
@@ -135,6 +138,14 @@ class DifficultyCalibratedScorer(BaseScorer):
         difficulty = getattr(final_head(model), 'class_difficulty', None)
         if difficulty is None or self.difficulty == 'labelled':
             difficulty = self._labelled_difficulty(model, data)
+            if self.difficulty == 'training':
+                print_log(
+                    f"{_KEY}.difficulty is 'training', but the detector does "
+                    'not carry what mmal.ClassDifficultyHook follows in a '
+                    'run: the difficulty of classes is that of the labelled '
+                    'images, which is lower. Add the hook to custom_hooks, '
+                    f"or set {_KEY}.difficulty='labelled'.",
+                    'current', logging.WARNING)
         self._weights = difficulty_weight(difficulty, self.alpha, self.beta)
         if self.max_detections:
             self._layers = feature_layers(model)
@@ -197,8 +208,8 @@ class DifficultyCalibratedScorer(BaseScorer):
                                       desc='difficulty of classes'):
                 outputs = training_outputs(
                     head, head_outputs(model, batch.inputs))
-                ignored = [i for s in batch.samples
-                           for i in ignored_boxes(s)]
+                ignored = [(ignored_boxes(s) or [None])[0]
+                           for s in batch.samples]
                 head.loss_by_feat(
                     *outputs,
                     batch_gt_instances=[s.gt_instances

@@ -12,20 +12,26 @@ from mmal.scoring import ClassBalanceScorer, score_pool
 from mmal.scoring.detections.predict import detect
 
 
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Images are written once."""
+    return tmp_path_factory.mktemp('data')
+
+
 def entropy(p):
     return sum(-x * math.log(x) for x in p if x > 0)
 
 
 @pytest.mark.parametrize('name, labelled', [
     ('fcos', slice(0, 5)), ('fcos', slice(0, 0)), ('mdn_ssd', slice(0, 5))])
-def test_equals_detections_one_by_one(tmp_path, mmdet_scope, name, labelled):
+def test_equals_detections_one_by_one(root, mmdet_scope, name, labelled):
     model, truth, of_class = DETECTORS[name](), {}, {}
-    counts = pool(tmp_path, labelled=labelled).class_counts('labelled')[0]
+    counts = pool(root, labelled=labelled).class_counts('labelled')[0]
     counts = [sum(row[c] for row in counts.tolist()) for c in range(3)]
     powers = [math.exp(1 - n / max(1, sum(counts))) for n in counts]
     weights = [3 * p / sum(powers) for p in powers]
     assert (len(set(weights)) > 1) == (labelled.stop > 0)
-    data = pool(tmp_path, 1)
+    data = pool(root, 1)
     best = sorted(detect(model, b)[0].scores.max().item()
                   for b in data.batches('unlabelled', model))
     score_thr = (best[2] + best[3]) / 2
@@ -47,7 +53,7 @@ def test_equals_detections_one_by_one(tmp_path, mmdet_scope, name, labelled):
             sum(v for v, k in zip(values, classes) if k == c)
             if c in classes else -np.inf for c in range(3)]
     scores = score_pool(model, ClassBalanceScorer(score_thr),
-                        pool(tmp_path, labelled=labelled))
+                        pool(root, labelled=labelled))
     np.testing.assert_allclose(
         scores.values, [truth[i] for i in scores.ids], rtol=1e-3)
     np.testing.assert_allclose(
@@ -56,12 +62,12 @@ def test_equals_detections_one_by_one(tmp_path, mmdet_scope, name, labelled):
     assert np.isneginf(scores.values).sum() == 3
 
 
-def test_neither_batches_nor_processes_matter(tmp_path, monkeypatch,
+def test_neither_batches_nor_processes_matter(root, monkeypatch,
                                               mmdet_scope):
     model, scorer = DETECTORS['fcos'](), ClassBalanceScorer()
     one, four = (
-        score_pool(model, scorer, pool(tmp_path, size)) for size in (1, 4))
-    two = score_in_two_processes(monkeypatch, tmp_path, model, scorer, pool)
+        score_pool(model, scorer, pool(root, size)) for size in (1, 4))
+    two = score_in_two_processes(monkeypatch, root, model, scorer, pool)
     for other in four, two:
         np.testing.assert_allclose(other.values, one.values, rtol=1e-3)
 

@@ -15,6 +15,12 @@ from mmal.scoring.detections.describe import describe
 from mmal.selection import Quota, TopN, TwoStage
 
 
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Images are written once."""
+    return tmp_path_factory.mktemp('data')
+
+
 def iou(a, b):
     sides = [max(0, min(a[i + 2], b[i + 2]) - max(a[i], b[i]))
              for i in (0, 1)]
@@ -90,35 +96,33 @@ def threshold(model, data):
     return (best[2] + best[3]) / 2
 
 
-@pytest.mark.parametrize('name, kinds, beta', [
-    ('fcos', ('flip', 'cutout', 'downsize', 'rotate'), 1.3),
-    ('retina_softmax', ('flip', 'noise'), .9),
-    ('faster_rcnn', ('downsize', 'rotate'), 1.3)])
-def test_equals_boxes_one_by_one(tmp_path, mmdet_scope, name, kinds, beta):
+@pytest.mark.parametrize('name, kinds, beta, empty, value, far', [
+    ('fcos', ('flip', 'cutout', 'rotate'), 1.3, 'first', 0, np.inf),
+    ('retina_softmax', ('flip', 'noise'), .9, 'last', -np.inf, -np.inf),
+    ('faster_rcnn', ('downsize', ), 1.3, 'first', 0, np.inf)])
+def test_equals_boxes_one_by_one(root, mmdet_scope, name, kinds, beta, empty,
+                                 value, far):
     model = DETECTORS[name]()
-    score_thr = threshold(model, pool(tmp_path, 1))
+    score_thr = threshold(model, pool(root, 1))
     score, distance, count = by_hand(
-        model, pool(tmp_path, 1, seed=4), kinds, beta, score_thr)
+        model, pool(root, 1, seed=4), kinds, beta, score_thr)
     nothing = count == 0
     assert nothing.sum() == 3
     assert len(set(score[~nothing].round(4))) > 2
-    for empty, value, far in (('first', 0, np.inf), ('last', *[-np.inf] * 2)):
-        found = score_pool(
-            model, ConsistencyScorer(kinds, beta, score_thr, empty),
-            pool(tmp_path, seed=4))
-        np.testing.assert_allclose(
-            found.values, np.where(nothing, value, score), rtol=2e-3,
-            atol=1e-3)
-        np.testing.assert_allclose(
-            found.columns['class_distance'], np.where(nothing, far, distance),
-            rtol=2e-3, atol=1e-5)
-        assert found.columns['detections'].tolist() == count.tolist()
+    found = score_pool(model, ConsistencyScorer(kinds, beta, score_thr, empty),
+                       pool(root, seed=4))
+    np.testing.assert_allclose(
+        found.values, np.where(nothing, value, score), rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        found.columns['class_distance'], np.where(nothing, far, distance),
+        rtol=2e-3, atol=1e-5)
+    assert found.columns['detections'].tolist() == count.tolist()
 
 
-def test_nothing_found_afterwards_is_most_informative(tmp_path, mmdet_scope,
+def test_nothing_found_afterwards_is_most_informative(root, mmdet_scope,
                                                       monkeypatch):
     model, scorer = DETECTORS['fcos'](), ConsistencyScorer(['flip', 'noise'])
-    data = pool(tmp_path)
+    data = pool(root)
     scorer.prepare(model, data)
     for batch in data.batches('unlabelled', model):
 
@@ -131,21 +135,21 @@ def test_nothing_found_afterwards_is_most_informative(tmp_path, mmdet_scope,
             [0] * len(batch)
 
 
-def test_neither_batches_nor_processes_matter(tmp_path, monkeypatch,
+def test_neither_batches_nor_processes_matter(root, monkeypatch,
                                               mmdet_scope):
     model = DETECTORS['fcos']()
     scorer = ConsistencyScorer(['cutout', 'downsize'])
     one, four = (
-        score_pool(model, scorer, pool(tmp_path, size)) for size in (1, 4))
-    two = score_in_two_processes(monkeypatch, tmp_path, model, scorer, pool)
+        score_pool(model, scorer, pool(root, size)) for size in (1, 4))
+    two = score_in_two_processes(monkeypatch, root, model, scorer, pool)
     for other in four, two:
         np.testing.assert_allclose(
             other.values, one.values, rtol=1e-3, atol=1e-3)
 
 
-def test_the_second_stage_takes_other_classes(tmp_path, mmdet_scope):
+def test_the_second_stage_takes_other_classes(root, mmdet_scope):
     scores = score_pool(DETECTORS['fcos'](), ConsistencyScorer(['flip']),
-                        pool(tmp_path))
+                        pool(root))
     chosen = TwoStage(TopN(), Quota(dict(class_distance=1)),
                       keep_images=6).select(scores, 3)
     kept = np.argsort(-scores.values)[:6]
@@ -154,18 +158,18 @@ def test_the_second_stage_takes_other_classes(tmp_path, mmdet_scope):
     assert chosen == [scores.ids[i] for i in truth]
 
 
-def test_nothing_labelled_yet(tmp_path, mmdet_scope):
+def test_nothing_labelled_yet(root, mmdet_scope):
     scores = score_pool(DETECTORS['fcos'](), ConsistencyScorer(['flip']),
-                        pool(tmp_path, labelled=slice(0, 0)))
+                        pool(root, labelled=slice(0, 0)))
     assert np.isfinite(scores.values).all()
 
 
-def test_nothing_is_found_at_all(tmp_path, mmdet_scope):
+def test_nothing_is_found_at_all(root, mmdet_scope):
     model = DETECTORS['fcos']()
     nn.init.constant_(model.bbox_head.conv_cls.bias, -50)
     for empty, value in (('first', 0), ('last', -np.inf)):
-        found = score_pool(model, ConsistencyScorer(empty=empty),
-                           pool(tmp_path))
+        found = score_pool(model, ConsistencyScorer(['flip'], empty=empty),
+                           pool(root))
         assert (found.values == value).all()
 
 

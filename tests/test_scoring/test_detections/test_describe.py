@@ -28,16 +28,22 @@ from mmal.scoring.detector import class_boxes, predictions
 ONE_STAGE = ['fcos', 'atss', 'retina', 'retina_softmax']
 
 
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Images are written once."""
+    return tmp_path_factory.mktemp('data')
+
+
 def batches(model, root):
     return pool(root, 2).batches('unlabelled', model)
 
 
 @pytest.mark.parametrize('name', [*ONE_STAGE, 'ssd', 'faster_rcnn'])
-def test_detections_are_those_of_the_model(tmp_path, mmdet_scope, name):
+def test_detections_are_those_of_the_model(root, mmdet_scope, name):
     model, total = DETECTORS[name](), 0
     check_described(model)
     before = set(vars(getattr(model, 'bbox_head', model)))
-    for batch in batches(model, tmp_path):
+    for batch in batches(model, root):
         for ours, plain in zip(describe(model, batch), detect(model, batch)):
             for key in ('bboxes', 'scores', 'labels'):
                 torch.testing.assert_close(ours[key], plain[key])
@@ -52,11 +58,11 @@ def test_detections_are_those_of_the_model(tmp_path, mmdet_scope, name):
 
 
 @pytest.mark.parametrize('name', ONE_STAGE)
-def test_sources_are_the_positions(tmp_path, mmdet_scope, name):
+def test_sources_are_the_positions(root, mmdet_scope, name):
     """Decoding all positions finds the boxes at their sources."""
     model, total = DETECTORS[name](), 0
     head = model.bbox_head
-    for batch in batches(model, tmp_path):
+    for batch in batches(model, root):
         with torch.no_grad():
             outputs = head(model.extract_feat(batch.inputs))
         with detection_sources(head):
@@ -78,7 +84,7 @@ def test_sources_are_the_positions(tmp_path, mmdet_scope, name):
 
 
 @pytest.mark.parametrize('name', [*ONE_STAGE, 'faster_rcnn'])
-def test_features_give_the_class_probabilities(tmp_path, mmdet_scope, name):
+def test_features_give_the_class_probabilities(root, mmdet_scope, name):
     """The class layer turns each feature into the detection's own row."""
     model = DETECTORS[name]()
     layers = feature_layers(model)
@@ -92,7 +98,7 @@ def test_features_give_the_class_probabilities(tmp_path, mmdet_scope, name):
             layer.weight[..., 1:2, 1:2] = middle
             layer.bias += 1
     total = 0
-    for batch in batches(model, tmp_path):
+    for batch in batches(model, root):
         for d in describe(model, batch, layers):
             x = d.features
             assert x.dtype == torch.float32 and len(x) == len(d)
@@ -114,11 +120,11 @@ def test_features_give_the_class_probabilities(tmp_path, mmdet_scope, name):
 @pytest.mark.parametrize('kind', [
     ClassBalanceScorer, ConsistencyScorer, DifficultyCalibratedScorer,
     EntropyNMSScorer, FlipInconsistencyScorer])
-def test_scorers_tell_the_boxes_of_classes(tmp_path, mmdet_scope, kind):
+def test_scorers_tell_the_boxes_of_classes(root, mmdet_scope, kind):
     model = DETECTORS['fcos']()
     found = score_pool(model, kind(score_thr=.3),
-                       partly_labelled_pool(tmp_path))
-    truth, data = {}, pool(tmp_path)
+                       partly_labelled_pool(root))
+    truth, data = {}, pool(root)
     for batch in data.batches('unlabelled', model):
         truth.update(zip(batch.ids, class_boxes(detect(model, batch), 3)))
     np.testing.assert_allclose(
@@ -126,24 +132,24 @@ def test_scorers_tell_the_boxes_of_classes(tmp_path, mmdet_scope, kind):
         torch.stack([truth[i] for i in found.ids]), rtol=1e-3)
 
 
-def test_one_forward_pass(tmp_path, mmdet_scope):
+def test_one_forward_pass(root, mmdet_scope):
     for name in ('fcos', 'faster_rcnn'):
         model = DETECTORS[name]()
         layers = feature_layers(model)
-        batch = next(iter(batches(model, tmp_path)))
+        batch = next(iter(batches(model, root)))
         with Recorder({'backbone': model.backbone}) as recorder:
             describe(model, batch, layers)
         assert len(recorder.calls) == 1
 
 
 @pytest.mark.parametrize('name', ['fcos', 'retina', 'faster_rcnn'])
-def test_nothing_detected(tmp_path, mmdet_scope, name):
+def test_nothing_detected(root, mmdet_scope, name):
     model = DETECTORS[name]()
     getattr(model, 'roi_head', model).test_cfg.score_thr = 1.0
     if name != 'faster_rcnn':
         model.bbox_head.test_cfg.score_thr = 1.0
     layers = feature_layers(model)
-    for batch in batches(model, tmp_path):
+    for batch in batches(model, root):
         for d in describe(model, batch, layers):
             assert len(d.class_probs) == len(d.features) == 0
             assert d.class_probs.shape[1] >= 3

@@ -7,6 +7,7 @@ import torch
 from helpers.detectors import DETECTORS
 from helpers.pools import pool, score_in_two_processes
 from helpers.tiny import tiny_config, tiny_fcos
+from mmengine.logging import MMLogger
 
 from mmal.models.utils.match_recorder import MatchRecorder
 from mmal.registry import TASK_UTILS
@@ -20,10 +21,15 @@ from mmal.scoring.detections.describe import describe, feature_layers
 from mmal.selection import CategoryMatching, unpack_detections
 
 
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Images are written once."""
+    return tmp_path_factory.mktemp('data')
+
+
 def with_difficulty(model, *values):
     head = getattr(model, 'roi_head', model).bbox_head
-    head.register_buffer('class_difficulty', torch.tensor(
-        values, dtype=torch.float64), persistent=False)
+    head.class_difficulty = torch.tensor(values, dtype=torch.float64)
     return model
 
 
@@ -41,17 +47,17 @@ def described(model, root):
 
 @pytest.mark.parametrize('build', [
     tiny_fcos, DETECTORS['retina'], DETECTORS['faster_rcnn']])
-def test_equals_detections_one_by_one(tmp_path, mmdet_scope, build):
+def test_equals_detections_one_by_one(root, mmdet_scope, build):
     difficulty, score_thr, alpha, beta = (.9, .0, .4), .3, .5, .7
     model = with_difficulty(build(), *difficulty)
     scores = score_pool(model, DifficultyCalibratedScorer(
         score_thr=score_thr, alpha=alpha, beta=beta, max_detections=4),
-        pool(tmp_path))
+        pool(root))
     weight = [1 + alpha * beta * math.log(1 + (math.exp(1 / alpha) - 1) * d)
               for d in difficulty]
     rows = unpack_detections('Test', scores.embeddings)
     seen = 0
-    for n, found in enumerate(described(model, tmp_path)):
+    for n, found in enumerate(described(model, root)):
         own = sorted(((p, c, f) for p, c, f in zip(
             found.scores.tolist(), found.labels.tolist(),
             found.features.double()) if p >= score_thr),
@@ -74,24 +80,24 @@ def test_equals_detections_one_by_one(tmp_path, mmdet_scope, build):
     assert seen > 5 and len(set(scores.values.tolist())) > 3
 
 
-def test_without_weights_it_is_the_sum_of_entropies(tmp_path, mmdet_scope):
+def test_without_weights_it_is_the_sum_of_entropies(root, mmdet_scope):
     model = tiny_fcos()
     plain = score_pool(model, TASK_UTILS.build(dict(
-        type='mmal.DetectionEntropyScorer', score_thr=.05)), pool(tmp_path))
+        type='mmal.DetectionEntropyScorer', score_thr=.05)), pool(root))
     ours = score_pool(
         with_difficulty(model, 1, 1, 0),
-        DifficultyCalibratedScorer(beta=0., max_detections=0), pool(tmp_path))
+        DifficultyCalibratedScorer(beta=0., max_detections=0), pool(root))
     np.testing.assert_allclose(ours.values, plain.values, rtol=1e-6)
     assert ours.embeddings is None
 
 
-def test_neither_batches_nor_processes_matter(tmp_path, monkeypatch,
+def test_neither_batches_nor_processes_matter(root, monkeypatch,
                                               mmdet_scope):
     model = with_difficulty(tiny_fcos(), .2, .5, 1)
     scorer = DifficultyCalibratedScorer(max_detections=5)
     one, four = (
-        score_pool(model, scorer, pool(tmp_path, size)) for size in (1, 4))
-    two = score_in_two_processes(monkeypatch, tmp_path, model, scorer)
+        score_pool(model, scorer, pool(root, size)) for size in (1, 4))
+    two = score_in_two_processes(monkeypatch, root, model, scorer)
     for other in four, two:
         np.testing.assert_allclose(other.values, one.values, rtol=1e-3,
                                    atol=1e-4)
@@ -103,9 +109,9 @@ def test_neither_batches_nor_processes_matter(tmp_path, monkeypatch,
     assert orders[0] == orders[1]
 
 
-def test_one_forward_pass_an_image(tmp_path, mmdet_scope):
+def test_one_forward_pass_an_image(root, mmdet_scope):
     model, passes = with_difficulty(tiny_fcos(), 1, 1, 1), []
-    scorer, data = DifficultyCalibratedScorer(), pool(tmp_path, 1)
+    scorer, data = DifficultyCalibratedScorer(), pool(root, 1)
     scorer.prepare(model, data)
     model.backbone.register_forward_hook(lambda *args: passes.append(1))
     for batch in data.batches('unlabelled', model):
@@ -142,37 +148,71 @@ def difficulty_by_hand(model, data, xi):
     return [1 - np.mean(q) if q else 1.0 for q in qualities]
 
 
-@pytest.mark.parametrize('build', [tiny_fcos, DETECTORS['retina']])
-@pytest.mark.parametrize('recorded', [False, True])
-def test_labelled_images_tell_the_difficulty(tmp_path, mmdet_scope, build,
+@pytest.mark.parametrize('build, recorded', [
+    (tiny_fcos, False), (DETECTORS['retina'], True)])
+def test_labelled_images_tell_the_difficulty(root, mmdet_scope, build,
                                              recorded):
     model = build()
     if recorded:
         with_difficulty(model, 0, 0, 0)
     xi = .3
-    truth = difficulty_by_hand(model, labelled_pool(tmp_path, 1), xi)
+    truth = difficulty_by_hand(model, labelled_pool(root, 1), xi)
     assert min(truth) < 1 and len(set(truth)) > 1
     assert not model.bbox_head.training
     scorer = DifficultyCalibratedScorer('labelled', xi=xi, max_detections=0)
-    found = score_pool(model, scorer, labelled_pool(tmp_path))
+    found = score_pool(model, scorer, labelled_pool(root))
     for key in ('training', 'labelled'):
         other = score_pool(
             with_difficulty(build(), *truth),
             DifficultyCalibratedScorer(key, xi=xi, max_detections=0),
-            labelled_pool(tmp_path))
+            labelled_pool(root))
         np.testing.assert_allclose(other.values, found.values, rtol=1e-4)
 
 
-def test_what_nobody_recorded_is_looked_up(tmp_path, mmdet_scope):
+def test_what_nobody_recorded_is_looked_up(root, mmdet_scope):
     scorer = DifficultyCalibratedScorer(max_detections=0)
     asked = DifficultyCalibratedScorer('labelled', max_detections=0)
-    found, truth = (score_pool(tiny_fcos(), s, labelled_pool(tmp_path))
+    found, truth = (score_pool(tiny_fcos(), s, labelled_pool(root))
                     for s in (scorer, asked))
     np.testing.assert_array_equal(found.values, truth.values)
     with pytest.raises(ValueError, match='ClassDifficultyHook.*or name'):
-        score_pool(tiny_fcos(), scorer, pool(tmp_path))
+        score_pool(tiny_fcos(), scorer, pool(root))
     with pytest.raises(ValueError, match='ClassDifficultyHook'):
-        score_pool(DETECTORS['faster_rcnn'](), scorer, pool(tmp_path))
+        score_pool(DETECTORS['faster_rcnn'](), scorer, pool(root))
+
+
+def test_that_nobody_recorded_it_is_said(root, mmdet_scope, caplog):
+    said = []
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        for difficulty, model in (
+                ('training', with_difficulty(tiny_fcos(), 0, 0, 0)),
+                ('labelled', tiny_fcos()), ('training', tiny_fcos())):
+            DifficultyCalibratedScorer(difficulty, max_detections=0).prepare(
+                model, labelled_pool(root))
+            said.append(caplog.text.count('ClassDifficultyHook'))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert said == [0, 0, 1]
+
+
+def test_labelled_images_need_name_no_ignored_boxes(root, mmdet_scope):
+    """A pipeline of one's own may leave them out."""
+    data, weights = labelled_pool(root), []
+    scorer = DifficultyCalibratedScorer('labelled', max_detections=0)
+    batches = data.batches
+
+    def bare(*args, **kwargs):
+        for batch in batches(*args, **kwargs):
+            for sample in batch.samples:
+                del sample.ignored_instances
+            yield batch
+
+    for source in (batches, bare):
+        data.batches = source
+        weights.append(score_pool(tiny_fcos(), scorer, data).values)
+    np.testing.assert_array_equal(*weights)
 
 
 @pytest.mark.parametrize('kwargs, message', [

@@ -12,6 +12,12 @@ from mmal.scoring.detections.describe import describe, feature_layers
 from mmal.selection import DiversePrototypes, unpack_detections
 
 
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Images are written once."""
+    return tmp_path_factory.mktemp('data')
+
+
 def entropy(p):
     return sum(-x * math.log(x) for x in p if x > 0)
 
@@ -33,17 +39,17 @@ def left_of(entropies, labels, features, keep, threshold):
 
 
 @pytest.mark.parametrize('name', ['fcos', 'retina_softmax', 'faster_rcnn'])
-def test_equals_detections_one_by_one(tmp_path, mmdet_scope, name):
+def test_equals_detections_one_by_one(root, mmdet_scope, name):
     model, score_thr, similarity = DETECTORS[name](), .3, .6
     if name == 'retina_softmax':
         score_thr = .25
     layers = feature_layers(model)
     found = score_pool(
-        model, EntropyNMSScorer(score_thr, similarity), pool(tmp_path))
+        model, EntropyNMSScorer(score_thr, similarity), pool(root))
     rows = unpack_detections('Test', found.embeddings)
-    counts = pool(tmp_path).class_counts('labelled')[0].sum(0)
+    counts = pool(root).class_counts('labelled')[0].sum(0)
     minority = np.argsort(counts, kind='stable')[:2]
-    truth, data = {}, pool(tmp_path, 1)
+    truth, data = {}, pool(root, 1)
     for batch in data.batches('unlabelled', model):
         truth[batch.ids[0]] = describe(model, batch, layers)[0]
     dropped = 0
@@ -77,12 +83,12 @@ def test_equals_detections_one_by_one(tmp_path, mmdet_scope, name):
     assert dropped > 0
 
 
-def test_neither_batches_nor_processes_matter(tmp_path, monkeypatch,
+def test_neither_batches_nor_processes_matter(root, monkeypatch,
                                               mmdet_scope):
     model, scorer = DETECTORS['fcos'](), EntropyNMSScorer()
     one, four = (
-        score_pool(model, scorer, pool(tmp_path, size)) for size in (1, 4))
-    two = score_in_two_processes(monkeypatch, tmp_path, model, scorer, pool)
+        score_pool(model, scorer, pool(root, size)) for size in (1, 4))
+    two = score_in_two_processes(monkeypatch, root, model, scorer, pool)
     for other in four, two:
         np.testing.assert_allclose(other.values, one.values, rtol=1e-3)
         np.testing.assert_allclose(other.embeddings, one.embeddings,

@@ -21,6 +21,12 @@ from mmal.selection import Quota, TopN, TwoStage
 REDUCE = dict(max=max, mean=np.mean, sum=sum)
 
 
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Images are written once."""
+    return tmp_path_factory.mktemp('data')
+
+
 def entropy(p):
     return -sum(x * math.log(x) for x in p if x > 0)
 
@@ -68,15 +74,15 @@ def by_hand(model, batch, aggregation, score_thr):
 @pytest.mark.parametrize('name, aggregation, score_thr', [
     ('fcos', 'max', .3), ('retina_softmax', 'mean', .25),
     ('atss', 'sum', .3)])
-def test_equals_anchors_one_by_one(tmp_path, mmdet_scope, name, aggregation,
+def test_equals_anchors_one_by_one(root, mmdet_scope, name, aggregation,
                                    score_thr):
     model, truth = DETECTORS[name](), {}
-    data = pool(tmp_path, 1)
+    data = pool(root, 1)
     for batch in data.batches('unlabelled', model):
         truth[batch.ids[0]] = by_hand(model, batch, aggregation, score_thr)
     found = score_pool(
         model, FlipInconsistencyScorer(aggregation, score_thr),
-        pool(tmp_path))
+        pool(root))
     both = np.array([truth[i] for i in found.ids])
     for n, key in enumerate(FlipInconsistencyScorer.gives_columns):
         np.testing.assert_allclose(found.columns[key], both[:, n], rtol=2e-3)
@@ -106,29 +112,29 @@ def test_symmetric_images_are_consistent(mmdet_scope):
     assert agree < (probs[0] - mirrored[0]).abs().mean()
 
 
-def test_nothing_detected_comes_last(tmp_path, mmdet_scope):
+def test_nothing_detected_comes_last(root, mmdet_scope):
     model = DETECTORS['fcos']()
     found = score_pool(model, FlipInconsistencyScorer(score_thr=1.),
-                       pool(tmp_path))
+                       pool(root))
     assert np.isneginf(found.values).all()
     assert not found.columns['detections'].any()
 
 
-def test_neither_batches_nor_processes_matter(tmp_path, monkeypatch,
+def test_neither_batches_nor_processes_matter(root, monkeypatch,
                                               mmdet_scope):
     model, scorer = DETECTORS['fcos'](), FlipInconsistencyScorer()
     one, four = (
-        score_pool(model, scorer, pool(tmp_path, size)) for size in (1, 4))
-    two = score_in_two_processes(monkeypatch, tmp_path, model, scorer)
+        score_pool(model, scorer, pool(root, size)) for size in (1, 4))
+    two = score_in_two_processes(monkeypatch, root, model, scorer)
     for other in four, two:
         np.testing.assert_allclose(
             other.values, one.values, rtol=1e-3, atol=1e-5)
 
 
-def test_two_forward_passes_and_the_published_choice(tmp_path, mmdet_scope):
+def test_two_forward_passes_and_the_published_choice(root, mmdet_scope):
     model, passes = DETECTORS['fcos'](), []
     model.backbone.register_forward_hook(lambda *args: passes.append(1))
-    scores = score_pool(model, FlipInconsistencyScorer(), pool(tmp_path, 1))
+    scores = score_pool(model, FlipInconsistencyScorer(), pool(root, 1))
     assert len(passes) == 24
     chosen = TwoStage(Quota(dict(entropy=1)), Quota(dict(inconsistency=1)),
                       keep_images=5).select(scores, 3)
