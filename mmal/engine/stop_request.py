@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import popen_fork
 from typing import Optional
 
 # Windows has no SIGUSR1
@@ -48,9 +49,17 @@ class StopRequest:
     def on_signals(self) -> Iterator[None]:
         """Take SIGTERM and SIGUSR1 for requests, in this process alone.
 
-        Must be called in the main thread.
+        A worker that is forked meanwhile goes on, so that a signal to all
+        processes of a job lets a training finish its iteration. Must be called
+        in the main thread.
         """
         owner = os.getpid()
+
+        # What ends a worker has to be a signal that it cannot take for a
+        # request: mmdet's VOC evaluation leaves its pool to the garbage
+        # collector, which sends SIGTERM to workers that wait for a lock, and
+        # then waits for them, for ever. For good, as workers may outlive this.
+        popen_fork.Popen.terminate = popen_fork.Popen.kill
 
         def take(number: int, frame) -> None:
             if os.getpid() != owner:  # a worker that inherited this
