@@ -19,14 +19,20 @@ from mmal.selection import BaseSelector
 
 pytestmark = pytest.mark.cuda
 
+# these read rows that describe detections, and no plain embeddings
+OF_DETECTIONS = ('CategoryMatching', 'ContextualDiversity',
+                 'DiversePrototypes')
 SELECTORS = sorted(
-    name for name in selection.__all__
-    if isinstance(getattr(selection, name), type)
+    name for name in selection.__all__ if name not in OF_DETECTIONS
+    and isinstance(getattr(selection, name), type)
     and issubclass(getattr(selection, name), BaseSelector)
     and not getattr(selection, name).__abstractmethods__)
 OPTIONS = dict(
     RandomSubset=dict(size=6, selector=dict(type='mmal.TopN')),
-    RoundRobin=dict(selector=dict(type='mmal.TopN')))
+    RoundRobin=dict(selector=dict(type='mmal.TopN')),
+    Quota=dict(shares=dict(score=1)),
+    TwoStage=dict(first=dict(type='mmal.TopN'), keep=2.,
+                  then=dict(type='mmal.CoreSet')))
 
 
 @pytest.fixture(scope='module')
@@ -59,6 +65,7 @@ def test_selectors_choose_the_same(device, detector, data, kept,
         selector = getattr(selection, name)(**OPTIONS.get(name, {}))
         selector.check_classes(['a', 'b', 'c'])
         selector.prepare(1)
+        selector = selector.with_draws(3)
         orders.append(list(selector.order(
             scores, np.array(scores.embeddings), np.array(labelled))))
     assert orders[0] == orders[1]
