@@ -213,6 +213,43 @@ def best_first(scores: Scores) -> np.ndarray:
     return np.lexsort((scores.tiebreak, -np.asarray(scores.values)))
 
 
+def followed_by_others(rows: Iterator[int],
+                       scores: Scores) -> Iterator[ImageId]:
+    """Images in an order of their own, then all others, best first.
+
+    Args:
+        rows (iterator[int]): Positions of some images, each once; drawn one
+            by one.
+        scores (Scores): Scores of N images.
+
+    Yields:
+        int | str: The N ids, each once.
+    """
+    left = np.ones(len(scores), bool)
+    for row in rows:
+        left[row] = False
+        yield scores.ids[row]
+    for row in best_first(scores):
+        if left[row]:
+            yield scores.ids[row]
+
+
+def rows_by_tiebreak(scores: Scores) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in the order of the tiebreaks, so that of equal images the
+    first is the one to take.
+
+    Args:
+        scores (Scores): Scores of N images.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: int64, the images that have a score, and
+        those of ``-inf``, which come last.
+    """
+    rows = np.argsort(scores.tiebreak, kind='stable')
+    has_score = scores.values[rows] > -np.inf
+    return rows[has_score], rows[~has_score]
+
+
 def lowest_first(scores: Scores) -> np.ndarray:
     """Positions of the scores from the lowest to the highest, then ``-inf``.
 
@@ -262,6 +299,28 @@ def check_rows(owner: str, name: str, rows: Optional[np.ndarray],
         raise ValueError(
             f'{owner} needs {name} of shape [{number}, D], one row per '
             f'image, but was given {shape}.')
+
+
+def check_labelled(owner: str, labelled: Optional[np.ndarray],
+                   embeddings: np.ndarray, least: int = 1) -> None:
+    """Raise a ValueError unless a selector can start from the labelled images.
+
+    Args:
+        owner (str): Who asks.
+        labelled (np.ndarray, optional): [L, D], of these images.
+        embeddings (np.ndarray): [N, D], of those it chooses from.
+        least (int): The smallest L.
+    """
+    if labelled is None or len(labelled) < least:
+        raise ValueError(
+            f"{owner}(start='labelled') needs the embeddings of the labelled "
+            "images: name these, or use start='random'.")
+    check_rows(owner, 'labelled', labelled, len(labelled))
+    if labelled.shape[1] != embeddings.shape[1]:
+        raise ValueError(
+            f'the embeddings have {embeddings.shape[1]} dimensions but those '
+            f'of the labelled images {labelled.shape[1]}: take both from one '
+            'model.')
 
 
 def check_option(owner: str, name: str, value: str, known: tuple) -> None:

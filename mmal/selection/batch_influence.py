@@ -10,7 +10,7 @@ import torch
 from mmal.registry import TASK_UTILS
 from mmal.scores import Scores, as_scores
 from mmal.types import ImageId
-from .base import BaseSelector, best_first, check_option
+from .base import BaseSelector, check_option, followed_by_others
 from .devices import check_device
 from .gradient_rows import GradientRows
 
@@ -114,9 +114,10 @@ class BatchInfluence(BaseSelector):
         """
         scores = as_scores(scores)
         rows = GradientRows('BatchInfluence', scores, embeddings, self.device)
-        return self._draw(scores, rows)
+        return followed_by_others(self._draw(scores, rows), scores)
 
-    def _draw(self, scores: Scores, rows: GradientRows) -> Iterator[ImageId]:
+    def _draw(self, scores: Scores, rows: GradientRows) -> Iterator[int]:
+        """Positions of the images that have a score."""
         known = rows.known
         margin = _EQUAL * np.abs(scores.values[known]).max(initial=0)
         rank_of = np.empty(len(scores), np.int64)
@@ -131,10 +132,7 @@ class BatchInfluence(BaseSelector):
             equal = values >= values.max() - margin
             row = int(rank_of.masked_fill(~equal, len(scores)).argmin())
             left[row:row + 1].fill_(False)
-            yield scores.ids[row]
+            yield row
             # Only when the next image is drawn.
             v[1:] -= self.step * rows.vector(row)[1:]
             values = rows.products(v)
-        for row in best_first(scores):
-            if not known[row]:
-                yield scores.ids[row]

@@ -2,18 +2,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Optional, Union
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mmal.randomness import seeded_uniform
 from mmal.registry import TASK_UTILS
 from mmal.scores import Scores, as_scores
 from mmal.types import ImageId
-from .base import BaseSelector, check_option, check_rows, known_draws
+from .base import (
+    BaseSelector,
+    check_option,
+    check_rows,
+    known_draws,
+    rows_by_tiebreak,
+)
 from .detection_rows import DetectionRows, unpack_detections
+from .farthest_first import farthest_first, first_centre
 
 _STARTS = ('random', 'best')
 _ROWS = 2**16  # detections compared with those of one image at a time
@@ -85,41 +92,30 @@ class CategoryMatching(BaseSelector):
         """See :meth:`BaseSelector.order`."""
         scores = as_scores(scores)
         check_rows('CategoryMatching', 'embeddings', embeddings, len(scores))
-        # By their tiebreaks, so that of equals the first is the right one.
-        by_tiebreak = np.argsort(scores.tiebreak, kind='stable')
-        scored = scores.values[by_tiebreak] > -np.inf
-        rows, last = by_tiebreak[scored], by_tiebreak[~scored]
+        rows, last = rows_by_tiebreak(scores)
+        if not len(rows):
+            return iter([scores.ids[row] for row in last])
         clusters = 0
-        if self.needs_draws and len(rows):
+        if self.needs_draws:
             clusters = min(len(rows), known_draws(
                 self, 'Set medoids=False to do without.'))
-        distance = None
-        if len(rows):
-            distance = MatchingDistance(
-                unpack_detections('CategoryMatching', embeddings[rows]),
-                len(rows))
+        distance = MatchingDistance(
+            unpack_detections('CategoryMatching', embeddings[rows]),
+            len(rows))
 
         def draw() -> Iterator[ImageId]:
-            chosen = [self._first(scores, rows)] if len(rows) else []
+            chosen = [first_centre(scores, rows, self.start, self.seed,
+                                   self.round, *self.seed_key)]
             if clusters:
                 chosen = self._medoids(distance, chosen[0], len(rows),
                                        clusters)
-            for position in chosen:
-                yield scores.ids[rows[position]]
-            for position in farthest_first(distance, chosen, len(rows)):
+            others = farthest_first(distance.to, chosen, len(rows))
+            for position in chain(chosen, others):
                 yield scores.ids[rows[position]]
             for row in last:
                 yield scores.ids[row]
 
         return draw()
-
-    def _first(self, scores: Scores, rows: np.ndarray) -> int:
-        """The position among rows of the first centre."""
-        if self.start == 'best':
-            return int(np.argmax(scores.values[rows]))
-        return int(np.argmin(seeded_uniform(
-            [scores.ids[i] for i in rows], self.seed, self.round,
-            *self.seed_key, 'first centre')))
 
     def _medoids(self, distance: MatchingDistance, first: int, number: int,
                  clusters: int) -> list[int]:
@@ -196,29 +192,3 @@ class MatchingDistance:
         distances = (1 - (towards + back) / 2).clamp(0, 2)
         distances[image] = 0  # not what rounding leaves of it
         return distances
-
-
-def farthest_first(distances, chosen: Sequence[int],
-                   number: int) -> Iterator[int]:
-    """Positions, each as far from all before it as possible.
-
-    Args:
-        distances (callable | MatchingDistance): From a position to float64
-            [N], the distances of all to it.
-        chosen (sequence[int]): Those before the first.
-        number (int): N.
-
-    Yields:
-        int: All but the chosen ones; of equals the first.
-    """
-    to = getattr(distances, 'to', distances)
-    nearest = torch.full((number, ), torch.inf, dtype=torch.float64)
-    left = torch.ones(number, dtype=torch.bool)
-    for position in chosen:
-        nearest = torch.minimum(nearest, to(position))
-        left[position] = False
-    for _ in range(number - len(chosen)):
-        position = int(torch.where(left, nearest, -1.).argmax())
-        left[position] = False
-        yield position
-        nearest = torch.minimum(nearest, to(position))

@@ -11,7 +11,13 @@ import numpy as np
 
 from mmal.scores import Scores, as_scores
 from mmal.types import ImageId
-from .base import BaseSelector, check_option, check_weights, known_draws
+from .base import (
+    BaseSelector,
+    check_option,
+    check_weights,
+    known_draws,
+    rows_by_tiebreak,
+)
 from .distances import DISTANCES
 from .grid_points import GridPoints, check_embedded, squared_distances
 from .k_means_plus_plus import KMeansPlusPlus
@@ -211,10 +217,7 @@ class BaseClusterSelector(BaseSelector):
         if clusters is None:
             clusters = held + known_draws(self, 'Give clusters.')
         clusters = max(1, min(clusters, self.max_clusters or clusters))
-        # by tiebreak, so that of equal ones the first counts
-        rows = np.argsort(scores.tiebreak, kind='stable')
-        with_score = rows[scores.values[rows] > -np.inf]
-        last = rows[scores.values[rows] == -np.inf]
+        with_score, last = rows_by_tiebreak(scores)
         points = GridPoints(DISTANCES[self.distance](), scores, embeddings,
                             labelled, with_score)
         if weights is not None:

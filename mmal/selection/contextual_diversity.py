@@ -9,12 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmal.randomness import seeded_uniform
 from mmal.registry import TASK_UTILS
 from mmal.scores import Scores, as_scores
 from mmal.types import ImageId
-from .base import BaseSelector, check_option, check_rows
-from .category_matching import farthest_first
+from .base import (
+    BaseSelector,
+    check_labelled,
+    check_option,
+    check_rows,
+    rows_by_tiebreak,
+)
+from .farthest_first import farthest_first, first_centre
 
 _STARTS = ('labelled', 'random', 'best')
 # No probability is smaller: a logarithm would not be finite.
@@ -74,22 +79,10 @@ class ContextualDiversity(BaseSelector):
         scores = as_scores(scores)
         owner = 'ContextualDiversity'
         check_rows(owner, 'embeddings', embeddings, len(scores))
-        # By their tiebreaks, so that of equals the first is the right one.
-        by_tiebreak = np.argsort(scores.tiebreak, kind='stable')
-        scored = scores.values[by_tiebreak] > -np.inf
-        rows, last = by_tiebreak[scored], by_tiebreak[~scored]
+        rows, last = rows_by_tiebreak(scores)
         table, chosen = np.asarray(embeddings)[rows], []
         if self.needs_labelled:
-            if labelled is None or not len(labelled):
-                raise ValueError(
-                    f"{owner}(start='labelled') needs the embeddings of the "
-                    "labelled images: name these, or use start='random'.")
-            check_rows(owner, 'labelled', labelled, len(labelled))
-            if labelled.shape[1] != table.shape[1]:
-                raise ValueError(
-                    f'the embeddings have {table.shape[1]} dimensions but '
-                    f'those of the labelled images {labelled.shape[1]}: take '
-                    'both from one model.')
+            check_labelled(owner, labelled, table)
             chosen = list(range(len(rows), len(rows) + len(labelled)))
             table = np.concatenate([table, labelled])
         distance = ContextualDistance(table) if len(rows) else None
@@ -97,22 +90,17 @@ class ContextualDiversity(BaseSelector):
         def draw() -> Iterator[ImageId]:
             if len(rows):
                 if not chosen:
-                    chosen.append(self._first(scores, rows))
+                    chosen.append(first_centre(
+                        scores, rows, self.start, self.seed, self.round,
+                        *self.seed_key))
                     yield scores.ids[rows[chosen[0]]]
-                for position in farthest_first(distance, chosen, len(table)):
+                for position in farthest_first(distance.to, chosen,
+                                               len(table)):
                     yield scores.ids[rows[position]]
             for row in last:
                 yield scores.ids[row]
 
         return draw()
-
-    def _first(self, scores: Scores, rows: np.ndarray) -> int:
-        """The position among rows of the first image."""
-        if self.start == 'best':
-            return int(np.argmax(scores.values[rows]))
-        return int(np.argmin(seeded_uniform(
-            [scores.ids[i] for i in rows], self.seed, self.round,
-            *self.seed_key, 'first centre')))
 
 
 class ContextualDistance:

@@ -9,7 +9,7 @@ import numpy as np
 from mmal.registry import TASK_UTILS
 from mmal.scores import Scores, as_scores
 from mmal.types import ImageId
-from .base import BaseSelector, best_first, check_option
+from .base import BaseSelector, check_option, followed_by_others
 from .devices import check_device
 from .gradient_rows import GradientRows
 from .sparse_modeling import Pursuit
@@ -111,14 +111,4 @@ class GradientMatching(BaseSelector):
             explained = float((products**2 / (squares + ridge)).max())
             pursuit = Pursuit(rows, rows.target, explained, known,
                               scores.tiebreak, np.inf, ridge).run()
-
-        def draw() -> Iterator[ImageId]:
-            left = np.ones(len(scores), bool)
-            for row in pursuit:
-                left[row] = False
-                yield scores.ids[row]
-            for row in best_first(scores):
-                if left[row]:
-                    yield scores.ids[row]
-
-        return draw()
+        return followed_by_others(pursuit, scores)

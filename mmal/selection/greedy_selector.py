@@ -13,7 +13,13 @@ from mmal.dist import Processes, SingleProcess, raise_everywhere
 from mmal.randomness import seeded_uniform
 from mmal.scores import Scores, as_scores
 from mmal.types import ImageId
-from .base import BaseSelector, check_option, check_rows, check_weights
+from .base import (
+    BaseSelector,
+    check_labelled,
+    check_option,
+    check_rows,
+    check_weights,
+)
 from .devices import check_device, device_of
 from .distances import (
     DISTANCES,
@@ -180,17 +186,7 @@ class BaseGreedySelector(BaseSelector):
         def check() -> None:
             check_rows(name, 'embeddings', embeddings, len(scores))
             if self.needs_labelled:
-                if labelled is None or not len(labelled):
-                    raise ValueError(
-                        f"{name}(start='labelled') needs the embeddings of "
-                        "the labelled images: name these, or use "
-                        "start='random'.")
-                check_rows(name, 'labelled', labelled, len(labelled))
-                if labelled.shape[1] != embeddings.shape[1]:
-                    raise ValueError(
-                        f'the embeddings have {embeddings.shape[1]} '
-                        'dimensions but those of the labelled images '
-                        f'{labelled.shape[1]}: take both from one model.')
+                check_labelled(name, labelled, embeddings)
             if self.weighted:
                 check_weights(f'{name}(weighted=True)',
                               'multiplies distances by scores', scores,

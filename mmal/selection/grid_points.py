@@ -8,7 +8,7 @@ import numpy as np
 
 from mmal.dist import SingleProcess
 from mmal.scores import Scores
-from .base import BaseSelector, check_rows
+from .base import BaseSelector, check_labelled, check_rows
 from .distances import (
     BaseDistance,
     block_rows,
@@ -108,14 +108,5 @@ def check_embedded(selector: BaseSelector, scores: Scores,
     check_rows(name, 'embeddings', embeddings, len(scores))
     if not selector.needs_labelled:
         return
-    if labelled is None:
-        raise ValueError(
-            f"{name}(start='labelled') needs the embeddings of the labelled "
-            "images: name these, or use start='random'.")
-    check_rows(name, 'labelled', labelled, len(labelled))
-    if labelled.shape[1] != embeddings.shape[1]:
-        raise ValueError(
-            f'the embeddings have {embeddings.shape[1]} dimensions but those '
-            f'of the labelled images {labelled.shape[1]}: take both from one '
-            'model.')
+    check_labelled(name, labelled, embeddings, least=0)
     check_finite(np.asarray(labelled), 0)

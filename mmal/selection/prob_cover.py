@@ -10,7 +10,7 @@ import numpy as np
 from mmal.registry import TASK_UTILS
 from mmal.scores import Scores, as_scores
 from mmal.types import ImageId
-from .base import BaseSelector, check_option
+from .base import BaseSelector, check_option, rows_by_tiebreak
 from .clusters import STARTS, first_centres, k_means
 from .distances import DISTANCES
 from .grid_points import GridPoints, check_embedded, squared_distances
@@ -116,10 +116,7 @@ class ProbCover(BaseSelector):
             return iter(())
         if not self.needs_labelled:
             labelled = None
-        # by tiebreak, so that of equal ones the first counts
-        rows = np.argsort(scores.tiebreak, kind='stable')
-        with_score = rows[scores.values[rows] > -np.inf]
-        last = rows[scores.values[rows] == -np.inf]
+        with_score, last = rows_by_tiebreak(scores)
         points = GridPoints(DISTANCES[self.distance](), scores, embeddings,
                             labelled, with_score)
 

@@ -12,10 +12,10 @@ from mmal.scores import Scores, as_scores
 from mmal.types import ImageId
 from .base import (
     BaseSelector,
-    best_first,
     check_option,
     check_rows,
     check_weights,
+    followed_by_others,
 )
 from .box_least_squares import BoxLeastSquares, one_step_gains
 from .devices import check_device, device_of
@@ -116,18 +116,9 @@ class SparseModeling(BaseSelector):
                               float(target @ target), known,
                               scores.tiebreak).run()
 
-        def draw() -> Iterator[ImageId]:
-            left = np.ones(len(scores), bool)
-            for row in pursuit:
-                left[row] = False
-                yield scores.ids[row]
-            for row in best_first(scores):
-                if left[row]:
-                    yield scores.ids[row]
-
         # The matrix is formed by now: what is wrong with the embeddings is
         # told here, not when the first image is drawn.
-        return draw()
+        return followed_by_others(pursuit, scores)
 
 
 class Pursuit:
