@@ -73,7 +73,6 @@ def exported(package):
     """The full names of what a package exports, read without importing it.
 
     They stand in its `__all__`, or in the table of what it imports lazily.
-    Names of constants are left out.
     """
     path = ROOT / package.replace('.', '/') / '__init__.py'
     for node in ast.parse(_read(path)).body:
@@ -88,8 +87,7 @@ def exported(package):
         else:
             continue
         return [f'{names[name]}.{name}'
-                for name in sorted(names, key=str.lower)
-                if not name.isupper() or name == 'MINRES']
+                for name in sorted(names, key=str.lower)]
     raise ValueError(f'{path} names nothing that {package} exports.')
 
 
