@@ -16,9 +16,9 @@ from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData
 from mmal.scoring.detector import class_boxes, final_head
 from mmal.scoring.options import check_choice, check_score_thr
-from mmal.uncertainty import at_least_float32, jensen_shannon
+from mmal.uncertainty import jensen_shannon
 from .augment import AUGMENTATIONS, augmented
-from .describe import check_described, describe
+from .describe import check_described, describe, normalised
 from .predict import confident, padded
 
 _KEY = 'active_learning.scorer'
@@ -174,10 +174,8 @@ def _distributions(detections: Sequence,
                    classes: int) -> tuple[Tensor, Tensor]:
     """Class distributions [B, n, P] that add up to 1, and the probability of
     the likeliest class [B, n], float64."""
-    probs = at_least_float32(padded(detections, 'class_probs')).double()
-    tiny = torch.finfo(probs.dtype).tiny
-    return probs / probs.sum(-1, keepdim=True).clamp(min=tiny), \
-        probs[..., :classes].amax(-1)
+    probs = padded(detections, 'class_probs')
+    return normalised(probs), probs[..., :classes].double().amax(-1)
 
 
 def _class_scores(detections: Sequence, classes: int) -> Tensor:

@@ -29,7 +29,13 @@ from mmal.uncertainty import (
     match_quality,
 )
 from .describe import check_described, describe, feature_layers
-from .predict import check_detections, confident, detect, padded
+from .predict import (
+    by_class,
+    check_detections,
+    confident,
+    detect,
+    padded,
+)
 
 _KEY = 'active_learning.scorer'
 DIFFICULTIES = ('training', 'labelled')
@@ -125,6 +131,7 @@ class DifficultyCalibratedScorer(BaseScorer):
         if self.max_detections:
             check_described(model)
             feature_layers(model)
+        # made to see whether the head has losses to read, and never entered
         MatchRecorder(final_head(model), lambda *matches: None)
         if self.difficulty == 'labelled' and is_two_stage(model):
             raise ValueError(
@@ -168,8 +175,7 @@ class DifficultyCalibratedScorer(BaseScorer):
         weights = self._weights.to(labels.device)
         entropies = weights[labels] * binary_entropy(scores)
 
-        numbers = torch.arange(len(weights), device=labels.device)[:, None]
-        of_class = keep[:, None] & (labels[:, None] == numbers)
+        of_class = by_class(detections, keep, len(weights))
         rows = dict(
             score=aggregate(entropies, 'sum', keep),
             class_scores=aggregate(
