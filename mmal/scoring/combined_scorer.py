@@ -17,6 +17,7 @@ from .options import check_choice
 
 RULES = ('rank_sum', 'sum', 'product')
 _KEY = 'active_learning.scorer'
+# what it needs, or uses, if any part does
 _ANY = ('needs_images', 'needs_labels', 'needs_committee', 'uses_committee',
         'needs_embeddings')
 # columns that are no part's own, read by whoever runs the scorer

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmal.compat.losses import local_losses
 from mmal.models.utils import head_outputs, training_outputs
 from mmal.models.utils.match_recorder import MatchRecorder, class_sums
-from mmal.models.utils.per_image import ignored_boxes
+from mmal.models.utils.per_image import ignored_by_image
 from mmal.registry import TASK_UTILS
 from mmal.scoring.base import BaseScorer
 from mmal.scoring.batch import Batch
@@ -214,14 +214,12 @@ class DifficultyCalibratedScorer(BaseScorer):
                                       desc='difficulty of classes'):
                 outputs = training_outputs(
                     head, head_outputs(model, batch.inputs))
-                ignored = [(ignored_boxes(s) or [None])[0]
-                           for s in batch.samples]
                 head.loss_by_feat(
                     *outputs,
                     batch_gt_instances=[s.gt_instances
                                         for s in batch.samples],
                     batch_img_metas=[s.metainfo for s in batch.samples],
-                    batch_gt_instances_ignore=ignored)
+                    batch_gt_instances_ignore=ignored_by_image(batch.samples))
         all_reduce(sums)
         quality, number = sums
         return 1 - quality / number.clamp(min=1)
