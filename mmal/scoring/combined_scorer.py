@@ -63,7 +63,7 @@ class CombinedScorer(BaseScorer):
         ValueError: If there is no part or a name, the rule or a weight makes
             no sense, or more than one part gives embeddings; when scores are
             computed, also if a part gives +inf ('sum', 'product') or negative
-            values ('product').
+            values ('product'), or if any value is NaN.
 
     Examples:
         >>> scorer = CombinedScorer(dict(
