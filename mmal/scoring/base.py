@@ -33,9 +33,9 @@ class BaseScorer(metaclass=ABCMeta):
     - ``needs_embeddings``: :meth:`process` returns ``embedding`` rows.
     - ``gives_columns``: names of columns [N] with values of their own,
       higher = label it first; None if only a run shows which there are.
-    - ``gives_gradients``: these are gradients of the images' losses, and a
-      score is the inner product, in their metric, with that of the loss to
-      be lowered.
+    - ``gives_gradients``: the embeddings are gradients of the images' losses,
+      and a score is the inner product, in the same metric, of an image's
+      gradient with that of the loss to be lowered.
 
     A scorer that detects on its way returns ``class_boxes`` rows [B, C], see
     :func:`mmal.scoring.detector.class_boxes`: their sums over the pool are

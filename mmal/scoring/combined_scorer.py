@@ -17,6 +17,7 @@ from .options import check_choice
 
 RULES = ('rank_sum', 'sum', 'product')
 _KEY = 'active_learning.scorer'
+# what it needs, or uses, if any part does
 _ANY = ('needs_images', 'needs_labels', 'needs_committee', 'uses_committee',
         'needs_embeddings')
 # columns that are no part's own, read by whoever runs the scorer
@@ -62,7 +63,7 @@ class CombinedScorer(BaseScorer):
         ValueError: If there is no part or a name, the rule or a weight makes
             no sense, or more than one part gives embeddings; when scores are
             computed, also if a part gives +inf ('sum', 'product') or negative
-            values ('product').
+            values ('product'), or if any value is NaN.
 
     Examples:
         >>> scorer = CombinedScorer(dict(

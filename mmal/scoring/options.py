@@ -23,12 +23,18 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
             f'{", ".join(map(repr, choices))}.')
 
 
-def check_score_thr(value: float) -> None:
-    """Raise a ValueError unless a scorer's ``score_thr`` is in [0, 1]."""
+def check_score_thr(value: float,
+                    key: str = 'active_learning.scorer') -> None:
+    """Raise a ValueError unless a ``score_thr`` is in [0, 1].
+
+    Args:
+        value (float): What the config says.
+        key (str): Whose it is.
+    """
     if not 0 <= value <= 1:
         raise ValueError(
-            f'active_learning.scorer.score_thr is {value}: give a score from '
-            '0 to 1; above 1 no detection would count.')
+            f'{key}.score_thr is {value}: give a score from 0 to 1; above 1 '
+            'no detection would count.')
 
 
 def check_class_weights(weights: Optional[Sequence[float]]) -> None:

@@ -11,6 +11,8 @@ LEAST_PROBABILITY = 1e-6
 def symmetric_divergence(probs: Tensor, others: Tensor) -> Tensor:
     """1/2 KL(p || q) + 1/2 KL(q || p) = 1/2 sum_c (p_c - q_c) log(p_c / q_c).
 
+    Half of Jeffreys' divergence.
+
     Args:
         probs (Tensor): p, [..., C]; probabilities below 1e-6 count as 1e-6.
         others (Tensor): q, likewise.

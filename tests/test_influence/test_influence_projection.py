@@ -20,6 +20,7 @@ from mmal.influence import (
     SolverError,
     product_variance,
 )
+from mmal.influence.solvers import block_cholesky
 from mmal.influence.vectors import flatten, unflatten
 
 
@@ -230,6 +231,20 @@ def test_the_metric_is_that_of_steps_in_the_curvature(solver, bias, damping):
     found = projection.embed(losses, recorder, metric)
     truth = torch.stack([projection.project(row, metric) for row in rows])
     assert torch.allclose(found, truth, atol=1e-9)
+
+
+def test_the_root_of_a_block_does_not_depend_on_the_others(monkeypatch):
+    """Large layers are read some channels at a time."""
+    losses, recorder, _ = passed(Softmax)
+    operator = GaussNewton.from_batch(losses, recorder)
+    metric = partial(BlockCholesky(damping=1e-3).step_metric, operator,
+                     recorder.params)
+    together = metric()
+    monkeypatch.setattr(block_cholesky, 'CHUNK', 1)
+    alone = metric()
+    for index, root in together.roots.items():
+        torch.testing.assert_close(alone.roots[index], root, rtol=1e-9,
+                                   atol=1e-12)
 
 
 def test_layers_that_no_loss_curves_take_no_step():

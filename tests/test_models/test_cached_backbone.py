@@ -12,6 +12,7 @@ from mmengine.structures import InstanceData
 
 from mmal.models import CachedBackbone
 from mmal.models.backbones import cached_backbone
+from mmal.models.utils.evaluation_mode import forward_precision
 from mmal.registry import MODELS
 
 TINY = dict(tiny_fcos_config()['backbone'], type='mmdet.ResNet')
@@ -107,6 +108,21 @@ def test_nothing_is_kept_where_features_are_random_or_differentiated(
     backbone.train()
     backbone(x)
     assert len(seen) == 8 and not backbone.backbone.training
+
+
+def test_precisions_do_not_share_features():
+    """A run that scores in bf16 trains in float32 in its next round."""
+    cfg = tiny_fcos_config()
+    cfg['backbone'] = dict(type='mmal.CachedBackbone', backbone=TINY)
+    model, x = build_detector(cfg).eval(), images(2, seed=6)
+    plain = [torch.cat(m) for m in zip(*(
+        model.backbone.backbone(i[None]) for i in x))]
+    with forward_precision([model], 'bf16'):
+        rounded = model.backbone(x)
+    assert equal(model.backbone(x), plain) and not equal(rounded, plain)
+    model.train().extract_feat(x)
+    with forward_precision([model], 'bf16'):
+        assert equal(model.backbone(x), rounded)
 
 
 def test_memory_is_bounded(mmdet_scope):

@@ -174,7 +174,7 @@ class BaseSolver(ABC):
         return None
 
     def check_step_metric(self, operator: BatchedOperator,
-                        like: ParamVector) -> None:
+                          like: ParamVector) -> None:
         """Say before a long training whether :meth:`step_metric` will work.
 
         Args:
@@ -190,7 +190,7 @@ class BaseSolver(ABC):
             'mmal.BlockCholesky, or mmal.Identity for plain gradients.')
 
     def step_metric(self, operator: BatchedOperator,
-                  like: ParamVector) -> Optional[StepMetric]:
+                    like: ParamVector) -> Optional[StepMetric]:
         """What makes the inner products of gradients those of the steps of
         training that they lead to.
 

@@ -56,9 +56,9 @@ class BlockCholesky(BaseSolver):
         """See :meth:`BaseSolver.step_metric`; as much memory as the blocks,
         and about 2 k^2 K^3 a channel.
 
-        H has a thousandth of the damping and a millionth of its largest
-        entry on its diagonal: its root does not exist where rounding has made
-        an eigenvalue negative.
+        Each block of H has a thousandth of the damping and a millionth of its
+        own largest entry more on its diagonal: its root does not exist where
+        rounding has made an eigenvalue negative.
         """
         roots = {}
         for block in self._blocks_of(operator, 'channel_blocks', like,
@@ -69,8 +69,8 @@ class BlockCholesky(BaseSolver):
                 chunk = slice(start, start + groups)
                 matrix, factor = self._factorise(block.matrix[chunk])
                 diagonal = matrix.diagonal(dim1=-2, dim2=-1)
-                diagonal += 1e-6 * (diagonal.amax() - self.damping) - \
-                    (1 - 1e-3) * self.damping
+                largest = diagonal.amax(-1, keepdim=True) - self.damping
+                diagonal += 1e-6 * largest - (1 - 1e-3) * self.damping
                 lower, info = torch.linalg.cholesky_ex(matrix)
                 if bool(info.any()):
                     raise SolverError(

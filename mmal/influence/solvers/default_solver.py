@@ -51,12 +51,12 @@ class DefaultSolver(BaseSolver):
             return self._instead(e)
 
     def check_step_metric(self, operator: BatchedOperator,
-                        like: ParamVector) -> None:
+                          like: ParamVector) -> None:
         """See :meth:`BaseSolver.check_step_metric`."""
         self._blocks.check_step_metric(operator, like)
 
     def step_metric(self, operator: BatchedOperator,
-                  like: ParamVector) -> Optional[StepMetric]:
+                    like: ParamVector) -> Optional[StepMetric]:
         """See :meth:`BaseSolver.step_metric`; there is no other way than by
         blocks."""
         return self._blocks.step_metric(operator, like)

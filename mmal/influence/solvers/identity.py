@@ -34,7 +34,7 @@ class Identity(BaseSolver):
             x, seconds=time.perf_counter() - start, method='Identity')
 
     def check_step_metric(self, operator: Optional[BatchedOperator],
-                        like: ParamVector) -> None:
+                          like: ParamVector) -> None:
         """See :meth:`BaseSolver.check_step_metric`; always works."""
 
     def _solve(self, system, v, progress):

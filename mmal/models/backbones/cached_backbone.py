@@ -52,10 +52,11 @@ class CachedBackbone(BaseModule):
     flips, have features of their own; random crops or colours hardly ever
     repeat and gain nothing.)
 
-    Features are found by a hash of the weights and of the image as the
-    network sees it, and each image is computed alone, so that they do not
-    depend on the batch it came in or on what was kept before: a run that is
-    killed and resumed has the same. Runs in one process share them.
+    Features are found by a hash of the weights, of the image as the network
+    sees it and of the precision it computes in (a run may score in bf16), and
+    each image is computed alone, so that they do not depend on the batch it
+    came in or on what was kept before: a run that is killed and resumed has
+    the same. Runs in one process share them.
 
     On a GPU, where finding them would take longer than computing them, where
     something below is in training mode (MC-dropout), and where a gradient
@@ -114,13 +115,15 @@ class CachedBackbone(BaseModule):
         if x.is_cuda or any(m.training for m in self.backbone.modules()):
             with torch.no_grad():
                 return tuple(self.backbone(x))
-        weights = self._hash_of_weights()
-        rows = [self._features(image, weights) for image in x]
+        # Autocast changes neither weights nor images; a product tells of it.
+        precision = str((x.new_ones(1, 1) @ x.new_ones(1, 1)).dtype)
+        network = self._hash_of_weights() + precision.encode()
+        rows = [self._features(image, network) for image in x]
         return tuple(torch.cat(maps) for maps in zip(*rows))
 
-    def _features(self, image: Tensor, weights: bytes) -> Maps:
+    def _features(self, image: Tensor, network: bytes) -> Maps:
         """The maps of one image, each [1, C, h, w]."""
-        key = _digest([image], weights + repr(tuple(image.shape)).encode())
+        key = _digest([image], network + repr(tuple(image.shape)).encode())
         maps = _CACHE.get(key)
         if maps is None:
             with torch.no_grad():

@@ -3,13 +3,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 from torch import Tensor, nn
 
 from mmal.compat.checkpoints import check_exists, load_checkpoint
 from mmal.registry import MODELS
 
+# Under which files keep the weights beside other things, e.g. an optimizer's
+# state; of DINO's two networks it is the teacher that is used.
 _NESTED = ('state_dict', 'model', 'teacher')
 
 
@@ -78,7 +80,7 @@ class TimmBackbone(ImageNetwork):
             f'timm has no model {name!r} with {kwargs}',
             lambda: timm.create_model(
                 name, pretrained=pretrained is True, num_classes=0, **kwargs),
-            name if pretrained is True else None)
+            downloads=pretrained is True)
         if isinstance(pretrained, str):
             weights = _weights(pretrained)
             convert = getattr(sys.modules[type(network).__module__],
@@ -122,7 +124,7 @@ class TorchvisionBackbone(ImageNetwork):
         network = _made(
             what, lambda: models.get_model(
                 name, weights=default if pretrained is True else None,
-                **kwargs), name if pretrained is True else None)
+                **kwargs), downloads=pretrained is True)
         if isinstance(pretrained, str):
             _load(network, _weights(pretrained), pretrained, name)
         linear = [n for n, module in network.named_modules()
@@ -146,22 +148,25 @@ def _not_importable(package: str, name: str, error: Exception) -> ValueError:
 
 
 def _made(what: str, make: Callable[[], Any],
-          downloads: Optional[str] = None) -> Any:
+          downloads: bool = False) -> Any:
     """What a function of another library makes.
 
     Args:
         what (str): What is wrong if it fails.
         make (callable): The function.
-        downloads (str, optional): The model whose weights it downloads.
+        downloads (bool): Whether it downloads weights.
+
+    Raises:
+        ValueError: If it fails, whatever it raises.
     """
     try:
         return make()
     except Exception as e:  # whatever these libraries raise
-        if downloads is not None:
+        advice = ''
+        if downloads:
             what = f'{what}, or its weights cannot be downloaded'
-        advice = '' if downloads is None else (
-            ' Without internet, copy the file of the weights to this machine '
-            "and set pretrained='/path/to/the/file'.")
+            advice = (' Without internet, copy the file of the weights to '
+                      "this machine and set pretrained='/path/to/the/file'.")
         raise ValueError(
             f'{what} ({type(e).__name__}: {str(e)[:300]}).{advice}') from e
 

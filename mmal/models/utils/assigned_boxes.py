@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmal.types import Outputs
 from .batch_losses import takes_batches
 from .patch_forward import patch_forward
-from .per_image import ignored_boxes, training_outputs
+from .per_image import ignored_by_image, training_outputs
 
 _HEADS = (FCOSHead, ATSSHead, RetinaHead)
 
@@ -58,8 +58,7 @@ def assigned_boxes(head: nn.Module, outputs: Outputs, samples: Sequence,
             *training_outputs(head, outputs),
             batch_gt_instances=numbered,
             batch_img_metas=[s.metainfo for s in samples],
-            batch_gt_instances_ignore=[
-                (ignored_boxes(s) or [None])[0] for s in samples])
+            batch_gt_instances_ignore=ignored_by_image(samples))
     # FCOS has one call, the others one for each level; all lie by level,
     # image and position
     rows = [x[:, 0].numel() * head.num_base_priors for x in outputs[0]]

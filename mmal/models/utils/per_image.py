@@ -112,8 +112,7 @@ def image_factors(
 
 def _targets(samples: Sequence, labels: Sequence[InstanceData]) -> tuple:
     """What :func:`batch_losses` takes after the outputs."""
-    ignored = [(ignored_boxes(s) or [None])[0] for s in samples]
-    return [s.metainfo for s in samples], labels, ignored
+    return [s.metainfo for s in samples], labels, ignored_by_image(samples)
 
 
 def training_outputs(head: nn.Module, outputs: Outputs) -> Outputs:
@@ -140,6 +139,19 @@ def ignored_boxes(sample) -> Optional[list[InstanceData]]:
     if ignored is None or 'bboxes' not in ignored:
         return None
     return [ignored]
+
+
+def ignored_by_image(samples: Sequence) -> list[Optional[InstanceData]]:
+    """Boxes to leave out as the losses of heads take those of a batch.
+
+    Args:
+        samples (sequence[DetDataSample]): B samples.
+
+    Returns:
+        list[InstanceData | None]: B sets of boxes, None where a sample has
+        none.
+    """
+    return [(ignored_boxes(sample) or [None])[0] for sample in samples]
 
 
 def per_image(outputs: Any, batch: int) -> list:

@@ -62,7 +62,7 @@ def augmented(name: str, batch: Batch, boxes: Tensor, keep: Tensor,
     # Of one shape as a rule: a batch has images of one size.
     for (height, width), rows in by_shape.items():
         ids = [batch.ids[n] for n in rows]
-        pixels, moved[rows] = AUGMENTATIONS[name](
+        pixels, moved[rows] = _CHANGES[name](
             batch.inputs[rows, :, :height, :width], boxes[rows], keep[rows],
             black, TensorStreams(ids, *key, name))
         shape = tuple(pixels.shape[-2:])
@@ -144,6 +144,6 @@ def _rotate(pixels: Tensor, boxes: Tensor, keep: Tensor, black: Tensor,
                                 corners_x.amax(-1), corners_y.amax(-1)], -1)
 
 
-AUGMENTATIONS: dict[str, Callable] = dict(
-    flip=_flip, cutout=_cutout, downsize=_downsize, rotate=_rotate,
-    noise=noisy_batch)
+_CHANGES: dict[str, Callable] = dict(
+    flip=_flip, cutout=_cutout, downsize=_downsize, rotate=_rotate)
+AUGMENTATIONS = (*_CHANGES, 'noise')

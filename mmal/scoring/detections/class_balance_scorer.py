@@ -14,6 +14,7 @@ from mmal.scoring.dense.aggregation import aggregate
 from mmal.scoring.detector import class_boxes, final_head
 from mmal.scoring.options import check_score_thr
 from .predict import (
+    by_class,
     check_detections,
     confident,
     detect,
@@ -85,14 +86,12 @@ class ClassBalanceScorer(BaseScorer):
         detections = detect(model, batch)
         keep = confident(detections, self.score_thr)
         labels = padded(detections, 'labels', 0).long()
+        # inf where no detection counts, and so none of its values below
         unsure = 1 - aggregate(padded(detections, 'scores'), 'mean', keep)
-        # -inf without a detection would spoil the product, which is of none
-        unsure = unsure.masked_fill(~keep.any(1), 0)
         values = detection_entropy(detections, classes).double() * \
             unsure[:, None]
         weights = self._weights.to(values.device)[labels]
-        numbers = torch.arange(classes, device=labels.device)[:, None]
-        of_class = keep[:, None] & (labels[:, None] == numbers)
+        of_class = by_class(detections, keep, classes)
         return dict(
             score=aggregate(weights * values, 'sum', keep),
             class_scores=aggregate(

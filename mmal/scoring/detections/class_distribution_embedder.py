@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from mmal.registry import TASK_UTILS
 from mmal.scoring.batch import Batch
+from mmal.scoring.detector import final_head
 from mmal.scoring.embeddings.base import BaseEmbedder, Extractor
-from mmal.uncertainty import at_least_float32, categorical_entropy
-from .describe import check_described, describe
+from mmal.scoring.options import check_score_thr
+from mmal.uncertainty import categorical_entropy
+from .describe import check_described, describe, normalised
 from .predict import confident, padded
 
 _KEY = 'active_learning.embedder'
@@ -45,9 +47,7 @@ class ClassDistributionEmbedder(BaseEmbedder):
     """
 
     def __init__(self, score_thr: float = 0.05) -> None:
-        if not 0 <= score_thr <= 1:
-            raise ValueError(f'{_KEY}.score_thr is {score_thr}: give a score '
-                             'from 0 to 1.')
+        check_score_thr(score_thr, _KEY)
         self.score_thr = score_thr
 
     def check(self, model: nn.Module) -> None:
@@ -87,8 +87,7 @@ class ClassDistributionExtractor(Extractor):
         return class_distributions(
             padded(detections, 'class_probs'),
             padded(detections, 'labels', 0).long(), keep,
-            getattr(self._model, 'roi_head', self._model
-                    ).bbox_head.num_classes).flatten(1)
+            final_head(self._model).num_classes).flatten(1)
 
 
 def class_distributions(probs: Tensor, labels: Tensor, keep: Tensor,
@@ -106,13 +105,12 @@ def class_distributions(probs: Tensor, labels: Tensor, keep: Tensor,
         Tensor: float32 [B, C, P]; rows add up to 1, or are 0 where a class
         has no detection.
     """
-    probs = at_least_float32(probs).double()
-    tiny = torch.finfo(probs.dtype).tiny
-    probs = probs / probs.sum(-1, keepdim=True).clamp(min=tiny)
+    probs = normalised(probs)
     # Detections that are all certain have entropies of 0, and count the same.
     weights = (categorical_entropy(probs) + 1e-12) * keep
     table = weights[:, None] * (
         labels[:, None] == torch.arange(num_classes, device=labels.device)[
             :, None])
     total = table.sum(-1, keepdim=True)
-    return (table @ probs / total.clamp(min=tiny)).float()
+    return (table @ probs / total.clamp(
+        min=torch.finfo(total.dtype).tiny)).float()

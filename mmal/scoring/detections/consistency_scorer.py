@@ -16,9 +16,9 @@ from mmal.scoring.batch import Batch
 from mmal.scoring.data import ScoringData
 from mmal.scoring.detector import class_boxes, final_head
 from mmal.scoring.options import check_choice, check_score_thr
-from mmal.uncertainty import at_least_float32, jensen_shannon
+from mmal.uncertainty import jensen_shannon
 from .augment import AUGMENTATIONS, augmented
-from .describe import check_described, describe
+from .describe import check_described, describe, normalised
 from .predict import confident, padded
 
 _KEY = 'active_learning.scorer'
@@ -131,21 +131,22 @@ class ConsistencyScorer(BaseScorer):
         boxes = padded(detections, 'bboxes')
         keep = confident(detections, self.score_thr)
         probs, best = _distributions(detections, classes)
-        of_class = [_class_scores(detections, classes)]
+        class_scores = [_class_scores(detections, classes)]
         distances = []
         for name in self.augmentations:
             changed, moved = augmented(name, batch, boxes, keep, model,
                                        *self._key)
-            found = describe(model, changed)
-            of_class.append(_class_scores(found, classes))
-            others, other_best = _distributions(found, classes)
-            count = torch.tensor([len(d) for d in found],
-                                 device=keep.device)
-            if not len(keep[0]) or not others.size(1):
+            changed_detections = describe(model, changed)
+            class_scores.append(_class_scores(changed_detections, classes))
+            others, other_best = _distributions(changed_detections, classes)
+            if not keep.size(1) or not others.size(1):
+                # nothing to compare in the whole batch: before the change,
+                # which is dealt with below, or after it
                 distances.append(best.new_zeros(len(batch)))
                 continue
             iou, index = bbox_overlaps(
-                moved, padded(found, 'bboxes')).double().max(-1)
+                moved,
+                padded(changed_detections, 'bboxes')).double().max(-1)
             partner = others.gather(
                 1, index[..., None].expand(-1, -1, others.size(-1)))
             agreement = iou + (1 - jensen_shannon(probs, partner)) * (
@@ -153,13 +154,15 @@ class ConsistencyScorer(BaseScorer):
             agreement = agreement.masked_fill(iou <= 0, 0)
             distance = (agreement - self.beta).abs().masked_fill(
                 ~keep, math.inf).amin(1)
-            distances.append(distance.masked_fill(count == 0, 0))
+            lost = torch.tensor([len(d) == 0 for d in changed_detections],
+                                device=keep.device)
+            distances.append(distance.masked_fill(lost, 0))
 
         nothing = ~keep.any(1)
         value = 0. if self.empty == 'first' else -math.inf
         score = -torch.stack(distances).mean(0)
         # how far the classes that are seen are from those labelled so far
-        seen = torch.stack(of_class).mean(0).softmax(-1)
+        seen = torch.stack(class_scores).mean(0).softmax(-1)
         labelled = self._labelled.to(seen.device).softmax(-1)
         class_distance = jensen_shannon(labelled.expand_as(seen), seen)
         return dict(
@@ -174,10 +177,8 @@ def _distributions(detections: Sequence,
                    classes: int) -> tuple[Tensor, Tensor]:
     """Class distributions [B, n, P] that add up to 1, and the probability of
     the likeliest class [B, n], float64."""
-    probs = at_least_float32(padded(detections, 'class_probs')).double()
-    tiny = torch.finfo(probs.dtype).tiny
-    return probs / probs.sum(-1, keepdim=True).clamp(min=tiny), \
-        probs[..., :classes].amax(-1)
+    probs = padded(detections, 'class_probs')
+    return normalised(probs), probs[..., :classes].double().amax(-1)
 
 
 def _class_scores(detections: Sequence, classes: int) -> Tensor:

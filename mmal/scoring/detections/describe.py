@@ -94,6 +94,21 @@ def describe(model: nn.Module,
     return detections
 
 
+def normalised(class_probs: Tensor) -> Tensor:
+    """Class probabilities that add up to 1, which those of sigmoid heads do
+    not.
+
+    Args:
+        class_probs (Tensor): [..., P], at least 0.
+
+    Returns:
+        Tensor: float64 [..., P]; zeros, as of padding, stay zeros.
+    """
+    probs = class_probs.double()
+    total = probs.sum(-1, keepdim=True)
+    return probs / total.clamp(min=torch.finfo(probs.dtype).tiny)
+
+
 def check_described(model: nn.Module, key: str = _KEY) -> None:
     """Describe what is found on a blank image.
 
@@ -158,7 +173,8 @@ def _describe_proposals(model: nn.Module, batch: Batch,
         boxes, labels, index = multiclass_nms(
             of_image.bboxes, of_image.scores, cfg.score_thr, cfg.nms,
             cfg.max_per_img, return_inds=True)
-        source = index[:len(labels)] // classes
+        # mmdet lays the boxes of all classes of a proposal side by side
+        source = index // classes
         found = InstanceData(
             bboxes=boxes[:, :4], scores=boxes[:, 4], labels=labels,
             class_probs=of_image.scores[source])

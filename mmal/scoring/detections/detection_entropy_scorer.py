@@ -20,6 +20,7 @@ from mmal.scoring.options import (
     check_score_thr,
 )
 from .predict import (
+    by_class,
     check_detections,
     confident,
     detect,
@@ -94,9 +95,7 @@ class DetectionEntropyScorer(BaseScorer):
             weighted, counted = entropies * weights, keep & (weights > 0)
         score = aggregate(weighted, self.aggregation, counted)
 
-        labels = padded(detections, 'labels', -1)[:, None]
-        numbers = torch.arange(classes, device=labels.device)[:, None]
-        of_class = keep[:, None] & (labels == numbers)
+        of_class = by_class(detections, keep, classes)
         class_scores = aggregate(
             entropies[:, None].expand(of_class.shape), self.aggregation,
             of_class)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmal.compat.losses import local_losses
 from mmal.models.utils import head_outputs, training_outputs
 from mmal.models.utils.match_recorder import MatchRecorder, class_sums
-from mmal.models.utils.per_image import ignored_boxes
+from mmal.models.utils.per_image import ignored_by_image
 from mmal.registry import TASK_UTILS
 from mmal.scoring.base import BaseScorer
 from mmal.scoring.batch import Batch
@@ -29,7 +29,13 @@ from mmal.uncertainty import (
     match_quality,
 )
 from .describe import check_described, describe, feature_layers
-from .predict import check_detections, confident, detect, padded
+from .predict import (
+    by_class,
+    check_detections,
+    confident,
+    detect,
+    padded,
+)
 
 _KEY = 'active_learning.scorer'
 DIFFICULTIES = ('training', 'labelled')
@@ -125,6 +131,7 @@ class DifficultyCalibratedScorer(BaseScorer):
         if self.max_detections:
             check_described(model)
             feature_layers(model)
+        # made to see whether the head has losses to read, and never entered
         MatchRecorder(final_head(model), lambda *matches: None)
         if self.difficulty == 'labelled' and is_two_stage(model):
             raise ValueError(
@@ -168,8 +175,7 @@ class DifficultyCalibratedScorer(BaseScorer):
         weights = self._weights.to(labels.device)
         entropies = weights[labels] * binary_entropy(scores)
 
-        numbers = torch.arange(len(weights), device=labels.device)[:, None]
-        of_class = keep[:, None] & (labels[:, None] == numbers)
+        of_class = by_class(detections, keep, len(weights))
         rows = dict(
             score=aggregate(entropies, 'sum', keep),
             class_scores=aggregate(
@@ -208,14 +214,12 @@ class DifficultyCalibratedScorer(BaseScorer):
                                       desc='difficulty of classes'):
                 outputs = training_outputs(
                     head, head_outputs(model, batch.inputs))
-                ignored = [(ignored_boxes(s) or [None])[0]
-                           for s in batch.samples]
                 head.loss_by_feat(
                     *outputs,
                     batch_gt_instances=[s.gt_instances
                                         for s in batch.samples],
                     batch_img_metas=[s.metainfo for s in batch.samples],
-                    batch_gt_instances_ignore=ignored)
+                    batch_gt_instances_ignore=ignored_by_image(batch.samples))
         all_reduce(sums)
         quality, number = sums
         return 1 - quality / number.clamp(min=1)

@@ -6,6 +6,7 @@ from typing import Optional
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmal.registry import TASK_UTILS
@@ -19,7 +20,7 @@ from mmal.scoring.options import check_score_thr
 from mmal.selection.detection_rows import pack_detections
 from mmal.uncertainty import entropy_suppression
 from .describe import check_described, describe, feature_layers
-from .predict import confident, padded
+from .predict import by_class, confident, padded
 
 _KEY = 'active_learning.scorer'
 
@@ -110,15 +111,14 @@ class EntropyNMSScorer(BaseScorer):
         left = entropy_suppression(entropies, labels, features, keep,
                                    self.similarity_thr)
 
-        numbers = torch.arange(classes, device=labels.device)[:, None]
-        of_class = left[:, None] & (labels[:, None] == numbers)  # [B, C, n]
+        of_class = by_class(detections, left, classes)
         # certain detections of a class that has no others count the same
         weights = of_class * (entropies.double()[:, None] + 1e-12)
         total = weights.sum(-1, keepdim=True)
         tiny = torch.finfo(total.dtype).tiny
         prototypes = weights @ features.double() / total.clamp(min=tiny)
-        best = (of_class * padded(detections, 'scores').double()[:, None])
-        best = torch.nn.functional.pad(best, (0, 1)).amax(-1)
+        best = of_class * padded(detections, 'scores').double()[:, None]
+        best = F.pad(best, (0, 1)).amax(-1)  # 0 where no detection is left
         minority = self._is_minority.to(best.device)
         return dict(
             score=aggregate(entropies, 'sum', left),
@@ -127,5 +127,6 @@ class EntropyNMSScorer(BaseScorer):
             left=left.sum(1),
             class_boxes=class_boxes(detections, classes),
             embedding=pack_detections(
-                numbers.T.expand(len(best), -1), best, prototypes,
+                torch.arange(classes, device=best.device).expand_as(best),
+                best, prototypes,
                 of_class.any(-1), classes))

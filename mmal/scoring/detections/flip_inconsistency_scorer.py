@@ -72,7 +72,7 @@ class FlipInconsistencyScorer(BaseScorer):
 
     def check(self, model: nn.Module, data: ScoringData) -> None:
         """Detect on a blank image."""
-        check_dense(model)
+        check_dense(model)  # proposals have no maps to mirror
         check_described(model)
 
     @torch.no_grad()

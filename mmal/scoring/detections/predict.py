@@ -68,6 +68,24 @@ def confident(detections: Sequence[InstanceData], score_thr: float) -> Tensor:
     return padded(detections, 'scores', -float('inf')) >= score_thr
 
 
+def by_class(detections: Sequence[InstanceData], keep: Tensor,
+             num_classes: int) -> Tensor:
+    """Which detections of each class count.
+
+    Args:
+        detections (sequence[InstanceData]): Of B images, with ``labels``.
+        keep (Tensor): bool [B, n], which of them count at all, in the layout
+            of :func:`padded`.
+        num_classes (int): C.
+
+    Returns:
+        Tensor: bool [B, C, n].
+    """
+    labels = padded(detections, 'labels', 0)[:, None]
+    numbers = torch.arange(num_classes, device=labels.device)[:, None]
+    return keep[:, None] & (labels == numbers)
+
+
 def padded(detections: Sequence[InstanceData],
            name: str,
            value: float = 0.0) -> Optional[Tensor]:

@@ -80,7 +80,8 @@ class GradientEmbeddingScorer(InfluenceScorer):
             reference='labelled' if reference is None else reference,
             solver=solver or dict(type='mmal.Identity'), **options)
         for name, size in (('inputs', inputs), ('outputs', outputs)):
-            if size is not None and not size >= 1:
+            if size is not None and (
+                    not isinstance(size, int) or size < 1):
                 raise ValueError(
                     f'active_learning.scorer.{name} is {size}: give a whole '
                     'number of at least 1, or None for all.')

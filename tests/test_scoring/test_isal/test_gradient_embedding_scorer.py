@@ -267,6 +267,7 @@ def test_mistakes_are_told(data):
     for options, message in (
             (dict(inputs=0), r'scorer\.inputs is 0'),
             (dict(outputs=-1), r'scorer\.outputs is -1'),
+            (dict(outputs=2.5), r'scorer\.outputs is 2\.5'),
             (dict(reference='test'), 'reference')):
         with pytest.raises(ValueError, match=message):
             GradientEmbeddingScorer(**options)

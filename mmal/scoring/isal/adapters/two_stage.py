@@ -24,7 +24,12 @@ from mmal.models.utils.batch_losses import (
     takes_batches,
     takes_regions,
 )
-from mmal.models.utils.per_image import ignored_boxes, map_outputs, per_image
+from mmal.models.utils.per_image import (
+    ignored_boxes,
+    ignored_by_image,
+    map_outputs,
+    per_image,
+)
 from mmal.randomness import seeded_uniform
 from mmal.scoring.batch import Batch
 from mmal.scoring.detector import clipped
@@ -122,7 +127,7 @@ class TwoStageAdapter(PseudoLabelAdapter):
         rpn, head = self.model.rpn_head, self.model.roi_head
         images = list(range(len(samples))) * (len(labels) // len(samples))
         metas = [samples[i].metainfo for i in images]
-        ignored = [(ignored_boxes(samples[i]) or [None])[0] for i in images]
+        ignored = ignored_by_image([samples[i] for i in images])
         draws = [seeded(self.seed, m.get('img_id', 0)) for m in metas]
         # Proposals and features are the same in all ways.
         index = torch.tensor(images).to(outputs.features[0].device,
