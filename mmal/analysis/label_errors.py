@@ -5,7 +5,7 @@ import csv
 import io
 import os.path as osp
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Optional
 
 import numpy as np
@@ -276,13 +276,16 @@ def suspects_table(suspects: Sequence[SuspectBox]) -> str:
     ] for s in suspects])
 
 
-def save_suspects(suspects: Sequence, path: str) -> None:
+def save_suspects(suspects: Sequence, path: str,
+                  kind: type = SuspectBox) -> None:
     """Write all of them, the most suspicious first, to a .csv or .json
     file.
 
     Args:
-        suspects (sequence): Of one dataclass, as :class:`SuspectBox`.
+        suspects (sequence): Of one dataclass.
         path (str): The file.
+        kind (type): That dataclass, whose fields are the columns, also where
+            there are no suspects.
 
     Raises:
         ValueError: If the name ends otherwise.
@@ -294,8 +297,7 @@ def save_suspects(suspects: Sequence, path: str) -> None:
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    names = list(suspects[0].__dataclass_fields__ if suspects else
-                 SuspectBox.__dataclass_fields__)
+    names = [field.name for field in fields(kind)]
     writer.writerow(names)
     for row in rows:
         writer.writerow([' '.join(f'{v:.2f}' for v in row[n])

@@ -58,16 +58,17 @@ class InitialSelection:
         self._selector = build_from(
             'selector', with_run_seed(initial.selector, settings.seed),
             key=f'{_KEY}.selector')
-        needs_more = self._selector.needs_class_scores or \
+        needs_detector = self._selector.needs_class_scores or \
             self._selector.needs_columns or self._selector.needs_gradients
-        if needs_more or not self._selector.needs_embeddings:
+        if needs_detector or not self._selector.needs_embeddings:
+            reads = 'what a scorer takes from a detector' if needs_detector \
+                else 'nothing but scores'
             raise ValueError(
                 f'{_KEY}.selector is a {type(self._selector).__name__}, which '
-                f'reads {"more" if needs_more else "nothing but"} scores, but '
-                'before the first round there are none: use one that looks at '
-                'embeddings (mmal.TypiClust, mmal.ProbCover, '
-                'mmal.KMeansCentres, mmal.CoreSet), or leave it out for a '
-                'random draw.')
+                f'reads {reads}, but before the first round there is no '
+                'detector: use one that looks at embeddings alone '
+                '(mmal.TypiClust, mmal.ProbCover, mmal.KMeansCentres, '
+                'mmal.CoreSet), or leave it out for a random draw.')
         # what wants labelled images, or other embeddings, shows at once, and
         # not when the whole pool has been read
         self._order([0], np.ones((1, 2), np.float32))

@@ -342,9 +342,17 @@ def image_prefix(dataset: dict) -> str:
     return absolute(dataset, prefix.get('img', prefix.get('img_path', '')))
 
 
+def method_target(key: str) -> str:
+    """Which key of a config a part of ``_base_/al_methods`` is for.
+
+    Args:
+        key (str): That of the part: ``al_method`` is for ``active_learning``,
+            ``al_method_model`` for ``model``.
+    """
+    return key.removeprefix(METHOD).removeprefix('_') or KEY
+
+
 def _not_taken(cfg: Config, key: str) -> str:
-    target = key.removeprefix(f'{METHOD}_')
-    target = 'active_learning' if target == METHOD else target
     return (f'{cfg.filename or "the config"} inherits a method of '
             f"_base_/al_methods but does not use its {key}: add the line "
-            f"{target} = _base_.pop('{key}') below _base_.")
+            f"{method_target(key)} = _base_.pop('{key}') below _base_.")

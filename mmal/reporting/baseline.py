@@ -102,42 +102,42 @@ def data_differences(ours: WorkDir, theirs: WorkDir) -> list[str]:
         be: validation data, classes, pool, first labelled set, and settings
         other than those of active learning. Empty if all are the same.
     """
-    found = []
+    notes = []
     try:
         mine, other = (DataRecord.load(w.data) for w in (ours, theirs))
     except (OSError, ValueError):
-        found.append('whether it has the same validation data and pool is not '
+        notes.append('whether it has the same validation data and pool is not '
                      f'known, since a {osp.basename(ours.data)} cannot be '
                      'read')
     else:
         if mine.classes != other.classes:
-            found.append('other classes')
+            notes.append('other classes')
         tables = [r.tables.get('validation') for r in (mine, other)]
         if None in tables:
-            found.append('whether it has the same validation data is not '
+            notes.append('whether it has the same validation data is not '
                          'known')
         elif not np.array_equal(tables[0].rows, tables[1].rows):
-            found.append('other validation data, so its values cannot be '
+            notes.append('other validation data, so its values cannot be '
                          'compared with those of this run')
         # ids, and names and sizes: other photos may be counted from 1 as well
         pools = [r.tables['pool'].rows for r in (mine, other)]
         if not all(np.array_equal(*(rows[column] for rows in pools))
                    for column in ('key', 'entry')):
-            found.append('another pool of images')
+            notes.append('another pool of images')
     try:
         first, others = (set(State.load(w.state).rounds[0]['ids'])
                          for w in (ours, theirs))
         if first != others:
-            found.append('another first labelled set')
+            notes.append('another first labelled set')
     except (OSError, ValueError, IndexError):
-        found.append('whether it has the same first labelled set is not known')
+        notes.append('whether it has the same first labelled set is not known')
     try:
         before, now = (read_json(w.identity) for w in (theirs, ours))
         keys = [k for k in sorted(before.keys() | now.keys())
                 if not k.startswith(_METHOD)
                 and before.get(k) != now.get(k)]
     except (OSError, ValueError, AttributeError):
-        found.append('whether it has the same settings of training is not '
+        notes.append('whether it has the same settings of training is not '
                      'known')
     else:
         if keys:
@@ -148,6 +148,6 @@ def data_differences(ours: WorkDir, theirs: WorkDir) -> list[str]:
                 f'{k} is {before.get(k)} and not {now.get(k)}'
                 for k in keys[:_KEYS_SHOWN])
             more = len(keys) - _KEYS_SHOWN
-            found.append(f'other settings: {shown}' +
+            notes.append(f'other settings: {shown}' +
                          (f', and {more} more' if more > 0 else ''))
-    return found
+    return notes

@@ -3,7 +3,7 @@ in."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 from mmengine.registry import DefaultScope
 
 from helpers.tiny import tiny_config
+from mmal.commands import main
 from mmal.engine import ActiveLearner
 from mmal.fileio import read_json, write_json
 from mmal.pool import LabelsPending
@@ -20,12 +21,15 @@ from mmal.pool.layout import WorkDir
 SCORE_THR = 0.1
 
 
-def waiting_run(root: Path) -> None:
+def waiting_run(root: Path) -> Path:
     """A run that has trained on six images and waits for five more.
 
     Args:
         root (Path): Gets its work folder ``work``, its config ``tiny.py``,
             the photos in ``data/images``, and ``full.json`` with all boxes.
+
+    Returns:
+        Path: The same.
     """
     cfg = tiny_config(str(root / 'data'), epochs=20)
     cfg.train_cfg.val_interval = 20
@@ -50,6 +54,30 @@ def waiting_run(root: Path) -> None:
                                  if a['image_id'] in names]))
             with pytest.raises(LabelsPending):
                 ActiveLearner(copy.deepcopy(cfg), resume=answered).run()
+    return root
+
+
+def run_mmal(capsys: pytest.CaptureFixture, *argv: object, ends: int = 0,
+             note: Callable[[str], None] = lambda line: None) -> str:
+    """Run ``mmal``, which must end with a status.
+
+    Args:
+        capsys (pytest.CaptureFixture): Of the test.
+        *argv: Its arguments.
+        ends (int): The status.
+        note (callable): Takes the command and each line that it prints.
+
+    Returns:
+        str: What it writes to the standard output.
+    """
+    capsys.readouterr()
+    status = main([str(a) for a in argv])
+    out, err = capsys.readouterr()
+    note(f'$ mmal {" ".join(map(str, argv))} -> {status}')
+    for line in (out + err).splitlines():
+        note(f'    {line}')
+    assert status == ends, out + err
+    return out
 
 
 def predicted(run: Path) -> dict[str, np.ndarray]:

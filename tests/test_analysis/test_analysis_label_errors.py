@@ -7,8 +7,8 @@ import pytest
 from helpers.tiny import tiny_active_learning, tiny_config
 from mmengine.registry import DefaultScope
 
-from mmal.analysis.label_errors import find_label_errors
-from mmal.analysis.label_influence import rank_by_influence
+from mmal.analysis.label_errors import find_label_errors, save_suspects
+from mmal.analysis.label_influence import InfluentialBox, rank_by_influence
 from mmal.commands import main
 from mmal.engine import ActiveLearner
 
@@ -156,6 +156,16 @@ def test_what_influence_does_not_know_is_refused(work, option, capsys):
     assert main(['analysis', 'label-errors', str(work), '--by=influence',
                  option]) == 1
     assert 'leave out --split val' in capsys.readouterr().err
+
+
+def test_a_file_without_suspects_has_the_columns_of_its_kind(tmp_path):
+    columns = []
+    for kind in ((), (InfluentialBox, )):
+        save_suspects([], str(tmp_path / 's.csv'), *kind)
+        columns.append((tmp_path / 's.csv').read_text().strip().split(','))
+    assert columns[0][0] == 'kind' and 'detector' in columns[0]
+    assert columns[1] == ['value', 'image_id', 'file_name', 'annotation_id',
+                          'given_class', 'given_box']
 
 
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):

@@ -136,6 +136,20 @@ def test_killed_and_started_again_it_ends_the_same(path, whole, tmp_path):
 
 
 @pytest.mark.run
+@pytest.mark.parametrize('file', ['state', 'curve'])
+def test_a_damaged_cell_is_told_and_the_others_count(path, whole, tmp_path,
+                                                     file):
+    folder = BenchmarkDir(str(shutil.copytree(whole.path, tmp_path / 'work')))
+    damaged = getattr(folder.run(Cell('tiny', 'random', 0)), file)
+    os.truncate(damaged, os.path.getsize(damaged) // 2)
+    cells = rows(results(path, folder)[0])
+    status = {(c['method'], c['seed']): c['status'] for c in cells}
+    assert status['random', '0'] == 'failed'
+    assert os.path.basename(damaged) in cells[0]['error']
+    assert status['random', '1'] == status['entropy', '0'] == 'done'
+
+
+@pytest.mark.run
 def test_a_cell_of_another_config_is_not_gone_on_with(path, whole, tmp_path):
     folder = BenchmarkDir(str(shutil.copytree(whole.path, tmp_path / 'work')))
     changed = tmp_path / 'table.py'

@@ -186,7 +186,7 @@ def test_settings_that_make_no_sense_are_named(changes, message):
 @pytest.mark.parametrize('changes, message', [
     (dict(selector=dict(type='mmal.TopN')), 'reads nothing but scores'),
     (dict(selector=dict(type='mmal.RoundRobin', selector=dict(
-        type='mmal.CoreSet'))), 'reads more scores'),
+        type='mmal.CoreSet'))), 'reads what a scorer takes'),
     (dict(embedder=dict(type='mmal.LayerEmbedder', layers='neck')),
      'which is not trained yet'),
     (dict(embedder=dict(EMBEDDER, backbone=dict(RESNET, depth=7))),

@@ -65,6 +65,17 @@ def test_the_draw_is_that_of_the_seed(everything, tmp_path):
     assert set(few) < set(draw('d', 'cat=6', 'dog=5'))
 
 
+def test_the_file_to_draw_from_is_not_overwritten(everything, tmp_path,
+                                                  capsys):
+    before = everything.read_bytes()
+    other = tmp_path / 'other.json'
+    other.symlink_to(everything)
+    for out in (everything, other):
+        assert run(everything, out, '--images', 'cat=3') == 1
+        assert 'is the file to draw from' in capsys.readouterr().err
+    assert everything.read_bytes() == before
+
+
 @pytest.mark.parametrize('images, message', [
     ('cat=11', '10 images of this class'),
     ('bird=1', 'are cow, cat, dog'),

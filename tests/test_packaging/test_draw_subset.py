@@ -62,6 +62,13 @@ def test_a_size_out_of_range_is_refused(everything, tmp_path, size, capsys):
     assert not out.exists()
 
 
+def test_the_file_to_draw_from_is_not_overwritten(everything, capsys):
+    before = everything.read_bytes()
+    assert run(everything, everything, '--size', 3) == 1
+    assert 'is the file to draw from' in capsys.readouterr().err
+    assert everything.read_bytes() == before
+
+
 def test_a_missing_file_is_named(tmp_path, capsys):
     assert run(tmp_path / 'no.json', tmp_path / 'out.json', '--size', 1) == 1
     assert 'no.json' in capsys.readouterr().err

@@ -17,11 +17,11 @@ from helpers.waiting_run import (
     SCORE_THR,
     labelled,
     predicted,
+    run_mmal,
     table,
     waiting_run,
 )
 
-from mmal.commands import main
 from mmal.pool import CocoData
 from mmal.pool.formats.exchange import LabelBox, LabelImage
 from mmal.pool.formats.exports import read_export
@@ -69,18 +69,7 @@ PHOTOS = {
 @pytest.fixture(scope='module')
 def waiting(tmp_path_factory):
     """A run that waits for five photos."""
-    root = tmp_path_factory.mktemp('waiting')
-    waiting_run(root)
-    return root
-
-
-def mmal(capsys, *argv, ends=0):
-    """Run a command, which must end with that status; returns its text."""
-    capsys.readouterr()
-    status = main([str(a) for a in argv])
-    out, err = capsys.readouterr()
-    assert status == ends, out + err
-    return out
+    return waiting_run(tmp_path_factory.mktemp('waiting'))
 
 
 def as_table(boxes, with_scores):
@@ -99,8 +88,8 @@ def test_the_whole_loop(waiting, tmp_path, capsys, tool, kind):
     run = shutil.copytree(waiting / 'work', tmp_path / 'work')
     photos, request = str(waiting / 'data' / 'images'), str(
         tmp_path / ('request.json' if tool == 'coco' else 'request'))
-    text = mmal(capsys, 'labels', 'export', run, '--to', tool, '--score-thr',
-                SCORE_THR, '--out', request)
+    text = run_mmal(capsys, 'labels', 'export', run, '--to', tool,
+                    '--score-thr', SCORE_THR, '--out', request)
     load, field, exact = REQUESTS[tool]
     export = EXPORT.format(out='exported', kind=kind,
                            media=kind == 'YOLOv5Dataset',
@@ -141,11 +130,11 @@ def test_the_whole_loop(waiting, tmp_path, capsys, tool, kind):
     (empty, ) = (name for name, boxes in left.items() if not boxes)
     (same, ) = (name for name in left if left[name] == shown[name])
     if not is_tagged:
-        text = mmal(capsys, 'labels', 'import', run, exported, ends=3)
+        text = run_mmal(capsys, 'labels', 'import', run, exported, ends=3)
         assert empty in text and same in text
         found = labelled(WorkDir(str(run)).labels.labels)
         assert set(left) - set(found) == {empty, same}
-    mmal(capsys, 'labels', 'import', run, exported, *(
+    run_mmal(capsys, 'labels', 'import', run, exported, *(
         () if is_tagged else ('--confirm-unchanged', '--confirm-empty',
                               empty)))
     found = labelled(WorkDir(str(run)).labels.labels)
@@ -155,7 +144,8 @@ def test_the_whole_loop(waiting, tmp_path, capsys, tool, kind):
 
     if not is_tagged:
         return
-    mmal(capsys, 'train', waiting / 'tiny.py', '--work-dir', run, '--resume')
+    run_mmal(capsys, 'train', waiting / 'tiny.py', '--work-dir', run,
+             '--resume')
     found = labelled(WorkDir(str(run)).round(1).labelled)
     assert len(found) == 11
     for name, boxes in left.items():

@@ -24,11 +24,11 @@ from helpers.waiting_run import (
     SCORE_THR,
     labelled,
     predicted,
+    run_mmal,
     table,
     waiting_run,
 )
 
-from mmal.commands import main
 from mmal.fileio import read_json
 from mmal.pool.layout import WorkDir
 
@@ -45,9 +45,7 @@ pytestmark = [
 @pytest.fixture(scope='module')
 def waiting(tmp_path_factory):
     """A run that has trained on six images and waits for five more."""
-    root = tmp_path_factory.mktemp('waiting')
-    waiting_run(root)
-    return root
+    return waiting_run(tmp_path_factory.mktemp('waiting'))
 
 
 @pytest.fixture
@@ -63,16 +61,10 @@ def studio(waiting, tmp_path_factory):
         yield server
 
 
-def mmal(studio, capsys, *argv, ends=0):
-    """Run a command, which must end with that status; returns its text."""
-    capsys.readouterr()
-    status = main([str(a) for a in argv])
-    out, err = capsys.readouterr()
-    studio.note(f'$ mmal {" ".join(map(str, argv))} -> {status}')
-    for line in (out + err).splitlines():
-        studio.note(f'    {line}')
-    assert status == ends, out + err
-    return out
+@pytest.fixture
+def mmal(studio, capsys):
+    """Runs a command, and notes in the server's log what it printed."""
+    return partial(run_mmal, capsys, note=studio.note)
 
 
 def drawn(regions):
@@ -124,10 +116,10 @@ def annotated(tasks, sizes):
 
 @pytest.mark.parametrize('images, kind', [
     ('upload', 'JSON'), ('local-files', 'COCO'), ('local-files', 'JSON_MIN')])
-def test_the_whole_loop(studio, waiting, run, capsys, images, kind):
+def test_the_whole_loop(studio, mmal, waiting, run, images, kind):
     """Export, import, predictions, annotations, export, import, resume."""
     out = run / 'request.json'
-    mmal(studio, capsys, 'labels', 'export', run, '--to', 'label-studio',
+    mmal('labels', 'export', run, '--to', 'label-studio',
          '--images', images, '--score-thr', SCORE_THR, '--out', out)
     (config, ) = glob.glob(str(run / 'request*.xml'))
     with open(config) as f:
@@ -176,21 +168,19 @@ def test_the_whole_loop(studio, waiting, run, capsys, images, kind):
     skipped = studio.post(f'/api/tasks/{last}/annotations', dict(
         result=[], was_cancelled=True))
     export.write_bytes(studio.export(project, kind))
-    text = mmal(studio, capsys, 'labels', 'import', run, export, *extra,
-                ends=3)
+    text = mmal('labels', 'import', run, export, *extra, ends=3)
     assert names[last] in text
     studio.ask('PATCH', f'/api/annotations/{skipped["id"]}', json.dumps(dict(
         result=results[last], was_cancelled=False)).encode())
     export.write_bytes(studio.export(project, kind))
-    mmal(studio, capsys, 'labels', 'import', run, export, *extra)
+    mmal('labels', 'import', run, export, *extra)
 
     found = labelled(WorkDir(str(run)).labels.labels)
     for task, regions in results.items():
         np.testing.assert_allclose(found[names[task]], drawn(regions),
                                    atol=1e-6)
 
-    mmal(studio, capsys, 'train', waiting / 'tiny.py', '--work-dir', run,
-         '--resume')
+    mmal('train', waiting / 'tiny.py', '--work-dir', run, '--resume')
     found = labelled(WorkDir(str(run)).round(1).labelled)
     assert len(found) == 11
     for task, regions in results.items():

@@ -44,6 +44,11 @@ def parse_args(argv=None):
 
 def draw(args):
     coco = load_coco(args.ann_file)
+    if osp.exists(args.out_file) and osp.samefile(args.ann_file,
+                                                  args.out_file):
+        raise ValueError(
+            f'{args.out_file} is the file to draw from, whose other images '
+            'would be lost: give another name to what is written.')
     names = [category['name'] for category in coco.categories]
     table = coco.table()
     boxes = np.zeros((len(coco.ids), len(names)), int)

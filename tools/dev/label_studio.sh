@@ -13,24 +13,16 @@
 # token of its one user are taken from LABEL_STUDIO_USERNAME,
 # LABEL_STUDIO_PASSWORD and LABEL_STUDIO_USER_TOKEN.
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/label_tool.sh"
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
-
-usage() {
-    sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
-    exit 2
-}
-
-[ $# -ge 2 ] || usage
 command=$1
 venv=$2
 shift 2
 
 case $command in
 install)
-    "${PYTHON:-python3}" -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check 'label-studio>=1.23,<1.24'
-    "$venv/bin/python" -c "import importlib.metadata as m; print('Label Studio', m.version('label-studio'))"
+    install_into "$venv" 'label-studio>=1.23,<1.24'
+    say_version "$venv" label-studio 'Label Studio'
     ;;
 start)
     [ $# -ge 2 ] || usage
@@ -52,8 +44,7 @@ start)
 test)
     MMAL_LABEL_STUDIO=$(cd "$venv" && pwd -P)
     export MMAL_LABEL_STUDIO
-    # one process, since each would start a server of its own
-    exec bash "$ROOT/tools/run_tests.sh" -n 0 -m label_studio -rs tests/test_serving/test_label_studio.py "$@"
+    run_marked label_studio tests/test_serving/test_label_studio.py "$@"
     ;;
 *)
     usage

@@ -44,18 +44,14 @@ def sentence(text: str) -> str:
     return one.replace('|', r'\|').replace('``', '`')
 
 
-def cost(doc: str) -> str:
-    """The sentence of a docstring that begins with "Cost"."""
-    found = re.search(r'\bCosts?:? .*', doc, re.S)
-    return sentence(found[0]) if found else ''
-
-
 def row(cls: type, package: str) -> str:
     """A line of the table."""
     doc = inspect.getdoc(cls)
     needs = ', '.join(text for name, text in NEEDS.items()
                       if getattr(cls, name, False) is True)
-    spent = re.sub(r'^Costs?:? ', '', cost(doc))
+    # the rest of the sentence that begins with "Cost"
+    cost = re.search(r'\bCosts?:? (.*)', doc, re.S)
+    spent = sentence(cost[1]) if cost else ''
     page = package.split('.')[1]
     name = f'[`{cls.__name__}`]({page}.md#{package}.{cls.__name__})'
     return f'| {name} | {sentence(doc)} | {needs or "–"} | {spent or "–"} |'

@@ -29,23 +29,22 @@ def plan(table: BenchmarkTable, cells: Sequence[Cell],
     by_cell = configs(table, cells)
     left = [c for c, cfg in by_cell.items()
             if not is_finished(folder.run(c), cfg)]
-    parts, rows = [], []
+    # the rounds of a task are those of its first method that can be run
+    rounds_of: dict[str, str] = {}
+    rows = []
     for task, method in dict.fromkeys((c.task, c.method) for c in cells):
         of_both = [c for c in cells if (c.task, c.method) == (task, method)]
         cfg = by_cell[of_both[0]]
         cfg.work_dir = folder.run(of_both[0]).path
         cfg.launcher = 'none'
         try:
-            rounds, check = plan_run(cfg), 'fine'
+            rounds_of.setdefault(task, plan_run(cfg))
+            check = 'fine'
         except (ValueError, OSError) as e:
             check = clip(str(e), 300)
-        else:
-            title = f'{task}:\n'
-            # the rounds of a task are those of its first method
-            if not any(part.startswith(title) for part in parts):
-                parts.append(title + rounds)
         rows.append((task, method, len(of_both),
                      sum(c not in left for c in of_both), check))
+    parts = [f'{task}:\n{rounds}' for task, rounds in rounds_of.items()]
     parts.append(NumberTable.make(
         'cells', dict(task=0, method=0, cells=0, finished=0, check=0),
         rows).text())

@@ -26,7 +26,7 @@ from mmal.reporting import Curve
 from .cell import BenchmarkDir, Cell
 from .table import BenchmarkTable
 
-_LAST_LINES = 20_000  # bytes of a log in which the error is looked for
+_LOG_END = 20_000  # bytes of a log in which the error is looked for
 _RUN = 'import sys; from mmal.commands import main; sys.exit(main())'
 # PR_SET_PDEATHSIG of <sys/prctl.h> with SIGKILL, unless it is too late
 _END_WITH_PARENT = (
@@ -88,7 +88,7 @@ def run_cells(table: BenchmarkTable,
     """
     launch = launch or start_training
     waiting = _unfinished(table, cells, folder)
-    running: dict[_Job, tuple[Process, int]] = {}
+    running: dict[_Job, tuple[Process, int]] = {}  # and where its log begins
     code, done = code_version(), len(cells) - len(waiting)
     # tqdm's own thread would not survive the forks of a launch
     tqdm.monitor_interval = 0
@@ -103,13 +103,13 @@ def run_cells(table: BenchmarkTable,
                 waiting.remove(job)
                 running[job] = _start(job.cell, folder, launch, code)
             time.sleep(poll)
-            for job, (process, start) in list(running.items()):
+            for job, (process, log_begin) in list(running.items()):
                 status = process.poll()
                 if status is None:
                     continue
                 del running[job]
                 done, passed = done + 1, passed + job.rounds
-                _finish(job.cell, folder, status, start)
+                _finish(job.cell, folder, status, log_begin)
                 bar.write(f'{done} of {len(cells)}: {job.cell.name} ' + (
                     _result(folder.run(job.cell), table.settings.metric)
                     if status == 0 else f'failed, see '
@@ -241,20 +241,20 @@ def _start(cell: Cell, folder: BenchmarkDir, launch: Callable,
     record, log = folder.record(cell), folder.log(cell)
     before = read_json(record)['code'] if osp.isfile(record) else []
     write_json(record, dict(code=list(dict.fromkeys([*before, code]))))
-    begin = osp.getsize(log) if osp.isfile(log) else 0
+    log_begin = osp.getsize(log) if osp.isfile(log) else 0
     return launch([
         'train', folder.config(cell), '--work-dir', folder.run(cell).path,
         '--seed', str(cell.seed), '--resume', '--shared-trainings',
-        folder.first_trainings], log), begin
+        folder.first_trainings], log), log_begin
 
 
 def _finish(cell: Cell, folder: BenchmarkDir, status: int,
-            begin: int) -> None:
+            log_begin: int) -> None:
     """Keep the error of a run that failed."""
     if status == 0:
         return
     with open(folder.log(cell), 'rb') as f:
-        f.seek(max(begin, osp.getsize(folder.log(cell)) - _LAST_LINES))
+        f.seek(max(log_begin, osp.getsize(folder.log(cell)) - _LOG_END))
         text = f.read().decode(errors='replace')
     if status < 0:
         name = str(-status)

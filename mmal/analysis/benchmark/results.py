@@ -57,7 +57,18 @@ class Outcome:
 
 
 def outcomes(table: BenchmarkTable, folder: BenchmarkDir) -> list[Outcome]:
-    """What became of all cells of a table, in its order."""
+    """What became of all cells of a table, in its order.
+
+    A cell whose files cannot be read counts as failed, so that it keeps
+    nobody from the tables of the others.
+
+    Args:
+        table (BenchmarkTable): The table.
+        folder (BenchmarkDir): Where its cells were run.
+
+    Raises:
+        FileNotFoundError, ValueError: See :meth:`BenchmarkTable.config`.
+    """
     result = []
     for cell, cfg in configs(table, table.cells()).items():
         work, record = folder.run(cell), {}
@@ -66,14 +77,17 @@ def outcomes(table: BenchmarkTable, folder: BenchmarkDir) -> list[Outcome]:
         known = dict(error=record.get('error', ''),
                      config_hash=digest(fingerprint(cfg)),
                      code=' '.join(filter(None, record.get('code', []))))
-        if osp.isfile(work.curve):
-            known['run'] = read_run(work.path).run
-        if osp.isfile(work.state):
-            state = State.load(work.state)
-            known.update(config_hash=state.config_hash,
-                         environment=state.meta.get('environment'))
-        if osp.isfile(work.data):
-            known['data_hash'] = DataRecord.load(work.data).digest()
+        try:
+            if osp.isfile(work.curve):
+                known['run'] = read_run(work.path).run
+            if osp.isfile(work.state):
+                state = State.load(work.state)
+                known.update(config_hash=state.config_hash,
+                             environment=state.meta.get('environment'))
+            if osp.isfile(work.data):
+                known['data_hash'] = DataRecord.load(work.data).digest()
+        except (OSError, ValueError) as e:
+            known['error'] = known['error'] or str(e)
         if is_finished(work, cfg):
             status = 'done'
         elif known['error']:

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from mmal.compat.configs import path_of_config
 from mmal.engine.cli import merge_options
 from mmal.engine.schema import Block, Problems, clip, plain, problems_of
-from mmal.engine.settings import KEY, METHOD
+from mmal.engine.settings import KEY, METHOD, method_target
 from .cell import Cell
 
 BLOCK = 'benchmark'
@@ -160,11 +160,9 @@ class BenchmarkTable:
                 f'{self.path}: method {method} '
                 f'({settings.methods[method].config}) sets no {METHOD}: take '
                 'one of _base_/al_methods.')
-        # al_method is for active_learning, al_method_model for model
         for key in list(added):
             if key.startswith(METHOD):
-                target = key.removeprefix(METHOD).removeprefix('_') or KEY
-                cfg.merge_from_dict({target: added[key]})
+                cfg.merge_from_dict({method_target(key): added[key]})
         for options in (settings.options, settings.tasks[task].options,
                         settings.methods[method].options):
             merge_options(cfg, options)

@@ -83,6 +83,7 @@ def _run_influence(args: argparse.Namespace) -> None:
     """The same by influence."""
     from mmal.analysis.label_errors import save_suspects
     from mmal.analysis.label_influence import (
+        InfluentialBox,
         influence_table,
         rank_by_influence,
     )
@@ -99,4 +100,4 @@ def _run_influence(args: argparse.Namespace) -> None:
     print(f'\n{min(args.top, len(boxes)):,} of {len(boxes):,} labels, first '
           'those that raise the loss on the validation images most.')
     if args.out:
-        save_suspects(boxes, args.out)
+        save_suspects(boxes, args.out, InfluentialBox)
