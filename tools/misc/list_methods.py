@@ -29,9 +29,9 @@ NEEDS = {
 }
 HEAD = '''# All methods
 
-A scorer says what each image is worth, a selector who is chosen, and any
-scorer goes with any selector that it gives enough to. Written from the classes
-by `python tools/misc/list_methods.py`.
+A scorer says what each image is worth, a selector which images are chosen.
+Any two go together if the scorer, or an embedder, gives what the selector
+needs. Written from the classes by `python tools/misc/list_methods.py`.
 '''
 
 
@@ -40,8 +40,8 @@ def sentence(text: str) -> str:
     # a formula in the middle of it is left to the docstring
     text = re.sub(r'\.\. math::.*?(\n\s*\n|$)', '… ', text, flags=re.S)
     text = ' '.join(text.split())
-    one = re.split(r'(?<=[.!?])\s+(?=[A-Z"`])', text)[0]
-    return one.replace('|', r'\|').replace('``', '`')
+    first = re.split(r'(?<=[.!?])\s+(?=[A-Z"`])', text)[0]
+    return first.replace('|', r'\|').replace('``', '`')
 
 
 def row(cls: type, package: str) -> str:
