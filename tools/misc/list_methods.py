@@ -49,8 +49,9 @@ def row(cls: type, package: str) -> str:
     doc = inspect.getdoc(cls)
     needs = ', '.join(text for name, text in NEEDS.items()
                       if getattr(cls, name, False) is True)
-    # the rest of the sentence that begins with "Cost"
-    cost = re.search(r'\bCosts?:? (.*)', doc, re.S)
+    # the rest of the sentence that begins with "Cost"; a line of a title may
+    # begin so too
+    cost = re.search(r'(?:\.\s+|\n\n)Costs?:? (.*)', doc, re.S)
     spent = sentence(cost[1]) if cost else ''
     page = package.split('.')[1]
     name = f'[`{cls.__name__}`]({page}.md#{package}.{cls.__name__})'
