@@ -42,8 +42,8 @@ from mmal.fileio import read_json, write_json
 from mmal.pool import load_coco
 
 ROOT = osp.normpath(osp.join(osp.dirname(__file__), '..'))
-# config, images to train on, iterations, and what keeps it to a CPU's half an
-# hour: smaller images, and a backbone that stays as ImageNet has it
+# config, images to train on, iterations, and what makes a training on a CPU
+# shorter: smaller images, and a backbone that stays as ImageNet has it
 DATA = dict(
     bccd=('configs/al/fcos-lite0_random_bccd.py', 146, 400, []),
     voc07=('configs/al/fcos-lite0_random_voc07mini.py', 1000, 700, [

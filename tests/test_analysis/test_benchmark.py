@@ -288,6 +288,19 @@ def test_every_cell_of_the_leaderboards_has_a_config(name):
         assert keys['random'] != keys['llal']
 
 
+def test_the_leaderboards_have_the_same_methods():
+    small, large = (BenchmarkTable(os.path.join(
+        ROOT, 'configs', 'benchmarks', f'{name}.yml'))
+        for name in ('leaderboard', 'leaderboard_gpu'))
+    assert list(small.settings.methods) == list(large.settings.methods)
+    assert list(large.settings.tasks) == ['voc07mini']
+    for table in small, large:
+        for task in table.settings.tasks:
+            # as the runs of PPAL in configs/al
+            assert table.config(task, 'ppal').custom_hooks == [
+                dict(type='mmal.ClassDifficultyHook', momentum=0.99)]
+
+
 def test_options_of_a_method_come_last(path, tmp_path):
     folder = os.path.dirname(path)
     table = tmp_path / 'table.yaml'

@@ -44,6 +44,11 @@ def test_the_page_of_methods_is_that_of_the_classes():
     matching, = [row for row in page.split('\n')
                  if row.startswith('| [`GradientMatching`]')]
     assert 'gradients of images' in matching
+    # the title of its paper has a line that begins with "Costs"
+    flipped, = [row for row in page.split('\n')
+                if row.startswith('| [`FlipInconsistencyScorer`]')]
+    assert flipped.endswith('| one forward pass of the image and one of its '
+                            'mirror image. |')
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)

@@ -29,9 +29,9 @@ NEEDS = {
 }
 HEAD = '''# All methods
 
-A scorer says what each image is worth, a selector who is chosen, and any
-scorer goes with any selector that it gives enough to. Written from the classes
-by `python tools/misc/list_methods.py`.
+A scorer says what each image is worth, a selector which images are chosen.
+Any two go together if the scorer, or an embedder, gives what the selector
+needs. Written from the classes by `python tools/misc/list_methods.py`.
 '''
 
 
@@ -40,8 +40,8 @@ def sentence(text: str) -> str:
     # a formula in the middle of it is left to the docstring
     text = re.sub(r'\.\. math::.*?(\n\s*\n|$)', '… ', text, flags=re.S)
     text = ' '.join(text.split())
-    one = re.split(r'(?<=[.!?])\s+(?=[A-Z"`])', text)[0]
-    return one.replace('|', r'\|').replace('``', '`')
+    first = re.split(r'(?<=[.!?])\s+(?=[A-Z"`])', text)[0]
+    return first.replace('|', r'\|').replace('``', '`')
 
 
 def row(cls: type, package: str) -> str:
@@ -49,8 +49,9 @@ def row(cls: type, package: str) -> str:
     doc = inspect.getdoc(cls)
     needs = ', '.join(text for name, text in NEEDS.items()
                       if getattr(cls, name, False) is True)
-    # the rest of the sentence that begins with "Cost"
-    cost = re.search(r'\bCosts?:? (.*)', doc, re.S)
+    # the rest of the sentence that begins with "Cost"; a line of a title may
+    # begin so too
+    cost = re.search(r'(?:\.\s+|\n\n)Costs?:? (.*)', doc, re.S)
     spent = sentence(cost[1]) if cost else ''
     page = package.split('.')[1]
     name = f'[`{cls.__name__}`]({page}.md#{package}.{cls.__name__})'

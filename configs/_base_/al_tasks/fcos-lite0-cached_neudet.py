@@ -2,13 +2,7 @@
 # x 128: 25 images, then 3 x 40. Minutes on one CPU core. Where they are
 # looked for: the environment variable MMAL_DATA_ROOT, or --cfg-options
 # data_root=…
-_base_ = [
-    '../models/fcos_efficientnet-lite0-cached_fpn_s8-16.py',
-    '../datasets/neudet_detection.py',
-    '../schedules/schedule_400i.py',
-    '../default_runtime.py',
-    '../al_protocol.py',
-]
+_base_ = ['../fcos-lite0-cached.py', '../datasets/neudet_detection.py']
 
 model = dict(bbox_head=dict(num_classes=6))
 
@@ -20,7 +14,6 @@ train_dataloader = dict(
     batch_size=8, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-default_hooks = dict(checkpoint=dict(interval=400))
 
 active_learning = dict(
     data=dict(
@@ -28,6 +21,4 @@ active_learning = dict(
         source='NEU-DET, the steel surface defects of Northeastern '
         'University, as COCO json'),
     initial=dict(size=25),
-    rounds=4,
-    budget=dict(size=40, unit='images'),
-    score_dataloader=dict(batch_size=8, num_workers=0))
+    budget=dict(size=40, unit='images'))
