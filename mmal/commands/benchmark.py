@@ -13,7 +13,8 @@ EXAMPLES = """examples:
   mmal benchmark configs/benchmarks/leaderboard.yml --tables
 
 The same command goes on with what was stopped or killed, at whatever moment,
-and tries again what has failed. docs/benchmark.md describes tables.
+and tries again what has failed. The exit status is 1 where a cell has failed.
+docs/benchmark.md describes tables.
 """
 
 
@@ -97,3 +98,8 @@ def run(args: argparse.Namespace) -> None:
         print(f'{outcome.cell.name} failed: {outcome.error} '
               f'({folder.log(outcome.cell)})')
     print(write_page(table, results, folder))
+    tried = [o for o in failed if o.cell in cells]
+    if tried and not args.tables:
+        raise ValueError(
+            f'{len(tried)} of {len(cells)} cells failed, as said above. The '
+            'same command tries them again.')

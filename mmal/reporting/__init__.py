@@ -34,7 +34,7 @@ from .selected_boxes import (
     selected_boxes_table,
     shared_images_table,
 )
-from .tables import comparison_table, drawn_at_random, round_table
+from .tables import comparison_table, drawn_at_random, duration, round_table
 from .uncertainty_tables import (
     PlainTable,
     overlap_table,
@@ -48,11 +48,11 @@ __all__ = [
     'NumberTable', 'PlainTable', 'Record', 'Run', 'ab_table',
     'calibration_tables', 'common_span', 'comparison_table', 'draw_curves',
     'draw_merged', 'draw_reliability', 'draw_selected_boxes',
-    'drawn_at_random',
-    'merged_saving', 'merged_tables', 'methods_table', 'overlap_table',
-    'paired_table', 'plot_curves', 'plot_reliability', 'plot_selected_boxes',
-    'round_table', 'rounds_table', 'runs_table', 'save_tables',
-    'savings_table', 'seed_difference', 'seed_savings',
-    'selected_boxes_table', 'selection_table', 'shared_images_table',
-    'shift_table', 'table_format', 'write_merged', 'write_report'
+    'drawn_at_random', 'duration', 'merged_saving', 'merged_tables',
+    'methods_table', 'overlap_table', 'paired_table', 'plot_curves',
+    'plot_reliability', 'plot_selected_boxes', 'round_table', 'rounds_table',
+    'runs_table', 'save_tables', 'savings_table', 'seed_difference',
+    'seed_savings', 'selected_boxes_table', 'selection_table',
+    'shared_images_table', 'shift_table', 'table_format', 'write_merged',
+    'write_report'
 ]

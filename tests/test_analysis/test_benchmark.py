@@ -2,11 +2,12 @@
 import csv
 import io
 import os
+import re
 import shutil
 
 import numpy as np
 import pytest
-from helpers.benchmarks import make_table, run_table
+from helpers.benchmarks import Fork, make_table, run_table
 from helpers.forks import ROOT, Kill, fork_run
 from helpers.runs import TRAIN, ids_of, killed, metrics_of, succeed
 from scipy.stats import t
@@ -85,7 +86,22 @@ def test_a_failing_cell_is_told_and_stops_no_other(path, whole, capsys):
     with open(whole.page, encoding='utf-8') as f:
         page = f.read()
     assert '4 done, 2 failed' in page and 'carry no uncertainty' in page
+    assert re.search(r'took (\d+:\d+|\d.* s) and queries \d.* s', page)
+    assert re.search(r'\| entropy \| 2 of 2 \| \d.* s \|', page)
+    assert '| mixture | 0 of 2 | – |' in page
     assert os.path.getsize(f'{whole.task("tiny")}/curves.png') > 1000
+
+
+@pytest.mark.run
+@pytest.mark.parametrize('only, status', [('tiny/mixture/0', 1),
+                                          ('tiny/entropy', 0)])
+def test_the_exit_status_tells_whether_a_cell_failed(
+        path, whole, only, status, monkeypatch, capsys):
+    monkeypatch.setattr(
+        'mmal.analysis.benchmark.processes.start_training', Fork)
+    assert main(['benchmark', path, '--work-dir', whole.path, '--only',
+                 only]) == status
+    assert ('1 of 1 cells failed' in capsys.readouterr().err) == bool(status)
 
 
 @pytest.mark.run

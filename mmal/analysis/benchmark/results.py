@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Optional
 
+import numpy as np
+
 from mmal.engine.fingerprint import digest, fingerprint
 from mmal.evaluation import spread
 from mmal.fileio import read_json, write_text
@@ -16,6 +18,7 @@ from mmal.reporting import (
     PlainTable,
     Run,
     common_span,
+    duration,
     merged_tables,
     seed_difference,
     write_merged,
@@ -191,16 +194,20 @@ def summary_table(table: BenchmarkTable, results: Sequence[Outcome],
 def short_table(table: BenchmarkTable, results: Sequence[Outcome],
                 task: str) -> PlainTable:
     """:func:`summary_table` of one task for a reader: a mean and its
-    deviation, a difference and its interval are one column each."""
+    deviation, a difference and its interval are one column each, and a query
+    has the mean of its seconds."""
     metric = table.settings.metric
-    header = ['method', 'done', metric]
+    curves = _curves(table, results, task)
+    header = ['method', 'done', 'a query', metric]
     for axis in AXES:
         header += [f'mean by {axis}', f'− {table.against}']
     rows = []
     summary = summary_table(table, results, task)
     for values in summary.values:
         row = dict(zip(summary.header, values))
+        queries = _seconds(curves.get(row['method']), 'query_seconds')
         cells = [row['method'], f'{row["done"]} of {row["cells"]}',
+                 duration(np.mean(queries) if queries else None),
                  _with_deviation(row[metric], row[f'{metric} ±'], 3)]
         for axis in AXES:
             cells.append(_with_deviation(
@@ -220,6 +227,13 @@ def _with_deviation(mean: Optional[float], deviation: Optional[float],
         return '–'
     return f'{mean:.{digits}f}' + (
         '' if deviation is None else f' ± {deviation:.{digits}f}')
+
+
+def _seconds(curve: Optional[MergedCurve], part: str) -> list[float]:
+    """Of all rounds of all runs of a method, where they were measured."""
+    records = [r for run in curve.runs for r in run.curve.records] if curve \
+        else []
+    return [s for r in records if (s := getattr(r, part)) is not None]
 
 
 def write_page(table: BenchmarkTable, results: Sequence[Outcome],
@@ -246,7 +260,7 @@ def write_page(table: BenchmarkTable, results: Sequence[Outcome],
              'Every cell with its command, versions and hashes is in '
              '[cells.csv](cells.csv), every method on every task in '
              '[summary.csv](summary.csv).\n']
-    bad = [o for o in results if o.status != 'done']
+    bad = [o for o in results if o.status in ('failed', 'unfinished')]
     if bad:
         parts.append(NumberTable.make(
             'cells that do not count', dict(cell=0, status=0, error=0),
@@ -263,7 +277,11 @@ def write_page(table: BenchmarkTable, results: Sequence[Outcome],
         notes = [note for curve in curves for note in curve.notes]
         page = write_merged(curves, tables, notes, folder.task(task), 'hours')
         link = osp.relpath(osp.dirname(page), folder.path).replace('\\', '/')
-        parts += [f'![{metric} by images, boxes and hours]'
+        hours = [duration(sum(sum(_seconds(c, part)) for c in curves))
+                 for part in ('train_seconds', 'query_seconds')]
+        parts += [f'Trainings took {hours[0]} and queries {hours[1]}, a first '
+                  'training counted for each run that has it.\n',
+                  f'![{metric} by images, boxes and hours]'
                   f'({link}/curves.png)\n',
                   short_table(table, results, task).markdown(),
                   f'[All tables of {task}]({link}/{osp.basename(page)})\n']
