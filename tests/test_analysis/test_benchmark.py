@@ -17,6 +17,7 @@ from mmal.analysis.benchmark import (
     BenchmarkTable,
     Cell,
     cells_table,
+    classes_table,
     outcomes,
     plan,
     start_training,
@@ -212,6 +213,21 @@ def test_the_summary_is_that_of_the_cells(path, whole):
             f'Δ by {axis}', f'{axis} low', f'{axis} high')] == pytest.approx(
                 expected, abs=1e-6)
         assert by_method['random'][f'Δ by {axis}'] == ''
+
+
+@pytest.mark.run
+def test_the_page_counts_the_labelled_boxes_of_each_class(path, whole):
+    table = BenchmarkTable(path)
+    counted = classes_table(table, outcomes(table, whole), 'tiny', whole)
+    assert [row[0] for row in counted.values] == ['random', 'entropy']
+    for method, *means in counted.values:
+        labels = [read_json(whole.run(Cell('tiny', method, seed)).round(
+            1).labelled) for seed in (0, 1)]
+        for name, mean in zip(counted.header[1:], means):
+            boxes = [a for file in labels for a in file['annotations']
+                     for c in file['categories']
+                     if c['id'] == a['category_id'] and c['name'] == name]
+            assert mean == len(boxes) / 2
 
 
 def test_a_run_is_a_new_interpreter_with_a_log(tmp_path):

@@ -5,6 +5,7 @@ from .processes import run_cells, start_training
 from .results import (
     Outcome,
     cells_table,
+    classes_table,
     outcomes,
     short_table,
     summary_table,
@@ -14,6 +15,6 @@ from .table import BenchmarkTable
 
 __all__ = [
     'BenchmarkDir', 'BenchmarkTable', 'Cell', 'Outcome', 'cells_table',
-    'outcomes', 'plan', 'run_cells', 'short_table', 'start_training',
-    'summary_table', 'write_page'
+    'classes_table', 'outcomes', 'plan', 'run_cells', 'short_table',
+    'start_training', 'summary_table', 'write_page'
 ]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os.path as osp
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Optional
@@ -221,6 +222,29 @@ def short_table(table: BenchmarkTable, results: Sequence[Outcome],
     return PlainTable(f'{task}: {summary.title}', tuple(header), tuple(rows))
 
 
+def classes_table(table: BenchmarkTable, results: Sequence[Outcome],
+                  task: str, folder: BenchmarkDir) -> NumberTable:
+    """Of which classes the labelled boxes are in the end, as a mean over the
+    finished runs of each method: what a method looks for shows here."""
+    counts: dict[str, list[Counter]] = {}
+    names: dict[str, int] = {}  # an ordered set, the values are digits
+    for outcome in results:
+        if outcome.cell.task != task or outcome.status != 'done':
+            continue
+        last = outcome.run.curve.records[-1].round
+        labels = read_json(folder.run(outcome.cell).round(last).labelled)
+        of = {c['id']: c['name'] for c in labels['categories']}
+        names.update(dict.fromkeys(of.values(), 1))
+        counts.setdefault(outcome.cell.method, []).append(
+            Counter(of[a['category_id']] for a in labels['annotations']))
+    return NumberTable.make(
+        'labelled boxes of each class after the last round',
+        {'method': 0, **names},
+        [(method, *(np.mean([run[name] for run in counts[method]])
+                    for name in names))
+         for method in table.settings.methods if method in counts])
+
+
 def _with_deviation(mean: Optional[float], deviation: Optional[float],
                     digits: int) -> str:
     if mean is None:
@@ -284,6 +308,7 @@ def write_page(table: BenchmarkTable, results: Sequence[Outcome],
                   f'![{metric} by images, boxes and hours]'
                   f'({link}/curves.png)\n',
                   short_table(table, results, task).markdown(),
+                  classes_table(table, results, task, folder).markdown(),
                   f'[All tables of {task}]({link}/{osp.basename(page)})\n']
     write_text(folder.page, '\n'.join(parts))
     return folder.page
