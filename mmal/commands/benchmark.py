@@ -91,8 +91,9 @@ def run(args: argparse.Namespace) -> None:
         finally:
             release_lease(work)
     results = outcomes(table, folder)
-    print('\n\n'.join(short_table(table, results, task).text()
-                      for task in table.settings.tasks))
+    tables = [short_table(table, results, task, ['boxes'])
+              for task in table.settings.tasks]
+    print('\n\n'.join(t.text() for t in tables if t.rows))
     failed = [o for o in results if o.status == 'failed']
     for outcome in failed:
         print(f'{outcome.cell.name} failed: {outcome.error} '

@@ -90,6 +90,10 @@ def test_a_failing_cell_is_told_and_stops_no_other(path, whole, capsys):
     assert re.search(r'took (\d+:\d+|\d.* s) and queries \d.* s', page)
     assert re.search(r'\| entropy \| 2 of 2 \| \d.* s \|', page)
     assert '| mixture | 0 of 2 | – |' in page
+    means = [float(cell.split()[0]) for line in page.splitlines()
+             if ' of 2 | ' in line
+             for cell in [line.split(' | ')[6]] if cell[0].isdigit()]
+    assert len(means) == 2 and means == sorted(means, reverse=True)
     assert os.path.getsize(f'{whole.task("tiny")}/curves.png') > 1000
 
 
@@ -175,6 +179,9 @@ def test_a_cell_of_another_config_is_not_gone_on_with(path, whole, tmp_path):
         f"benchmark = dict(tasks=dict(tiny={root + '/task.py'!r}), "
         f"methods=dict(random={root + '/random.py'!r}), seeds=[0], "
         "options={'active_learning.budget.size': 2})")
+    cell, = rows(results(str(changed), folder)[0])
+    assert (cell['status'], cell['error']) == (
+        'unfinished', 'it was run with another config')
     succeed(lambda: run_table(str(changed), folder.path) and None)
     cell, = rows(results(str(changed), folder)[0])
     assert cell['status'] == 'failed'

@@ -96,8 +96,12 @@ def outcomes(table: BenchmarkTable, folder: BenchmarkDir) -> list[Outcome]:
             status = 'done'
         elif known['error']:
             status = 'failed'
+        elif osp.isfile(work.state):
+            status = 'unfinished'
+            if known['config_hash'] != digest(fingerprint(cfg)):
+                known['error'] = 'it was run with another config'
         else:
-            status = 'unfinished' if osp.isfile(work.state) else 'not run'
+            status = 'not run'
         result.append(Outcome(cell, status, **known))
     return result
 
@@ -193,24 +197,35 @@ def summary_table(table: BenchmarkTable, results: Sequence[Outcome],
 
 
 def short_table(table: BenchmarkTable, results: Sequence[Outcome],
-                task: str) -> PlainTable:
-    """:func:`summary_table` of one task for a reader: a mean and its
-    deviation, a difference and its interval are one column each, and a query
-    has the mean of its seconds."""
+                task: str, axes: Sequence[str] = AXES) -> PlainTable:
+    """:func:`summary_table` of one task for a reader: the methods that a cell
+    was run of, the highest mean by boxes first.
+
+    A mean and its deviation, a difference and its interval are one column
+    each, and a query has the mean of its seconds.
+
+    Args:
+        table (BenchmarkTable): The table.
+        results (sequence[Outcome]): All its cells.
+        task (str): The task.
+        axes (sequence[str]): Of 'images', 'boxes' and 'hours'.
+    """
     metric = table.settings.metric
     curves = _curves(table, results, task)
     header = ['method', 'done', 'a query', metric]
-    for axis in AXES:
+    for axis in axes:
         header += [f'mean by {axis}', f'− {table.against}']
-    rows = []
     summary = summary_table(table, results, task)
-    for values in summary.values:
-        row = dict(zip(summary.header, values))
+    rows = [dict(zip(summary.header, values)) for values in summary.values]
+    rows = [row for row in rows if row['done'] or row['failed']]
+    rows.sort(key=lambda row: -(row['mean by boxes'] or -1))
+    lines = []
+    for row in rows:
         queries = _seconds(curves.get(row['method']), 'query_seconds')
         cells = [row['method'], f'{row["done"]} of {row["cells"]}',
                  duration(np.mean(queries) if queries else None),
                  _with_deviation(row[metric], row[f'{metric} ±'], 3)]
-        for axis in AXES:
+        for axis in axes:
             cells.append(_with_deviation(
                 row[f'mean by {axis}'], row[f'{axis} ±'], 4))
             delta, low, high = (row[f'{key} {axis}' if key == 'Δ by' else
@@ -218,8 +233,8 @@ def short_table(table: BenchmarkTable, results: Sequence[Outcome],
                                 for key in ('Δ by', 'low', 'high'))
             cells.append('' if delta is None else f'{delta:+.4f}' + (
                 '' if low is None else f' ({low:+.4f} to {high:+.4f})'))
-        rows.append(tuple(cells))
-    return PlainTable(f'{task}: {summary.title}', tuple(header), tuple(rows))
+        lines.append(tuple(cells))
+    return PlainTable(f'{task}: {summary.title}', tuple(header), tuple(lines))
 
 
 def classes_table(table: BenchmarkTable, results: Sequence[Outcome],
@@ -285,6 +300,12 @@ def write_page(table: BenchmarkTable, results: Sequence[Outcome],
              '[cells.csv](cells.csv), every method on every task in '
              '[summary.csv](summary.csv).\n']
     bad = [o for o in results if o.status in ('failed', 'unfinished')]
+    for task in table.settings.tasks:
+        left = [m for m in table.settings.methods if not any(
+            o.status != 'not run' for o in results
+            if (o.cell.task, o.cell.method) == (task, m))]
+        if left:
+            parts.append(f'Not run on {task}: {", ".join(left)}.\n')
     if bad:
         parts.append(NumberTable.make(
             'cells that do not count', dict(cell=0, status=0, error=0),
