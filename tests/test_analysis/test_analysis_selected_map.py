@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers.served_runs import served_run, train
 from helpers.tiny import tiny_fcos
+from helpers.tiny_classifier import tiny_classification, tiny_classifier
 
 from mmal.analysis.finished_round import FinishedRound
 from mmal.analysis.selected_map import selected_map
@@ -83,6 +84,18 @@ def test_embeddings_that_a_query_has_kept_are_used(run):
     found = selected_map(FinishedRound(run, 1))
     assert found.ids == ids[7:] + ids[:7]
     assert found.rounds[-7:] == [0] * 4 + [1] * 3
+
+
+def test_a_classifier_has_a_map_too(tmp_path):
+    (tmp_path / 'data').mkdir()
+    cfg = tiny_classification(str(tmp_path / 'data'))
+    run = served_run(str(tmp_path), tiny_classifier(), cfg=cfg)
+    pool = Pool(pool_ids(run))
+    pool.commit(pool.unlabelled()[:4])
+    pool.save(WorkDir(run).state, config_hash='', seed=0)
+    found = selected_map(FinishedRound(run, 0))
+    assert found.ids == pool_ids(run)
+    assert found.rounds == [0] * 4 + [None] * (len(found.ids) - 4)
 
 
 def test_an_unreadable_image_is_left_out(run):
