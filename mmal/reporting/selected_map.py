@@ -23,7 +23,8 @@ def draw_selected_map(pool_map: PoolMap, form: str = '.png') -> bytes:
         form (str): One of ``FORMATS``.
 
     Returns:
-        bytes: A picture of 7.5 x 5 inches, a PNG with 150 pixels an inch.
+        bytes: A picture of 7.5 x 5 inches, a PNG with 150 pixels an inch. The
+        same map gives the same bytes with the same matplotlib.
     """
     figure = new_figure(7.5, 5)
     panel = figure.subplots()
@@ -44,8 +45,10 @@ def draw_selected_map(pool_map: PoolMap, form: str = '.png') -> bytes:
     figure.legend(loc='outside right upper', frameon=False, fontsize='small')
     if form == '.png':
         return png_of(figure)
+    from matplotlib import rc_context
     content = io.BytesIO()
-    figure.savefig(content, format=form[1:], metadata={'Date': None})
+    with rc_context({'svg.hashsalt': 'mmal'}):  # else its ids are random
+        figure.savefig(content, format=form[1:], metadata={'Date': None})
     return content.getvalue()
 
 

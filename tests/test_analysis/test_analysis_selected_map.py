@@ -111,7 +111,8 @@ def test_the_picture_has_each_round_in_its_colour(run):
     import cv2
     found = selected_map(FinishedRound(run, 1))
     content = draw_selected_map(found)
-    assert content == draw_selected_map(found)
+    for form in ('.png', '.svg'):
+        assert draw_selected_map(found, form) == draw_selected_map(found, form)
     image = cv2.imdecode(np.frombuffer(content, np.uint8), 1)[..., ::-1]
     assert image.shape == (750, 1125, 3)
     for number, (_, colour) in found.groups.items():
