@@ -2,6 +2,12 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
+from typing import Optional
+
+# As in mmal.reporting.embedding_map, which is imported later, with the module
+# that each needs; the extra that installs it has the map's name.
+MAPS = dict(pca=None, umap='umap', tsne='sklearn')
 
 
 def add_common_options(parser: argparse.ArgumentParser,
@@ -93,6 +99,32 @@ def add_picture_options(
     parser.add_argument(
         '--device', help='default: the GPU where there is one, or cpu')
     add_cfg_options(parser, override)
+
+
+def add_map(parser: argparse.ArgumentParser, what: str,
+            default: Optional[str] = None) -> None:
+    """Add ``--map``, how embeddings become points of a plane.
+
+    Args:
+        parser (ArgumentParser): Gets it.
+        what (str): What it decides.
+        default (str, optional): The map where none is named.
+    """
+    parser.add_argument(
+        '--map',
+        choices=tuple(MAPS),
+        default=default,
+        help=f"{what}: by principal components, UMAP (pip install "
+        f"'mmdet-al[umap]') or t-SNE ('mmdet-al[tsne]')"
+        + (f' (default: {default})' if default else ''))
+
+
+def check_map(name: Optional[str]) -> None:
+    """Raise a ValueError if what a map needs is not installed."""
+    needed = MAPS.get(name)
+    if needed and find_spec(needed) is None:
+        raise ValueError(f'--map {name} needs {needed}, which is not '
+                         f"installed: pip install 'mmdet-al[{name}]'.")
 
 
 def key_and_value(text: str) -> str:

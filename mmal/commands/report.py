@@ -5,13 +5,8 @@ import argparse
 import os
 import os.path as osp
 import sys
-from importlib.util import find_spec
 
-from .options import add_runs
-
-# As in mmal.reporting.embedding_map, which is imported later, with the module
-# that each needs.
-_MAPS = dict(pca=None, umap='umap')
+from .options import add_map, add_runs, check_map
 
 EXAMPLES = """examples:
   mmal report work_dirs/fcos_isal_digits
@@ -67,12 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='work folders, as a rule of random runs with several seeds, '
         'whose mean curve each page shows beside its own; kept for the next '
         'pages, and forgotten by --baseline without any')
-    parser.add_argument(
-        '--map',
-        choices=tuple(_MAPS),
-        help='how the page lays out embeddings: by principal components, or '
-        "by UMAP (pip install 'mmdet-al[umap]'); kept for the next pages "
-        '(at first: pca)')
+    add_map(parser, 'how the page lays out embeddings, kept for the next '
+            'pages (at first: pca)')
     parser.add_argument(
         '--no-page',
         action='store_true',
@@ -101,10 +92,7 @@ def run(args: argparse.Namespace) -> None:
 
     for path in args.baseline or ():
         read_run(path)  # says what is wrong with it
-    needed = _MAPS.get(args.map)
-    if needed and find_spec(needed) is None:
-        raise ValueError(f'--map {args.map} needs {needed}, which is not '
-                         f"installed: pip install 'mmdet-al[{args.map}]'.")
+    check_map(args.map)
     groups = parse_groups(args.group)
     given = [*args.runs, *(p for g in groups.values() for p in g)]
     kept = set(finished(given) if args.finished else given)

@@ -189,11 +189,12 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
                           or initial.annotations is not None)
 
     def check() -> None:
-        left = set(coco.ids).difference(initial.ids)
-        boxes = None
-        if oracle.knows_counts and left:
-            boxes = int(oracle.count_boxes(left).sum())
-        query.budget.check(len(coco.ids), len(initial.ids), boxes)
+        if settings.rounds > 1:  # a single round spends no budget
+            left = set(coco.ids).difference(initial.ids)
+            boxes = None
+            if oracle.knows_counts and left:
+                boxes = int(oracle.count_boxes(left).sum())
+            query.budget.check(len(coco.ids), len(initial.ids), boxes)
         if is_labelled:
             trained_counts(coco, oracle.annotate(initial.ids), initial.ids,
                            rule, settings.data.crowd)

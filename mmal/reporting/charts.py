@@ -13,6 +13,7 @@ from mmal.colours import class_colours, hexadecimal
 from .curve import AXES, Curve
 from .merged import MergedCurve
 from .plots import COLOURS
+from .pool_map import GREY
 from .score_summary import ScoreSummary
 
 Spec = dict[str, Any]
@@ -21,7 +22,6 @@ _TITLES = {'images': 'labelled images', 'boxes': 'labelled boxes',
            'hours': 'hours of labelling'}
 # Beyond so many classes lines and stacks cannot be told apart.
 FEW_CLASSES = 12
-_GREY = '#9aa3ad'
 _HEIGHT = 280
 
 
@@ -281,7 +281,7 @@ def balance_chart(shares: Mapping[str, Sequence[float]],
         encoding=dict(
             place,
             color=_colour('group', groups,
-                          [colours.get(g, _GREY) for g in groups]),
+                          [colours.get(g, GREY) for g in groups]),
             tooltip=[_tip('name', 'class'), _tip('group', 'images'),
                      _tip('y', 'share', '.1%'), _tip('count', 'boxes',
                                                      ',.5~r')]))]
@@ -329,7 +329,7 @@ def score_chart(scores: ScoreSummary, name: str) -> Optional[Spec]:
                         axis=dict(tickCount=6)),
             y2=dict(field='top'),
             color=_colour('group', ['not chosen', 'chosen'],
-                          (_GREY, COLOURS[1])),
+                          (GREY, COLOURS[1])),
             tooltip=[_tip('group', 'images'), _tip('count', 'number', ','),
                      _tip('low', 'from', '.4~g'),
                      _tip('high', 'to', '.4~g')]))]
@@ -349,24 +349,24 @@ def score_chart(scores: ScoreSummary, name: str) -> Optional[Spec]:
 
 
 def map_chart(points: Sequence[Mapping], axes: tuple[str, str],
-              groups: Sequence[str]) -> Spec:
+              groups: Sequence[tuple[str, str]]) -> Spec:
     """Embeddings on a plane.
 
     Args:
         points (sequence[mapping]): ``x``, ``y``, ``group``, ``name``, and
             ``image`` of those in the gallery.
         axes (tuple[str, str]): What stands along the axes.
-        groups (sequence[str]): In the order of the legend; the first one is
-            that of images not chosen.
+        groups (sequence[tuple[str, str]]): Names and colours in the order of
+            the legend; the first one is that of images not chosen.
     """
     x, y = (dict(field=axis, type='quantitative',
                  title=title,
                  scale=dict(zero=False),
                  axis=dict(labels=False, ticks=False, grid=False))
             for axis, title in zip('xy', axes))
-    colours = [_GREY, *map(hexadecimal, class_colours(len(groups) - 1))]
-    is_other = f'datum.group === {groups[0]!r}'
-    common = dict(x=x, y=y, color=_colour('group', groups, colours),
+    names, colours = map(list, zip(*groups))
+    is_other = f'datum.group === {names[0]!r}'
+    common = dict(x=x, y=y, color=_colour('group', names, colours),
                   tooltip=[_tip('name', 'image'), _tip('group', 'when')])
     return dict(
         width='container', height=380, data=dict(values=list(points)), layer=[

@@ -111,8 +111,48 @@ def umap(embeddings: np.ndarray, keep: np.ndarray) -> EmbeddingMap:
         'groups mean little')
 
 
+def tsne(embeddings: np.ndarray, keep: np.ndarray) -> EmbeddingMap:
+    """t-SNE (van der Maaten and Hinton, "Visualizing Data using t-SNE", 2008).
+
+    It keeps neighbours together; distances between groups and densities mean
+    little. It starts at the principal components, with one seed. The
+    perplexity is 30, or a third of the images.
+
+    Args:
+        embeddings (np.ndarray): [N, D], may be memory-mapped; N at least 1.
+        keep (np.ndarray): bool [N], rows to show whatever their number. Of the
+            others a regular sample is shown, ``SHOWN`` in all.
+
+    Returns:
+        EmbeddingMap: Rows ascending. ``NEIGHBOURS`` images or fewer have
+        principal components.
+
+    Raises:
+        ImportError: If scikit-learn is not installed.
+    """
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as e:
+        raise ImportError(
+            't-SNE needs scikit-learn, which cannot be imported: pip install '
+            "'mmdet-al[tsne]', or take --map pca.", name=e.name) from e
+    start = principal_components(embeddings, keep)
+    if len(start.rows) <= NEIGHBOURS:
+        return start
+    rows = np.asarray(embeddings[start.rows], dtype=np.float32)
+    # points that begin close together find their groups (its own 'pca')
+    init = start.points / (start.points[:, 0].std() or 1.0) * 1e-4
+    points = TSNE(perplexity=min(30, (len(rows) - 1) / 3),
+                  init=init.astype(np.float32), random_state=0,
+                  n_jobs=1).fit_transform(rows)
+    return EmbeddingMap(
+        start.rows, points.astype(np.float64), ('t-SNE 1', 't-SNE 2'),
+        'a plane by t-SNE, which keeps neighbours together: distances between '
+        'groups mean little')
+
+
 MAPS: dict[str, Callable[[np.ndarray, np.ndarray], EmbeddingMap]] = dict(
-    pca=principal_components, umap=umap)
+    pca=principal_components, umap=umap, tsne=tsne)
 
 
 def _shown_rows(keep: np.ndarray) -> np.ndarray:

@@ -104,8 +104,8 @@ def write_report(work_dir: str,
             curve is drawn beside the run's own; empty for none. It is kept
             in ``report.json``, by which the run makes its page again.
             Default: what is kept there.
-        map_kind (str, optional): How embeddings are laid out, 'pca' or
-            'umap'; kept and found likewise.
+        map_kind (str, optional): How embeddings are laid out, 'pca',
+            'umap' or 'tsne'; kept and found likewise.
 
     Returns:
         str: The path of the page.
@@ -554,23 +554,17 @@ def _map(contents: Contents, images: Sequence[dict]) -> Optional[dict]:
         return None
     in_gallery = {image['id']: n for n, image in enumerate(images)
                   if image['how'] != 'reselected'}
-    # in the words of the gallery; round n is trained on what n - 1 chose
-    names = {None: 'not chosen', 0: 'first labelled set'}
-    names.update((n, f'chosen after round {n - 1}')
-                 for n in sorted(filter(None, set(pool_map.rounds))))
+    groups = pool_map.groups
     points = []
     for image, round, (x, y) in zip(pool_map.ids, pool_map.rounds,
                                     pool_map.points.points.tolist()):
         point = dict(x=float(f'{x:.4g}'), y=float(f'{y:.4g}'),
-                     group=names[round], name=str(image))
+                     group=groups[round][0], name=str(image))
         if image in in_gallery:
             point['image'] = in_gallery[image]
             point['name'] = images[in_gallery[image]]['name'] or str(image)
         points.append(point)
-    used = {point['group'] for point in points}
-    return map_chart(points, pool_map.points.axes,
-                     [g for g in names.values()
-                      if g in used or g == 'not chosen'])
+    return map_chart(points, pool_map.points.axes, list(groups.values()))
 
 
 def _json(value: Any) -> str:

@@ -12,13 +12,13 @@ from typing import Any, Optional
 
 import numpy as np
 
-from mmal.fileio import open_rows, read_json
+from mmal.fileio import read_json
 from mmal.pool import State, is_box
-from mmal.pool.layout import LabelDir, RoundDir, WorkDir
+from mmal.pool.layout import LabelDir, WorkDir
 from mmal.scores import Scores
 from mmal.types import ImageId
 from .curve import Curve
-from .embedding_map import MAPS, EmbeddingMap
+from .pool_map import PoolMap, stored_embeddings
 from .score_summary import ScoreSummary, summarise_scores
 
 FIRST_SET = -1
@@ -125,23 +125,6 @@ class Method:
     selector: str = ''
     per_cost: bool = False
     is_bounded: bool = False
-
-
-@dataclass(frozen=True)
-class PoolMap:
-    """Embeddings of the last query that left any, on a plane.
-
-    Args:
-        round (int): The round whose detector made them.
-        points (EmbeddingMap): Where the images lie.
-        ids (list[int | str]): Their ids.
-        rounds (list[int | None]): When each was labelled, from 0; None of
-            those that are not.
-    """
-    round: int
-    points: EmbeddingMap
-    ids: list[ImageId]
-    rounds: list[Optional[int]]
 
 
 @dataclass
@@ -306,9 +289,11 @@ def read_work_folder(work_dir: str, map_kind: str = 'pca') -> Contents:
                     row[:] = [counts[name] for name in labelled.classes]
         if embedded is not None:
             n, scores = embedded
-            contents.map = files.attempt(work.round(n).scores, partial(
-                _map_of, n, scores, work.round(n), rounds,
-                list(labelled.images) if n == newest else None, map_kind))
+            known = list(labelled.images) if n == newest else None
+            contents.map = files.attempt(
+                work.round(n).scores, lambda: PoolMap.of(
+                    n, *stored_embeddings(scores, work.round(n), known),
+                    rounds, map_kind))
     return contents
 
 
@@ -482,37 +467,6 @@ def _boxes_of_rounds(labelled: _Labelled, rounds: Mapping[ImageId, int],
                 if name in position:
                     counts[first, position[name]] += 1
     return counts.cumsum(0).tolist()
-
-
-def _map_of(number: int, scores: Scores, folder: RoundDir,
-            rounds: Mapping[ImageId, int],
-            labelled: Optional[list[ImageId]], kind: str) -> PoolMap:
-    """Where the candidates of a query and the images labelled before it lie.
-
-    Args:
-        number (int): The round of the query.
-        scores (Scores): Of its candidates, with embeddings.
-        folder (RoundDir): Its files.
-        rounds (mapping[int | str, int]): When each image was labelled.
-        labelled (list[int | str], optional): The ids in the round's
-            ``labelled.json``, where they are known.
-        kind (str): A key of ``MAPS``.
-    """
-    ids, rows = list(scores.ids), scores.embeddings
-    # in the order of the file that the round was trained on
-    known = open_rows(folder.embeddings_labelled)
-    if known is not None and known.shape[1] == rows.shape[1]:
-        if labelled is None:
-            labelled = [i['id'] for i in read_json(folder.labelled)['images']]
-        if len(labelled) == len(known):
-            ids, rows = ids + labelled, np.concatenate([rows, known])
-    is_labelled = np.array([i in rounds for i in ids], dtype=bool)
-    try:
-        points = MAPS[kind](rows, is_labelled)
-    except ImportError as e:
-        points = replace(MAPS['pca'](rows, is_labelled), note=str(e))
-    shown = [ids[row] for row in points.rows.tolist()]
-    return PoolMap(number, points, shown, [rounds.get(i) for i in shown])
 
 
 def _image_folder(cfg: Mapping) -> Optional[str]:

@@ -28,6 +28,7 @@ from mmal.analysis.benchmark.processes import configs, first_training
 from mmal.commands import main
 from mmal.engine import Settings
 from mmal.fileio import read_json
+from mmal.pool import draw_initial
 
 METHODS = ('random', 'entropy', 'mixture')
 AXES = ('images', 'boxes', 'hours')
@@ -338,6 +339,20 @@ def test_the_leaderboards_have_the_same_methods():
             # as the runs of PPAL in configs/al
             assert table.config(task, 'ppal').custom_hooks == [
                 dict(type='mmal.ClassDifficultyHook', momentum=0.99)]
+
+
+@pytest.mark.parametrize('name, images', [
+    ('mdn_first-sets', 2000), ('mdn_first-sets_digits', 60)])
+def test_first_sets_are_five_and_nothing_else_differs(name, images):
+    table = BenchmarkTable(
+        os.path.join(ROOT, 'configs', 'benchmarks', f'{name}.yml'))
+    (task, ), (method, ) = table.settings.tasks, table.settings.methods
+    block = Settings.from_config(table.config(task, method))
+    assert (block.rounds, block.initial.size) == (1, images)
+    seeds = [c.seed for c in table.cells()]
+    assert seeds == [0, 1, 2, 3, 4]
+    sets = {frozenset(draw_initial(range(5011), images, s)) for s in seeds}
+    assert len(sets) == 5
 
 
 def test_options_of_a_method_come_last(path, tmp_path):

@@ -49,7 +49,7 @@ def test_commands_are_listed(capsys):
     assert stopped('--version') == 0
     assert stopped('analysis', '--help') == 0
     listed = capsys.readouterr().out
-    assert len(ANALYSES) == 10
+    assert len(ANALYSES) == 11
     for analysis in ANALYSES:
         assert f'\n  {analysis} ' in listed
 

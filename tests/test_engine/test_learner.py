@@ -473,6 +473,18 @@ def test_budget_larger_than_the_pool(data, tmp_path):
     fails(cfg, r'active_learning\.budget\.size is 5000')
 
 
+@pytest.mark.run
+def test_a_single_round_may_have_all_images(data, tmp_path):
+    """It makes no query, so no budget is too large for what is left."""
+    pool = json.load(open(os.path.join(data, 'pool.json')))['images']
+    cfg = config(data, tmp_path, rounds=1, initial=dict(size=len(pool)))
+    ActiveLearner(cfg).run()
+    state = json.load(open(tmp_path / 'work' / 'state.json'))
+    assert len(state['rounds'][0]['ids']) == len(pool)
+    cfg = config(data, tmp_path / 'two', initial=dict(size=len(pool)))
+    fails(cfg, f'only 0 of the {len(pool)} images are unlabelled')
+
+
 def test_layer_that_does_not_exist(data, tmp_path):
     scorer = dict(type='mmal.InfluenceScorer', layers='bbox_head.conv_clas')
     fails(

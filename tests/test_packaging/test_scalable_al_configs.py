@@ -38,6 +38,7 @@ VGG = {f'{AL}embedder.{k}': v for k, v in {
     'backbone.init_cfg.type': 'Pretrained',
     'backbone.init_cfg.checkpoint': 'torchvision://vgg16'}.items()}
 LOOP = {f'{AL}rounds': 4}
+AB = {f'{AL}initial.size': 35000, f'{AL}budget.size': 800}
 # what a run has that the one with random images has not
 COCO = {
     # table I
@@ -79,6 +80,13 @@ COCO = {
     'mi-max-all_coco-loop': {
         **MI_MAX, **LOOP, f'{AL}candidates': 'all',
         f'{AL}budget.repeats': 'counted'},
+    'random_coco-full': {f'{AL}initial.size': 118287, f'{AL}rounds': 1},
+    # table V
+    'random_coco-ab': AB,
+    'mi-max-round-robin_coco-ab': {
+        **AB, **MI_MAX, **ensemble(8),
+        **selector('RoundRobin', classes=['person', 'bicycle']),
+        f'{AL}selector.selector.type': 'mmal.TopN'},
 }
 COCO.update({
     f'{name}-vgg_coco-small': {**COCO[f'{name}_coco-small'], **VGG}
@@ -182,6 +190,20 @@ def test_budgets_are_the_papers_parts_of_the_data():
                                                         200)):
         assert size / 118287 == pytest.approx(theirs / 847, rel=.01)
     assert block.rounds == 2
+    # section V: 19,000 of 2 million others than the 850,000
+    block = _read('retinanet_random_coco-ab').active_learning
+    for size, theirs in ((block.initial['size'], 850), (block.budget.size,
+                                                        19)):
+        assert size / 118287 == pytest.approx(theirs / 2850, rel=.02)
+
+
+def test_classes_of_interest_are_those_of_the_data():
+    from mmdet.datasets import CocoDataset
+
+    from mmal.registry import TASK_UTILS
+    cfg = load('retinanet_mi-max-round-robin_coco-ab')
+    selector = TASK_UTILS.build(cfg.active_learning.selector)
+    selector.check_classes(CocoDataset.METAINFO['classes'])
 
 
 def test_detector_and_schedule_are_mmdets():

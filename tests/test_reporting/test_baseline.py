@@ -207,7 +207,7 @@ def test_the_page_does_not_say_where_runs_lie(tmp_path):
 
 
 @pytest.mark.parametrize('content', [
-    '', '[]', '{"map": "tsne"}', '{"baseline": [3]}', '{"colour": "red"}',
+    '', '[]', '{"map": "globe"}', '{"baseline": [3]}', '{"colour": "red"}',
     '{"baseline": "random_0"}', '{"baseline": null}'])
 def test_options_that_cannot_be_read_are_named(runs, content):
     write_text(WorkDir(runs[0]).report_options, content)
@@ -232,7 +232,7 @@ def test_the_map_is_remembered_and_never_missing(tmp_path, monkeypatch):
     write_report(work, map_kind='pca')
     assert 'mmdet-al[umap]' not in page_of(work).replace('&#39;', "'")
     with pytest.raises(ValueError, match='no map'):
-        write_report(work, map_kind='tsne')
+        write_report(work, map_kind='globe')
 
 
 def test_a_umap_that_cannot_be_imported_leaves_a_map(tmp_path, monkeypatch):
@@ -246,8 +246,10 @@ def test_a_umap_that_cannot_be_imported_leaves_a_map(tmp_path, monkeypatch):
         page
 
 
-def test_the_map_is_by_umap_where_that_is_asked_for(tmp_path):
-    pytest.importorskip('umap')
+@pytest.mark.parametrize('kind, module, name', [
+    ('umap', 'umap', 'UMAP'), ('tsne', 'sklearn', 't-SNE')])
+def test_the_map_is_the_one_that_is_asked_for(tmp_path, kind, module, name):
+    pytest.importorskip(module)
     work = make_work_folder(str(tmp_path), images=40, real_photos=False)
-    assert main(['report', work, '--map', 'umap']) == 0
-    assert 'by UMAP' in page_of(work) and '"UMAP 1"' in page_of(work)
+    assert main(['report', work, '--map', kind]) == 0
+    assert f'by {name}' in page_of(work) and f'"{name} 1"' in page_of(work)

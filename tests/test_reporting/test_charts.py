@@ -56,7 +56,7 @@ SPECS = dict(
     scores=lambda: score_chart(ScoreSummary(
         4, 0, [0., 1., 2.], [0, 1], [50, 0], 1.5), 'influence'),
     map=lambda: map_chart(points(), ('first', "second's"),
-                          ['not chosen', "it's"]),
+                          [('not chosen', '#999999'), ("it's", '#0072b2')]),
     baseline=lambda: curve_charts(curve(), None, {
         'AP': MergedCurve('b', [Run('b0', curve(.1), 0),
                                 Run('b1', curve(.3), 1)])})['boxes'],

@@ -43,16 +43,19 @@ def test_few_or_equal_embeddings(rows):
     assert np.isfinite(found.points).all()
 
 
-def test_umap_keeps_neighbours_together_and_is_repeatable(monkeypatch):
+@pytest.mark.parametrize('kind, module', [('umap', 'umap'),
+                                          ('tsne', 'sklearn')])
+def test_neighbours_stay_together_and_the_map_is_repeatable(
+        monkeypatch, kind, module):
     """Three groups in ten dimensions; which rows are shown is as ever."""
-    pytest.importorskip('umap')
+    pytest.importorskip(module)
     monkeypatch.setattr(embedding_map, 'SHOWN', 60)
     rng = np.random.default_rng(0)
     group = np.arange(90) % 3
     rows = (rng.normal(size=(90, 10)) + 20 * np.eye(10)[group]).astype('f4')
     before = rows.copy()
     keep = group == 2
-    found = MAPS['umap'](rows, keep)
+    found = MAPS[kind](rows, keep)
     np.testing.assert_array_equal(rows, before)
     np.testing.assert_array_equal(
         found.rows, principal_components(rows, keep).rows)
@@ -62,16 +65,24 @@ def test_umap_keeps_neighbours_together_and_is_repeatable(monkeypatch):
     np.fill_diagonal(near, np.inf)
     shown = group[found.rows]
     assert (shown[near.argmin(1)] == shown).all()
-    again = MAPS['umap'](rows, keep)
+    again = MAPS[kind](rows, keep)
     np.testing.assert_array_equal(again.points, found.points)
-    assert not again.note and 'UMAP' in again.text
+    assert not again.note and kind in again.text.lower().replace('-', '')
 
 
+@pytest.mark.parametrize('kind, module', [('umap', 'umap'),
+                                          ('tsne', 'sklearn')])
 @pytest.mark.parametrize('number', [1, 3, 15])
-def test_few_images_have_principal_components_instead_of_umap(number):
-    pytest.importorskip('umap')
+def test_few_images_have_principal_components(number, kind, module):
+    pytest.importorskip(module)
     rows = np.random.default_rng(0).normal(size=(number, 4))
-    found = MAPS['umap'](rows, np.zeros(number, bool))
+    found = MAPS[kind](rows, np.zeros(number, bool))
     expected = principal_components(rows, np.zeros(number, bool))
     np.testing.assert_array_equal(found.points, expected.points)
     assert found.text == expected.text
+
+
+def test_equal_embeddings_have_a_map_by_tsne():
+    pytest.importorskip('sklearn')
+    found = MAPS['tsne'](np.ones((20, 3), np.float32), np.zeros(20, bool))
+    assert found.points.shape == (20, 2) and np.isfinite(found.points).all()

@@ -1,4 +1,5 @@
 """The papers' analyses of runs and detectors."""
 COMMANDS = ('draw-uncertainties', 'uncertainty-map', 'score-map',
             'uncertainty-overlap', 'uncertainty-shift', 'reliability',
-            'calibrate', 'selected-boxes', 'forecast', 'label-errors')
+            'calibrate', 'selected-boxes', 'selected-map', 'forecast',
+            'label-errors')
