@@ -8,4 +8,4 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 
 cd "$ROOT"
-exec "$PYTHON" tools/al_train.py configs/al/fcos_isal_digits.py --resume "$@"
+exec "$PYTHON" tools/al_train.py configs/al/fcos_core-set_digits.py --resume "$@"

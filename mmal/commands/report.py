@@ -9,7 +9,7 @@ import sys
 from .options import add_map, add_runs, check_map
 
 EXAMPLES = """examples:
-  mmal report work_dirs/fcos_isal_digits
+  mmal report work_dirs/fcos_core-set_digits
   mmal report work_dirs/isal_0 --baseline work_dirs/random_*
   mmal report work_dirs/*
   mmal report work_dirs/* --finished --metric AP50 --out report

@@ -81,7 +81,7 @@ def test_quickstart_makes_venv_once_and_passes_arguments(checkout, tmp_path):
                  PYTHON=sys.executable)
     assert first.returncode == 0, first.stderr
     assert f'INSTALL {checkout}/.venv --exact' in first.stdout
-    train = f"TRAIN {checkout} ['configs/al/fcos_isal_digits.py', " \
+    train = f"TRAIN {checkout} ['configs/al/fcos_core-set_digits.py', " \
             "'--resume', '--work-dir', 'a b']"
     assert train in first.stdout
     second = bash(script, '--work-dir', 'a b', cwd='/')
