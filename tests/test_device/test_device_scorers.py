@@ -44,6 +44,7 @@ SCORERS = dict(
     LearningLossScorer=('learning_loss_fcos', ),
     LeastConfidenceScorer=('retina', 'mdn_fcos'),
     LocalizationStabilityScorer=('fcos', 'faster_rcnn'),
+    LogisticUncertaintyScorer=('fcos', 'faster_rcnn'),
     MarginScorer=('ssd', 'atss'),
     MixtureUncertaintyScorer=('mdn_ssd', 'mdn_fcos', 'mdn_retina', 'mdn_atss',
                               'mdn_rtmdet'),
