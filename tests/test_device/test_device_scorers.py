@@ -67,6 +67,8 @@ OPTIONS = dict(
                                  inputs=8, outputs=2),
     InfluenceScorer=INFLUENCE,
     LocalizationStabilityScorer=dict(levels=[8, 16]),
+    # so that some of what an untrained detector finds is right
+    LogisticUncertaintyScorer=dict(iou_thr=.1, min_detections=2),
     OracleInfluenceScorer=INFLUENCE,
     PerCostScorer=dict(scorer=dict(type='mmal.DetectionEntropyScorer')))
 
