@@ -23,6 +23,7 @@ from .detections import (
     GaussianNoise,
     HierarchicalUncertaintyScorer,
     LocalizationStabilityScorer,
+    LogisticUncertaintyScorer,
     MixtureUncertaintyScorer,
     detect,
     noisy_pipeline,
@@ -47,9 +48,10 @@ __all__ = [
     'EntropyScorer', 'FlipInconsistencyScorer', 'GaussianNoise', 'GradScorer',
     'GradientEmbeddingScorer', 'HierarchicalUncertaintyScorer',
     'InfluenceScorer', 'LayerEmbedder', 'LearningLossScorer',
-    'LeastConfidenceScorer', 'LocalizationStabilityScorer', 'MarginScorer',
-    'MixtureUncertaintyScorer', 'MutualInformationScorer',
-    'OracleInfluenceScorer', 'PerCostScorer', 'RandomScorer', 'ScoringData',
-    'Split', 'class_probabilities', 'collate', 'detect', 'noisy_pipeline',
-    'plan_batches', 'score_pool', 'scoring_pipeline'
+    'LeastConfidenceScorer', 'LocalizationStabilityScorer',
+    'LogisticUncertaintyScorer', 'MarginScorer', 'MixtureUncertaintyScorer',
+    'MutualInformationScorer', 'OracleInfluenceScorer', 'PerCostScorer',
+    'RandomScorer', 'ScoringData', 'Split', 'class_probabilities', 'collate',
+    'detect', 'noisy_pipeline', 'plan_batches', 'score_pool',
+    'scoring_pipeline'
 ]

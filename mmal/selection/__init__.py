@@ -6,6 +6,7 @@ from .base import BaseSelector, best_first, lowest_first
 from .batch_influence import BatchInfluence
 from .bottom_n import BottomN
 from .category_matching import CategoryMatching, MatchingDistance
+from .class_budgets import ClassBudgets
 from .class_targets import ClassTargets, Walk
 from .clusters import BaseClusterSelector
 from .contextual_diversity import ContextualDistance, ContextualDiversity
@@ -36,12 +37,12 @@ from .typi_clust import TypiClust
 
 __all__ = [
     'BaseClusterSelector', 'BaseGreedySelector', 'BaseRanking', 'BaseSelector',
-    'BatchInfluence', 'BottomN', 'CategoryMatching', 'ClassTargets',
-    'ContextualDistance', 'ContextualDiversity', 'CoreSet', 'DetectionRows',
-    'DiversePrototypes', 'GradientMatching', 'GreedyRun', 'KMeansCentres',
-    'KMeansPlusPlus', 'MatchingDistance', 'Neighbours', 'ProbCover', 'Quota',
-    'RandomSubset', 'RoundRobin', 'SharedSelection', 'Spacing',
-    'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'TwoStage', 'TypiClust',
-    'Walk', 'best_first', 'lowest_first', 'pack_detections',
+    'BatchInfluence', 'BottomN', 'CategoryMatching', 'ClassBudgets',
+    'ClassTargets', 'ContextualDistance', 'ContextualDiversity', 'CoreSet',
+    'DetectionRows', 'DiversePrototypes', 'GradientMatching', 'GreedyRun',
+    'KMeansCentres', 'KMeansPlusPlus', 'MatchingDistance', 'Neighbours',
+    'ProbCover', 'Quota', 'RandomSubset', 'RoundRobin', 'SharedSelection',
+    'Spacing', 'SparseModeling', 'TopBottom', 'TopN', 'TopThird', 'TwoStage',
+    'TypiClust', 'Walk', 'best_first', 'lowest_first', 'pack_detections',
     'unpack_detections'
 ]

@@ -19,8 +19,9 @@ from mmal.selection import BaseSelector
 
 pytestmark = pytest.mark.cuda
 
-# these read rows that describe detections, and no plain embeddings
-OF_DETECTIONS = ('CategoryMatching', 'ContextualDiversity',
+# these read what scorers and embedders tell of detections, and not scores and
+# plain embeddings alone
+OF_DETECTIONS = ('CategoryMatching', 'ClassBudgets', 'ContextualDiversity',
                  'DiversePrototypes')
 SELECTORS = sorted(
     name for name in selection.__all__ if name not in OF_DETECTIONS

@@ -44,6 +44,7 @@ SCORERS = dict(
     LearningLossScorer=('learning_loss_fcos', ),
     LeastConfidenceScorer=('retina', 'mdn_fcos'),
     LocalizationStabilityScorer=('fcos', 'faster_rcnn'),
+    LogisticUncertaintyScorer=('fcos', 'faster_rcnn'),
     MarginScorer=('ssd', 'atss'),
     MixtureUncertaintyScorer=('mdn_ssd', 'mdn_fcos', 'mdn_retina', 'mdn_atss',
                               'mdn_rtmdet'),
@@ -66,6 +67,8 @@ OPTIONS = dict(
                                  inputs=8, outputs=2),
     InfluenceScorer=INFLUENCE,
     LocalizationStabilityScorer=dict(levels=[8, 16]),
+    # so that some of what an untrained detector finds is right
+    LogisticUncertaintyScorer=dict(iou_thr=.1, min_detections=2),
     OracleInfluenceScorer=INFLUENCE,
     PerCostScorer=dict(scorer=dict(type='mmal.DetectionEntropyScorer')))
 

@@ -9,7 +9,7 @@ from mmengine.config import Config
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
 FOLDER = osp.join(ROOT, 'configs', 'detection_methods')
 TASKS = ('fcos-lite0_{}_neudet', 'fcos-lite0_{}_bccd', 'fcos_{}_digits')
-METHODS = ('ppal', 'cdal', 'al-ssl', 'cald', 'enms-divproto', 'mus-cdb')
+METHODS = ('ppal', 'cdal', 'al-ssl', 'cald', 'enms-divproto', 'mus-cdb', 'pal')
 RUNS = [task.format(method) for method in METHODS for task in TASKS]
 
 

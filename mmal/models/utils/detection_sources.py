@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def detection_sources(head: nn.Module) -> Iterator[None]:
+def detection_sources(head: nn.Module) -> Iterator[list[InstanceData]]:
     """Inside, detections carry ``source``, the position that gave each.
 
     ``source`` is int64 [n], rows of mmdet's order of the P positions of an
@@ -22,9 +22,15 @@ def detection_sources(head: nn.Module) -> Iterator[None]:
         head (nn.Module): A dense head whose ``_predict_by_feat_single`` is
             mmdet's ``BaseDenseHead``'s, or filters priors as it does. The
             detections of others carry nothing.
+
+    Yields:
+        list[InstanceData]: Gets an item for each image that is predicted,
+        ``bboxes`` [m, 4] and ``labels`` [m] of the boxes that NMS is given,
+        in the coordinates of the network's input.
     """
+    before: list[InstanceData] = []
     if not hasattr(head, '_predict_by_feat_single'):
-        yield
+        yield before
         return
     predict, finish = head._predict_by_feat_single, head._bbox_post_process
     kept: list[Tensor] = []
@@ -40,12 +46,15 @@ def detection_sources(head: nn.Module) -> Iterator[None]:
     def finish_noting(results: InstanceData, *args, **kwargs) -> InstanceData:
         if kept:
             results.source = torch.cat(kept)
+            # a copy, as boxes may be scaled where they are
+            before.append(InstanceData(bboxes=results.bboxes.clone(),
+                                       labels=results.labels))
         return finish(results, *args, **kwargs)
 
     head._predict_by_feat_single = predict_noting
     head._bbox_post_process = finish_noting
     try:
-        yield
+        yield before
     finally:
         # of the object alone: its class has both methods
         del head._predict_by_feat_single, head._bbox_post_process

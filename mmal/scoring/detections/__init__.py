@@ -8,6 +8,7 @@ from .entropy_nms_scorer import EntropyNMSScorer
 from .flip_inconsistency_scorer import FlipInconsistencyScorer
 from .hierarchical_uncertainty_scorer import HierarchicalUncertaintyScorer
 from .localization_stability_scorer import LocalizationStabilityScorer
+from .logistic_uncertainty_scorer import LogisticUncertaintyScorer
 from .mixture_uncertainty_scorer import MixtureUncertaintyScorer
 from .noise import GaussianNoise, noisy_pipeline
 from .predict import detect
@@ -17,5 +18,6 @@ __all__ = [
     'DetectionEntropyScorer', 'DifficultyCalibratedScorer', 'EntropyNMSScorer',
     'FlipInconsistencyScorer', 'GaussianNoise',
     'HierarchicalUncertaintyScorer', 'LocalizationStabilityScorer',
-    'MixtureUncertaintyScorer', 'detect', 'noisy_pipeline'
+    'LogisticUncertaintyScorer', 'MixtureUncertaintyScorer', 'detect',
+    'noisy_pipeline'
 ]

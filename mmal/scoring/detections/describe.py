@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional
 
 import torch
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.models.layers import multiclass_nms
+from mmdet.structures.bbox import bbox_overlaps
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -55,7 +57,8 @@ def feature_layers(model: nn.Module) -> tuple[str, ...]:
 @torch.no_grad()
 def describe(model: nn.Module,
              batch: Batch,
-             layers: Sequence[str] = ()) -> list[InstanceData]:
+             layers: Sequence[str] = (),
+             candidate_iou: Optional[float] = None) -> list[InstanceData]:
     """What a detector finds, and what it saw there: one forward pass.
 
     Args:
@@ -63,21 +66,25 @@ def describe(model: nn.Module,
             :func:`check_described` knows.
         batch (Batch): B images; their samples are left as they are.
         layers (sequence[str]): Of :func:`feature_layers`, for features.
+        candidate_iou (float, optional): Of :func:`assigned_boxes`, for
+            candidates.
 
     Returns:
         list[InstanceData]: What :func:`detect` gives, and ``class_probs``
         [n, C], or [n, C + 1] with the background last for softmax heads, of
         the anchor, point or proposal that a detection comes from; without
         centerness. With ``layers`` also ``features`` [n, D], what the class
-        layer was given there. Single-stage detectors add ``source``, see
+        layer was given there. With ``candidate_iou`` also ``candidates``
+        [n], how many of the boxes that NMS was given are assigned to the
+        detection. Single-stage detectors add ``source``, see
         :func:`~mmal.models.utils.detection_sources.detection_sources`.
     """
     if is_two_stage(model):
-        return _describe_proposals(model, batch, layers)
+        return _describe_proposals(model, batch, layers, candidate_iou)
     head = model.bbox_head
     with Recorder({'head': head}) as outputs, \
             Recorder({n: head.get_submodule(n) for n in layers}) as inputs, \
-            detection_sources(head):
+            detection_sources(head) as before:
         detections = detect(model, batch)
     raw = outputs.calls[-1].output
     probs = class_probabilities(model, raw, background=True)
@@ -91,7 +98,36 @@ def describe(model: nn.Module,
         found.class_probs = probs[image, found.source]
         if layers:
             found.features = rows[image, cells[found.source]]
+        if candidate_iou is not None:
+            found.candidates = assigned_boxes(
+                found, before[image].bboxes, before[image].labels,
+                candidate_iou)
     return detections
+
+
+def assigned_boxes(detections: InstanceData, boxes: Tensor, labels: Tensor,
+                   iou_thr: float) -> Tensor:
+    """How many boxes belong to each detection of an image.
+
+    A box belongs to that detection of its class which it overlaps most, if
+    their IoU is at least ``iou_thr``; of equal ones to the first.
+
+    Args:
+        detections (InstanceData): ``bboxes`` [n, 4] and ``labels`` [n].
+        boxes (Tensor): [m, 4], x1, y1, x2, y2.
+        labels (Tensor): int64 [m].
+        iou_thr (float): In (0, 1].
+
+    Returns:
+        Tensor: int64 [n]. Costs O(n·m).
+    """
+    if not len(detections):
+        return labels.new_zeros(0)
+    overlaps = bbox_overlaps(detections.bboxes, boxes).masked_fill(
+        detections.labels[:, None] != labels, -1)
+    best, owner = overlaps.max(0)
+    rows = torch.arange(len(detections), device=owner.device)
+    return ((owner == rows[:, None]) & (best >= iou_thr)).sum(1)
 
 
 def normalised(class_probs: Tensor) -> Tensor:
@@ -149,8 +185,9 @@ def _cells(head: nn.Module, outputs: Outputs,
     return torch.cat(cells)
 
 
-def _describe_proposals(model: nn.Module, batch: Batch,
-                        layers: Sequence[str]) -> list[InstanceData]:
+def _describe_proposals(
+        model: nn.Module, batch: Batch, layers: Sequence[str],
+        candidate_iou: Optional[float]) -> list[InstanceData]:
     """:func:`describe` of a two-stage detector."""
     # Copies, as mmdet writes its predictions into the samples.
     samples = [sample.new() for sample in batch.samples]
@@ -180,5 +217,12 @@ def _describe_proposals(model: nn.Module, batch: Batch,
             class_probs=of_image.scores[source])
         if rows is not None:
             found.features = rows[image][source]
+        if candidate_iou is not None:
+            given = of_image.scores[:, :-1] > cfg.score_thr
+            candidates = of_image.bboxes.view(len(given), -1, 4).expand(
+                -1, classes, -1)
+            found.candidates = assigned_boxes(
+                found, candidates[given], given.nonzero()[:, 1],
+                candidate_iou)
         detections.append(found)
     return detections

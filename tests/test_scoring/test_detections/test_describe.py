@@ -4,6 +4,7 @@ import pytest
 import torch
 from helpers.detectors import DETECTORS
 from helpers.pools import partly_labelled_pool, pool
+from mmengine.structures import InstanceData
 from torch import nn
 
 from mmal.models.utils.detection_sources import detection_sources
@@ -14,10 +15,12 @@ from mmal.scoring import (
     DifficultyCalibratedScorer,
     EntropyNMSScorer,
     FlipInconsistencyScorer,
+    LogisticUncertaintyScorer,
     score_pool,
 )
 from mmal.scoring.dense.probabilities import class_probabilities
 from mmal.scoring.detections.describe import (
+    assigned_boxes,
     check_described,
     describe,
     feature_layers,
@@ -117,9 +120,56 @@ def test_features_give_the_class_probabilities(root, mmdet_scope, name):
     assert total > 20
 
 
+def iou(a, b):
+    width, height = (min(a[k + 2], b[k + 2]) - max(a[k], b[k])
+                     for k in (0, 1))
+    shared = max(width, 0) * max(height, 0)
+    areas = sum((x[2] - x[0]) * (x[3] - x[1]) for x in (a, b))
+    return shared / (areas - shared) if shared else 0.
+
+
+@pytest.mark.parametrize('name', [*ONE_STAGE, 'ssd', 'mdn_fcos',
+                                  'faster_rcnn'])
+def test_candidates_are_the_boxes_before_nms(root, mmdet_scope, name):
+    """NMS that drops nothing gives all boxes, to be assigned in loops."""
+    model, thr, most = DETECTORS[name](), .5, 0
+    cfg = model.roi_head.test_cfg if name == 'faster_rcnn' else \
+        model.bbox_head.test_cfg
+    nms, limit = dict(cfg.nms), cfg.max_per_img
+    for batch in batches(model, root):
+        ours = describe(model, batch, candidate_iou=thr)
+        cfg.nms, cfg.max_per_img = dict(nms, iou_threshold=1.), 10**6
+        before = detect(model, batch)
+        cfg.nms, cfg.max_per_img = nms, limit
+        for d, every in zip(ours, before):
+            counts = [0] * len(d)
+            for box, label in zip(every.bboxes.tolist(),
+                                  every.labels.tolist()):
+                overlaps = [iou(box, own) if label == c else 0
+                            for own, c in zip(d.bboxes.tolist(),
+                                              d.labels.tolist())]
+                best = max(range(len(d)), key=overlaps.__getitem__)
+                counts[best] += overlaps[best] >= thr
+            assert d.candidates.tolist() == counts
+            most = max(most, *counts)
+    assert most > 1
+
+
+def test_of_equal_detections_the_first_has_the_box():
+    boxes = torch.tensor([[0., 0, 4, 4], [2, 0, 6, 4], [0, 0, 4, 4]])
+    found = InstanceData(bboxes=boxes, labels=torch.tensor([0, 0, 1]))
+    between, outside = [1., 0, 5, 4], [4., 0, 8, 4]
+    counts = assigned_boxes(found, torch.tensor([between, between, outside]),
+                            torch.tensor([0, 1, 0]), .5)
+    assert counts.tolist() == [1, 0, 1]
+    assert assigned_boxes(found, boxes[:0], torch.zeros(0).long(),
+                          .5).tolist() == [0, 0, 0]
+    assert len(assigned_boxes(found[:0], boxes, found.labels, .5)) == 0
+
+
 @pytest.mark.parametrize('kind', [
     ClassBalanceScorer, ConsistencyScorer, DifficultyCalibratedScorer,
-    EntropyNMSScorer, FlipInconsistencyScorer])
+    EntropyNMSScorer, FlipInconsistencyScorer, LogisticUncertaintyScorer])
 def test_scorers_tell_the_boxes_of_classes(root, mmdet_scope, kind):
     model = DETECTORS['fcos']()
     found = score_pool(model, kind(score_thr=.3),
@@ -150,8 +200,9 @@ def test_nothing_detected(root, mmdet_scope, name):
         model.bbox_head.test_cfg.score_thr = 1.0
     layers = feature_layers(model)
     for batch in batches(model, root):
-        for d in describe(model, batch, layers):
+        for d in describe(model, batch, layers, .5):
             assert len(d.class_probs) == len(d.features) == 0
+            assert len(d.candidates) == 0
             assert d.class_probs.shape[1] >= 3
 
 

@@ -1,0 +1,3 @@
+_base_ = ['../_base_/al_tasks/fcos-lite0_neudet.py',
+          '../_base_/al_methods/pal.py']
+active_learning = _base_.pop('al_method')
