@@ -7,6 +7,7 @@ from dataclasses import astuple
 from itertools import permutations
 from typing import Optional
 
+from mmal.colours import class_colours, hexadecimal
 from mmal.evaluation import spread
 from mmal.fileio import write_bytes, write_text
 from .curve import AXES, COSTS
@@ -245,7 +246,9 @@ def runs_table(curves: Sequence[MergedCurve]) -> NumberTable:
 def draw_merged(curves: Sequence[MergedCurve], by: str = 'boxes') -> bytes:
     """Mean curves against images, boxes and, if asked for, hours, as PNG.
 
-    A band is one standard deviation of the metric to either side.
+    A band is one standard deviation of the metric to either side. With more
+    than seven methods there are none, as bands would hide the curves, and the
+    legend stands beside the panels, in the order in which the curves end.
 
     Args:
         curves (sequence[MergedCurve]): The methods, of one metric.
@@ -257,31 +260,40 @@ def draw_merged(curves: Sequence[MergedCurve], by: str = 'boxes') -> bytes:
         bytes: A PNG of two or three panels side by side.
     """
     axes = tuple(dict.fromkeys((*COSTS, by)))
-    figure = new_figure(5 * len(axes), 4.2)
+    few = len(curves) <= len(COLOURS)
+    colours = COLOURS if few else [
+        hexadecimal(c) for c in class_colours(len(curves))]
+    figure = new_figure(5 * len(axes) + (0 if few else 2.5),
+                        max(4.2, 0.17 * len(curves)))
     panels = figure.subplots(1, len(axes), sharey=True)
     for panel, axis in zip(panels, axes):
         for i, curve in enumerate(curves):
             costs, values = curve.series(axis)
-            colour = COLOURS[i % len(COLOURS)]
             count = len(curve.runs)
             panel.plot(
                 costs,
                 values,
-                # the colours begin again: tell the lines apart by dashes
-                '--' if i >= len(COLOURS) else '-',
-                color=colour,
+                color=colours[i],
                 marker=_MARKERS[i % len(_MARKERS)],
                 markersize=4,
                 label=f'{curve.name} ({amount(count, "run")})')
-            if count > 1:  # one run has no deviation
+            if few and count > 1:  # one run has no deviation
                 stds = [r.value.std for r in curve.rounds]
                 panel.fill_between(
                     costs, [v - s for v, s in zip(values, stds)],
                     [v + s for v, s in zip(values, stds)],
-                    color=colour, alpha=0.15, linewidth=0)
+                    color=colours[i], alpha=0.15, linewidth=0)
         finish_panel(panel, axis)
     panels[0].set_ylabel(curves[0].metric)
-    panels[0].legend(frameon=False, loc='lower right')
+    if few:
+        panels[0].legend(frameon=False, loc='lower right')
+    else:
+        lines, names = panels[0].get_legend_handles_labels()
+        order = sorted(range(len(curves)),
+                       key=lambda i: -curves[i].last.value.mean)
+        figure.legend([lines[i] for i in order], [names[i] for i in order],
+                      loc='outside right upper', frameon=False,
+                      fontsize='small')
     return png_of(figure)
 
 

@@ -1,5 +1,6 @@
 import csv
 import io
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from scipy.stats import ttest_rel
 from test_merged import A, B, merged, run
 
+from mmal.colours import class_colours, hexadecimal
 from mmal.reporting import (
     NumberTable,
     draw_merged,
@@ -171,6 +173,21 @@ def test_only_several_runs_have_a_band():
     blue = (0xB2, 0x72, 0x00)
     assert band(draw_merged([BETTER, WORSE]), blue) > .01
     assert band(draw_merged([merged('a', A)]), blue) < 1e-3
+
+
+@pytest.mark.parametrize('number, shape', [
+    (7, (630, 1500, 3)), (8, (630, 1875, 3)), (30, (765, 1875, 3))])
+def test_the_legend_of_many_methods_stands_beside_the_panels(number, shape):
+    curves = [replace(WORSE, name=f'{i}') for i in range(number - 1)]
+    image = cv2.imdecode(np.frombuffer(draw_merged([*curves, BETTER]),
+                                       np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == shape
+    if number > 7:
+        best = hexadecimal(class_colours(number)[-1])
+        bgr = [int(best[i:i + 2], 16) for i in (5, 3, 1)]
+        rows = np.flatnonzero(
+            (np.abs(image[:, 1600:].astype(int) - bgr).max(-1) < 8).any(1))
+        assert len(rows) and rows.max() < 40  # the best comes first
 
 
 def test_files(tmp_path):
