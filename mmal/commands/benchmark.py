@@ -91,9 +91,10 @@ def run(args: argparse.Namespace) -> None:
         finally:
             release_lease(work)
     results = outcomes(table, folder)
-    tables = [short_table(table, results, task, ['boxes'])
-              for task in table.settings.tasks]
-    print('\n\n'.join(t.text() for t in tables if t.rows))
+    for task in table.settings.tasks:
+        short = short_table(table, results, task, ['boxes'])
+        if short.rows:
+            print(f'{short.text()}\n')
     failed = [o for o in results if o.status == 'failed']
     for outcome in failed:
         print(f'{outcome.cell.name} failed: {outcome.error} '
@@ -103,4 +104,4 @@ def run(args: argparse.Namespace) -> None:
     if tried and not args.tables:
         raise ValueError(
             f'{len(tried)} of {len(cells)} cells failed, as said above. The '
-            'same command tries them again.')
+            'same command tries those again that have not ended.')

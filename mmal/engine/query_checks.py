@@ -138,6 +138,12 @@ def _check_scores(settings: Settings, scorer: BaseScorer,
             f'follow, but a {_name(scorer)} gives none: set '
             "active_learning.scorer to dict(type='mmal."
             "GradientEmbeddingScorer', reference='val').")
+    if selector.needs_class_weights and not scorer.gives_class_weights:
+        raise ValueError(
+            f'active_learning.selector is a {_name(selector)}, which weighs '
+            f'classes, but a {_name(scorer)} gives no weights of classes: set '
+            "active_learning.scorer to dict(type='mmal."
+            "LogisticUncertaintyScorer').")
     if not selector.needs_class_scores:
         return
     if not scorer.gives_class_scores:

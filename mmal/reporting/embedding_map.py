@@ -2,14 +2,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 # Enough for the two widest directions, and for a picture.
 FITTED, SHOWN = 1500, 3000
-# What UMAP compares an image with, and the images that need it.
+# What UMAP compares an image with; so many images or fewer are too few for it
+# and for t-SNE.
 NEIGHBOURS = 15
+_TOO_FEW = f'UMAP and t-SNE need more than {NEIGHBOURS} images.'
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def umap(embeddings: np.ndarray, keep: np.ndarray) -> EmbeddingMap:
 
     Returns:
         EmbeddingMap: Rows ascending. ``NEIGHBOURS`` images or fewer have
-        principal components.
+        principal components, and a note.
 
     Raises:
         ImportError: If umap-learn is not installed, or cannot be imported.
@@ -101,7 +103,7 @@ def umap(embeddings: np.ndarray, keep: np.ndarray) -> EmbeddingMap:
             "'mmdet-al[umap]', or take --map pca.", name=e.name) from e
     start = principal_components(embeddings, keep)
     if len(start.rows) <= NEIGHBOURS:
-        return start
+        return replace(start, note=_TOO_FEW)
     rows = np.asarray(embeddings[start.rows], dtype=np.float32)
     points = UMAP(n_neighbors=NEIGHBOURS, init=start.points.astype(np.float32),
                   random_state=0, n_jobs=1).fit_transform(rows)
@@ -125,7 +127,7 @@ def tsne(embeddings: np.ndarray, keep: np.ndarray) -> EmbeddingMap:
 
     Returns:
         EmbeddingMap: Rows ascending. ``NEIGHBOURS`` images or fewer have
-        principal components.
+        principal components, and a note.
 
     Raises:
         ImportError: If scikit-learn is not installed.
@@ -138,7 +140,7 @@ def tsne(embeddings: np.ndarray, keep: np.ndarray) -> EmbeddingMap:
             "'mmdet-al[tsne]', or take --map pca.", name=e.name) from e
     start = principal_components(embeddings, keep)
     if len(start.rows) <= NEIGHBOURS:
-        return start
+        return replace(start, note=_TOO_FEW)
     rows = np.asarray(embeddings[start.rows], dtype=np.float32)
     # points that begin close together find their groups (its own 'pca')
     init = start.points / (start.points[:, 0].std() or 1.0) * 1e-4

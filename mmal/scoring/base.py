@@ -29,6 +29,8 @@ class BaseScorer(metaclass=ABCMeta):
     - ``uses_committee``: it takes several opinions where there are some.
     - ``gives_class_scores``: :meth:`process` returns ``class_scores`` rows,
       a value of each class, higher = label it first; ``-inf`` for nothing.
+    - ``gives_class_weights``: it keeps ``class_weights`` and
+      ``weighted_entropy`` of PAL, see ``mmal.LogisticUncertaintyScorer``.
     - ``may_be_negative``: its scores are of no use as weights.
     - ``needs_embeddings``: :meth:`process` returns ``embedding`` rows.
     - ``gives_columns``: names of columns [N] with values of their own,
@@ -47,6 +49,7 @@ class BaseScorer(metaclass=ABCMeta):
     needs_committee: bool = False
     uses_committee: bool = False
     gives_class_scores: bool = False
+    gives_class_weights: bool = False
     may_be_negative: bool = False
     needs_embeddings: bool = False
     gives_columns: Optional[tuple[str, ...]] = None

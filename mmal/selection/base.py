@@ -27,6 +27,8 @@ class BaseSelector(metaclass=ABCMeta):
     - ``needs_labelled``: the labelled images' embeddings as well.
     - ``needs_class_scores``: a value of each image and class, float [N, C],
       higher = label first, in ``scores.columns['class_scores']``.
+    - ``needs_class_weights``: ``class_weights`` and ``weighted_entropy`` of
+      PAL in ``scores.columns`` as well.
     - ``needs_columns``: names of other values of each image, float [N],
       higher = label it first, in ``scores.columns``.
     - ``needs_weights``: scores that are not negative, as weights.
@@ -43,6 +45,7 @@ class BaseSelector(metaclass=ABCMeta):
     needs_embeddings: bool = False
     needs_labelled: bool = False
     needs_class_scores: bool = False
+    needs_class_weights: bool = False
     needs_columns: tuple[str, ...] = ()
     needs_weights: bool = False
     needs_draws: bool = False

@@ -68,6 +68,7 @@ class ClassBudgets(BaseSelector):
 
     needs_embeddings = True
     needs_class_scores = True
+    needs_class_weights = True
     needs_draws = True
 
     def __init__(self,

@@ -71,6 +71,7 @@ class Quota(BaseSelector):
         self.needs_embeddings = self.selector.needs_embeddings
         self.needs_labelled = self.selector.needs_labelled
         self.needs_class_scores = self.selector.needs_class_scores
+        self.needs_class_weights = self.selector.needs_class_weights
         self.needs_weights = self.selector.needs_weights
         self.needs_gradients = self.selector.needs_gradients
         self.needs_draws = self.selector.needs_draws

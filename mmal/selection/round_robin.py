@@ -66,6 +66,7 @@ class RoundRobin(BaseSelector):
             self.check_classes(class_names)
         self.needs_embeddings = self.selector.needs_embeddings
         self.needs_labelled = self.selector.needs_labelled
+        self.needs_class_weights = self.selector.needs_class_weights
         self.needs_columns = self.selector.needs_columns
         self.needs_weights = self.selector.needs_weights
         self.needs_draws = self.selector.needs_draws

@@ -82,6 +82,7 @@ class TwoStage(BaseSelector):
         self.needs_embeddings = any(s.needs_embeddings for s in stages)
         self.needs_labelled = any(s.needs_labelled for s in stages)
         self.needs_class_scores = any(s.needs_class_scores for s in stages)
+        self.needs_class_weights = any(s.needs_class_weights for s in stages)
         self.needs_columns = tuple(dict.fromkeys(
             name for s in stages for name in s.needs_columns))
         self.needs_weights = any(s.needs_weights for s in stages)

@@ -238,6 +238,34 @@ def test_the_page_counts_the_labelled_boxes_of_each_class(path, whole):
             assert mean == len(boxes) / 2
 
 
+@pytest.mark.run
+def test_runs_without_the_metric_are_told_and_stop_no_page(
+        path, whole, tmp_path, capsys):
+    folder = str(tmp_path / 'work')
+    shutil.copytree(whole.path, folder)
+    table = f'{path[:-3]}_metric.yaml'
+    with open(table, 'w') as f:
+        f.write(f'_base_: {path}\nbenchmark: {{metric: wAP}}\n')
+    arguments = ['benchmark', table, '--work-dir', folder]
+    assert main([*arguments, '--tables']) == 0
+    assert 'no round has wAP, the metric of' in capsys.readouterr().out
+    with open(BenchmarkDir(folder).page, encoding='utf-8') as f:
+        assert '6 failed' in f.read()
+    assert main([*arguments, '--only', 'tiny/random/0']) == 1
+    assert '1 of 1 cells failed' in capsys.readouterr().err
+
+
+def test_a_table_of_which_nothing_was_run(tmp_path, capsys):
+    table = make_table(str(tmp_path))
+    work = str(tmp_path / 'work')
+    assert main(['benchmark', table, '--work-dir', work, '--tables']) == 0
+    page = BenchmarkDir(work).page
+    assert capsys.readouterr().out == f'{page}\n'
+    with open(page, encoding='utf-8') as f:
+        text = f.read()
+    assert '4 not run' in text and 'Not run on tiny: random, entropy.' in text
+
+
 def test_a_run_is_a_new_interpreter_with_a_log(tmp_path):
     log = str(tmp_path / 'log')
     for arguments, status in ((['--version'], 0), (['trian'], 2)):

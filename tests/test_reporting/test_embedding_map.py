@@ -80,6 +80,7 @@ def test_few_images_have_principal_components(number, kind, module):
     expected = principal_components(rows, np.zeros(number, bool))
     np.testing.assert_array_equal(found.points, expected.points)
     assert found.text == expected.text
+    assert found.note == 'UMAP and t-SNE need more than 15 images.'
 
 
 def test_equal_embeddings_have_a_map_by_tsne():

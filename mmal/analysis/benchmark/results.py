@@ -12,7 +12,7 @@ import numpy as np
 from mmal.engine.fingerprint import digest, fingerprint
 from mmal.evaluation import spread
 from mmal.fileio import read_json, write_text
-from mmal.pool import DataRecord, State
+from mmal.pool import DataRecord, State, is_box
 from mmal.reporting import (
     MergedCurve,
     NumberTable,
@@ -63,8 +63,8 @@ class Outcome:
 def outcomes(table: BenchmarkTable, folder: BenchmarkDir) -> list[Outcome]:
     """What became of all cells of a table, in its order.
 
-    A cell whose files cannot be read counts as failed, so that it keeps
-    nobody from the tables of the others.
+    A cell whose files cannot be read, or have not the metric of the table,
+    counts as failed, so that it keeps nobody from the tables of the others.
 
     Args:
         table (BenchmarkTable): The table.
@@ -73,7 +73,7 @@ def outcomes(table: BenchmarkTable, folder: BenchmarkDir) -> list[Outcome]:
     Raises:
         FileNotFoundError, ValueError: See :meth:`BenchmarkTable.config`.
     """
-    result = []
+    result, metric = [], table.settings.metric
     for cell, cfg in configs(table, table.cells()).items():
         work, record = folder.run(cell), {}
         if osp.isfile(folder.record(cell)):
@@ -92,8 +92,14 @@ def outcomes(table: BenchmarkTable, folder: BenchmarkDir) -> list[Outcome]:
                 known['data_hash'] = DataRecord.load(work.data).digest()
         except (OSError, ValueError) as e:
             known['error'] = known['error'] or str(e)
-        if is_finished(work, cfg):
-            status = 'done'
+        if is_finished(work, cfg) and 'run' in known:
+            status, records = 'done', known['run'].curve.records
+            if all(r.value(metric) is None for r in records):
+                status = 'failed'
+                names = sorted({key for r in records for key in r.metrics})
+                known['error'] = (
+                    f'no round has {metric}, the metric of {table.path}, but '
+                    f'{", ".join(names) or "none"}')
         elif known['error']:
             status = 'failed'
         elif osp.isfile(work.state):
@@ -218,7 +224,8 @@ def short_table(table: BenchmarkTable, results: Sequence[Outcome],
     summary = summary_table(table, results, task)
     rows = [dict(zip(summary.header, values)) for values in summary.values]
     rows = [row for row in rows if row['done'] or row['failed']]
-    rows.sort(key=lambda row: -(row['mean by boxes'] or -1))
+    rows.sort(key=lambda row: -1 if (mean := row['mean by boxes']) is None
+              else mean, reverse=True)
     lines = []
     for row in rows:
         queries = _seconds(curves.get(row['method']), 'query_seconds')
@@ -251,7 +258,8 @@ def classes_table(table: BenchmarkTable, results: Sequence[Outcome],
         of = {c['id']: c['name'] for c in labels['categories']}
         names.update(dict.fromkeys(of.values(), 1))
         counts.setdefault(outcome.cell.method, []).append(
-            Counter(of[a['category_id']] for a in labels['annotations']))
+            Counter(of[a['category_id']] for a in labels['annotations']
+                    if is_box(a)))
     return NumberTable.make(
         'labelled boxes of each class after the last round',
         {'method': 0, **names},

@@ -219,7 +219,8 @@ def _describe_proposals(
             found.features = rows[image][source]
         if candidate_iou is not None:
             given = of_image.scores[:, :-1] > cfg.score_thr
-            candidates = of_image.bboxes.view(len(given), -1, 4).expand(
+            # [n, 4], or [n, 4 C] where each class has a box of its own
+            candidates = of_image.bboxes.unflatten(1, (-1, 4)).expand(
                 -1, classes, -1)
             found.candidates = assigned_boxes(
                 found, candidates[given], given.nonzero()[:, 1],

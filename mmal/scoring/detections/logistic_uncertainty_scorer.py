@@ -77,6 +77,7 @@ class LogisticUncertaintyScorer(BaseScorer):
 
     needs_labels = True
     gives_class_scores = True
+    gives_class_weights = True
 
     def __init__(self,
                  score_thr: float = 0.05,

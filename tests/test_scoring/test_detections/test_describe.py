@@ -206,6 +206,21 @@ def test_nothing_detected(root, mmdet_scope, name):
             assert d.class_probs.shape[1] >= 3
 
 
+@pytest.mark.parametrize('left', [0, 1])
+def test_an_image_without_proposals(root, mmdet_scope, monkeypatch, left):
+    """Alone and beside an image with some."""
+    model = DETECTORS['faster_rcnn']()
+    predict = model.rpn_head.predict
+    monkeypatch.setattr(model.rpn_head, 'predict', lambda *args, **kwargs: [
+        p if n < left else p[:0]
+        for n, p in enumerate(predict(*args, **kwargs))])
+    for batch in batches(model, root):
+        found = describe(model, batch, ('fc_cls', ), .5)
+        assert all(len(d.candidates) == len(d) for d in found)
+        assert not any(len(d) for d in found[left:])
+        assert all(d.class_probs.shape[1] == 4 for d in found)
+
+
 def test_methods_come_back_after_an_error(mmdet_scope):
     head = DETECTORS['fcos']().bbox_head
     with pytest.raises(KeyError), detection_sources(head):

@@ -9,6 +9,8 @@ import torch
 from helpers.detectors import DETECTORS
 from helpers.pools import partly_labelled_pool, pool, score_in_two_processes
 
+from mmal.engine import Settings
+from mmal.engine.query import Query
 from mmal.fileio import read_json, write_json
 from mmal.scoring import LogisticUncertaintyScorer, Split, score_pool
 from mmal.scoring.detections import logistic_uncertainty_scorer as module
@@ -236,6 +238,22 @@ def test_the_selector_takes_what_it_gives(root, mmdet_scope):
     chosen = ClassBudgets().select(scores, 5, rows)
     assert len(set(chosen)) == 5
     assert chosen != TopN().select(scores, 5)
+
+
+@pytest.mark.parametrize('scorer', ['Random', 'Entropy', 'ClassBalance'])
+@pytest.mark.parametrize('selector', [
+    dict(type='mmal.ClassBudgets'),
+    dict(type='mmal.TwoStage', first=dict(type='mmal.ClassBudgets'),
+         then=dict(type='mmal.TopN'), keep=2.)])
+def test_the_selector_refuses_other_scorers_before_training(
+        root, mmdet_scope, scorer, selector):
+    settings = Settings(
+        data=dict(ann_file='pool.json'), selector=selector,
+        scorer=dict(type=f'mmal.{scorer}Scorer'), budget=dict(size=1))
+    query = Query(settings, coco=None, img_prefix='')
+    with pytest.raises(ValueError, match='gives no weights of classes: set '
+                       '.*LogisticUncertaintyScorer'):
+        query.check(DETECTORS['fcos'](), partly_labelled_pool(root).splits)
 
 
 def test_nothing_detected(root, mmdet_scope):
