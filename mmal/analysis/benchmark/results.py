@@ -254,7 +254,10 @@ def classes_table(table: BenchmarkTable, results: Sequence[Outcome],
         if outcome.cell.task != task or outcome.status != 'done':
             continue
         last = outcome.run.curve.records[-1].round
-        labels = read_json(folder.run(outcome.cell).round(last).labelled)
+        path = folder.run(outcome.cell).round(last).labelled
+        if not osp.isfile(path):  # of a copy that has the curves alone
+            continue
+        labels = read_json(path)
         of = {c['id']: c['name'] for c in labels['categories']}
         names.update(dict.fromkeys(of.values(), 1))
         counts.setdefault(outcome.cell.method, []).append(
@@ -330,7 +333,7 @@ def write_page(table: BenchmarkTable, results: Sequence[Outcome],
         notes = [note for curve in curves for note in curve.notes]
         page = write_merged(curves, tables, notes, folder.task(task), 'hours')
         link = osp.relpath(osp.dirname(page), folder.path).replace('\\', '/')
-        hours = [duration(sum(sum(_seconds(c, part)) for c in curves))
+        hours = [duration(sum(sum(_seconds(c, part)) for c in curves) or None)
                  for part in ('train_seconds', 'query_seconds')]
         parts += [f'Trainings took {hours[0]} and queries {hours[1]}, a first '
                   'training counted for each run that has it.\n',
