@@ -25,8 +25,11 @@ def test_every_page_is_in_the_menu():
     config = pathlib.Path(ROOT, 'mkdocs.yml').read_text('utf-8')
     menu = config.split('\nnav:')[1]
     listed = re.findall(r'(\S+\.(?:md|ipynb))$', menu, re.M)
-    pages = [p.relative_to(DOCS).as_posix() for p in DOCS.rglob('*')
-             if p.suffix in ('.md', '.ipynb')]
+    # the leaderboard links to the tables of its tasks
+    pages = [name for name in (p.relative_to(DOCS).as_posix()
+                               for p in DOCS.rglob('*'))
+             if name.endswith(('.md', '.ipynb'))
+             and not name.startswith('leaderboard/tasks/')]
     assert sorted(listed) == sorted([*pages, 'index.md'])
 
 
