@@ -337,8 +337,9 @@ def write_page(table: BenchmarkTable, results: Sequence[Outcome],
                  for part in ('train_seconds', 'query_seconds')]
         parts += [f'Trainings took {hours[0]} and queries {hours[1]}, a first '
                   'training counted for each run that has it.\n',
-                  f'![{metric} by images, boxes and hours]'
-                  f'({link}/curves.png)\n',
+                  # a page shows it small: a click shows it whole
+                  f'[![{metric} by images, boxes and hours]'
+                  f'({link}/curves.png)]({link}/curves.png)\n',
                   short_table(table, results, task).markdown(),
                   classes_table(table, results, task, folder).markdown(),
                   f'[All tables of {task}]({link}/{osp.basename(page)})\n']
