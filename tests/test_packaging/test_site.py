@@ -1,6 +1,7 @@
 """The site of the docs: all pages are in its menu, and its notebooks run."""
 import importlib.util
 import json
+import os
 import os.path as osp
 import pathlib
 import re
@@ -72,8 +73,11 @@ def test_a_committed_notebook_was_run_to_its_end(path):
 @pytest.mark.site
 @pytest.mark.run
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
-def test_a_notebook_runs(path, tmp_path):
+def test_a_notebook_runs(path, tmp_path, monkeypatch):
     """In an empty folder, as somebody who has downloaded it."""
+    # its commands are those of this environment, activated or not
+    monkeypatch.setenv('PATH', os.pathsep.join(
+        [osp.dirname(sys.executable), os.environ['PATH']]))
     nbformat = pytest.importorskip('nbformat')
     client = pytest.importorskip('nbclient')
     pytest.importorskip('ipykernel')
