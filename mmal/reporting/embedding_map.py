@@ -101,16 +101,9 @@ def umap(embeddings: np.ndarray, keep: np.ndarray) -> EmbeddingMap:
             'UMAP cannot be imported, though there is a package umap (python '
             '-c "from umap import UMAP" says why): pip install '
             "'mmdet-al[umap]', or take --map pca.", name=e.name) from e
-    start = principal_components(embeddings, keep)
-    if len(start.rows) <= NEIGHBOURS:
-        return replace(start, note=_TOO_FEW)
-    rows = np.asarray(embeddings[start.rows], dtype=np.float32)
-    points = UMAP(n_neighbors=NEIGHBOURS, init=start.points.astype(np.float32),
-                  random_state=0, n_jobs=1).fit_transform(rows)
-    return EmbeddingMap(
-        start.rows, points.astype(np.float64), ('UMAP 1', 'UMAP 2'),
-        'a plane by UMAP, which keeps neighbours together: distances between '
-        'groups mean little')
+    return _of_neighbours('UMAP', embeddings, keep, lambda rows, init: UMAP(
+        n_neighbors=NEIGHBOURS, init=init.astype(np.float32), random_state=0,
+        n_jobs=1).fit_transform(rows))
 
 
 def tsne(embeddings: np.ndarray, keep: np.ndarray) -> EmbeddingMap:
@@ -138,23 +131,36 @@ def tsne(embeddings: np.ndarray, keep: np.ndarray) -> EmbeddingMap:
         raise ImportError(
             't-SNE needs scikit-learn, which cannot be imported: pip install '
             "'mmdet-al[tsne]', or take --map pca.", name=e.name) from e
-    start = principal_components(embeddings, keep)
-    if len(start.rows) <= NEIGHBOURS:
-        return replace(start, note=_TOO_FEW)
-    rows = np.asarray(embeddings[start.rows], dtype=np.float32)
-    # points that begin close together find their groups (its own 'pca')
-    init = start.points / (start.points[:, 0].std() or 1.0) * 1e-4
-    points = TSNE(perplexity=min(30, (len(rows) - 1) / 3),
-                  init=init.astype(np.float32), random_state=0,
-                  n_jobs=1).fit_transform(rows)
-    return EmbeddingMap(
-        start.rows, points.astype(np.float64), ('t-SNE 1', 't-SNE 2'),
-        'a plane by t-SNE, which keeps neighbours together: distances between '
-        'groups mean little')
+
+    def lay_out(rows: np.ndarray, init: np.ndarray) -> np.ndarray:
+        # points that begin close together find their groups (its own 'pca')
+        init = init / (init[:, 0].std() or 1.0) * 1e-4
+        return TSNE(perplexity=min(30, (len(rows) - 1) / 3),
+                    init=init.astype(np.float32), random_state=0,
+                    n_jobs=1).fit_transform(rows)
+
+    return _of_neighbours('t-SNE', embeddings, keep, lay_out)
 
 
 MAPS: dict[str, Callable[[np.ndarray, np.ndarray], EmbeddingMap]] = dict(
     pca=principal_components, umap=umap, tsne=tsne)
+
+
+def _of_neighbours(
+        name: str, embeddings: np.ndarray, keep: np.ndarray,
+        lay_out: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> EmbeddingMap:
+    """The points of a method that begins at the principal components and
+    needs more than ``NEIGHBOURS`` images."""
+    start = principal_components(embeddings, keep)
+    if len(start.rows) <= NEIGHBOURS:
+        return replace(start, note=_TOO_FEW)
+    points = lay_out(np.asarray(embeddings[start.rows], dtype=np.float32),
+                     start.points)
+    return EmbeddingMap(
+        start.rows, points.astype(np.float64), (f'{name} 1', f'{name} 2'),
+        f'a plane by {name}, which keeps neighbours together: distances '
+        'between groups mean little')
 
 
 def _shown_rows(keep: np.ndarray) -> np.ndarray:

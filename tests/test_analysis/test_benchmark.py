@@ -182,7 +182,8 @@ def test_a_cell_of_another_config_is_not_gone_on_with(path, whole, tmp_path):
         "options={'active_learning.budget.size': 2})")
     cell, = rows(results(str(changed), folder)[0])
     assert (cell['status'], cell['error']) == (
-        'unfinished', 'it was run with another config')
+        'unfinished', 'it was run with another config: give that back, or '
+        'another --work-dir')
     succeed(lambda: run_table(str(changed), folder.path) and None)
     cell, = rows(results(str(changed), folder)[0])
     assert cell['status'] == 'failed'

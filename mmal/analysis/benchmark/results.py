@@ -105,7 +105,9 @@ def outcomes(table: BenchmarkTable, folder: BenchmarkDir) -> list[Outcome]:
         elif osp.isfile(work.state):
             status = 'unfinished'
             if known['config_hash'] != digest(fingerprint(cfg)):
-                known['error'] = 'it was run with another config'
+                known['error'] = (
+                    'it was run with another config: give that back, or '
+                    'another --work-dir')
         else:
             status = 'not run'
         result.append(Outcome(cell, status, **known))
@@ -247,7 +249,18 @@ def short_table(table: BenchmarkTable, results: Sequence[Outcome],
 def classes_table(table: BenchmarkTable, results: Sequence[Outcome],
                   task: str, folder: BenchmarkDir) -> NumberTable:
     """Of which classes the labelled boxes are in the end, as a mean over the
-    finished runs of each method: what a method looks for shows here."""
+    finished runs of each method: what a method looks for shows here.
+
+    Args:
+        table (BenchmarkTable): The table.
+        results (sequence[Outcome]): All its cells.
+        task (str): The task.
+        folder (BenchmarkDir): Where its cells were run.
+
+    Returns:
+        NumberTable: A row for each method with a finished run whose labels
+        are there.
+    """
     counts: dict[str, list[Counter]] = {}
     names: dict[str, int] = {}  # an ordered set, the values are digits
     for outcome in results:
@@ -333,9 +346,9 @@ def write_page(table: BenchmarkTable, results: Sequence[Outcome],
         notes = [note for curve in curves for note in curve.notes]
         page = write_merged(curves, tables, notes, folder.task(task), 'hours')
         link = osp.relpath(osp.dirname(page), folder.path).replace('\\', '/')
-        hours = [duration(sum(sum(_seconds(c, part)) for c in curves) or None)
-                 for part in ('train_seconds', 'query_seconds')]
-        parts += [f'Trainings took {hours[0]} and queries {hours[1]}, a first '
+        took = [duration(sum(sum(_seconds(c, part)) for c in curves) or None)
+                for part in ('train_seconds', 'query_seconds')]
+        parts += [f'Trainings took {took[0]} and queries {took[1]}, a first '
                   'training counted for each run that has it.\n',
                   # a page shows it small: a click shows it whole
                   f'[![{metric} by images, boxes and hours]'
