@@ -357,6 +357,29 @@ def test_every_cell_of_the_leaderboards_has_a_config(name):
         assert keys['random'] != keys['llal']
 
 
+def test_methods_that_choose_the_first_images_train_their_own():
+    table = BenchmarkTable(
+        os.path.join(ROOT, 'configs', 'benchmarks', 'few_labels.yml'))
+    for task in table.settings.tasks:
+        keys = {}
+        for cell, cfg in configs(table, table.cells([f'{task}/*/0'])).items():
+            initial = Settings.from_config(cfg).initial
+            keys[cell.method] = first_training(cfg)
+            random = cell.method in ('random', 'core-set-later')
+            assert (initial.selector is None) == random
+        assert keys.pop('core-set-later') == keys['random']
+        assert len(set(keys.values())) == len(keys)
+
+
+def test_films_are_kept_apart_by_three_methods():
+    table = BenchmarkTable(
+        os.path.join(ROOT, 'configs', 'benchmarks', 'redundant.yml'))
+    task, = table.settings.tasks
+    for method in table.settings.methods:
+        spacing = Settings.from_config(table.config(task, method)).spacing
+        assert (spacing is None) != method.endswith(('-films', '-distance'))
+
+
 def test_the_leaderboards_have_the_same_methods():
     small, large = (BenchmarkTable(os.path.join(
         ROOT, 'configs', 'benchmarks', f'{name}.yml'))

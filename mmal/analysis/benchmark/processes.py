@@ -166,8 +166,10 @@ def configs(table: BenchmarkTable,
 
 
 def first_training(cfg: Config) -> str:
-    """Equal for configs whose first trainings are equal on equal images."""
-    return digest(training_fingerprint(cfg))
+    """Equal for configs with equal first images and trainings."""
+    initial = {key: value for key, value in fingerprint(cfg).items()
+               if key.startswith('active_learning.initial.')}
+    return digest({**training_fingerprint(cfg), **initial})
 
 
 def is_finished(work: WorkDir, cfg: Config) -> bool:
