@@ -49,12 +49,12 @@ def whole(path, tmp_path_factory):
 
 
 def results(path, folder):
-    """Both csv files as they are written."""
+    """All three csv files as they are written."""
     table = BenchmarkTable(path)
     found = outcomes(table, folder)
     write_page(table, found, folder)
     texts = []
-    for file in (folder.cells, folder.summary):
+    for file in (folder.cells, folder.summary, folder.rounds):
         with open(file, encoding='utf-8') as f:
             texts.append(f.read())
     return texts
@@ -193,11 +193,17 @@ def test_a_cell_of_another_config_is_not_gone_on_with(path, whole, tmp_path):
 @pytest.mark.run
 def test_the_summary_is_that_of_the_cells(path, whole):
     """Heights by numpy's trapezoids, intervals by hand."""
-    cells, summary = map(rows, results(path, whole))
+    cells, summary, per_round = map(rows, results(path, whole))
     done = [c for c in cells if c['status'] == 'done']
     curves = {(c['method'], c['seed']): read_json(
         whole.run(Cell('tiny', c['method'], int(c['seed']))).curve)['rounds']
         for c in done}
+    assert [(r['task'], r['method'], r['seed'], *(float(r[key]) for key in (
+        'round', 'images', 'boxes', 'hours', 'AP'))) for r in per_round] == [
+            ('tiny', *key, r['round'], r['images'], r['boxes'],
+             pytest.approx(r['hours']),
+             pytest.approx(r['metrics']['coco/bbox_mAP']))
+            for key, records in curves.items() for r in records]
     by_method = {row['method']: row for row in summary}
     assert by_method['mixture']['failed'] == '2'
     for axis in AXES:
@@ -237,6 +243,9 @@ def test_the_page_counts_the_labelled_boxes_of_each_class(path, whole):
                      for c in file['categories']
                      if c['id'] == a['category_id'] and c['name'] == name]
             assert mean == len(boxes) / 2
+    results(path, whole)
+    with open(f'{whole.task("tiny")}/classes.csv', encoding='utf-8') as f:
+        assert f.read() == counted.csv()
 
 
 @pytest.mark.run

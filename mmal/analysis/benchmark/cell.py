@@ -71,6 +71,11 @@ class BenchmarkDir:
         return osp.join(self.path, 'cells.csv')
 
     @property
+    def rounds(self) -> str:
+        """A row for each round of each finished cell."""
+        return osp.join(self.path, 'rounds.csv')
+
+    @property
     def summary(self) -> str:
         """A row for each method on each task."""
         return osp.join(self.path, 'summary.csv')

@@ -152,6 +152,21 @@ def cells_table(table: BenchmarkTable,
     return NumberTable.make('the cells', columns, rows)
 
 
+def rounds_table(table: BenchmarkTable,
+                 results: Sequence[Outcome]) -> NumberTable:
+    """A row for each round of each finished cell: the learning curves, from
+    which all other numbers can be computed again."""
+    metric = table.settings.metric
+    return NumberTable.make(
+        'the rounds of finished cells',
+        {'task': 0, 'method': 0, 'seed': 0, 'round': 0, 'images': 0,
+         'boxes': 0, 'hours': 2, metric: 3},
+        [(o.cell.task, o.cell.method, str(o.cell.seed), r.round, r.images,
+          r.boxes, r.hours, r.value(metric))
+         for o in results if o.status == 'done'
+         for r in o.run.curve.records])
+
+
 def summary_table(table: BenchmarkTable, results: Sequence[Outcome],
                   task: Optional[str] = None) -> NumberTable:
     """A row for each method on each task.
@@ -301,8 +316,8 @@ def _seconds(curve: Optional[MergedCurve], part: str) -> list[float]:
 
 def write_page(table: BenchmarkTable, results: Sequence[Outcome],
                folder: BenchmarkDir) -> str:
-    """Write ``cells.csv``, ``summary.csv``, the tables and curves of each
-    task, and ``benchmark.md``, which has all of them.
+    """Write ``cells.csv``, ``rounds.csv``, ``summary.csv``, the tables and
+    curves of each task, and ``benchmark.md``, which has all of them.
 
     Args:
         table (BenchmarkTable): The table.
@@ -314,6 +329,7 @@ def write_page(table: BenchmarkTable, results: Sequence[Outcome],
     """
     metric = table.settings.metric
     write_text(folder.cells, cells_table(table, results).csv())
+    write_text(folder.rounds, rounds_table(table, results).csv())
     write_text(folder.summary, summary_table(table, results).csv())
     counts = [f'{sum(o.status == s for o in results)} {s}'
               for s in ('done', 'failed', 'unfinished', 'not run')
@@ -321,7 +337,8 @@ def write_page(table: BenchmarkTable, results: Sequence[Outcome],
     parts = [f'# {table.name}\n',
              f'{len(results)} cells of `{table.path}`: {", ".join(counts)}. '
              'Every cell with its command, versions and hashes is in '
-             '[cells.csv](cells.csv), every method on every task in '
+             '[cells.csv](cells.csv), their rounds in '
+             '[rounds.csv](rounds.csv), every method on every task in '
              '[summary.csv](summary.csv).\n']
     bad = [o for o in results if o.status in ('failed', 'unfinished')]
     for task in table.settings.tasks:
@@ -345,6 +362,8 @@ def write_page(table: BenchmarkTable, results: Sequence[Outcome],
         tables = merged_tables(curves, against=against)
         notes = [note for curve in curves for note in curve.notes]
         page = write_merged(curves, tables, notes, folder.task(task), 'hours')
+        classes = classes_table(table, results, task, folder)
+        write_text(osp.join(folder.task(task), 'classes.csv'), classes.csv())
         link = osp.relpath(osp.dirname(page), folder.path).replace('\\', '/')
         took = [duration(sum(sum(_seconds(c, part)) for c in curves) or None)
                 for part in ('train_seconds', 'query_seconds')]
@@ -354,7 +373,7 @@ def write_page(table: BenchmarkTable, results: Sequence[Outcome],
                   f'[![{metric} by images, boxes and hours]'
                   f'({link}/curves.png)]({link}/curves.png)\n',
                   short_table(table, results, task).markdown(),
-                  classes_table(table, results, task, folder).markdown(),
+                  classes.markdown(),
                   f'[All tables of {task}]({link}/{osp.basename(page)})\n']
     write_text(folder.page, '\n'.join(parts))
     return folder.page
