@@ -20,6 +20,13 @@ from .round_config import classes_of
 from .schema import clip, nearest, short
 from .settings import Settings
 
+# of embeddings that are no backbone's
+_SOURCES = {
+    'detections': "set active_learning.scorer to dict(type='mmal."
+                  "DifficultyCalibratedScorer') or dict(type='mmal."
+                  "EntropyNMSScorer'), and no embedder.",
+    'class distributions': "set active_learning.embedder to dict(type='mmal."
+                           "ClassDistributionEmbedder')."}
 # a message with one of them says what to change
 _KEYS = ('active_learning', *MmdetConfig.model_fields)
 
@@ -179,6 +186,15 @@ def _check_embeddings(scorer: BaseScorer, selector: BaseSelector,
     elif not scorer.needs_embeddings:
         if needed:
             backbone_of(model)
+    source = scorer if scorer.needs_embeddings else embedder
+    if selector.needs_embedded not in (None, getattr(source, 'embeds', None)):
+        raise ValueError(
+            f'active_learning.selector is a {_name(selector)}, which reads '
+            f'embeddings of {selector.needs_embedded}, but those of '
+            f'{"the backbone" if source is None else f"a {_name(source)}"} '
+            'are others: ' + _SOURCES.get(
+                selector.needs_embedded,
+                'name a scorer or an embedder that gives them.'))
 
 
 def check_committee(scorer: BaseScorer,

@@ -33,6 +33,9 @@ class BaseScorer(metaclass=ABCMeta):
       ``weighted_entropy`` of PAL, see ``mmal.LogisticUncertaintyScorer``.
     - ``may_be_negative``: its scores are of no use as weights.
     - ``needs_embeddings``: :meth:`process` returns ``embedding`` rows.
+    - ``embeds``: what these are of, where not of whole images: 'detections'
+      (:func:`mmal.selection.pack_detections`); selectors that read such rows
+      ask for them.
     - ``gives_columns``: names of columns [N] with values of their own,
       higher = label it first; None if only a run shows which there are.
     - ``gives_gradients``: the embeddings are gradients of the images' losses,
@@ -52,6 +55,7 @@ class BaseScorer(metaclass=ABCMeta):
     gives_class_weights: bool = False
     may_be_negative: bool = False
     needs_embeddings: bool = False
+    embeds: Optional[str] = None
     gives_columns: Optional[tuple[str, ...]] = None
     gives_gradients: bool = False
 

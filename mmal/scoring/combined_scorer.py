@@ -193,6 +193,8 @@ class CombinedScorer(BaseScorer):
             raise ValueError(
                 f'{_KEY}.scorers: {", ".join(embedding)} each give embeddings '
                 'of their own, and a selector reads one kind: keep one.')
+        self.embeds = next((part.embeds for part in parts
+                            if part.needs_embeddings), None)
 
 
 def combine(parts: Mapping[str, np.ndarray], rule: str,

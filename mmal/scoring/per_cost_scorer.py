@@ -18,7 +18,7 @@ from .detector import class_boxes, expected_boxes, final_head, predictions
 
 _FLAGS = ('needs_images', 'needs_labels', 'needs_committee', 'uses_committee',
           'gives_class_scores', 'gives_class_weights', 'may_be_negative',
-          'needs_embeddings', 'gives_columns')
+          'needs_embeddings', 'embeds', 'gives_columns')
 
 
 @TASK_UTILS.register_module()

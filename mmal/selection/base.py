@@ -34,6 +34,9 @@ class BaseSelector(metaclass=ABCMeta):
     - ``needs_weights``: scores that are not negative, as weights.
     - ``needs_draws``: about how many images will be drawn from the order,
       see :meth:`with_draws`.
+    - ``needs_embedded``: what the embeddings must be of, where not of whole
+      images: 'detections' or 'class distributions', see ``embeds`` of
+      scorers and embedders.
     - ``needs_gradients``: embeddings that are gradients of the images'
       losses, and scores that are their products with the gradient to follow.
     - ``embeddings_dtype``: how precisely a run stores them, 'float32' or
@@ -49,6 +52,7 @@ class BaseSelector(metaclass=ABCMeta):
     needs_columns: tuple[str, ...] = ()
     needs_weights: bool = False
     needs_draws: bool = False
+    needs_embedded: Optional[str] = None
     needs_gradients: bool = False
     embeddings_dtype: str = 'float32'
     can_share: bool = False

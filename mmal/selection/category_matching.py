@@ -66,6 +66,7 @@ class CategoryMatching(BaseSelector):
     """
 
     needs_embeddings = True
+    needs_embedded = 'detections'
 
     def __init__(self,
                  medoids: bool = True,

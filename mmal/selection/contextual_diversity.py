@@ -58,6 +58,7 @@ class ContextualDiversity(BaseSelector):
     """
 
     needs_embeddings = True
+    needs_embedded = 'class distributions'
 
     def __init__(self,
                  start: str = 'labelled',

@@ -61,6 +61,7 @@ class DiversePrototypes(BaseSelector):
     """
 
     needs_embeddings = True
+    needs_embedded = 'detections'
 
     def __init__(self,
                  intra_thr: float = 0.7,

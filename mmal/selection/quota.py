@@ -73,6 +73,7 @@ class Quota(BaseSelector):
         self.needs_class_scores = self.selector.needs_class_scores
         self.needs_class_weights = self.selector.needs_class_weights
         self.needs_weights = self.selector.needs_weights
+        self.needs_embedded = self.selector.needs_embedded
         self.needs_gradients = self.selector.needs_gradients
         self.needs_draws = self.selector.needs_draws
         self.embeddings_dtype = self.selector.embeddings_dtype

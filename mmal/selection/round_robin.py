@@ -70,6 +70,7 @@ class RoundRobin(BaseSelector):
         self.needs_columns = self.selector.needs_columns
         self.needs_weights = self.selector.needs_weights
         self.needs_draws = self.selector.needs_draws
+        self.needs_embedded = self.selector.needs_embedded
         self.needs_gradients = self.selector.needs_gradients
         self.embeddings_dtype = self.selector.embeddings_dtype
 

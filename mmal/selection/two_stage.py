@@ -86,6 +86,14 @@ class TwoStage(BaseSelector):
         self.needs_columns = tuple(dict.fromkeys(
             name for s in stages for name in s.needs_columns))
         self.needs_weights = any(s.needs_weights for s in stages)
+        kinds = {s.needs_embedded for s in stages} - {None}
+        if len(kinds) > 1:
+            raise ValueError(
+                'TwoStage: first reads embeddings of '
+                f'{self.first.needs_embedded}, and then those of '
+                f'{self.then.needs_embedded}: images have one kind, so give '
+                'two selectors that read the same.')
+        self.needs_embedded = next(iter(kinds), None)
         self.needs_gradients = any(s.needs_gradients for s in stages)
         self.needs_draws = keep is not None or \
             any(s.needs_draws for s in stages)

@@ -204,3 +204,59 @@ def test_negative_scores_are_no_weights(selector, fits):
         return
     with pytest.raises(ValueError, match='may be negative: set active_lear'):
         check(asked, tiny_mdn_ssd())
+
+
+DETECTIONS = 'embeddings of detections, but those of {} are others: set .*' \
+    'active_learning.scorer.*DifficultyCalibratedScorer'
+CLASSES = 'embeddings of class distributions, but those of {} are others: ' \
+    'set .*ClassDistributionEmbedder'
+
+
+@pytest.mark.parametrize('selector, scorer, embedder, message', [
+    ('CategoryMatching', 'DifficultyCalibratedScorer', None, None),
+    ('CategoryMatching', 'EntropyNMSScorer', None, None),
+    ('CategoryMatching', 'RandomScorer', None,
+     DETECTIONS.format('the backbone')),
+    ('DiversePrototypes', 'EntropyNMSScorer', None, None),
+    ('DiversePrototypes', 'EntropyScorer', 'ClassDistributionEmbedder',
+     DETECTIONS.format('a ClassDistributionEmbedder')),
+    ('ContextualDiversity', 'RandomScorer', 'ClassDistributionEmbedder',
+     None),
+    ('ContextualDiversity', 'RandomScorer', None,
+     CLASSES.format('the backbone')),
+    ('ContextualDiversity', 'EntropyNMSScorer', None,
+     CLASSES.format(r'a \w+Scorer')),
+    ('CoreSet', 'EntropyNMSScorer', None, None),
+])
+@pytest.mark.parametrize('wrap', ['', 'TwoStage', 'PerCostScorer',
+                                  'CombinedScorer'])
+def test_embeddings_are_of_what_the_selector_reads(selector, scorer, embedder,
+                                                   message, wrap):
+    selector, scorer = dict(type=f'mmal.{selector}'), dict(
+        type=f'mmal.{scorer}')
+    if selector['type'] == 'mmal.DiversePrototypes':
+        selector['quota'] = 0.  # whose scores of classes wrappers have not
+    if wrap == 'TwoStage':
+        selector = dict(type='mmal.TwoStage', keep=2.,
+                        first=dict(type='mmal.TopN'), then=selector)
+    elif wrap == 'PerCostScorer':
+        scorer = dict(type='mmal.PerCostScorer', scorer=scorer)
+    elif wrap == 'CombinedScorer':
+        scorer = dict(type='mmal.CombinedScorer', scorers=dict(
+            a=scorer, b=dict(type='mmal.RandomScorer')))
+    asked = query(scorer=scorer, selector=selector, embedder=embedder and dict(
+        type=f'mmal.{embedder}'))
+    if message is None:
+        check(asked, tiny_fcos())
+        return
+    with pytest.raises(ValueError, match=message):
+        check(asked, tiny_fcos())
+
+
+def test_two_stages_read_one_kind_of_embeddings():
+    with pytest.raises(ValueError, match='first reads embeddings of '
+                       'detections, and then those of class distributions'):
+        query(selector=dict(
+            type='mmal.TwoStage', keep=2.,
+            first=dict(type='mmal.CategoryMatching'),
+            then=dict(type='mmal.ContextualDiversity')))

@@ -46,6 +46,8 @@ class ClassDistributionEmbedder(BaseEmbedder):
         ValueError: If it is no score.
     """
 
+    embeds = 'class distributions'
+
     def __init__(self, score_thr: float = 0.05) -> None:
         check_score_thr(score_thr, _KEY)
         self.score_thr = score_thr

@@ -122,6 +122,7 @@ class DifficultyCalibratedScorer(BaseScorer):
         self.xi = xi
         self.max_detections = max_detections
         self.needs_embeddings = max_detections > 0
+        self.embeds = 'detections' if self.needs_embeddings else None
         self._layers: tuple[str, ...] = ()
         self._weights: Optional[Tensor] = None
 

@@ -61,6 +61,7 @@ class EntropyNMSScorer(BaseScorer):
 
     needs_labels = True
     needs_embeddings = True
+    embeds = 'detections'
 
     def __init__(self,
                  score_thr: float = 0.05,

@@ -24,9 +24,13 @@ class BaseEmbedder(metaclass=ABCMeta):
     Attributes:
         store (str, optional): Folder of embeddings that several runs share,
             of a source with a :meth:`fingerprint`.
+        embeds (str, optional): What the embeddings are of, where not of whole
+            images: 'class distributions'. Selectors that read such rows ask
+            for them.
     """
 
     store: Optional[str] = None
+    embeds: Optional[str] = None
 
     def fingerprint(self, model: nn.Module) -> Optional[str]:
         """What tells this source from others where it gives an image the same
