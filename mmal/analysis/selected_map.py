@@ -28,7 +28,9 @@ def selected_map(finished: FinishedRound,
 
     The embeddings are those by which the round's query chose; where it kept
     none, the detector looks at all images of the pool once more, by the
-    run's embedder or the average of the backbone's last map.
+    run's embedder or the average of the backbone's last map. The latter is
+    shown too where the query's embeddings are lists of detections, of which
+    the places in a plane tell nothing (PPAL, CDAL, DivProto).
 
     Args:
         finished (FinishedRound): The round. Images that were chosen after its
@@ -41,19 +43,22 @@ def selected_map(finished: FinishedRound,
         FileNotFoundError: If the round has no checkpoint, or the pool is gone.
         ValueError: If no image of it can be read.
     """
+    cfg = finished.run_config()
+    settings = Settings.from_config(cfg)
+    scorer, embedder = (build(settings, key) for key in ('scorer', 'embedder'))
+    source = scorer if scorer.needs_embeddings else embedder
+    detected = source is not None and source.embeds is not None
     state = State.load(WorkDir(finished.run).state)
     known = state.rounds[:finished.number + 2]
     rounds = {i: n for n, entry in enumerate(known) for i in entry['ids']}
     if osp.isfile(finished.folder.scores):
         scores = Scores.load(finished.folder.scores)
-        if scores.embeddings is not None:
+        if scores.embeddings is not None and not detected:
             return PoolMap.of(
                 finished.number, *stored_embeddings(scores, finished.folder),
                 rounds, kind, whole)
 
     model, _ = finished.model()
-    cfg = finished.run_config()
-    settings = Settings.from_config(cfg)
     pipeline = test_pipeline(cfg)
     images = dict(pool_dataset(cfg, settings), pipeline=pipeline)
     loader = image_loader(pipeline)
@@ -66,7 +71,7 @@ def selected_map(finished: FinishedRound,
         seed=settings.seed,
         round=finished.number,
         check_image=VerifiedImages(loader),
-        embedder=build(settings, 'embedder'),
+        embedder=None if detected else embedder,
         precision=settings.score_precision,
         **settings.score_dataloader.to_dict())
     with tempfile.TemporaryDirectory() as folder:

@@ -86,6 +86,24 @@ def test_embeddings_that_a_query_has_kept_are_used(run):
     assert found.rounds[-7:] == [0] * 4 + [1] * 3
 
 
+@pytest.mark.parametrize('part', [
+    "scorer=dict(type='mmal.EntropyNMSScorer')",
+    "scorer=dict(type='mmal.RandomScorer'), "
+    "embedder=dict(type='mmal.ClassDistributionEmbedder')"])
+def test_lists_of_detections_are_no_places_in_a_plane(run, part):
+    expected = selected_map(FinishedRound(run, 1)).points.points
+    folder = WorkDir(run).round(1)
+    ids = pool_ids(run)
+    Scores(ids[7:], np.arange(len(ids) - 7.), embeddings=np.ones(
+        (len(ids) - 7, 5), np.float32)).save(folder.scores)
+    np.save(folder.embeddings, np.ones((len(ids) - 7, 5), np.float32))
+    with open(WorkDir(run).config, 'a') as f:
+        f.write(f'\nactive_learning.update({part})\n')
+    found = selected_map(FinishedRound(run, 1))
+    assert found.ids == ids
+    np.testing.assert_allclose(found.points.points, expected, atol=1e-5)
+
+
 def test_a_classifier_has_a_map_too(tmp_path):
     (tmp_path / 'data').mkdir()
     cfg = tiny_classification(str(tmp_path / 'data'))
