@@ -1,7 +1,13 @@
-# The keys of active learning and their defaults: those of al_protocol.py, and
-# a method, here images drawn at random; docs/config.md explains them. A config
-# that names its scorer itself starts from here; one that takes a method from
-# al_methods/ starts from al_protocol.py, or from a task of al_tasks/.
+# The keys of active learning and their defaults: those of al_protocol.py;
+# docs/config.md explains them. A config that says itself how images are chosen
+# starts from here; one that takes a method from al_methods/ starts from
+# al_protocol.py, or from a task of al_tasks/.
+# Where neither is named, images far from all labelled ones are chosen
+# (mmal.CoreSet, by embeddings of the backbone): docs/choosing.md says why.
+#   scorer=dict(type='mmal.EntropyScorer'): model and images in, one value per
+#       image out, higher is labelled first
+#   selector=dict(type='mmal.KMeansPlusPlus'): scores and embeddings in, image
+#       ids out; with a scorer mmal.TopN by default
 # A config may add, for scorers that compare several opinions, a committee:
 #   committee=dict(type='mmal.EnsembleCommittee', size=3), the model and
 #       two others trained in every round, or
@@ -13,9 +19,3 @@
 # and, where labelled images may be reselected:
 #   candidates='all'
 _base_ = './al_protocol.py'
-
-active_learning = dict(
-    # Model and images in, one value per image out: higher is labelled first.
-    scorer=dict(type='mmal.RandomScorer'),
-    # Scores in, image ids out.
-    selector=dict(type='mmal.TopN'))

@@ -179,8 +179,9 @@ class Settings(Block):
             drawn at random, or chosen by ``selector`` among the embeddings of
             ``embedder``, or those of a COCO file ``ann_file``. A single query
             needs none.
-        scorer (dict): Config of a scorer.
-        selector (dict): Config of a selector.
+        scorer (dict): Config of a scorer. Default: ``mmal.RandomScorer``.
+        selector (dict): Config of a selector. Default: ``mmal.CoreSet``;
+            ``mmal.TopN`` where a scorer is named or ``candidates`` is 'all'.
         spacing (dict, optional): ``min_distance`` and ``max_per_group``,
             whatever the selector, see :class:`~mmal.selection.Spacing`.
         oracle (dict): Config of an oracle.
@@ -243,7 +244,12 @@ class Settings(Block):
 
     def __init__(self, /, **block) -> None:
         try:
-            super().__init__(**plain(block))
+            block = plain(block)
+            # what docs/choosing.md bears out; but who names a scorer wants
+            # its best images, and core-set never takes an image again
+            if 'scorer' not in block and block.get('candidates') != 'all':
+                block.setdefault('selector', dict(type='mmal.CoreSet'))
+            super().__init__(**block)
         except Problems as e:
             raise ValueError(e.message(KEY)) from None
         except ValidationError as e:

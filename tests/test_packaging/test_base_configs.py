@@ -15,7 +15,15 @@ active_learning = dict(
 ''')
     settings = Settings.from_config(Config.fromfile(str(path)))
     assert settings.budget.to_dict() == dict(size=7, unit='images')
+    # what docs/choosing.md bears out
     assert settings.scorer == dict(type='mmal.RandomScorer')
+    assert settings.selector == dict(type='mmal.CoreSet')
+    # a scorer that is named is not ignored
+    cfg = Config.fromfile(str(path))
+    cfg.active_learning.scorer = dict(type='mmal.EntropyScorer')
+    assert Settings.from_config(cfg).selector == dict(type='mmal.TopN')
+    cfg.active_learning.selector = dict(type='mmal.RandomSubset', size=9)
+    assert Settings.from_config(cfg).selector['type'] == 'mmal.RandomSubset'
 
 
 def test_another_project_inherits_a_run(tmp_path):
