@@ -24,6 +24,7 @@ NEEDS = {
     'needs_embeddings': 'embeddings',
     'needs_labelled': 'embeddings of labelled images',
     'needs_class_scores': 'class scores',
+    'needs_class_weights': 'weights of classes',
     'needs_gradients': 'gradients of images',
     'needs_weights': 'scores >= 0',
 }
@@ -48,7 +49,13 @@ def row(cls: type, package: str) -> str:
     """A line of the table."""
     doc = inspect.getdoc(cls)
     needs = ', '.join(text for name, text in NEEDS.items()
-                      if getattr(cls, name, False) is True)
+                      if getattr(cls, name, False) is True
+                      # a scorer that says so gives them
+                      and (name, package) != ('needs_embeddings',
+                                              mmal.scoring.__name__))
+    if getattr(cls, 'needs_embedded', None):
+        needs = needs.replace('embeddings',
+                              f'embeddings of {cls.needs_embedded}', 1)
     # the rest of the sentence that begins with "Cost"; a line of a title may
     # begin so too
     cost = re.search(r'(?:\.\s+|\n\n)Costs?:? (.*)', doc, re.S)
