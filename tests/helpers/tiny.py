@@ -304,7 +304,8 @@ def tiny_config(root: str, epochs: int = 1, classes: int = 3) -> Config:
 
 
 def tiny_active_learning(**block) -> dict:
-    """``active_learning`` of a run on such data: two rounds, 4 + 3 images.
+    """``active_learning`` of a run on such data: two rounds, 4 + 3 images,
+    drawn at random.
 
     Args:
         **block: Further keys, or others in place of these.
@@ -318,6 +319,7 @@ def tiny_active_learning(**block) -> dict:
             initial=dict(size=4),
             rounds=2,
             budget=dict(size=3, unit='images'),
+            scorer=dict(type='mmal.RandomScorer'),
             score_dataloader=dict(batch_size=2, num_workers=0)), **block)
 
 
