@@ -1,6 +1,7 @@
 """What a run is made of: config and data, read and checked."""
 from __future__ import annotations
 
+import copy
 import os
 import os.path as osp
 from dataclasses import dataclass, replace
@@ -42,7 +43,7 @@ from .query import Query
 from .query_checks import check_committee
 from .round_config import classes_of, scoring_splits, test_pipeline
 from .run_state import RunState
-from .settings import Settings, image_prefix, pool_dataset
+from .settings import KEY, Settings, image_prefix, pool_dataset
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,10 @@ def read_inputs(cfg: Config, prepare: bool = True) -> RunInputs:
     """
     cfg = with_named_types(cfg)
     settings = Settings.from_config(cfg)
+    if not {'scorer', 'selector'} & cfg[KEY].keys():
+        # what the user did not say stands in the files of the run
+        cfg = copy.deepcopy(cfg)
+        cfg[KEY].update(scorer=settings.scorer, selector=settings.selector)
     setup_dist(cfg.get('launcher', 'none'))
     check_config(cfg, settings)
     if (cfg.get('randomness') or {}).get('deterministic'):

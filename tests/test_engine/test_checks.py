@@ -50,6 +50,20 @@ def test_load_from_with_digits(tmp_path, mmdet_scope, suffix, message):
         plan_run(cfg)
 
 
+def test_the_method_that_nobody_named_stands_in_the_config(tmp_path):
+    cfg = tiny_config(str(tmp_path))
+    cfg.active_learning = tiny_active_learning()
+    del cfg.active_learning['scorer']
+    cfg.work_dir = str(tmp_path / 'work')
+    block = read_inputs(cfg).cfg.active_learning
+    assert block.scorer == dict(type='mmal.RandomScorer')
+    assert block.selector == dict(type='mmal.CoreSet')
+    assert 'selector' not in cfg.active_learning
+    # who names one of them gets what he named
+    cfg.active_learning.scorer = dict(type='mmal.EntropyScorer')
+    assert 'selector' not in read_inputs(cfg).cfg.active_learning
+
+
 @pytest.fixture
 def val(tmp_path):
     """A config, and a function that changes the first validation image and
