@@ -29,8 +29,8 @@ def selected_map(finished: FinishedRound,
     The embeddings are those by which the round's query chose; where it kept
     none, the detector looks at all images of the pool once more, by the
     run's embedder or the average of the backbone's last map. The latter is
-    shown too where the query's embeddings are lists of detections, of which
-    the places in a plane tell nothing (PPAL, CDAL, DivProto).
+    shown too where the query's embeddings describe detections, so that their
+    places in a plane would tell nothing (PPAL, CDAL, DivProto).
 
     Args:
         finished (FinishedRound): The round. Images that were chosen after its
