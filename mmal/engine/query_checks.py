@@ -20,7 +20,7 @@ from .round_config import classes_of
 from .schema import clip, nearest, short
 from .settings import Settings
 
-# of embeddings that are no backbone's
+# who gives embeddings that are not of whole images
 _SOURCES = {
     'detections': "set active_learning.scorer to dict(type='mmal."
                   "DifficultyCalibratedScorer') or dict(type='mmal."
@@ -187,7 +187,8 @@ def _check_embeddings(scorer: BaseScorer, selector: BaseSelector,
         if needed:
             backbone_of(model)
     source = scorer if scorer.needs_embeddings else embedder
-    if selector.needs_embedded not in (None, getattr(source, 'embeds', None)):
+    given = getattr(source, 'embeds', None)
+    if selector.needs_embedded not in (None, given):
         raise ValueError(
             f'active_learning.selector is a {_name(selector)}, which reads '
             f'embeddings of {selector.needs_embedded}, but those of '
@@ -195,6 +196,16 @@ def _check_embeddings(scorer: BaseScorer, selector: BaseSelector,
             'are others: ' + _SOURCES.get(
                 selector.needs_embedded,
                 'name a scorer or an embedder that gives them.'))
+    # distances of lists of detections mean nothing, nobody would notice
+    if given == 'detections' and (
+            compares or needed and selector.needs_embedded is None):
+        key = 'spacing.min_distance' if compares else 'selector'
+        advice = 'use max_per_group there' if compares else \
+            'use one that reads these (mmal.CategoryMatching)'
+        raise ValueError(
+            f'active_learning.{key} compares embeddings of whole images, but '
+            f'those of a {_name(source)} are lists of detections: {advice}, '
+            'or another scorer.')
 
 
 def check_committee(scorer: BaseScorer,

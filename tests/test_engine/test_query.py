@@ -227,7 +227,10 @@ CLASSES = 'embeddings of class distributions, but those of {} are others: ' \
      CLASSES.format('the backbone')),
     ('ContextualDiversity', 'EntropyNMSScorer', None,
      CLASSES.format(r'a \w+Scorer')),
-    ('CoreSet', 'EntropyNMSScorer', None, None),
+    ('CoreSet', 'RandomScorer', 'ClassDistributionEmbedder', None),
+    ('CoreSet', 'EntropyNMSScorer', None, 'selector compares embeddings of '
+     r'whole images, but those of a \w+Scorer are lists of detections: use '
+     'one that reads these'),
 ])
 @pytest.mark.parametrize('wrap', ['', 'TwoStage', 'PerCostScorer',
                                   'CombinedScorer'])
@@ -252,6 +255,22 @@ def test_embeddings_are_of_what_the_selector_reads(selector, scorer, embedder,
         return
     with pytest.raises(ValueError, match=message):
         check(asked, tiny_fcos())
+
+
+@pytest.mark.parametrize('spacing, fits', [
+    (dict(min_distance=.1), False),
+    (dict(max_per_group=dict(k=1, by='folder')), True)])
+def test_no_distances_of_lists_of_detections(spacing, fits):
+    asked = query(scorer=dict(type='mmal.EntropyNMSScorer'), spacing=spacing,
+                  selector=dict(type='mmal.DiversePrototypes', quota=0.))
+    arguments = (asked.settings, asked.scorer, asked.selector, asked.embedder,
+                 tiny_fcos(), data_of(), asked.spacing)
+    if fits:
+        check_query(*arguments)
+        return
+    with pytest.raises(ValueError, match='spacing.min_distance compares '
+                       'embeddings of whole images.*use max_per_group'):
+        check_query(*arguments)
 
 
 def test_two_stages_read_one_kind_of_embeddings():

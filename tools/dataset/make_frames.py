@@ -89,14 +89,14 @@ def film(picture, boxes, frames, rng):
     window = np.maximum((size * WINDOW).astype(int), 1)
     path = wander(rng.random(3), rng.uniform(-STEP, STEP, (frames - 1, 3)))
     for x, y, light in path:
-        left = np.rint(np.array([x, y]) * (size - window)).astype(int)
-        frame = picture[left[1]:left[1] + window[1],
-                        left[0]:left[0] + window[0]]
+        corner = np.rint(np.array([x, y]) * (size - window)).astype(int)
+        (left, top), (right, bottom) = corner, corner + window
+        frame = picture[top:bottom, left:right]
         frame = frame * (1 + LIGHT * (2 * light - 1))
         # one number for the three colours: grey stays grey
         frame = frame + rng.normal(0, NOISE, frame.shape[:2])[..., None]
-        low = np.clip(boxes[:, :2] - left, 0, window)
-        high = np.clip(boxes[:, :2] + boxes[:, 2:] - left, 0, window)
+        low = np.clip(boxes[:, :2] - corner, 0, window)
+        high = np.clip(boxes[:, :2] + boxes[:, 2:] - corner, 0, window)
         areas = (high - low).prod(1)
         yield (np.clip(np.rint(frame), 0, 255).astype(np.uint8),
                np.concatenate([low, high - low], 1),
@@ -107,7 +107,8 @@ def make(args):
     coco = load_coco(args.ann_file)
     if osp.exists(args.out_images) and os.listdir(args.out_images):
         raise ValueError(f'{args.out_images} is not empty: frames go to a '
-                         'folder of their own.')
+                         'folder of their own. Give another one, or empty it '
+                         'if an earlier call has left it.')
     if osp.exists(args.out_file) and osp.samefile(args.ann_file,
                                                   args.out_file):
         raise ValueError(f'{args.out_file} is the file to draw from: give '
@@ -117,7 +118,9 @@ def make(args):
         raise ValueError(f'--frames names {len(frames)} images: '
                          f'{args.ann_file} has {len(coco.ids)}.')
     chosen = seeded_order(coco.ids, 'films', args.seed, first=len(frames))
-    seeds = (seeded_uniform(chosen, 'a film', args.seed) * 2**53).astype(int)
+    # each film has random numbers of its own, whatever the others are
+    seeds = (seeded_uniform(chosen, 'a film', args.seed) * 2**53).astype(
+        np.int64)
 
     os.makedirs(args.out_images, exist_ok=True)
     images, annotations = [], []

@@ -155,7 +155,12 @@ def cells_table(table: BenchmarkTable,
 def rounds_table(table: BenchmarkTable,
                  results: Sequence[Outcome]) -> NumberTable:
     """A row for each round of each finished cell: the learning curves, from
-    which all other numbers can be computed again."""
+    which means and intervals can be computed again.
+
+    Args:
+        table (BenchmarkTable): The table.
+        results (sequence[Outcome]): All its cells.
+    """
     metric = table.settings.metric
     return NumberTable.make(
         'the rounds of finished cells',
